@@ -1,0 +1,81 @@
+#pragma once
+
+#include "messages/ids.hpp"
+#include "messages/platform_protocol.hpp"
+#include "messages/wire/app.pb.h"
+
+#include <caf/actor_control_block.hpp>
+#include <caf/expected.hpp>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace astra {
+
+/// Counters of the machine (or cgroup) that the process runs in.  They only grow; rates are the caller's business,
+/// with the caller's clock.
+struct machine_sample {
+  /// Core-seconds that were busy, whoever used them.
+  double host_busy_core_s = 0.0;
+  /// Core-seconds used by processes that the launcher of this process started, ended ones included.
+  double own_busy_core_s = 0.0;
+  /// Memory in use now, file cache excluded.
+  std::uint64_t memory_used_bytes = 0;
+};
+
+/// Machine metrics.
+class machine_probe {
+public:
+  virtual ~machine_probe() = default;
+  /// Takes well below a millisecond.  A counter that cannot be read stays at its last value.
+  virtual machine_sample sample() = 0;
+};
+
+/// Where a scheduler process keeps the app specs that came over the API.
+class app_store {
+public:
+  virtual ~app_store() = default;
+  /// Sorted by name.
+  virtual std::vector<pb::AppSpec> load() = 0;
+  /// On disk when it returns.
+  virtual caf::expected<void> save(const pb::AppSpec& spec) = 0;
+  virtual caf::expected<void> remove(const std::string& name) = 0;
+};
+
+/// Every door of an actor to the outside.  There is a live and a simulated one; no actor calls a system clock, a
+/// random device, the file system or a socket itself, nor reads its actor system's configuration or registry.
+/// Actors take the time from their actor clock.
+/// One platform belongs to one process (live) or one virtual machine (simulated) and outlives its actors.
+class platform {
+public:
+  virtual ~platform() = default;
+
+  /// "host:port" under which other processes reach this one; empty before it listens.
+  virtual std::string address() const = 0;
+
+  /// Makes `target` the answer to dials of (address(), service), in place of an earlier one.  The platform holds a
+  /// strong reference until it is withdrawn.
+  virtual void publish(std::string_view service, caf::strong_actor_ptr target) = 0;
+  virtual void withdraw(std::string_view service) = 0;
+
+  /// Seed of an actor's random generator: different for each stream name and each process.
+  virtual std::uint64_t seed(std::string_view stream) = 0;
+
+  /// Larger than every one returned before on this machine, also by earlier processes.
+  virtual incarnation next_incarnation() = 0;
+
+  virtual dialer_actor dialer() = 0;
+  virtual launcher_actor launcher() = 0;
+  virtual http_client_actor http() = 0;
+
+  /// A TCP port on the loopback interface that nobody listens on, for a replica; 0 when there is none left.
+  virtual std::uint16_t reserve_port() = 0;
+  virtual void release_port(std::uint16_t port) = 0;
+
+  virtual machine_probe& machine() = 0;
+  virtual app_store& apps() = 0;
+};
+
+} // namespace astra

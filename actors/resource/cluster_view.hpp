@@ -1,0 +1,108 @@
+#pragma once
+
+#include "messages/ids.hpp"
+#include "messages/wire/view.pb.h"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace astra {
+
+/// Everything known of one node.
+struct node_entry {
+  /// The newest of every part: later deltas that leave out load, profile or held do not clear them.
+  pb::NodeRow row;
+  /// The Resource whose shard the row is in: the node's home.
+  resource_id origin;
+  /// When the node's last heartbeat was received by its home, on the local clock.
+  std::chrono::steady_clock::time_point last_beat;
+
+  node_id id() const { return node_id{row.node()}; }
+  const std::string& name() const { return row.profile().name(); }
+  /// May get new work: online or suspect, with a profile, and not draining.
+  bool usable() const;
+};
+
+struct app_entry {
+  pb::AppRecord record;
+  resource_id origin;
+};
+
+struct scheduler_entry {
+  pb::SchedulerRow row;
+  resource_id origin;
+};
+
+/// What one delta changed, for whoever keeps something derived from the view.  Sorted, without repetition.
+struct view_changes {
+  std::vector<node_id> nodes;
+  std::vector<std::string> apps;
+  std::vector<scheduler_id> schedulers;
+
+  bool empty() const { return nodes.empty() && apps.empty() && schedulers.empty(); }
+};
+
+/// The cluster as one subscriber knows it: the shards of all Resources, merged.  A node, app or scheduler that stands
+/// in several shards (it has just moved) is shown from the one with the larger (incarnation, home epoch) or
+/// (scheduler epoch, version).
+/// A plain class: the time is an argument.
+class cluster_view {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  enum class apply_outcome {
+    /// The delta or snapshot was applied.
+    applied,
+    /// Versions are missing between what is known and the delta: subscribe again with `resync`.  Nothing was changed.
+    gap,
+    /// Older than what is known: ignored.
+    stale,
+  };
+
+  apply_outcome apply(const pb::ViewDelta& delta, time_point now, view_changes& changes);
+
+  /// Null when unknown.  Pointers stay valid until the next apply.
+  const node_entry* find(node_id id) const;
+  const app_entry* find_app(const std::string& name) const;
+  const scheduler_entry* find_scheduler(scheduler_id id) const;
+
+  /// Sorted by id or name.
+  const std::map<node_id, node_entry>& nodes() const { return nodes_; }
+  const std::map<std::string, app_entry>& apps() const { return apps_; }
+  const std::map<scheduler_id, scheduler_entry>& schedulers() const { return schedulers_; }
+
+  /// What is held of each shard, sorted by origin: the `have` of a Subscribe.
+  std::vector<pb::ShardVersion> versions() const;
+
+  struct shard_info {
+    std::uint64_t epoch = 0;
+    std::uint64_t version = 0;
+    std::string name;
+    bool lost = false;
+    /// When the last delta (also an empty one) came.
+    time_point last_delta;
+  };
+  const std::map<resource_id, shard_info>& shards() const { return shards_; }
+
+  /// The whole shard as a delta with base 0, ages brought up to `now`.
+  pb::ViewDelta snapshot(resource_id origin, time_point now) const;
+
+private:
+  struct shard_rows {
+    std::map<node_id, node_entry> nodes;
+    std::map<std::string, app_entry> apps;
+    std::map<scheduler_id, scheduler_entry> schedulers;
+  };
+
+  std::map<resource_id, shard_info> shards_;
+  std::map<resource_id, shard_rows> rows_;
+  /// The merged view.
+  std::map<node_id, node_entry> nodes_;
+  std::map<std::string, app_entry> apps_;
+  std::map<scheduler_id, scheduler_entry> schedulers_;
+};
+
+} // namespace astra

@@ -1,0 +1,166 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+// What actors and the process around them are told at start.  Filled from a file by config/load.hpp; the defaults
+// here are the only ones.
+
+namespace astra {
+
+using std::chrono::milliseconds;
+
+struct accelerator_options {
+  std::string kind;
+  std::uint32_t count = 1;
+  std::uint64_t memory_bytes = 0;
+  /// Performance relative to the reference device.
+  double coefficient = 1.0;
+};
+
+struct node_options {
+  /// The process's name.
+  std::string name;
+  /// "host:port" of every Resource the node may join.
+  std::vector<std::string> resources;
+  milliseconds heartbeat{1000};
+  /// A home Resource that has not answered for this long is left for the next choice.
+  milliseconds home_silence{2000};
+  /// Cores and memory offered to apps.
+  std::uint32_t cpu_milli = 0;
+  std::uint64_t memory_bytes = 0;
+  /// How the capacity was found, for operators.
+  std::string capacity_origin;
+  std::vector<accelerator_options> accelerators;
+  /// Sorted by key.
+  std::vector<std::pair<std::string, std::string>> labels;
+  /// A slot that was granted and not used is taken back after this.
+  milliseconds slot_hold{2000};
+  /// Requests that may wait at this node per slot of their app.
+  std::uint32_t queue_per_slot = 2;
+  /// How long a drain waits for work in progress before it is killed.
+  milliseconds drain_wait{45000};
+  /// What the launcher can enforce; told by the runtime, shown in the profile.
+  std::string limits_backend;
+};
+
+struct resource_options {
+  std::string name;
+  /// "host:port" of the other Resources; its own address may be among them.
+  std::vector<std::string> peers;
+  /// Heartbeat interval that nodes keep; suspicion and eviction are checked against it.
+  milliseconds heartbeat{1000};
+  milliseconds suspect_after{1500};
+  milliseconds evict_after{3000};
+  milliseconds sweep{100};
+  /// Cadence of the three streams: liveness is pushed within the first, claims within the second, load within the
+  /// third.
+  milliseconds liveness_tick{20};
+  milliseconds claims_tick{50};
+  milliseconds load_tick{250};
+  /// How long an offline node stays listed with its reason.
+  milliseconds forget_after{60000};
+  /// Rows of a lost Resource wait this long for their nodes to turn up at another one.
+  milliseconds orphan_grace{10000};
+  /// Wait for a node's word on a claim.
+  milliseconds claim_timeout{2000};
+  /// A peer or subscriber that is silent for this long is dropped.
+  milliseconds peer_timeout{3000};
+};
+
+struct scheduler_options {
+  std::string name;
+  std::vector<std::string> resources;
+  /// App files to run from the start, next to those in the state directory.
+  std::vector<std::string> app_files;
+  milliseconds heartbeat{1000};
+  /// Cadence of planning and claiming.
+  milliseconds plan{100};
+  milliseconds claim_timeout{5000};
+  /// Replicas that a lost node held are placed anew at most this fast, per second.
+  std::uint32_t replace_per_s = 100;
+};
+
+struct router_options {
+  std::vector<std::string> resources;
+  /// How often weights are computed anew.
+  milliseconds refresh{3000};
+  /// Nodes asked for a slot before a request queues at the best of them.
+  std::uint32_t tries = 4;
+  /// Wait for a node's answer to a request for a slot.
+  milliseconds admission_timeout{500};
+  /// How long a request waits for a first ready replica before it is answered 503.
+  milliseconds no_replica_wait{2000};
+  /// A node that failed a dispatch gets nothing for this long, or until it is seen alive.
+  milliseconds ejection{3000};
+  /// Second starts of idempotent work, as a share of all starts, and how many are always allowed.
+  double retry_budget = 0.1;
+  std::uint32_t retry_budget_min = 10;
+};
+
+struct gateway_options {
+  /// "host:port" for HTTP; port 0: chosen by the kernel.
+  std::string listen = "127.0.0.1:9750";
+  std::uint64_t body_limit_bytes = 64 * 1024 * 1024;
+  std::uint64_t header_limit_bytes = 16 * 1024;
+  std::uint32_t connections_max = 1024;
+  /// A connection that sends or takes nothing for this long is closed.
+  milliseconds idle_timeout{60000};
+};
+
+struct log_options {
+  /// trace, debug, info, warn, error, off.
+  std::string level = "info";
+  /// text or json.
+  std::string format = "text";
+  /// Empty: stderr.
+  std::string file;
+};
+
+struct net_options {
+  /// "host:port" on which other processes reach this one; port 0: chosen by the kernel.  Loopback only, until
+  /// sessions are authenticated.
+  std::string listen = "127.0.0.1:0";
+  /// Keep-alive of a session and the silence after which it is closed.
+  milliseconds heartbeat{200};
+  milliseconds timeout{1000};
+  milliseconds dial_timeout{2000};
+};
+
+enum class process_role : std::uint8_t { node, resource, scheduler, gateway };
+
+std::string to_string(process_role role);
+
+/// Everything one `astra run` needs.
+struct process_options {
+  std::string name;
+  /// In the order of the enumeration, without repetition.
+  std::vector<process_role> roles;
+  /// Files of this process: app specs, scratch directories, its run file.
+  std::string state_dir;
+  /// SIGTERM ends the process within drain_wait plus this.
+  milliseconds shutdown_timeout{5000};
+  log_options log;
+  net_options net;
+  node_options node;
+  resource_options resource;
+  scheduler_options scheduler;
+  router_options router;
+  gateway_options gateway;
+  /// Checked CAF options, as "caf.scheduler.max-threads" -> its literal.
+  std::vector<std::pair<std::string, std::string>> caf;
+  /// node.capacity said "auto" for these.
+  bool cpu_auto = true;
+  bool memory_auto = true;
+  bool accelerators_auto = false;
+
+  bool has(process_role role) const;
+};
+
+} // namespace astra

@@ -1,0 +1,7 @@
+#include "runtime/version.hpp"
+
+#include <cstdio>
+
+int main() {
+  std::puts(astra::version_line().c_str());
+}

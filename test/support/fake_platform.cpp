@@ -1,0 +1,125 @@
+#include "test/support/fake_platform.hpp"
+
+#include <caf/event_based_actor.hpp>
+#include <caf/send.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+namespace astra::test {
+
+void fake_launcher_log::exit(process_exited event) {
+  auto owner = owners.find(event.key);
+  if (owner == owners.end())
+    return;
+  caf::anon_send(owner->second, std::move(event));
+  owners.erase(owner);
+}
+
+std::vector<pb::AppSpec> fake_app_store::load() {
+  std::vector<pb::AppSpec> result;
+  for (auto& [name, spec] : specs)
+    result.push_back(spec);
+  return result;
+}
+
+caf::expected<void> fake_app_store::save(const pb::AppSpec& spec) {
+  if (full)
+    return caf::make_error(errc::io_failed, "no space left on device");
+  specs[spec.name()] = spec;
+  return {};
+}
+
+caf::expected<void> fake_app_store::remove(const std::string& name) {
+  if (full)
+    return caf::make_error(errc::io_failed, "no space left on device");
+  specs.erase(name);
+  return {};
+}
+
+fake_platform::fake_platform(caf::actor_system& sys, fake_network& network, std::string address)
+  : network_(network), address_(std::move(address)) {
+  dialer_ = sys.spawn([&network](dialer_actor::pointer) -> dialer_actor::behavior_type {
+    return {
+      [&network](dial_atom, const std::string& peer, const std::string& service) -> caf::result<caf::strong_actor_ptr> {
+        if (network.cut.count(peer) != 0)
+          return caf::make_error(errc::unreachable, peer);
+        auto found = network.services.find({peer, service});
+        if (found == network.services.end())
+          return caf::make_error(errc::unreachable, peer);
+        return found->second;
+      },
+    };
+  });
+  launcher_ = sys.spawn([log = &processes](launcher_actor::pointer self) -> launcher_actor::behavior_type {
+    return {
+      [self, log](const launch_process& what) -> caf::result<process_started> {
+        auto owner = caf::actor_cast<process_owner>(self->current_sender());
+        log->launched.push_back(what);
+        if (log->absent_commands.count(what.command.front()) != 0) {
+          process_exited event;
+          event.key = what.key;
+          event.end = process_end::spawn_failed;
+          event.reason = what.command.front() + ": command not found";
+          self->send(owner, std::move(event));
+          return caf::make_error(errc::spawn_failed, what.command.front() + ": command not found");
+        }
+        log->owners[what.key] = owner;
+        if (log->on_launch)
+          log->on_launch(what, owner);
+        return process_started{what.key, 1000 + static_cast<std::int32_t>(log->launched.size())};
+      },
+      [log](const kill_process& what) {
+        log->killed.push_back(what);
+        process_exited event;
+        event.key = what.key;
+        event.end = process_end::killed;
+        event.code = -9;
+        event.reason = what.reason;
+        log->exit(std::move(event));
+      },
+      [log](const resolve_command& what) -> caf::result<std::string> {
+        if (log->absent_commands.count(what.name) != 0)
+          return caf::make_error(errc::unknown_name, what.name + ": command not found");
+        return what.name.starts_with("/") ? what.name : "/bin/" + what.name;
+      },
+    };
+  });
+  http_ = sys.spawn([log = &http_log](http_client_actor::pointer) -> http_client_actor::behavior_type {
+    return {
+      [log](const http_call& call) -> caf::result<http_answer> {
+        log->calls.push_back(call);
+        if (log->answer)
+          return log->answer(call);
+        return http_answer{200, call.body ? *call.body : std::string{}, call.content_type};
+      },
+      [](const http_abort&) {},
+    };
+  });
+}
+
+fake_platform::~fake_platform() {
+  caf::anon_send_exit(dialer_, caf::exit_reason::kill);
+  caf::anon_send_exit(launcher_, caf::exit_reason::kill);
+  caf::anon_send_exit(http_, caf::exit_reason::kill);
+  std::erase_if(network_.services, [this](auto& entry) { return entry.first.first == address_; });
+}
+
+void fake_platform::publish(std::string_view service, caf::strong_actor_ptr target) {
+  network_.services[{address_, std::string{service}}] = std::move(target);
+}
+
+void fake_platform::withdraw(std::string_view service) {
+  network_.services.erase({address_, std::string{service}});
+}
+
+std::uint64_t fake_platform::seed(std::string_view stream) {
+  return name_hash(address_ + "/" + std::string{stream});
+}
+
+std::uint16_t fake_platform::reserve_port() {
+  for (std::uint16_t port = 20000; port != 0; ++port)
+    if (ports.insert(port).second)
+      return port;
+  return 0;
+}
+
+} // namespace astra::test

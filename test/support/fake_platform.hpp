@@ -1,0 +1,94 @@
+#pragma once
+
+#include "actors/platform.hpp"
+
+#include <caf/actor_system.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace astra::test {
+
+/// Services of all processes of one test: (address, service) -> actor.
+struct fake_network {
+  std::map<std::pair<std::string, std::string>, caf::strong_actor_ptr> services;
+  /// Dials of these addresses fail with errc::unreachable.
+  std::set<std::string> cut;
+};
+
+/// What a test lets a process launcher do: records what it is told and answers when the test says so.
+struct fake_launcher_log {
+  std::vector<launch_process> launched;
+  std::vector<kill_process> killed;
+  /// Who launched, by key: where process_exited goes.
+  std::map<process_key, process_owner> owners;
+  /// Commands that do not exist; everything else resolves to "/bin/NAME".
+  std::set<std::string> absent_commands;
+  /// Called on each launch, for processes that end by themselves.
+  std::function<void(const launch_process&, const process_owner&)> on_launch;
+
+  /// Ends a process: sends process_exited to its owner.
+  void exit(process_exited event);
+};
+
+struct fake_http_log {
+  std::vector<http_call> calls;
+  /// Answers every call; the default answers 200 with the request's body.
+  std::function<caf::result<http_answer>(const http_call&)> answer;
+};
+
+class fake_probe : public machine_probe {
+public:
+  machine_sample sample() override { return value; }
+  machine_sample value;
+};
+
+class fake_app_store : public app_store {
+public:
+  std::vector<pb::AppSpec> load() override;
+  caf::expected<void> save(const pb::AppSpec& spec) override;
+  caf::expected<void> remove(const std::string& name) override;
+  std::map<std::string, pb::AppSpec> specs;
+  /// save and remove fail with errc::io_failed while set.
+  bool full = false;
+};
+
+/// The outside world of one process in a test on the test coordinator.
+class fake_platform : public platform {
+public:
+  fake_platform(caf::actor_system& sys, fake_network& network, std::string address);
+  ~fake_platform() override;
+
+  std::string address() const override { return address_; }
+  void publish(std::string_view service, caf::strong_actor_ptr target) override;
+  void withdraw(std::string_view service) override;
+  std::uint64_t seed(std::string_view stream) override;
+  incarnation next_incarnation() override { return incarnation{++last_incarnation}; }
+  dialer_actor dialer() override { return dialer_; }
+  launcher_actor launcher() override { return launcher_; }
+  http_client_actor http() override { return http_; }
+  std::uint16_t reserve_port() override;
+  void release_port(std::uint16_t port) override { ports.erase(port); }
+  machine_probe& machine() override { return probe; }
+  app_store& apps() override { return store; }
+
+  std::uint64_t last_incarnation = 0;
+  std::set<std::uint16_t> ports;
+  fake_probe probe;
+  fake_app_store store;
+  fake_launcher_log processes;
+  fake_http_log http_log;
+
+private:
+  fake_network& network_;
+  std::string address_;
+  dialer_actor dialer_;
+  launcher_actor launcher_;
+  http_client_actor http_;
+};
+
+} // namespace astra::test
