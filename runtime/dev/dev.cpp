@@ -1,0 +1,387 @@
+#include "runtime/dev/dev.hpp"
+
+#include "runtime/dev/cluster_plan.hpp"
+#include "runtime/dev/port_holder.hpp"
+#include "runtime/http/fetch.hpp"
+#include "runtime/net/endpoint.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <vector>
+
+extern char** environ;
+
+namespace astra {
+namespace {
+
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+using steady = std::chrono::steady_clock;
+
+constexpr const char* directory_prefix = "astra-dev-";
+
+struct child {
+  planned_process plan;
+  pid_t pid = -1;
+  bool running = false;
+};
+
+/// Removes what clusters left behind whose process was killed: its directory carries its pid.
+void sweep_stale_directories(const fs::path& parent) {
+  std::error_code error;
+  for (auto& entry : fs::directory_iterator{parent, error}) {
+    auto name = entry.path().filename().string();
+    if (!name.starts_with(directory_prefix))
+      continue;
+    auto pid = std::atoi(name.c_str() + std::strlen(directory_prefix));
+    if (pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH) {
+      std::error_code ignored;
+      fs::remove_all(entry.path(), ignored);
+    }
+  }
+}
+
+/// The last lines of a child's log, for a start that failed.
+std::string log_end(const fs::path& file) {
+  std::ifstream in{file};
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line);) {
+    lines.push_back(line);
+    if (lines.size() > 5)
+      lines.erase(lines.begin());
+  }
+  std::string result;
+  for (auto& line : lines)
+    result += "    " + line + '\n';
+  return result;
+}
+
+std::string describe_end(int status) {
+  if (WIFEXITED(status))
+    return fmt::format("ended with exit code {}", WEXITSTATUS(status));
+  return fmt::format("was killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+}
+
+class laptop_cluster {
+public:
+  explicit laptop_cluster(const dev_options& options) : options_(options) {}
+  ~laptop_cluster() { end(); }
+  laptop_cluster(const laptop_cluster&) = delete;
+  laptop_cluster& operator=(const laptop_cluster&) = delete;
+
+  int run();
+
+private:
+  bool prepare_directory();
+  bool choose_ports();
+  bool spawn(child& which);
+  /// Waits until every node is online, the view is there and a scheduler is known.
+  bool await_ready();
+  void write_list() const;
+  void print_banner(steady::duration took) const;
+  void watch();
+  void read_signals(std::chrono::milliseconds patience, bool narrate);
+  /// Collects children that ended; says so.
+  void reap(bool narrate);
+  void end();
+  fs::path log_of(const child& which) const { return directory_ / (which.plan.name + ".log"); }
+  int fail(const std::string& text) const {
+    std::fprintf(stderr, "astra dev: %s\n", text.c_str());
+    return EXIT_FAILURE;
+  }
+
+  const dev_options& options_;
+  fs::path directory_;
+  bool remove_directory_ = false;
+  std::vector<port_holder> holders_;
+  std::vector<std::uint16_t> resource_ports_;
+  std::string gateway_listen_;
+  std::vector<child> children_;
+  int signal_fd_ = -1;
+  bool stop_ = false;
+};
+
+bool laptop_cluster::prepare_directory() {
+  std::error_code error;
+  if (!options_.directory.empty()) {
+    directory_ = fs::absolute(options_.directory);
+    fs::create_directories(directory_, error);
+    if (!error && !fs::is_empty(directory_, error)) {
+      fail(fmt::format("--dir {}: is not empty; name a new directory", directory_.string()));
+      return false;
+    }
+  } else {
+    auto parent = fs::temp_directory_path();
+    sweep_stale_directories(parent);
+    directory_ = parent / fmt::format("{}{}", directory_prefix, ::getpid());
+    fs::remove_all(directory_, error);
+    fs::create_directories(directory_, error);
+    remove_directory_ = !options_.keep;
+  }
+  if (error) {
+    fail(fmt::format("{}: {}", directory_.string(), error.message()));
+    return false;
+  }
+  return true;
+}
+
+bool laptop_cluster::choose_ports() {
+  for (std::uint32_t i = 0; i < options_.resources; ++i) {
+    auto& holder = holders_.emplace_back();
+    if (holder.port() == 0) {
+      fail("no free TCP port on the loopback interface");
+      return false;
+    }
+    resource_ports_.push_back(holder.port());
+  }
+  auto wanted = parse_endpoint(options_.gateway_listen);
+  if (!wanted) {
+    fail(fmt::format("--listen {}: not of the form host:port", options_.gateway_listen));
+    return false;
+  }
+  port_holder gateway{wanted->port};
+  if (gateway.port() == 0) {
+    if (options_.gateway_listen_given) {
+      fail(fmt::format("--listen {}: the port is in use", options_.gateway_listen));
+      return false;
+    }
+    // Another cluster has the usual port: any other will do.
+    port_holder any;
+    gateway_listen_ = fmt::format("127.0.0.1:{}", any.port());
+    holders_.push_back(std::move(any));
+    return true;
+  }
+  gateway_listen_ = to_string(endpoint{wanted->host, gateway.port()});
+  holders_.push_back(std::move(gateway));
+  return true;
+}
+
+bool laptop_cluster::spawn(child& which) {
+  auto config = directory_ / (which.plan.name + ".toml");
+  std::ofstream{config} << which.plan.config;
+  auto log = log_of(which).string();
+  std::vector<std::string> arguments = {"astra", "run", "-c", config.string()};
+  std::vector<char*> argv;
+  for (auto& argument : arguments)
+    argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  // The child asks the kernel to end it with us.
+  auto parent = fmt::format("ASTRA_PARENT={}", ::getpid());
+  std::vector<char*> env;
+  for (auto entry = environ; *entry != nullptr; ++entry)
+    env.push_back(*entry);
+  env.push_back(parent.data());
+  env.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  // ^C at the terminal is for us; the children are then told in order.
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  auto error = ::posix_spawn(&which.pid, "/proc/self/exe", &actions, &attributes, argv.data(), env.data());
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  which.running = error == 0;
+  if (error != 0)
+    fail(fmt::format("{}: cannot be started: {}", which.plan.name, std::strerror(error)));
+  return error == 0;
+}
+
+bool laptop_cluster::await_ready() {
+  auto deadline = steady::now() + options_.start_timeout;
+  auto where = parse_endpoint(gateway_listen_);
+  auto tty = ::isatty(STDERR_FILENO) != 0;
+  std::string missing = "the gateway";
+  while (steady::now() < deadline) {
+    read_signals(20ms, false);
+    if (stop_)
+      return false;
+    for (auto& which : children_) {
+      if (!which.running) {
+        fail(fmt::format("{} did not start:\n{}", which.plan.name, log_end(log_of(which))));
+        return false;
+      }
+    }
+    http_call call;
+    call.host = where->host;
+    call.port = where->port;
+    call.target = "/v1/status";
+    call.timeout = 1s;
+    call.response_limit_bytes = 1 << 20;
+    auto answer = fetch(call);
+    if (answer && answer->status == 200) {
+      auto status = nlohmann::json::parse(answer->body, nullptr, false);
+      auto online = status.is_discarded() ? 0U : status["nodes"].value("online", 0U);
+      auto resources = status.is_discarded() ? 0U : static_cast<unsigned>(status["resources"].size());
+      auto schedulers = status.is_discarded() ? 0U : status.value("schedulers", 0U);
+      if (online == options_.nodes && resources == options_.resources && schedulers > 0)
+        return true;
+      missing = fmt::format("{} of {} nodes, {} of {} Resources", online, options_.nodes, resources,
+                            options_.resources);
+    }
+    if (tty)
+      std::fprintf(stderr, "\rstarting: %s online   ", missing.c_str());
+  }
+  fail(fmt::format("the cluster was not ready within {} s: {} online; logs are in {}",
+                   std::chrono::duration_cast<std::chrono::seconds>(options_.start_timeout).count(), missing,
+                   directory_.string()));
+  remove_directory_ = false;
+  return false;
+}
+
+void laptop_cluster::write_list() const {
+  nlohmann::json list = {{"gateway", gateway_listen_}, {"pid", ::getpid()}, {"directory", directory_.string()}};
+  for (auto& which : children_)
+    list["processes"].push_back({{"name", which.plan.name},
+                                 {"pid", which.pid},
+                                 {"node", which.plan.is_node},
+                                 {"config", (directory_ / (which.plan.name + ".toml")).string()},
+                                 {"log", log_of(which).string()}});
+  auto temporary = directory_ / "cluster.json.new";
+  std::ofstream{temporary} << list.dump(2) << '\n';
+  std::error_code ignored;
+  fs::rename(temporary, directory_ / "cluster.json", ignored);
+}
+
+void laptop_cluster::print_banner(steady::duration took) const {
+  if (::isatty(STDERR_FILENO) != 0)
+    std::fprintf(stderr, "\r\033[K");
+  auto flag = gateway_listen_ == "127.0.0.1:9750" ? std::string{} : fmt::format(" --gateway {}", gateway_listen_);
+  fmt::print("astra dev: {} nodes, {} Resource{}, 1 scheduler, 1 gateway, {} processes, ready in {:.1f} s\n"
+             "  gateway    http://{}\n"
+             "  directory  {}  (configuration, log and state of each process{})\n"
+             "try:\n"
+             "  astra{} status\n"
+             "  astra{} app apply config/examples/apps/echo.toml\n"
+             "  echo hello | astra{} invoke echo\n"
+             "^C ends the cluster\n",
+             options_.nodes, options_.resources, options_.resources == 1 ? "" : "s", children_.size(),
+             std::chrono::duration<double>(took).count(), gateway_listen_, directory_.string(),
+             remove_directory_ ? "; removed at the end" : "", flag, flag, flag);
+  std::fflush(stdout);
+}
+
+void laptop_cluster::reap(bool narrate) {
+  for (auto& which : children_) {
+    int status = 0;
+    if (!which.running || ::waitpid(which.pid, &status, WNOHANG) != which.pid)
+      continue;
+    which.running = false;
+    if (narrate) {
+      fmt::print("{} (pid {}) {}; log: {}\n", which.plan.name, which.pid, describe_end(status), log_of(which).string());
+      std::fflush(stdout);
+    }
+  }
+}
+
+void laptop_cluster::watch() {
+  while (!stop_)
+    read_signals(1min, true);
+}
+
+void laptop_cluster::read_signals(std::chrono::milliseconds patience, bool narrate) {
+  pollfd fds{signal_fd_, POLLIN, 0};
+  ::poll(&fds, 1, static_cast<int>(patience.count()));
+  signalfd_siginfo info;
+  while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info)))
+    if (info.ssi_signo != SIGCHLD)
+      stop_ = true;
+  reap(narrate);
+}
+
+void laptop_cluster::end() {
+  // Nodes first: they say goodbye to Resources that are still there.
+  auto tell = [this](bool nodes, int signal) {
+    for (auto& which : children_)
+      if (which.running && which.plan.is_node == nodes) {
+        ::kill(which.pid, signal);
+        ::kill(which.pid, SIGCONT); // a frozen process hears nothing else
+      }
+  };
+  auto alive = [this](bool nodes) {
+    reap(false);
+    return std::any_of(children_.begin(), children_.end(),
+                       [nodes](auto& which) { return which.running && which.plan.is_node == nodes; });
+  };
+  for (auto nodes : {true, false}) {
+    tell(nodes, SIGTERM);
+    auto deadline = steady::now() + (nodes ? options_.stop_timeout : 3s);
+    while (alive(nodes) && steady::now() < deadline)
+      ::poll(nullptr, 0, 20);
+    tell(nodes, SIGKILL);
+    for (auto& which : children_) {
+      int status = 0;
+      if (which.running && which.plan.is_node == nodes) {
+        ::waitpid(which.pid, &status, 0);
+        which.running = false;
+      }
+    }
+  }
+  children_.clear();
+  if (signal_fd_ >= 0)
+    ::close(signal_fd_);
+  signal_fd_ = -1;
+  if (remove_directory_) {
+    std::error_code ignored;
+    fs::remove_all(directory_, ignored);
+    remove_directory_ = false;
+  }
+}
+
+int laptop_cluster::run() {
+  auto began = steady::now();
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (auto signal : {SIGTERM, SIGINT, SIGHUP, SIGCHLD})
+    sigaddset(&signals, signal);
+  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  signal_fd_ = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (!prepare_directory() || !choose_ports())
+    return EXIT_FAILURE;
+  for (auto& plan : plan_cluster(options_, directory_.string(), resource_ports_, gateway_listen_)) {
+    children_.push_back({std::move(plan)});
+    if (!spawn(children_.back()))
+      return EXIT_FAILURE;
+  }
+  if (!await_ready())
+    return stop_ ? EXIT_SUCCESS : EXIT_FAILURE;
+  write_list();
+  print_banner(steady::now() - began);
+  watch();
+  fmt::print("ending the cluster\n");
+  std::fflush(stdout);
+  end();
+  return EXIT_SUCCESS;
+}
+
+} // namespace
+
+int run_dev(const dev_options& options) {
+  return laptop_cluster{options}.run();
+}
+
+} // namespace astra

@@ -1,0 +1,489 @@
+#include "runtime/host.hpp"
+
+#include "actors/apps/app_registry.hpp"
+#include "actors/node/node.hpp"
+#include "actors/resource/resource.hpp"
+#include "actors/resource/view_client.hpp"
+#include "actors/scheduler/apps.hpp"
+#include "actors/supervisor/supervisor.hpp"
+#include "config/load.hpp"
+#include "messages/wire/app.pb.h"
+#include "runtime/gateway/gateway.hpp"
+#include "runtime/http/http.hpp"
+#include "runtime/log.hpp"
+#include "runtime/net/dialer.hpp"
+#include "runtime/net/directory.hpp"
+#include "runtime/net/endpoint.hpp"
+#include "runtime/platform_live.hpp"
+#include "runtime/process/capacity.hpp"
+#include "runtime/process/launcher_client.hpp"
+#include "runtime/process/probe.hpp"
+#include "runtime/version.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/event_based_actor.hpp>
+#include <caf/init_global_meta_objects.hpp>
+#include <caf/io/middleman.hpp>
+#include <caf/send.hpp>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cassert>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <thread>
+
+namespace astra {
+namespace {
+
+constexpr int exit_bad_config = 78;
+
+/// Options that every process needs, whatever its file says; then those of the file.
+struct caf_config : caf::actor_system_config {
+  explicit caf_config(const process_options& options) {
+    load<caf::io::middleman>();
+    // These exist only once the middleman is loaded.
+    set("caf.middleman.heartbeat-interval", caf::timespan{options.net.heartbeat});
+    set("caf.middleman.connection-timeout", caf::timespan{options.net.timeout});
+    // A handle of a third process in a message must not open connections behind our back.
+    set("caf.middleman.enable-automatic-connections", false);
+    // Idle agents cost 34 times less than with work stealing, which polls.
+    set("caf.scheduler.policy", "sharing");
+    set("caf.scheduler.max-threads", 2);
+    set("caf.logger.file.verbosity", "quiet");
+    set("caf.logger.console.verbosity", "quiet");
+    for (auto& [key, literal] : options.caf) {
+      // Checked by the configuration layer already.
+      if (auto value = caf::config_value::parse(literal))
+        put(content, key, std::move(*value));
+    }
+  }
+};
+
+/// Becomes readable when somebody, on any thread, wants the main thread's attention.
+class wake_up {
+public:
+  wake_up() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { assert(fd_ >= 0); }
+  ~wake_up() { ::close(fd_); }
+  wake_up(const wake_up&) = delete;
+  wake_up& operator=(const wake_up&) = delete;
+
+  int fd() const { return fd_; }
+
+  void notify() const {
+    std::uint64_t one = 1;
+    [[maybe_unused]] auto n = ::write(fd_, &one, sizeof(one)); // full means notified already
+  }
+
+private:
+  int fd_;
+};
+
+/// Ends the process for good when an orderly stop takes too long, whatever the threads are stuck in.
+class watchdog {
+public:
+  explicit watchdog(std::chrono::milliseconds limit) {
+    std::thread{[limit, over = over_] {
+      std::this_thread::sleep_for(limit);
+      if (!over->load()) {
+        spdlog::error("process.stop_timeout limit_ms={} reason=\"leaving without an orderly end\"", limit.count());
+        std::_Exit(EXIT_FAILURE);
+      }
+    }}.detach();
+  }
+  ~watchdog() { over_->store(true); }
+  watchdog(const watchdog&) = delete;
+  watchdog& operator=(const watchdog&) = delete;
+
+private:
+  std::shared_ptr<std::atomic<bool>> over_ = std::make_shared<std::atomic<bool>>(false);
+};
+
+/// Takes the state directory for this process; a second process with the same one is refused.
+class state_lock {
+public:
+  explicit state_lock(const std::filesystem::path& directory) {
+    fd_ = ::open((directory / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    held_ = fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) == 0;
+  }
+  ~state_lock() {
+    if (fd_ >= 0)
+      ::close(fd_);
+  }
+  state_lock(const state_lock&) = delete;
+  state_lock& operator=(const state_lock&) = delete;
+  bool held() const { return held_; }
+
+private:
+  int fd_ = -1;
+  bool held_ = false;
+};
+
+/// Everything between start and stop of one process.
+class host {
+public:
+  explicit host(process_options options) : options_(std::move(options)) {}
+
+  int run();
+
+private:
+  bool prepare();
+  void detect();
+  bool load_apps();
+  bool listen();
+  std::vector<child_spec> children();
+  void write_run_file(bool ready);
+  /// Waits for a signal, a failed role or a finished stop.
+  int serve();
+  void begin_stop();
+  void end_children();
+
+  process_options options_;
+  std::filesystem::path state_dir_;
+  std::vector<pb::AppSpec> app_specs_;
+  app_registry app_actors_;
+  wake_up wake_;
+  std::atomic<bool> failed_ = false;
+  std::atomic<bool> drained_ = false;
+
+  std::unique_ptr<state_lock> lock_;
+  std::unique_ptr<launcher_client> launcher_;
+  std::unique_ptr<caf_config> config_;
+  std::unique_ptr<caf::actor_system> sys_;
+  std::shared_ptr<service_table> services_ = std::make_shared<service_table>();
+  directory_actor directory_;
+  std::string address_;
+  std::unique_ptr<live_platform> world_;
+  view_source view_;
+  supervisor_actor supervisor_;
+  std::unique_ptr<gateway_server> gateway_;
+  /// The node that runs now; replaced when its supervisor restarts it.
+  std::mutex node_mutex_;
+  node_actor node_;
+};
+
+int complain(const std::string& text) {
+  std::fprintf(stderr, "astra: %s\n", text.c_str());
+  return EXIT_FAILURE;
+}
+
+bool host::prepare() {
+  state_dir_ = options_.state_dir;
+  std::error_code error;
+  std::filesystem::create_directories(state_dir_, error);
+  if (error) {
+    complain(fmt::format("state_dir {}: cannot be created: {}", state_dir_.string(), error.message()));
+    return false;
+  }
+  lock_ = std::make_unique<state_lock>(state_dir_);
+  if (!lock_->held()) {
+    complain(fmt::format("state_dir {}: in use by another astra process; give each process a directory of its own",
+                         state_dir_.string()));
+    return false;
+  }
+  return true;
+}
+
+void host::detect() {
+  if (!options_.has(process_role::node))
+    return;
+  auto& node = options_.node;
+  auto found = detect_capacity();
+  if (options_.cpu_auto)
+    node.cpu_milli = found.cpu_milli;
+  if (options_.memory_auto)
+    node.memory_bytes = found.memory_bytes;
+  node.capacity_origin = fmt::format("cores {}, memory {}", options_.cpu_auto ? found.cpu_origin : "stated",
+                                     options_.memory_auto ? found.memory_origin : "stated");
+  if (options_.accelerators_auto)
+    node.accelerators = detect_accelerators();
+}
+
+bool host::load_apps() {
+  auto good = true;
+  for (auto& file : options_.scheduler.app_files) {
+    auto app = load_app_config(file, process_environment());
+    for (auto& problem : app.problems)
+      std::fprintf(stderr, "%s\n", to_string(problem).c_str());
+    if (app.spec)
+      app_specs_.push_back(*app.spec);
+    else
+      good = false;
+  }
+  if (!good)
+    std::fprintf(stderr, "astra: nothing was started\n");
+  return good;
+}
+
+bool host::listen() {
+  auto where = parse_endpoint(options_.net.listen);
+  assert(where); // checked by the configuration layer
+  directory_ = spawn_directory(*sys_, services_);
+  auto port = sys_->middleman().publish(directory_, where->port, where->host.c_str(), true);
+  if (!port) {
+    complain(fmt::format("net.listen = \"{}\": cannot listen: {}; is another process on this port?",
+                         options_.net.listen, to_string(port.error())));
+    return false;
+  }
+  address_ = to_string(endpoint{where->host, *port});
+  return true;
+}
+
+std::vector<child_spec> host::children() {
+  std::vector<child_spec> result;
+  if (options_.has(process_role::resource))
+    result.push_back({"resource", [this] {
+                        return caf::actor_cast<caf::actor>(spawn_resource(*sys_, *world_, options_.resource));
+                      }});
+  if (options_.has(process_role::node))
+    result.push_back({"node", [this] {
+                        auto node = spawn_node(*sys_, *world_, options_.node, app_actors_);
+                        std::lock_guard guard{node_mutex_};
+                        node_ = node;
+                        return caf::actor_cast<caf::actor>(node);
+                      }});
+  if (options_.has(process_role::scheduler))
+    result.push_back({"apps", [this] {
+                        return caf::actor_cast<caf::actor>(
+                          spawn_apps(*sys_, *world_, options_.scheduler, app_specs_, view_));
+                      }});
+  return result;
+}
+
+void host::write_run_file(bool ready) {
+  nlohmann::json run = {{"name", options_.name}, {"pid", ::getpid()}, {"address", address_}, {"ready", ready}};
+  for (auto role : options_.roles)
+    run["roles"].push_back(to_string(role));
+  if (gateway_)
+    run["gateway"] = gateway_->address();
+  auto path = state_dir_ / "run.json";
+  auto temporary = state_dir_ / "run.json.new";
+  std::ofstream{temporary} << run.dump(2) << '\n';
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error)
+    spdlog::warn("process.run_file file={} reason=\"{}\"", path.string(), error.message());
+}
+
+/// A child of `astra dev` ends with it, also when it is killed.  @returns false when it is gone already.
+bool follow_parent() {
+  auto parent = std::getenv("ASTRA_PARENT");
+  if (!parent)
+    return true;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return ::getppid() == std::atoi(parent);
+}
+
+int host::run() {
+  std::signal(SIGPIPE, SIG_IGN);
+  if (!follow_parent())
+    return EXIT_FAILURE;
+  if (!start_log(options_.log, options_.name))
+    return complain(fmt::format("log.file {}: cannot be opened for writing", options_.log.file));
+  if (!prepare())
+    return EXIT_FAILURE;
+  if (!load_apps())
+    return exit_bad_config;
+  detect();
+  // Before the first thread: what the launcher inherits is then only what is meant for it.
+  if (options_.has(process_role::node)) {
+    launcher_ = start_launcher();
+    if (!launcher_)
+      return complain("the process launcher did not start; are /proc and posix_spawn available?");
+    options_.node.limits_backend = launcher_->limits_backend();
+  }
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (auto signal : {SIGTERM, SIGINT, SIGHUP})
+    sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  add_builtin_apps(app_actors_);
+  config_ = std::make_unique<caf_config>(options_);
+  sys_ = std::make_unique<caf::actor_system>(*config_);
+  // A stop is bounded by its deadline, not by the slowest actor.
+  sys_->await_actors_before_shutdown(false);
+  if (!listen())
+    return EXIT_FAILURE;
+
+  live_parts parts;
+  parts.address = address_;
+  parts.state_dir = state_dir_;
+  parts.services = services_;
+  parts.dialer = spawn_dialer(*sys_, address_, services_, options_.net.dial_timeout);
+  if (launcher_)
+    parts.launcher = spawn_launcher_actor(*sys_, *launcher_);
+  parts.http = spawn_http_client(*sys_);
+  parts.machine = make_machine_probe(launcher_ ? launcher_->pid() : 0);
+  world_ = std::make_unique<live_platform>(std::move(parts));
+
+  if (options_.has(process_role::scheduler) || options_.has(process_role::gateway)) {
+    view_client_options view;
+    view.name = options_.name;
+    view.resources = options_.scheduler.resources;
+    view_ = spawn_view_client(*sys_, *world_, view);
+  }
+  supervisor_ = spawn_supervisor(*sys_, *world_, supervisor_options{}, children(),
+                                 [this](const std::string& child, const std::string& reason) {
+                                   spdlog::critical("process.role_failed role={} reason=\"{}\"", child, reason);
+                                   failed_ = true;
+                                   wake_.notify();
+                                 });
+  if (options_.has(process_role::gateway)) {
+    auto gateway = start_gateway(*sys_, *world_, options_.gateway, options_.router, view_, options_.name);
+    if (!gateway) {
+      complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, to_string(gateway.error())));
+      end_children();
+      return EXIT_FAILURE;
+    }
+    gateway_ = std::move(*gateway);
+  }
+  write_run_file(true);
+  std::string roles;
+  for (auto role : options_.roles)
+    roles += (roles.empty() ? "" : ",") + to_string(role);
+  spdlog::info("process.ready name={} roles={} address={} gateway={} pid={}", options_.name, roles, address_,
+               gateway_ ? gateway_->address() : "-", ::getpid());
+  return serve();
+}
+
+int host::serve() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (auto signal : {SIGTERM, SIGINT, SIGHUP})
+    sigaddset(&signals, signal);
+  int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  assert(signal_fd >= 0);
+  std::unique_ptr<watchdog> deadline;
+  auto stopping = false;
+  while (!failed_ && !drained_) {
+    pollfd fds[] = {{signal_fd, POLLIN, 0}, {wake_.fd(), POLLIN, 0}};
+    if (::poll(fds, 2, -1) < 0)
+      continue;
+    signalfd_siginfo info;
+    while (::read(signal_fd, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
+      if (info.ssi_signo == SIGHUP) {
+        spdlog::info("process.sighup reason=\"nothing to reload\"");
+        continue;
+      }
+      if (stopping) {
+        spdlog::warn("process.stop_now reason=\"second signal\"");
+        std::_Exit(128 + static_cast<int>(info.ssi_signo));
+      }
+      stopping = true;
+      auto limit = options_.shutdown_timeout
+                   + (options_.has(process_role::node) ? options_.node.drain_wait : std::chrono::milliseconds{0});
+      spdlog::info("process.stop signal={} limit_ms={}", info.ssi_signo, limit.count());
+      deadline = std::make_unique<watchdog>(limit);
+      begin_stop();
+    }
+  }
+  ::close(signal_fd);
+  if (!deadline)
+    deadline = std::make_unique<watchdog>(options_.shutdown_timeout);
+  end_children();
+  std::error_code ignored;
+  std::filesystem::remove(state_dir_ / "run.json", ignored);
+  spdlog::info("process.end name={} failed={}", options_.name, failed_.load());
+  return failed_ ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+void host::begin_stop() {
+  // The gateway refuses new requests and finishes those it has; meanwhile the node drains.
+  if (gateway_)
+    gateway_->drain();
+  node_actor node;
+  {
+    std::lock_guard guard{node_mutex_};
+    node = node_;
+  }
+  auto wait = caf::timespan{options_.node.drain_wait};
+  auto finished = [this] {
+    drained_ = true;
+    wake_.notify();
+  };
+  auto body = [this, node, wait, finished](caf::event_based_actor* self) {
+    auto then_gateway = [this, self, finished] {
+      if (!gateway_) {
+        finished();
+        return;
+      }
+      auto idle = std::make_shared<std::function<void()>>();
+      auto waited = std::make_shared<std::chrono::milliseconds>(0);
+      *idle = [this, self, finished, idle, waited] {
+        constexpr std::chrono::milliseconds step{20};
+        *waited += step;
+        if (gateway_->in_flight() == 0 || *waited >= options_.shutdown_timeout - std::chrono::milliseconds{1000}) {
+          finished();
+          *idle = nullptr;
+          return;
+        }
+        self->run_delayed(step, [idle] {
+          if (*idle)
+            (*idle)();
+        });
+      };
+      (*idle)();
+    };
+    if (!node) {
+      then_gateway();
+      return;
+    }
+    // The node keeps to `wait`; the rest is for stopping replicas and saying goodbye.
+    self->request(node, wait + options_.shutdown_timeout, stop_atom_v, wait)
+      .then([then_gateway] { then_gateway(); },
+            [then_gateway](const caf::error& reason) {
+              spdlog::warn("process.drain_incomplete reason=\"{}\"", to_string(reason));
+              then_gateway();
+            });
+  };
+  sys_->spawn(body);
+}
+
+void host::end_children() {
+  if (gateway_)
+    gateway_->stop();
+  gateway_.reset();
+  auto end = [this](const auto& handle) {
+    if (handle)
+      caf::anon_send_exit(handle, caf::exit_reason::user_shutdown);
+  };
+  end(supervisor_);
+  end(view_);
+  world_.reset();
+  end(directory_);
+  {
+    std::lock_guard guard{node_mutex_};
+    node_ = nullptr;
+  }
+  supervisor_ = nullptr;
+  view_ = nullptr;
+  directory_ = nullptr;
+}
+
+} // namespace
+
+int run_process(process_options options) {
+  caf::init_global_meta_objects<caf::id_block::astra_wire>();
+  caf::init_global_meta_objects<caf::id_block::astra_local>();
+  caf::io::middleman::init_global_meta_objects();
+  caf::core::init_global_meta_objects();
+  host process{std::move(options)};
+  return process.run();
+}
+
+} // namespace astra

@@ -1,0 +1,135 @@
+#include "runtime/net/dialer.hpp"
+
+#include "runtime/net/endpoint.hpp"
+
+#include <caf/io/middleman.hpp>
+#include <caf/io/middleman_actor.hpp>
+#include <caf/response_promise.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <spdlog/spdlog.h>
+
+#include <map>
+#include <set>
+#include <vector>
+
+namespace astra {
+namespace {
+
+class dialer_state {
+public:
+  static constexpr const char* name = "astra.dialer";
+
+  dialer_state(dialer_actor::pointer self, std::string own_address, std::shared_ptr<service_table> own_services,
+               caf::timespan timeout)
+    : self_(self), own_address_(std::move(own_address)), own_services_(std::move(own_services)), timeout_(timeout) {
+    // A directory whose process is gone never answers again: forget it, so that the next dial connects anew.
+    self_->set_down_handler([this](const caf::down_msg& down) {
+      std::erase_if(directories_, [&down](auto& entry) { return entry.second.address() == down.source; });
+    });
+  }
+
+  dialer_actor::behavior_type make_behavior() {
+    return {
+      [this](dial_atom, const std::string& address, const std::string& service) {
+        return dial(address, service);
+      },
+    };
+  }
+
+private:
+  using promise = caf::typed_response_promise<caf::strong_actor_ptr>;
+
+  struct waiting_dial {
+    std::string service;
+    promise reply;
+  };
+
+  caf::result<caf::strong_actor_ptr> dial(const std::string& address, const std::string& service) {
+    auto reply = self_->make_response_promise<caf::strong_actor_ptr>();
+    if (address == own_address_) {
+      auto found = own_services_->find(service);
+      if (found)
+        reply.deliver(std::move(*found));
+      else
+        reply.deliver(std::move(found.error()));
+      return reply;
+    }
+    if (auto known = directories_.find(address); known != directories_.end()) {
+      lookup(known->second, address, service, reply);
+      return reply;
+    }
+    auto& queue = connecting_[address];
+    queue.push_back({service, reply});
+    if (queue.size() == 1)
+      connect(address);
+    return reply;
+  }
+
+  void connect(const std::string& address) {
+    auto where = parse_endpoint(address);
+    if (!where) {
+      fail(address, caf::make_error(errc::invalid_argument, address + ": not of the form host:port"));
+      return;
+    }
+    auto middleman = self_->system().middleman().actor_handle();
+    self_->request(middleman, timeout_, caf::connect_atom_v, where->host, where->port)
+      .then(
+        [this, address](const caf::node_id&, const caf::strong_actor_ptr& directory, const std::set<std::string>&) {
+          if (!directory) {
+            fail(address, caf::make_error(errc::unreachable, address + ": answers, but is no Astra process"));
+            return;
+          }
+          auto handle = caf::actor_cast<directory_actor>(directory);
+          if (directories_.emplace(address, handle).second)
+            self_->monitor(handle);
+          for (auto& waiting : take(address))
+            lookup(handle, address, waiting.service, waiting.reply);
+        },
+        [this, address](const caf::error& reason) {
+          auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
+          fail(address, caf::make_error(code, address + ": " + to_string(reason)));
+        });
+  }
+
+  void lookup(const directory_actor& directory, const std::string& address, const std::string& service,
+              promise reply) {
+    self_->request(directory, timeout_, lookup_atom_v, service)
+      .then([reply](const caf::strong_actor_ptr& target) mutable { reply.deliver(target); },
+            [this, reply, address](caf::error& reason) mutable {
+              if (reason == errc::unknown_name) {
+                reply.deliver(std::move(reason));
+                return;
+              }
+              directories_.erase(address);
+              auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
+              reply.deliver(caf::make_error(code, address + ": " + to_string(reason)));
+            });
+  }
+
+  void fail(const std::string& address, const caf::error& reason) {
+    spdlog::debug("net.dial_failed address={} reason=\"{}\"", address, to_string(reason));
+    for (auto& waiting : take(address))
+      waiting.reply.deliver(reason);
+  }
+
+  std::vector<waiting_dial> take(const std::string& address) {
+    auto node = connecting_.extract(address);
+    return node.empty() ? std::vector<waiting_dial>{} : std::move(node.mapped());
+  }
+
+  dialer_actor::pointer self_;
+  std::string own_address_;
+  std::shared_ptr<service_table> own_services_;
+  caf::timespan timeout_;
+  std::map<std::string, directory_actor> directories_;
+  std::map<std::string, std::vector<waiting_dial>> connecting_;
+};
+
+} // namespace
+
+dialer_actor spawn_dialer(caf::actor_system& sys, std::string own_address, std::shared_ptr<service_table> own_services,
+                          caf::timespan timeout) {
+  return sys.spawn<dialer_actor::stateful_impl<dialer_state>>(std::move(own_address), std::move(own_services), timeout);
+}
+
+} // namespace astra

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "messages/platform_protocol.hpp"
+#include "runtime/net/directory.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/timespan.hpp>
+
+#include <memory>
+#include <string>
+
+namespace astra {
+
+/// Spawns the dialer of a process.  It opens one connection per peer process through CAF's middleman, asks the peer's
+/// directory for the wanted service, and answers dials of `own_address` from `own_services` without a network.
+dialer_actor spawn_dialer(caf::actor_system& sys, std::string own_address, std::shared_ptr<service_table> own_services,
+                          caf::timespan timeout);
+
+} // namespace astra

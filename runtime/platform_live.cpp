@@ -1,0 +1,105 @@
+#include "runtime/platform_live.hpp"
+
+#include "actors/random.hpp"
+#include "runtime/app_files.hpp"
+
+#include <arpa/inet.h>
+#include <caf/send.hpp>
+#include <netinet/in.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+#include <fstream>
+#include <random>
+
+namespace astra {
+namespace {
+
+/// First port of the kernel's range for outgoing connections.
+std::uint16_t first_ephemeral_port() {
+  std::ifstream in{"/proc/sys/net/ipv4/ip_local_port_range"};
+  unsigned first = 0;
+  return in >> first && first > 10000 && first < 65536 ? static_cast<std::uint16_t>(first) : 32768;
+}
+
+bool is_free(std::uint16_t port) {
+  int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0)
+    return false;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  auto free = ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+  ::close(fd);
+  return free;
+}
+
+} // namespace
+
+live_platform::live_platform(live_parts parts)
+  : parts_(std::move(parts)), apps_(make_app_files(parts_.state_dir / "apps")) {
+  assert(parts_.services && parts_.dialer && parts_.machine);
+  std::random_device device;
+  process_seed_ = (std::uint64_t{device()} << 32) | device();
+  std::ifstream in{parts_.state_dir / "incarnation"};
+  in >> last_incarnation_;
+}
+
+live_platform::~live_platform() {
+  parts_.services->clear();
+  caf::anon_send_exit(parts_.dialer, caf::exit_reason::user_shutdown);
+  if (parts_.launcher)
+    caf::anon_send_exit(parts_.launcher, caf::exit_reason::user_shutdown);
+  if (parts_.http)
+    caf::anon_send_exit(parts_.http, caf::exit_reason::user_shutdown);
+}
+
+void live_platform::publish(std::string_view service, caf::strong_actor_ptr target) {
+  parts_.services->put(service, std::move(target));
+}
+
+void live_platform::withdraw(std::string_view service) {
+  parts_.services->erase(service);
+}
+
+std::uint64_t live_platform::seed(std::string_view stream) {
+  return random_source{process_seed_ ^ name_hash(stream)}.next();
+}
+
+incarnation live_platform::next_incarnation() {
+  std::lock_guard guard{mutex_};
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  auto ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+  last_incarnation_ = std::max(last_incarnation_ + 1, ns);
+  std::ofstream out{parts_.state_dir / "incarnation", std::ios::trunc};
+  if (!(out << last_incarnation_ << '\n'))
+    spdlog::warn("platform.incarnation_not_kept directory={} reason=\"cannot write\"", parts_.state_dir.string());
+  return incarnation{last_incarnation_};
+}
+
+std::uint16_t live_platform::reserve_port() {
+  constexpr std::uint16_t lowest = 10240;
+  std::lock_guard guard{mutex_};
+  std::uint16_t width = first_ephemeral_port() - lowest;
+  random_source random{process_seed_ + ++port_draws_};
+  for (int tries = 0; tries < 1000; ++tries) {
+    auto port = static_cast<std::uint16_t>(lowest + random.below(width));
+    if (ports_.count(port) == 0 && is_free(port)) {
+      ports_.insert(port);
+      return port;
+    }
+  }
+  return 0;
+}
+
+void live_platform::release_port(std::uint16_t port) {
+  std::lock_guard guard{mutex_};
+  ports_.erase(port);
+}
+
+} // namespace astra

@@ -1,0 +1,61 @@
+#pragma once
+
+#include "actors/platform.hpp"
+#include "runtime/net/directory.hpp"
+
+#include <caf/actor_system.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+namespace astra {
+
+/// What a live platform is made of.  The actors in it are ended by the platform's destructor.
+struct live_parts {
+  /// "host:port" where the directory is published.
+  std::string address;
+  std::filesystem::path state_dir;
+  std::shared_ptr<service_table> services;
+  dialer_actor dialer;
+  /// Null in processes that run no replicas.
+  launcher_actor launcher;
+  http_client_actor http;
+  std::unique_ptr<machine_probe> machine;
+};
+
+/// The real world: CAF's network, processes, HTTP, /proc and files.
+class live_platform : public platform {
+public:
+  explicit live_platform(live_parts parts);
+  ~live_platform() override;
+
+  std::string address() const override { return parts_.address; }
+  void publish(std::string_view service, caf::strong_actor_ptr target) override;
+  void withdraw(std::string_view service) override;
+  std::uint64_t seed(std::string_view stream) override;
+  /// Nanoseconds of the system clock, or one more than the last one handed out, which is kept in
+  /// `state_dir`/incarnation: a clock that was set back does not fence a restarted process.
+  incarnation next_incarnation() override;
+  dialer_actor dialer() override { return parts_.dialer; }
+  launcher_actor launcher() override { return parts_.launcher; }
+  http_client_actor http() override { return parts_.http; }
+  /// From below the kernel's ephemeral range, so that no outgoing connection takes the port before the replica does.
+  std::uint16_t reserve_port() override;
+  void release_port(std::uint16_t port) override;
+  machine_probe& machine() override { return *parts_.machine; }
+  app_store& apps() override { return *apps_; }
+
+private:
+  live_parts parts_;
+  std::unique_ptr<app_store> apps_;
+  std::uint64_t process_seed_;
+  std::mutex mutex_;
+  std::uint64_t last_incarnation_ = 0;
+  std::set<std::uint16_t> ports_;
+  std::uint64_t port_draws_ = 0;
+};
+
+} // namespace astra
