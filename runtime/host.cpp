@@ -9,7 +9,7 @@
 #include "config/load.hpp"
 #include "messages/wire/app.pb.h"
 #include "runtime/gateway/gateway.hpp"
-#include "runtime/http/http.hpp"
+#include "runtime/http/client.hpp"
 #include "runtime/log.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
@@ -23,7 +23,6 @@
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/event_based_actor.hpp>
-#include <caf/init_global_meta_objects.hpp>
 #include <caf/io/middleman.hpp>
 #include <caf/send.hpp>
 #include <fcntl.h>
@@ -301,10 +300,12 @@ int host::run() {
   detect();
   // Before the first thread: what the launcher inherits is then only what is meant for it.
   if (options_.has(process_role::node)) {
-    launcher_ = start_launcher();
-    if (!launcher_)
-      return complain("the process launcher did not start; are /proc and posix_spawn available?");
-    options_.node.limits_backend = launcher_->limits_backend();
+    auto launcher = start_launcher();
+    if (!launcher)
+      return complain(fmt::format("the process launcher did not start: {}", to_string(launcher.error())));
+    launcher_ = std::move(*launcher);
+    options_.node.limits_backend = launcher_->backend();
+    spdlog::info("process.launcher pid={} limits=\"{}\"", launcher_->pid(), launcher_->backend_detail());
   }
   sigset_t signals;
   sigemptyset(&signals);
@@ -478,10 +479,6 @@ void host::end_children() {
 } // namespace
 
 int run_process(process_options options) {
-  caf::init_global_meta_objects<caf::id_block::astra_wire>();
-  caf::init_global_meta_objects<caf::id_block::astra_local>();
-  caf::io::middleman::init_global_meta_objects();
-  caf::core::init_global_meta_objects();
   host process{std::move(options)};
   return process.run();
 }

@@ -9,7 +9,8 @@ namespace astra {
 /// While it runs, `state_dir`/run.json says its pid and addresses.
 /// @returns the process's exit code: 0 after an orderly stop, 1 when a role failed for good, 78 when an app file of
 /// the configuration is bad.
-/// @pre no thread was started yet: signals are blocked for all threads that follow.
+/// @pre no thread was started yet: signals are blocked for all threads that follow.  CAF's and Astra's global meta
+/// objects are initialised.
 int run_process(process_options options);
 
 } // namespace astra
