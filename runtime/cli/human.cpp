@@ -2,29 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
-#include <iterator>
+#include <cstddef>
 
 namespace astra {
-namespace {
-
-template <std::size_t N>
-std::optional<double> parse_quantity(std::string_view text, const std::pair<std::string_view, double> (&units)[N]) {
-  double value = 0.0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
-  if (error != std::errc{} || !std::isfinite(value) || value < 0.0)
-    return std::nullopt;
-  std::string_view unit{end, static_cast<std::size_t>(text.data() + text.size() - end)};
-  auto i = std::find_if(std::begin(units), std::end(units), [&](const auto& entry) { return entry.first == unit; });
-  if (i == std::end(units))
-    return std::nullopt;
-  return value * i->second;
-}
-
-} // namespace
 
 std::string human_duration(std::chrono::milliseconds d) {
   auto ms = d.count();
@@ -68,24 +50,6 @@ std::string human_number(double x) {
 
 std::string human_share(double x) {
   return fmt::format("{:.0f} %", x * 100.0);
-}
-
-std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {
-  constexpr std::pair<std::string_view, double> units[] = {{"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}};
-  auto ms = parse_quantity(text, units);
-  if (!ms || *ms > 1e15)
-    return std::nullopt;
-  return std::chrono::milliseconds{std::llround(*ms)};
-}
-
-std::optional<std::uint64_t> parse_bytes(std::string_view text) {
-  constexpr std::pair<std::string_view, double> units[] = {
-    {"B", 1},       {"KB", 1e3},          {"MB", 1e6},          {"GB", 1e9},           {"TB", 1e12},
-    {"KiB", 1024.}, {"MiB", 1024. * 1024}, {"GiB", 1024. * 1024 * 1024}, {"TiB", 1024. * 1024 * 1024 * 1024}};
-  auto bytes = parse_quantity(text, units);
-  if (!bytes || *bytes > 1e18)
-    return std::nullopt;
-  return static_cast<std::uint64_t>(*bytes);
 }
 
 } // namespace astra

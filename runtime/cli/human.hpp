@@ -2,9 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <string_view>
 
 // Quantities as people read and write them.  Machines get exact numbers through -o json.
 
@@ -21,11 +19,5 @@ std::string human_number(double x);
 
 /// "71 %" of a share in [0, 1].
 std::string human_share(double x);
-
-/// "200ms", "5s", "1.5m", "2h" -> duration; nothing for anything else, a number without a unit included.
-std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
-
-/// "512MiB", "8GiB", "4GB", "1024B" -> bytes; nothing for anything else.
-std::optional<std::uint64_t> parse_bytes(std::string_view text);
 
 } // namespace astra
