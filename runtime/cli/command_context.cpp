@@ -1,6 +1,7 @@
 #include "runtime/cli/command_context.hpp"
 
 #include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 #include "runtime/cli/human.hpp"
 #include "runtime/cli/table.hpp"
 
@@ -56,7 +57,8 @@ errc code_of_status(std::uint16_t status) {
 
 std::string gateway_address(const global_options& options) {
   auto bare_ipv6 = options.gateway_host.find(':') != std::string::npos;
-  return fmt::format(bare_ipv6 ? "[{}]:{}" : "{}:{}", options.gateway_host, options.gateway_port);
+  return bare_ipv6 ? fmt::format("[{}]:{}", options.gateway_host, options.gateway_port)
+                   : fmt::format("{}:{}", options.gateway_host, options.gateway_port);
 }
 
 void command_context::say(std::string_view line) {

@@ -478,7 +478,7 @@ std::string command_line::help_of(const CLI::App* app) const {
     if (option->get_positional()) {
       auto name = option->get_name(true);
       auto many = option->get_items_expected_max() > 1 ? "..." : "";
-      usage += fmt::format(option->get_required() ? " {}{}" : " [{}{}]", name, many);
+      usage += option->get_required() ? fmt::format(" {}{}", name, many) : fmt::format(" [{}{}]", name, many);
       arguments += entry(name, option->get_description());
     } else if (app != &root_ && option->get_required()) {
       usage += fmt::format(" {} {}", option->get_name(), option->get_type_name());

@@ -2,6 +2,7 @@
 
 #include "config/load.hpp"
 #include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 #include "messages/wire.hpp"
 #include "messages/wire/app.pb.h"
 #include "runtime/cli/human.hpp"
