@@ -86,10 +86,9 @@ caf::expected<http_answer> command_context::call(http_call call) {
   auto gateway = gateway_address(options);
   switch (auto code = code_of(answer.error()); code) {
   case errc::unreachable:
-    return caf::make_error(code,
-                           fmt::format("cannot reach the gateway at {}: {}; is it running?  start one with 'astra "
-                                       "dev', or name it with --gateway HOST:PORT",
-                                       gateway, message_of(answer.error())));
+    return caf::make_error(code, fmt::format("cannot reach the gateway at {}: {}; is it running? start one with 'astra "
+                                             "dev', or name it with --gateway HOST:PORT",
+                                             gateway, message_of(answer.error())));
   case errc::timed_out:
     return caf::make_error(code,
                            fmt::format("the gateway at {} did not answer within {}; allow more with --timeout", gateway,

@@ -468,9 +468,10 @@ std::string command_line::help_of(const CLI::App* app) const {
   std::string arguments, options, global, commands, usage;
   auto option_entry = [&](const CLI::Option* option) {
     auto name = option->get_name(false, true);
-    std::replace(name.begin(), name.end(), ',', ' ');
-    // CLI11 shows a flag's value as "--wait{30s}".
+    // CLI11 writes "-h,--help", and a flag's value as "--wait{30s}".
     name = name.substr(0, name.find('{'));
+    if (auto comma = name.find(','); comma != std::string::npos)
+      name.insert(comma + 1, " ");
     auto type = option->get_type_name();
     return entry(type.empty() ? name : name + " " + type, option->get_description());
   };

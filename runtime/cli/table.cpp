@@ -56,12 +56,18 @@ void for_each_character(std::string_view text, F f) {
 
 std::string_view escape_of(tone t) {
   switch (t) {
-    case tone::plain: return "";
-    case tone::title: return "\033[1m";
-    case tone::good: return "\033[32m";
-    case tone::warning: return "\033[33m";
-    case tone::bad: return "\033[31m";
-    case tone::faint: return "\033[2m";
+  case tone::plain:
+    return "";
+  case tone::title:
+    return "\033[1m";
+  case tone::good:
+    return "\033[32m";
+  case tone::warning:
+    return "\033[33m";
+  case tone::bad:
+    return "\033[31m";
+  case tone::faint:
+    return "\033[2m";
   }
   return "";
 }
@@ -76,12 +82,10 @@ std::string paint(std::string_view text, tone t, bool colour) {
 
 tone tone_of_state(std::string_view state) {
   constexpr std::pair<std::string_view, tone> tones[] = {
-    {"online", tone::good},      {"ready", tone::good},       {"suspect", tone::warning},
-    {"draining", tone::warning}, {"planned", tone::warning},  {"claimed", tone::warning},
-    {"starting", tone::warning}, {"warming", tone::warning},  {"pending", tone::warning},
-    {"deleting", tone::warning}, {"degraded", tone::warning}, {"backing_off", tone::bad},
-    {"offline", tone::bad},      {"failed", tone::bad},       {"lost", tone::bad},
-    {"stopped", tone::faint},
+      {"online", tone::good},     {"ready", tone::good},       {"suspect", tone::warning},  {"draining", tone::warning},
+      {"planned", tone::warning}, {"claimed", tone::warning},  {"starting", tone::warning}, {"warming", tone::warning},
+      {"pending", tone::warning}, {"deleting", tone::warning}, {"degraded", tone::warning}, {"backing_off", tone::bad},
+      {"offline", tone::bad},     {"failed", tone::bad},       {"lost", tone::bad},         {"stopped", tone::faint},
   };
   auto i = std::find_if(std::begin(tones), std::end(tones), [&](const auto& entry) { return entry.first == state; });
   return i == std::end(tones) ? tone::plain : i->second;
