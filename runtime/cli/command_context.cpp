@@ -84,18 +84,21 @@ caf::expected<http_answer> command_context::call(http_call call) {
   if (answer)
     return answer;
   auto gateway = gateway_address(options);
+  auto why = message_of(answer.error());
+  // fetch() names method and address, as a log needs it; here the sentence names them already.
+  if (auto prefix = fmt::format("{} {}: ", call.method, gateway); why.starts_with(prefix))
+    why.erase(0, prefix.size());
   switch (auto code = code_of(answer.error()); code) {
   case errc::unreachable:
     return caf::make_error(code, fmt::format("cannot reach the gateway at {}: {}; is it running? start one with 'astra "
                                              "dev', or name it with --gateway HOST:PORT",
-                                             gateway, message_of(answer.error())));
+                                             gateway, why));
   case errc::timed_out:
     return caf::make_error(code,
                            fmt::format("the gateway at {} did not answer within {}; allow more with --timeout", gateway,
                                        human_duration(std::chrono::duration_cast<milliseconds>(call.timeout))));
   default:
-    return caf::make_error(
-        code, fmt::format("the call to the gateway at {} failed: {}", gateway, message_of(answer.error())));
+    return caf::make_error(code, fmt::format("the call to the gateway at {} failed: {}", gateway, why));
   }
 }
 
@@ -147,6 +150,8 @@ caf::error to_error(const http_answer& answer, const std::string& gateway) {
   else if (name == "lost")
     code = errc::app_failed;
   auto message = printable(text_in(error, "message"));
+  for (const auto& problem : list_in(error, "problems"))
+    message += fmt::format("\n  {}: {}", printable(text_in(problem, "key")), printable(text_in(problem, "message")));
   return caf::make_error(code, message.empty() ? fmt::format("{} answered HTTP {} ({})", gateway, answer.status, name)
                                                : message);
 }

@@ -113,8 +113,8 @@ int wait_until_ready(command_context& context, const pb::AppSpec& spec, millisec
       auto is_current = spec_from_json(list_in(*answer, "spec"), known) && encode(known) == encode(spec);
       if (is_current && count_in(*answer, "ready") >= spec.replicas()) {
         finish_line();
-        context.out() << fmt::format("app {} is ready: {} after {}\n", spec.name(), replica_counts(*answer),
-                                     human_duration(passed));
+        context.say(
+            fmt::format("app {} is ready: {} after {}", spec.name(), replica_counts(*answer), human_duration(passed)));
         return exit_ok;
       }
       auto reason = printable(text_in(*answer, "reason"));
@@ -246,6 +246,7 @@ std::string render_app(const json& app, bool colour) {
                                flag_in(app, "idempotent") ? "idempotent: may be started twice"
                                                           : "not idempotent: never started twice"));
   line("scheduler", printable(text_in(app, "scheduler")));
+  line("note", printable(text_in(app, "note")));
   text_table replicas{{{"REPLICA", align::right},
                        {"STATE"},
                        {"NODE"},

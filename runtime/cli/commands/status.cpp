@@ -16,6 +16,12 @@ milliseconds ms_in(const json& object, const char* key) {
   return milliseconds{static_cast<std::int64_t>(count_in(object, key))};
 }
 
+// A gateway that has heard from no Resource yet writes null.
+std::string view_age(const json& cluster) {
+  auto known = cluster.is_object() && cluster.contains("view_age_ms") && cluster["view_age_ms"].is_number();
+  return known ? human_duration(ms_in(cluster, "view_age_ms")) : "unknown: no Resource heard yet";
+}
+
 std::string nodes_line(const json& nodes, bool colour) {
   std::string line;
   for (auto state : {"online", "suspect", "draining", "offline"}) {
@@ -73,8 +79,7 @@ std::string render_status(const json& status, bool colour) {
   const auto& cluster = list_in(status, "cluster");
   auto uptime = milliseconds{std::llround(number_in(cluster, "uptime_s") * 1000.0)};
   line("cluster", fmt::format("gateway {}   version {}   up {}   view age {}", printable(text_in(cluster, "gateway")),
-                              printable(text_in(cluster, "version")), human_duration(uptime),
-                              human_duration(ms_in(cluster, "view_age_ms"))));
+                              printable(text_in(cluster, "version")), human_duration(uptime), view_age(cluster)));
   line("nodes", nodes_line(list_in(status, "nodes"), colour));
   line("cores", cores_line(list_in(status, "cores")));
   const auto& memory = list_in(status, "memory");

@@ -184,13 +184,15 @@ TEST_CASE_FIXTURE(command_fixture, "app apply of a broken file prints every prob
   CHECK(calls.empty());
 }
 
-TEST_CASE_FIXTURE(command_fixture, "an app that the gateway refuses exits 78") {
+TEST_CASE_FIXTURE(command_fixture, "an app that the gateway refuses exits 78 with all of its problems") {
   auto path = file("ocr.toml", ocr_file);
   answer("GET /v1/apps/ocr", 404, error_body("unknown_app", "no app 'ocr'"));
-  answer("PUT /v1/apps/ocr", 400, error_body("invalid_argument", "replicas: at most 1"));
+  answer("PUT /v1/apps/ocr", 400,
+         R"({"error":{"code":"invalid_argument","message":"2 problems","problems":[
+             {"key":"replicas","message":"at most 1"},{"key":"kind","message":"not here"}]}})");
   auto result = run({"app", "apply", path.c_str()});
   CHECK(result.code == exit_bad_config);
-  CHECK(result.err == "astra: replicas: at most 1\n");
+  CHECK(result.err == "astra: 2 problems\n  replicas: at most 1\n  kind: not here\n");
 }
 
 TEST_CASE_FIXTURE(command_fixture, "app apply --wait returns when the new spec is ready, not the old one") {
@@ -218,8 +220,10 @@ TEST_CASE_FIXTURE(command_fixture, "app apply --wait returns when the new spec i
   auto result = run({"app", "apply", "--wait", "5s", path.c_str()});
   CHECK(result.code == exit_ok);
   CHECK(sleeps == 3);
-  CHECK(result.out == "app ocr: created\napp ocr is ready: 2/2 ready after 600ms\n");
-  CHECK(result.err == "app ocr: the scheduler has not taken it over yet\napp ocr: 1/2 ready; 1 replica is starting\n");
+  CHECK(result.out == "app ocr: created\n");
+  CHECK(result.err
+        == "app ocr: the scheduler has not taken it over yet\napp ocr: 1/2 ready; 1 replica is starting\n"
+           "app ocr is ready: 2/2 ready after 600ms\n");
 }
 
 TEST_CASE_FIXTURE(command_fixture, "app apply --wait ends after its time with exit 5 and the reason") {

@@ -44,6 +44,8 @@ TEST_CASE("the next command follows what is wrong: an app, then a node, then not
   CHECK(render_status(status, false).find("next       astra node list\n") != std::string::npos);
   status["nodes"]["suspect"] = 0;
   CHECK(render_status(status, false).find("next       astra invoke echo < FILE\n") != std::string::npos);
+  status["cluster"]["view_age_ms"] = nullptr;
+  CHECK(render_status(status, false).find("view age unknown: no Resource heard yet\n") != std::string::npos);
   status["apps"].clear();
   CHECK(render_status(status, false).find("next       astra app apply FILE\n") != std::string::npos);
 }
