@@ -1,0 +1,260 @@
+#include "runtime/cli/command_context.hpp"
+
+#include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
+#include "runtime/cli/human.hpp"
+#include "runtime/cli/table.hpp"
+
+#include <caf/message.hpp>
+#include <caf/sec.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+namespace astra {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto default_timeout = 10s;
+
+// More than any listing; an answer beyond it is not the gateway's.
+constexpr std::uint64_t response_limit_bytes = 1ull << 32;
+
+errc code_of(const caf::error& reason) {
+  return reason.category() == caf::type_id_v<errc> ? static_cast<errc>(reason.code()) : errc::io_failed;
+}
+
+errc code_of_status(std::uint16_t status) {
+  switch (status) {
+  case 400:
+    return errc::invalid_argument;
+  case 404:
+    return errc::unknown_name;
+  case 409:
+    return errc::conflict;
+  case 429:
+    return errc::saturated;
+  case 503:
+    return errc::unreachable;
+  case 504:
+    return errc::timed_out;
+  default:
+    return errc::io_failed;
+  }
+}
+
+} // namespace
+
+std::string gateway_address(const global_options& options) {
+  auto bare_ipv6 = options.gateway_host.find(':') != std::string::npos;
+  return bare_ipv6 ? fmt::format("[{}]:{}", options.gateway_host, options.gateway_port)
+                   : fmt::format("{}:{}", options.gateway_host, options.gateway_port);
+}
+
+void command_context::say(std::string_view line) {
+  *environment.err << line << std::endl;
+}
+
+int command_context::fail(const caf::error& reason) {
+  return fail(exit_code_of(reason), message_of(reason));
+}
+
+int command_context::fail(exit_code code, std::string_view message) {
+  say(fmt::format("{} {}", paint("astra:", tone::bad, options.colour_err), message));
+  return code;
+}
+
+caf::expected<http_answer> command_context::call(http_call call) {
+  call.host = options.gateway_host;
+  call.port = options.gateway_port;
+  if (call.timeout.count() == 0)
+    call.timeout = options.timeout.value_or(default_timeout);
+  call.response_limit_bytes = response_limit_bytes;
+  auto answer = environment.fetch(call);
+  if (answer)
+    return answer;
+  auto gateway = gateway_address(options);
+  auto why = message_of(answer.error());
+  // fetch() names method and address, as a log needs it; here the sentence names them already.
+  if (auto prefix = fmt::format("{} {}: ", call.method, gateway); why.starts_with(prefix))
+    why.erase(0, prefix.size());
+  switch (auto code = code_of(answer.error()); code) {
+  case errc::unreachable:
+    return caf::make_error(code, fmt::format("cannot reach the gateway at {}: {}; is it running? start one with 'astra "
+                                             "dev', or name it with --gateway HOST:PORT",
+                                             gateway, why));
+  case errc::timed_out:
+    return caf::make_error(code,
+                           fmt::format("the gateway at {} did not answer within {}; allow more with --timeout", gateway,
+                                       human_duration(std::chrono::duration_cast<milliseconds>(call.timeout))));
+  default:
+    return caf::make_error(code, fmt::format("the call to the gateway at {} failed: {}", gateway, why));
+  }
+}
+
+caf::expected<json> command_context::ask(std::string_view method, std::string target, std::string body,
+                                         std::string content_type) {
+  http_call request;
+  request.method = method;
+  request.target = std::move(target);
+  request.body = std::make_shared<const std::string>(std::move(body));
+  request.content_type = std::move(content_type);
+  auto answer = call(std::move(request));
+  if (!answer)
+    return std::move(answer.error());
+  auto gateway = gateway_address(options);
+  if (answer->status < 200 || answer->status > 299)
+    return to_error(*answer, gateway);
+  auto parsed = json::parse(answer->body, nullptr, false);
+  if (!parsed.is_object())
+    return caf::make_error(
+        errc::io_failed,
+        fmt::format("{} answered {} with {}, which is not an Astra gateway's answer; "
+                    "is the address right?",
+                    gateway, answer->status,
+                    answer->content_type.empty() ? "no content type" : printable(answer->content_type)));
+  return parsed;
+}
+
+int command_context::show(std::string target, const std::function<std::string(const json&, bool)>& render) {
+  auto answer = ask("GET", std::move(target));
+  if (!answer)
+    return fail(answer.error());
+  out() << (options.format == output_format::json ? pretty(*answer) : render(*answer, options.colour_out));
+  return exit_ok;
+}
+
+caf::error to_error(const http_answer& answer, const std::string& gateway) {
+  auto code = code_of_status(answer.status);
+  auto parsed = json::parse(answer.body, nullptr, false);
+  if (!parsed.is_object() || !parsed.contains("error"))
+    return caf::make_error(
+        code, fmt::format("{} answered HTTP {} without a reason; is it an Astra gateway?", gateway, answer.status));
+  const auto& error = parsed["error"];
+  auto name = text_in(error, "code");
+  errc named = errc::none;
+  if (from_string({name.data(), name.size()}, named) && named != errc::none)
+    code = named;
+  else if (name == "unavailable")
+    code = errc::unreachable;
+  else if (name == "lost")
+    code = errc::app_failed;
+  auto message = printable(text_in(error, "message"));
+  for (const auto& problem : list_in(error, "problems"))
+    message += fmt::format("\n  {}: {}", printable(text_in(problem, "key")), printable(text_in(problem, "message")));
+  return caf::make_error(code, message.empty() ? fmt::format("{} answered HTTP {} ({})", gateway, answer.status, name)
+                                               : message);
+}
+
+std::string message_of(const caf::error& reason) {
+  auto context = reason.context();
+  if (context.match_element<std::string>(0))
+    return context.get_as<std::string>(0);
+  if (reason.category() == caf::type_id_v<errc>)
+    return to_string(code_of(reason));
+  return caf::to_string(reason);
+}
+
+exit_code exit_code_of(const caf::error& reason) {
+  switch (code_of(reason)) {
+  case errc::unknown_node:
+  case errc::unknown_app:
+  case errc::unknown_name:
+    return exit_not_found;
+  case errc::unreachable:
+  case errc::timed_out:
+    return exit_unreachable;
+  case errc::conflict:
+  case errc::fenced:
+    return exit_conflict;
+  default:
+    return exit_failed;
+  }
+}
+
+caf::expected<std::string> read_file(const std::string& path) {
+  auto fail = [&] {
+    return caf::make_error(errc::io_failed, fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  };
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> in{std::fopen(path.c_str(), "rb"), std::fclose};
+  if (!in)
+    return fail();
+  std::string bytes;
+  std::array<char, 64 * 1024> block{};
+  while (auto length = std::fread(block.data(), 1, block.size(), in.get()))
+    bytes.append(block.data(), length);
+  if (std::ferror(in.get()) != 0)
+    return fail();
+  return bytes;
+}
+
+std::string percent_encoded(std::string_view text) {
+  std::string out;
+  for (auto c : text) {
+    auto letter_or_digit = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (letter_or_digit || std::string_view{"-._~"}.find(c) != std::string_view::npos)
+      out += c;
+    else
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
+
+std::string pretty(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string text_in(const json& object, const char* key) {
+  if (!object.is_object())
+    return {};
+  auto i = object.find(key);
+  return i != object.end() && i->is_string() ? i->get<std::string>() : std::string{};
+}
+
+double number_in(const json& object, const char* key) {
+  if (!object.is_object())
+    return 0.0;
+  auto i = object.find(key);
+  if (i == object.end())
+    return 0.0;
+  if (i->is_number())
+    return i->get<double>();
+  double value = 0.0;
+  if (i->is_string()) {
+    const auto& text = i->get_ref<const std::string&>();
+    std::from_chars(text.data(), text.data() + text.size(), value);
+  }
+  return value;
+}
+
+std::uint64_t count_in(const json& object, const char* key) {
+  auto value = number_in(object, key);
+  return value > 0.0 ? static_cast<std::uint64_t>(std::llround(std::min(value, 9.0e18))) : 0;
+}
+
+bool flag_in(const json& object, const char* key) {
+  if (!object.is_object())
+    return false;
+  auto i = object.find(key);
+  return i != object.end() && i->is_boolean() && i->get<bool>();
+}
+
+const json& list_in(const json& object, const char* key) {
+  static const json empty = json::array();
+  if (!object.is_object())
+    return empty;
+  auto i = object.find(key);
+  return i != object.end() && i->is_structured() ? *i : empty;
+}
+
+} // namespace astra

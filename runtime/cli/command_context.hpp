@@ -1,0 +1,103 @@
+#pragma once
+
+#include "runtime/cli/command_line.hpp"
+#include "runtime/cli/exit_code.hpp"
+
+#include <caf/error.hpp>
+#include <caf/expected.hpp>
+#include <nlohmann/json_fwd.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <string_view>
+
+namespace astra {
+
+/// Keeps the order in which the gateway wrote the keys.
+using json = nlohmann::ordered_json;
+
+enum class output_format { table, json };
+
+/// What may be said with every command.
+struct global_options {
+  std::string gateway_host = "127.0.0.1";
+  std::uint16_t gateway_port = 9750;
+  output_format format = output_format::table;
+  /// Wait for the gateway's answer; unset: each command's own default.
+  std::optional<std::chrono::milliseconds> timeout;
+  bool verbose = false;
+  /// Colours on the two streams.
+  bool colour_out = false;
+  bool colour_err = false;
+};
+
+/// "127.0.0.1:9750", "[::1]:9750".
+std::string gateway_address(const global_options& options);
+
+/// What a command works with: the world, the global options, and the few things that all commands do alike.
+class command_context {
+public:
+  command_context(command_environment& environment, global_options options)
+    : environment(environment), options(std::move(options)) {}
+
+  std::ostream& out() { return *environment.out; }
+
+  /// One line of narration.
+  void say(std::string_view line);
+
+  /// Tells what went wrong as "astra: ..." and returns the exit code that belongs to it.
+  int fail(const caf::error& reason);
+  int fail(exit_code code, std::string_view message);
+
+  /// Asks the gateway.  An answer of any status is a value.
+  /// Fails with unreachable, timed_out or io_failed, in words for the user.
+  caf::expected<http_answer> call(http_call call);
+
+  /// Asks the gateway for JSON.  Fails as `call`, and with what the gateway said when its status is not 2xx.
+  caf::expected<json> ask(std::string_view method, std::string target, std::string body = {},
+                          std::string content_type = {});
+
+  /// GETs `target` and prints it: as JSON, or through `render(answer, colour)`.  Returns the exit code.
+  int show(std::string target, const std::function<std::string(const json&, bool)>& render);
+
+  command_environment& environment;
+  global_options options;
+};
+
+/// What an answer that is not 2xx says, as an error whose code is the gateway's own where that is known.
+caf::error to_error(const http_answer& answer, const std::string& gateway);
+
+/// The text for users in an error made here or by fetch().
+std::string message_of(const caf::error& reason);
+
+exit_code exit_code_of(const caf::error& reason);
+
+/// The bytes of a file.  Fails with io_failed and the reason.
+caf::expected<std::string> read_file(const std::string& path);
+
+/// `text` as one segment of a path.
+std::string percent_encoded(std::string_view text);
+
+/// Indented, ended by a newline.
+std::string pretty(const json& value);
+
+// Fields of the gateway's answers.  A field that is missing or of another type reads as the fallback, because the
+// gateway may be one version older or newer.
+
+std::string text_in(const json& object, const char* key);
+
+/// Also takes numbers in quotes, which is how Protobuf writes 64-bit ones.
+double number_in(const json& object, const char* key);
+
+std::uint64_t count_in(const json& object, const char* key);
+
+bool flag_in(const json& object, const char* key);
+
+/// The list or object at `key`; an empty list when there is none.
+const json& list_in(const json& object, const char* key);
+
+} // namespace astra

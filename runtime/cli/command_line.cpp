@@ -1,0 +1,555 @@
+#include "runtime/cli/command_line.hpp"
+
+#include "config/endpoint.hpp"
+#include "config/spelling.hpp"
+#include "config/units.hpp"
+#include "runtime/cli/command_context.hpp"
+#include "runtime/cli/commands/commands.hpp"
+#include "runtime/cli/table.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <iostream>
+#include <map>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+// The only translation unit that knows CLI11.  CLI11 takes the arguments apart; what the user reads about them, help
+// and errors, is written here, because its own exit codes (105 to 109) and messages name neither cause nor cure.
+
+namespace astra {
+namespace {
+
+constexpr std::size_t help_width = 96;
+
+// Breaks text between words so that no line is longer than help_width.
+std::string wrapped(std::string_view text, std::size_t indent) {
+  std::string out;
+  std::size_t column = 0;
+  while (!text.empty()) {
+    auto length = std::min(text.find(' '), text.size());
+    auto word = text.substr(0, length);
+    text.remove_prefix(std::min(text.size(), length + 1));
+    if (word.empty())
+      continue;
+    if (column > 0 && indent + column + 1 + word.size() > help_width) {
+      out += '\n' + std::string(indent, ' ');
+      column = 0;
+    } else if (column > 0) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += word.size();
+  }
+  return out;
+}
+
+[[noreturn]] void reject(const std::string& option, const std::string& problem) {
+  throw CLI::ValidationError(option, problem);
+}
+
+milliseconds read_duration(const std::string& option, const std::string& text) {
+  auto duration = parse_duration(text);
+  if (!duration.value)
+    reject(option, duration.problem);
+  if (duration.value->count() == 0)
+    reject(option, "must be more than 0");
+  return *duration.value;
+}
+
+std::uint32_t read_count(const std::string& option, const std::string& text, std::uint32_t most) {
+  std::uint32_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value < 1 || value > most)
+    reject(option, fmt::format("'{}' is not a number from 1 to {}", text, most));
+  return value;
+}
+
+double read_cores(const std::string& option, const std::string& text) {
+  double value = 0.0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size())
+    reject(option, fmt::format("'{}' is not a number of cores, such as 2 or 0.5", text));
+  if (auto cores = parse_cores(value); !cores.value)
+    reject(option, cores.problem);
+  return value;
+}
+
+class command_line {
+public:
+  explicit command_line(command_environment& environment);
+
+  int run(int argc, const char* const* argv);
+
+private:
+  using action = std::function<int(command_context&)>;
+
+  CLI::App* add(CLI::App* parent, const std::string& name, const command_text& text, action what = {});
+  void add_global_options();
+  void add_run_and_dev();
+  void add_node();
+  void add_app();
+  void add_invoke_and_router();
+  void add_config();
+
+  bool set_gateway(const std::string& text);
+  const CLI::App* deepest() const;
+  std::vector<std::string> commands_below(const CLI::App* app) const;
+
+  int fail_usage(const std::string& message, const CLI::App* app);
+  int explain(const CLI::ParseError& error);
+  int explain_leftover(const std::string& word);
+  int print_help(const std::vector<std::string>& words);
+  std::string help_of(const CLI::App* app) const;
+  std::string overview() const;
+
+  command_environment& environment_;
+  global_options options_;
+  bool no_colour_ = false;
+  CLI::App root_{"", "astra"};
+  std::map<const CLI::App*, command_text> texts_;
+  action action_;
+
+  // What the options of the commands are read into.
+  std::string process_file_;
+  dev_options dev_;
+  std::string name_;
+  apply_options apply_;
+  std::string wait_;
+  invoke_options invoke_;
+  config_check_options config_check_;
+  config_show_options config_show_;
+  std::vector<std::string> help_words_;
+};
+
+command_line::command_line(command_environment& environment) : environment_(environment) {
+  root_.require_subcommand(0, 1);
+  root_.set_help_flag("-h,--help", "Show this help");
+  texts_[&root_] = {};
+  add_global_options();
+  add_run_and_dev();
+  add(&root_, "status", status_text, show_status);
+  add_node();
+  add_app();
+  add_invoke_and_router();
+  add_config();
+  add(&root_, "version", version_text, show_version);
+  add(&root_, "help", {"Show the help of a command", "", "astra help app apply"})
+      ->add_option("COMMAND", help_words_, "The command's words");
+}
+
+CLI::App* command_line::add(CLI::App* parent, const std::string& name, const command_text& text, action what) {
+  auto* app = parent->add_subcommand(name, std::string{text.summary});
+  // Global options may stand behind the command, too.
+  app->fallthrough();
+  app->require_subcommand(0, 1);
+  if (what)
+    app->callback([this, what = std::move(what)] { action_ = what; });
+  texts_[app] = text;
+  return app;
+}
+
+void command_line::add_global_options() {
+  root_
+      .add_option_function<std::string>(
+          "--gateway",
+          [this](const std::string& text) {
+            if (!set_gateway(text))
+              reject("--gateway", fmt::format("'{}' is not an address; write HOST:PORT, such as 127.0.0.1:9750", text));
+          },
+          "Gateway to ask (default: $ASTRA_GATEWAY, else 127.0.0.1:9750)")
+      ->type_name("HOST:PORT");
+  root_
+      .add_option_function<std::string>(
+          "-o",
+          [this](const std::string& text) {
+            if (text != "table" && text != "json")
+              reject("-o", fmt::format("'{}' is not a format; write table or json", text));
+            options_.format = text == "json" ? output_format::json : output_format::table;
+          },
+          "table (default) for people, json for programs: exact and complete")
+      ->type_name("FORMAT");
+  root_
+      .add_option_function<std::string>(
+          "--timeout", [this](const std::string& text) { options_.timeout = read_duration("--timeout", text); },
+          "Wait for the gateway's answer (default: 10s; for invoke: the app's deadline)")
+      ->type_name("DURATION");
+  root_.add_flag("-v,--verbose", options_.verbose, "Tell more on stderr");
+  root_.add_flag("--no-color", no_colour_, "No colours; so does NO_COLOR in the environment");
+  root_.add_flag_callback(
+      "--version", [this] { action_ = show_version; }, "Print the versions");
+}
+
+void command_line::add_run_and_dev() {
+  auto* run = add(&root_, "run", run_text,
+                  [this](command_context& context) { return run_process_file(context, process_file_); });
+  run->add_option("-c", process_file_, "The process's configuration file")->required()->type_name("FILE");
+
+  auto* dev = add(&root_, "dev", dev_text, [this](command_context& context) { return run_dev_cluster(context, dev_); });
+  dev->add_option_function<std::string>(
+         "--nodes", [this](const std::string& text) { dev_.nodes = read_count("--nodes", text, 64); },
+         "Nodes to start (default: 3)")
+      ->type_name("N");
+  dev->add_option_function<std::string>(
+         "--resources", [this](const std::string& text) { dev_.resources = read_count("--resources", text, 16); },
+         "Resources to start (default: 1)")
+      ->type_name("N");
+  dev->add_option_function<std::string>(
+         "--cores", [this](const std::string& text) { dev_.cores_per_node = read_cores("--cores", text); },
+         "Cores that each node offers (default: its share of the machine)")
+      ->type_name("CORES");
+  dev->add_option_function<std::string>(
+         "--memory",
+         [this](const std::string& text) {
+           auto size = parse_size(text);
+           if (!size.value)
+             reject("--memory", size.problem);
+           dev_.memory_per_node_bytes = *size.value;
+         },
+         "Memory that each node offers (default: its share of half the machine)")
+      ->type_name("SIZE");
+  dev->add_option_function<std::string>(
+         "--listen",
+         [this](const std::string& text) {
+           if (!parse_endpoint(text))
+             reject("--listen", fmt::format("'{}' is not an address; write HOST:PORT, such as 127.0.0.1:9750", text));
+           dev_.listen = text;
+         },
+         "Where the gateway listens (default: 127.0.0.1:9750 when free, else a free port)")
+      ->type_name("HOST:PORT");
+  dev->add_option("--app", dev_.app_files, "App file to run from the start; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  dev->add_flag("--keep", dev_.keep, "Leave the directory with files and logs behind");
+}
+
+void command_line::add_node() {
+  auto* node = add(&root_, "node", node_text);
+  add(node, "list", node_list_text, list_nodes);
+  auto named = [&](const char* verb, const command_text& text, int (*what)(command_context&, const std::string&)) {
+    add(node, verb, text, [this, what](command_context& context) { return what(context, name_); })
+        ->add_option("NAME", name_, "The node's name")
+        ->required();
+  };
+  named("show", node_show_text, show_node);
+  named("drain", node_drain_text, drain_node);
+}
+
+void command_line::add_app() {
+  auto* app = add(&root_, "app", app_text);
+  add(app, "list", app_list_text, list_apps);
+  auto named = [&](const char* verb, const command_text& text, int (*what)(command_context&, const std::string&)) {
+    add(app, verb, text, [this, what](command_context& context) { return what(context, name_); })
+        ->add_option("NAME", name_, "The app's name")
+        ->required();
+  };
+  named("show", app_show_text, show_app);
+  auto* apply =
+      add(app, "apply", app_apply_text, [this](command_context& context) { return apply_app_file(context, apply_); });
+  apply->add_option("FILE", apply_.file, "The app's file")->required();
+  apply->add_flag("--wait{30s}", wait_, "Wait until every replica is ready (default: 30s)")->type_name("[DURATION]");
+  named("delete", app_delete_text, delete_app_named);
+}
+
+void command_line::add_invoke_and_router() {
+  auto* invoke =
+      add(&root_, "invoke", invoke_text, [this](command_context& context) { return invoke_app(context, invoke_); });
+  invoke->add_option("APP", invoke_.app, "The app's name")->required();
+  invoke->add_option("--in", invoke_.file, "The request's body (default: stdin)")->type_name("FILE");
+  invoke->add_option("--content-type", invoke_.content_type, "Type of the body (default: application/octet-stream)")
+      ->type_name("TYPE");
+
+  auto* router = add(&root_, "router", router_text);
+  add(router, "table", router_table_text,
+      [this](command_context& context) { return show_router_table(context, name_); })
+      ->add_option("APP", name_, "The app's name")
+      ->required();
+}
+
+void command_line::add_config() {
+  auto* config = add(&root_, "config", config_text);
+  auto add_kind = [](CLI::App* to, std::optional<file_kind>& kind) {
+    to->add_flag_callback(
+        "--app", [&kind] { kind = file_kind::app; }, "The file is an app's (default: by its content)");
+    to->add_flag_callback(
+        "--process", [&kind] { kind = file_kind::process; }, "The file is a process's (default: by its content)");
+  };
+  auto* check = add(config, "check", config_check_text,
+                    [this](command_context& context) { return check_config(context, config_check_); });
+  check->add_option("FILE", config_check_.files, "Files to check")->required();
+  add_kind(check, config_check_.kind);
+  auto* show = add(config, "show", config_show_text,
+                   [this](command_context& context) { return show_config(context, config_show_); });
+  show->add_option("FILE", config_show_.file, "The file")->required();
+  add_kind(show, config_show_.kind);
+  show->add_flag("--effective", config_show_.effective, "Defaults too");
+}
+
+bool command_line::set_gateway(const std::string& text) {
+  auto address = parse_endpoint(text);
+  if (!address || address->port == 0)
+    return false;
+  options_.gateway_host = address->host;
+  options_.gateway_port = address->port;
+  return true;
+}
+
+int command_line::run(int argc, const char* const* argv) {
+  auto variable = [&](const char* name) { return environment_.variables(name).value_or(""); };
+  std::vector<std::string> words{argv + std::min(argc, 1), argv + argc};
+  // "--wait 60s": CLI11 would take any next word, the file's name too, or none.
+  for (std::size_t i = 0; i + 1 < words.size(); ++i)
+    if (words[i] == "--wait" && parse_duration(words[i + 1]).value) {
+      words[i] += "=" + words[i + 1];
+      words.erase(words.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    }
+  auto settle_colours = [&] {
+    auto wanted = !no_colour_ && variable("NO_COLOR").empty() && variable("TERM") != "dumb";
+    options_.colour_out = wanted && environment_.out_is_terminal;
+    options_.colour_err = wanted && environment_.err_is_terminal;
+  };
+  settle_colours();
+  if (auto gateway = variable("ASTRA_GATEWAY"); !gateway.empty() && !set_gateway(gateway))
+    return fail_usage(
+        fmt::format("ASTRA_GATEWAY: '{}' is not an address; write HOST:PORT, such as 127.0.0.1:9750", gateway),
+        nullptr);
+  try {
+    // CLI11 takes its arguments from the back.
+    std::reverse(words.begin(), words.end());
+    root_.parse(words);
+    if (!wait_.empty())
+      apply_.wait = read_duration("--wait", wait_);
+  } catch (const CLI::CallForHelp&) {
+    *environment_.out << help_of(deepest());
+    return exit_ok;
+  } catch (const CLI::ParseError& error) {
+    settle_colours();
+    return explain(error);
+  }
+  settle_colours();
+  auto result = int{exit_ok};
+  const auto* asked = deepest();
+  if (action_) {
+    command_context context{environment_, options_};
+    result = action_(context);
+  } else if (asked == &root_) {
+    *environment_.out << overview();
+  } else if (asked->get_name() == "help") {
+    result = print_help(help_words_);
+  } else {
+    return fail_usage(
+        fmt::format("'astra {}' needs one of: {}", asked->get_name(), fmt::join(commands_below(asked), ", ")), asked);
+  }
+  environment_.out->flush();
+  if (!*environment_.out)
+    return command_context{environment_, options_}.fail(exit_failed, "cannot write the output; is the disk full?");
+  return result;
+}
+
+const CLI::App* command_line::deepest() const {
+  const CLI::App* app = &root_;
+  for (auto below = app->get_subcommands(); !below.empty(); below = app->get_subcommands())
+    app = below.front();
+  return app;
+}
+
+std::vector<std::string> command_line::commands_below(const CLI::App* app) const {
+  std::vector<std::string> names;
+  for (const auto* below : app->get_subcommands(nullptr))
+    names.push_back(below->get_name());
+  return names;
+}
+
+// "node list" for the App of "astra node list", "" for the root.
+std::string path_of(const CLI::App* app) {
+  if (app == nullptr || app->get_parent() == nullptr)
+    return {};
+  auto above = path_of(app->get_parent());
+  return above.empty() ? app->get_name() : above + " " + app->get_name();
+}
+
+int command_line::fail_usage(const std::string& message, const CLI::App* app) {
+  command_context context{environment_, options_};
+  context.fail(exit_usage, message);
+  auto path = path_of(app);
+  context.say(fmt::format("see 'astra help{}{}'", path.empty() ? "" : " ", path));
+  return exit_usage;
+}
+
+int command_line::explain(const CLI::ParseError& error) {
+  // A word that nobody knows is the cause of whatever else is missing: an unknown option first, for the value behind
+  // it was left over only because of it.
+  auto leftovers = root_.remaining(true);
+  auto option = std::find_if(leftovers.begin(), leftovers.end(),
+                             [](const auto& word) { return word.size() > 1 && word.front() == '-'; });
+  if (option != leftovers.end())
+    return explain_leftover(*option);
+  if (!leftovers.empty())
+    return explain_leftover(leftovers.front());
+  const auto* app = deepest();
+  std::string message = error.what();
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    for (const auto* argument : app->get_options())
+      if (argument->get_required() && argument->count() == 0) {
+        message =
+            argument->get_positional()
+                ? fmt::format("'astra {}' needs {}", path_of(app), argument->get_name(true))
+                : fmt::format("'astra {}' needs {} {}", path_of(app), argument->get_name(), argument->get_type_name());
+        break;
+      }
+  } else if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    // CLI11's text begins with the option's name.
+    message = fmt::format("{} needs a value", message.substr(0, message.find_first_of(": ")));
+  }
+  return fail_usage(message, app);
+}
+
+int command_line::explain_leftover(const std::string& word) {
+  const auto* app = deepest();
+  auto path = path_of(app);
+  if (word.size() > 1 && word.front() == '-') {
+    auto name = word.substr(0, word.find('='));
+    std::vector<std::string> known;
+    for (const auto* level = app; level != nullptr; level = level->get_parent())
+      for (const auto* option : level->get_options())
+        for (const auto& long_name : option->get_lnames())
+          known.push_back("--" + long_name);
+    auto meant = closest(name, known);
+    return fail_usage(
+        fmt::format("unknown option '{}'{}", name, meant ? fmt::format("; did you mean '{}'?", *meant) : ""), app);
+  }
+  auto commands = commands_below(app);
+  if (commands.empty())
+    return fail_usage(fmt::format("'astra {}' does not take '{}'", path, word), app);
+  std::string hint;
+  if (auto meant = closest(word, commands))
+    hint = fmt::format("; did you mean '{}'?", *meant);
+  else
+    // "astra apply" for "astra app apply".
+    for (const auto* group : app->get_subcommands(nullptr))
+      for (const auto* below : group->get_subcommands(nullptr))
+        if (hint.empty() && below->get_name() == word)
+          hint = fmt::format("; did you mean '{}'?", path_of(below));
+  return fail_usage(fmt::format("unknown command '{}{}{}'{}", path, path.empty() ? "" : " ", word, hint), app);
+}
+
+int command_line::print_help(const std::vector<std::string>& words) {
+  const CLI::App* app = &root_;
+  for (const auto& word : words) {
+    auto below = app->get_subcommands(nullptr);
+    auto i = std::find_if(below.begin(), below.end(), [&](const auto* one) { return one->get_name() == word; });
+    if (i == below.end()) {
+      auto meant = closest(word, commands_below(app));
+      return fail_usage(
+          fmt::format("no command '{}'{}", word, meant ? fmt::format("; did you mean '{}'?", *meant) : ""), app);
+    }
+    app = *i;
+  }
+  *environment_.out << help_of(app);
+  return exit_ok;
+}
+
+std::string command_line::help_of(const CLI::App* app) const {
+  auto title = [&](std::string_view text) { return paint(text, tone::title, options_.colour_out) + "\n"; };
+  constexpr std::size_t indent = 26;
+  auto entry = [&](const std::string& name, const std::string& text) {
+    auto gap = name.size() + 4 > indent ? "\n" + std::string(indent, ' ') : std::string(indent - 2 - name.size(), ' ');
+    return fmt::format("  {}{}{}\n", name, gap, wrapped(text, indent));
+  };
+  std::string arguments, options, global, commands, usage;
+  auto option_entry = [&](const CLI::Option* option) {
+    auto name = option->get_name(false, true);
+    // CLI11 writes "-h,--help", and a flag's value as "--wait{30s}".
+    name = name.substr(0, name.find('{'));
+    if (auto comma = name.find(','); comma != std::string::npos)
+      name.insert(comma + 1, " ");
+    auto type = option->get_type_name();
+    return entry(type.empty() ? name : name + " " + type, option->get_description());
+  };
+  for (const auto* option : app->get_options()) {
+    if (option->get_positional()) {
+      auto name = option->get_name(true);
+      auto many = option->get_items_expected_max() > 1 ? "..." : "";
+      usage += option->get_required() ? fmt::format(" {}{}", name, many) : fmt::format(" [{}{}]", name, many);
+      arguments += entry(name, option->get_description());
+    } else if (app != &root_ && option->get_required()) {
+      usage += fmt::format(" {} {}", option->get_name(), option->get_type_name());
+      options += option_entry(option);
+    } else if (app != &root_ && option != app->get_help_ptr()) {
+      options += option_entry(option);
+    }
+  }
+  for (const auto* option : root_.get_options())
+    global += option_entry(option);
+  auto add_commands = [&](const CLI::App* group, auto& self) -> void {
+    for (const auto* below : group->get_subcommands(nullptr))
+      if (below->get_subcommands(nullptr).empty())
+        commands += entry(path_of(below), below->get_description());
+      else
+        self(below, self);
+  };
+  add_commands(app, add_commands);
+  const auto& text = texts_.at(app);
+  auto path = path_of(app);
+  auto out = fmt::format("usage: astra{}{}{}{} [options]\n", path.empty() ? "" : " ", path,
+                         commands.empty() ? "" : " COMMAND", usage);
+  if (!text.summary.empty())
+    out += fmt::format("\n{}.\n", text.summary);
+  if (!text.details.empty())
+    out += wrapped(text.details, 0) + "\n";
+  auto section = [&](std::string_view name, const std::string& content) {
+    if (!content.empty())
+      out += "\n" + title(name) + content;
+  };
+  section("commands", commands);
+  section("arguments", arguments);
+  section("options", options);
+  section(app == &root_ ? "options of every command" : "global options", global);
+  if (!text.examples.empty()) {
+    std::string examples;
+    for (std::string_view rest = text.examples; !rest.empty();) {
+      auto line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+      examples += fmt::format("  {}\n", line);
+    }
+    section("examples", examples);
+  }
+  if (app == &root_)
+    out += "\nexit codes: 0 ok, 1 failed, 2 usage, 4 not found, 5 timeout or unreachable, 6 conflict, 78 bad config\n";
+  return out;
+}
+
+std::string command_line::overview() const {
+  auto bold = [&](std::string_view text) { return paint(text, tone::title, options_.colour_out); };
+  return fmt::format("Astra runs apps on unstable machines as one cluster.\n\n"
+                     "  {}           a whole cluster on this machine, to try things out\n"
+                     "  {}        the cluster behind {} on one screen\n"
+                     "  {}          all commands; 'astra help COMMAND' explains one\n",
+                     bold("astra dev"), bold("astra status"), gateway_address(options_), bold("astra help"));
+}
+
+} // namespace
+
+command_environment::command_environment()
+  : variables(process_environment()), now(std::chrono::steady_clock::now),
+    sleep([](milliseconds duration) { std::this_thread::sleep_for(duration); }), in(&std::cin), out(&std::cout),
+    err(&std::cerr), in_is_terminal(isatty(STDIN_FILENO) == 1), out_is_terminal(isatty(STDOUT_FILENO) == 1),
+    err_is_terminal(isatty(STDERR_FILENO) == 1) {
+  // Request bodies may be large: no lock step with C's stdio.
+  std::ios::sync_with_stdio(false);
+}
+
+int run_command_line(int argc, const char* const* argv, command_environment& environment) {
+  return command_line{environment}.run(argc, argv);
+}
+
+} // namespace astra

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "config/load.hpp"
+#include "config/options.hpp"
+#include "messages/http_call.hpp"
+#include "runtime/cli/dev_options.hpp"
+
+#include <caf/expected.hpp>
+
+#include <chrono>
+#include <functional>
+#include <iosfwd>
+
+namespace astra {
+
+/// What the command line has of the world around it.  Made by main; tests make their own.
+struct command_environment {
+  /// Of this process: its streams, its terminal, its variables, its clock.
+  command_environment();
+
+  /// Run until the process is told to stop; the result is its exit code.
+  std::function<int(process_options)> run_process;
+  std::function<int(dev_options)> run_dev;
+  /// One blocking HTTP call, as fetch() in runtime/http/fetch.hpp.
+  std::function<caf::expected<http_answer>(const http_call&)> fetch;
+
+  environment_lookup variables;
+  std::function<std::chrono::steady_clock::time_point()> now;
+  std::function<void(std::chrono::milliseconds)> sleep;
+
+  /// Request bodies come from `in`, data goes to `out`, narration and errors to `err`.
+  std::istream* in;
+  std::ostream* out;
+  std::ostream* err;
+  bool in_is_terminal;
+  bool out_is_terminal;
+  bool err_is_terminal;
+};
+
+/// Does what the arguments say and returns the exit code (exit_code.hpp).  No actor system is created for anything
+/// but run_process and run_dev.
+/// @pre CAF's global meta objects and Astra's are initialised, for errors that carry text.
+int run_command_line(int argc, const char* const* argv, command_environment& environment);
+
+} // namespace astra

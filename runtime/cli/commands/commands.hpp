@@ -1,0 +1,93 @@
+#pragma once
+
+#include "runtime/cli/command_context.hpp"
+#include "runtime/cli/dev_options.hpp"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// One file per verb: what help says about it, what it does, and how its answer looks.  The command line
+// (command_line.cpp) knows their options and calls them.
+
+namespace astra {
+
+/// What help says about a command beside its arguments and options.
+struct command_text {
+  /// One line, without a full stop.
+  std::string_view summary;
+  /// Sentences; may be empty.
+  std::string_view details;
+  /// Lines as one would type them.
+  std::string_view examples;
+};
+
+extern const command_text run_text;
+int run_process_file(command_context& context, const std::string& file);
+
+extern const command_text dev_text;
+int run_dev_cluster(command_context& context, const dev_options& options);
+
+extern const command_text status_text;
+int show_status(command_context& context);
+std::string render_status(const json& status, bool colour);
+
+extern const command_text node_text, node_list_text, node_show_text, node_drain_text;
+int list_nodes(command_context& context);
+int show_node(command_context& context, const std::string& name);
+int drain_node(command_context& context, const std::string& name);
+std::string render_nodes(const json& answer, bool colour);
+std::string render_node(const json& node, bool colour);
+
+extern const command_text app_text, app_list_text, app_show_text, app_apply_text, app_delete_text;
+struct apply_options {
+  std::string file;
+  /// How long to wait until every replica is ready; unset: not at all.
+  std::optional<std::chrono::milliseconds> wait;
+};
+int list_apps(command_context& context);
+int show_app(command_context& context, const std::string& name);
+int apply_app_file(command_context& context, const apply_options& options);
+int delete_app_named(command_context& context, const std::string& name);
+std::string render_apps(const json& answer, bool colour);
+std::string render_app(const json& app, bool colour);
+/// What differs between two AppSpecs in Protobuf JSON, one line per field: "replicas: 3 -> 6".
+std::vector<std::string> spec_changes(const json& before, const json& after);
+
+extern const command_text invoke_text;
+struct invoke_options {
+  std::string app;
+  /// Empty or "-": stdin.
+  std::string file;
+  std::string content_type = "application/octet-stream";
+};
+int invoke_app(command_context& context, const invoke_options& options);
+
+extern const command_text router_text, router_table_text;
+int show_router_table(command_context& context, const std::string& app);
+std::string render_router_table(const json& table, bool colour);
+
+extern const command_text config_text, config_check_text, config_show_text;
+enum class file_kind { process, app };
+struct config_check_options {
+  std::vector<std::string> files;
+  /// Unset: by content.
+  std::optional<file_kind> kind;
+};
+struct config_show_options {
+  std::string file;
+  std::optional<file_kind> kind;
+  /// Defaults too, not only what the file says.
+  bool effective = false;
+};
+int check_config(command_context& context, const config_check_options& options);
+int show_config(command_context& context, const config_show_options& options);
+/// Whether a TOML text is a process's file or an app's, by the top-level names in it.
+file_kind guess_file_kind(std::string_view text);
+
+extern const command_text version_text;
+int show_version(command_context& context);
+
+} // namespace astra

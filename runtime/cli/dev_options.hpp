@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace astra {
+
+/// What `astra dev` is to start: a whole cluster of child processes on this machine.
+struct dev_options {
+  std::uint32_t nodes = 3;
+  std::uint32_t resources = 1;
+  /// Cores that each node offers; 0: the machine's cores divided by the nodes, at least 0.1.
+  double cores_per_node = 0.0;
+  /// Memory that each node offers; 0: half of the machine's divided by the nodes.
+  std::uint64_t memory_per_node_bytes = 0;
+  /// "host:port" of the gateway; empty: 127.0.0.1:9750 when that is free, else a port chosen by the kernel.
+  std::string listen;
+  /// App files to run from the start.
+  std::vector<std::string> app_files;
+  /// Leave the directory with configuration files and logs behind at the end.
+  bool keep = false;
+};
+
+} // namespace astra

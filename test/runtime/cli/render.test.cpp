@@ -1,0 +1,160 @@
+#include "runtime/cli/commands/commands.hpp"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+using namespace astra;
+
+namespace {
+
+const auto status_text_json = R"({
+  "cluster": {"gateway": "gw-1", "version": "0.1.0", "uptime_s": 192, "view_age_ms": 240},
+  "resources": [{"name": "r-1", "version": 123, "age_ms": 200, "lost": false},
+                {"name": "r-2", "version": 9, "age_ms": 4100, "lost": true}],
+  "nodes": {"online": 5, "suspect": 1, "draining": 0, "offline": 0},
+  "cores": {"total": 24, "reserved": 12.5, "busy": 3.4},
+  "memory": {"total_bytes": 68719476736, "reserved_bytes": 1073741824},
+  "apps": [{"name": "echo", "ready": 2, "replicas": 2, "reason": ""},
+           {"name": "ocr", "ready": 4, "replicas": 6, "reason": "needs 4 cores, 1.5 free"}],
+  "requests": {"running": 3, "queued": 1}
+})";
+
+} // namespace
+
+TEST_CASE("status fits one screen and ends in the command to try next") {
+  CHECK(render_status(json::parse(status_text_json), false)
+        == "cluster    gateway gw-1   version 0.1.0   up 3m12s   view age 240ms\n"
+           "nodes      5 online   1 suspect   0 draining   0 offline\n"
+           "cores      24 total   12.5 reserved   3.4 busy (14 %)\n"
+           "memory     64 GiB total   1 GiB reserved\n"
+           "requests   3 running   1 queued\n"
+           "resources  1 of 2 in view\n"
+           "  RESOURCE  STATE    VIEW AGE\n"
+           "  r-1       in view     200ms\n"
+           "  r-2       lost         4.1s\n"
+           "apps       1 ready   1 not ready\n"
+           "  APP  READY  REASON\n"
+           "  ocr    4/6  needs 4 cores, 1.5 free\n"
+           "next       astra app show ocr\n");
+}
+
+TEST_CASE("the next command follows what is wrong: an app, then a node, then nothing to run") {
+  auto status = json::parse(status_text_json);
+  status["apps"].erase(1);
+  CHECK(render_status(status, false).find("next       astra node list\n") != std::string::npos);
+  status["nodes"]["suspect"] = 0;
+  CHECK(render_status(status, false).find("next       astra invoke echo < FILE\n") != std::string::npos);
+  status["cluster"]["view_age_ms"] = nullptr;
+  CHECK(render_status(status, false).find("view age unknown: no Resource heard yet\n") != std::string::npos);
+  status["apps"].clear();
+  CHECK(render_status(status, false).find("next       astra app apply FILE\n") != std::string::npos);
+}
+
+TEST_CASE("an answer without any field is rendered without a crash by every command") {
+  for (auto text :
+       {"{}", R"({"nodes":null,"apps":"x","rows":7,"cores":[],"spec":null})", R"({"nodes":[1,"x",null]})"}) {
+    auto answer = json::parse(text);
+    CHECK_FALSE(render_status(answer, false).empty());
+    CHECK_FALSE(render_nodes(answer, true).empty());
+    CHECK_FALSE(render_node(answer, false).empty());
+    CHECK_FALSE(render_apps(answer, false).empty());
+    CHECK_FALSE(render_app(answer, false).empty());
+    CHECK_FALSE(render_router_table(answer, false).empty());
+  }
+}
+
+TEST_CASE("node list shows a reason column as soon as 1 node has a reason") {
+  auto answer = json::parse(R"({"nodes": [
+    {"name": "node-1", "state": "online", "reason": "", "age_ms": 340, "home": "r-1", "cores": 4, "cores_reserved": 1.5,
+     "utilisation": 0.62, "memory_bytes": 8589934592, "memory_reserved_bytes": 2147483648, "running": 2, "queued": 0,
+     "replicas": [{"app": "ocr", "index": 0, "state": "ready", "reason": ""}]}]})");
+  CHECK(render_nodes(answer, false)
+        == "NAME    STATE   CORES         MEMORY  UTIL  RUN  QUEUE  REPLICAS    AGE  HOME\n"
+           "node-1  online  1.5/4  2 GiB / 8 GiB  62 %    2      0         1  340ms  r-1\n");
+  answer["nodes"].push_back(
+      {{"name", "节点-2"}, {"state", "suspect"}, {"reason", "silent for 1.6s"}, {"age_ms", 1600}});
+  CHECK(render_nodes(answer, false)
+        == "NAME    STATE    CORES         MEMORY  UTIL  RUN  QUEUE  REPLICAS    AGE  HOME  REASON\n"
+           "node-1  online   1.5/4  2 GiB / 8 GiB  62 %    2      0         1  340ms  r-1\n"
+           "节点-2  suspect    0/0      0 B / 0 B   0 %    0      0         0   1.6s        silent for 1.6s\n");
+}
+
+TEST_CASE("node show names accelerators, labels and every replica") {
+  auto text =
+      render_node(json::parse(R"({"name": "node-1", "state": "draining", "reason": "asked by ann", "age_ms": 100,
+    "home": "r-1", "labels": {"tier": "spot", "zone": "sz3"}, "accelerators": [{"kind": "t4", "count": 2,
+    "coefficient": 1.25}], "replicas": [{"app": "ocr", "index": 3, "state": "backing_off", "reason": "exit code 1"}]})"),
+                  false);
+  CHECK(text.find("state        draining: asked by ann\n") != std::string::npos);
+  CHECK(text.find("labels       tier=spot, zone=sz3\n") != std::string::npos);
+  CHECK(text.find("accelerators 2 x t4 (coefficient 1.25)\n") != std::string::npos);
+  CHECK(text.find("ocr/3    backing_off  exit code 1\n") != std::string::npos);
+}
+
+TEST_CASE("app list tells ready, starting, degraded, failed and deleting apart") {
+  auto text = render_apps(json::parse(R"({"apps": [
+    {"name": "a", "kind": "actor", "replicas": 2, "ready": 2},
+    {"name": "b", "kind": "process", "replicas": 2, "ready": 1, "reason": "no node fits"},
+    {"name": "c", "kind": "process", "replicas": 2, "starting": 2},
+    {"name": "d", "kind": "process", "replicas": 2, "failed": 2, "reason": "exit code 1"},
+    {"name": "e", "kind": "process", "replicas": 2, "ready": 2, "deleting": true}]})"),
+                          false);
+  CHECK(text
+        == "NAME  KIND     STATE     READY  REASON\n"
+           "a     actor    ready       2/2\n"
+           "b     process  degraded    1/2  no node fits\n"
+           "c     process  starting    0/2\n"
+           "d     process  failed      0/2  exit code 1\n"
+           "e     process  deleting    2/2\n");
+}
+
+TEST_CASE("app show understands Protobuf's 64-bit numbers in quotes") {
+  auto text = render_app(json::parse(R"({"name": "ocr", "kind": "process", "replicas": 2, "ready": 1, "starting": 1,
+    "reason": "1 replica is starting", "request_timeout_ms": 30000, "idempotent": true, "concurrency": 1,
+    "scheduler": "ctl-1", "spec": {"per_replica": {"cpu_milli": 500, "memory_bytes": "268435456"},
+    "per_request": {"command": ["tesseract", "stdin", "stdout"]}, "require": [{"key": "zone", "value": "sz3"}]},
+    "replicas_detail": [
+      {"index": 0, "state": "ready", "reason": "", "node": "node-1", "restarts": 0, "in_state_ms": 192000},
+      {"index": 1, "state": "starting", "reason": "waiting for its port", "node": "node-2", "restarts": 3,
+       "in_state_ms": 900}]})"),
+                         false);
+  CHECK(text
+        == "name         ocr\n"
+           "kind         process\n"
+           "state        degraded: 1 replica is starting\n"
+           "replicas     1/2 ready, 1 starting\n"
+           "runs         tesseract stdin stdout, for every request\n"
+           "per replica  cores 0.5, memory 256 MiB, concurrency 1\n"
+           "requires     zone=sz3\n"
+           "requests     deadline 30s, idempotent: may be started twice\n"
+           "scheduler    ctl-1\n"
+           "\n"
+           "REPLICA  STATE     NODE    RESTARTS  IN STATE  REASON\n"
+           "      0  ready     node-1         0     3m12s\n"
+           "      1  starting  node-2         3     900ms  waiting for its port\n");
+}
+
+TEST_CASE("the router table has a column for each term of the weight") {
+  auto text = render_router_table(json::parse(R"({"app": "ocr", "formula": "seed", "requests": 10, "answered": 9,
+    "waiting": 1, "rows": [
+      {"name": "node-1", "weight": 3.25, "credit": -1.5, "terms": {"cores": 4, "log_free": 0.81}, "slots": 2,
+       "in_flight": 1, "picked": 8, "served": 7, "out_reason": ""},
+      {"name": "node-2", "weight": 0, "credit": 0, "terms": {"cores": 2}, "slots": 1, "in_flight": 0, "picked": 2,
+       "served": 2, "out_reason": "draining"}]})"),
+                                  false);
+  CHECK(text
+        == "app ocr   formula seed   10 requests taken   9 answered   1 waiting\n"
+           "NODE    WEIGHT  cores  log_free  CREDIT  SLOTS  IN FLIGHT  PICKED  SERVED  OUT\n"
+           "node-1    3.25      4      0.81    -1.5      2          1       8       7\n"
+           "node-2       0      2         0       0      1          0       2       2  draining\n");
+}
+
+TEST_CASE("spec_changes names every field that differs and no other") {
+  auto before =
+      json::parse(R"({"name": "ocr", "replicas": 3, "per_replica": {"cpu_milli": 500}, "idempotent": false})");
+  auto after =
+      json::parse(R"({"name": "ocr", "replicas": 6, "per_replica": {"cpu_milli": 500}, "actor": {"type": "x"}})");
+  CHECK(spec_changes(before, after)
+        == std::vector<std::string>{"actor.type: x (new)", "replicas: 3 -> 6", "idempotent: false (removed)"});
+  CHECK(spec_changes(after, after).empty());
+}
