@@ -54,6 +54,11 @@ std::optional<endpoint> parse_endpoint(std::string_view text) {
   return result;
 }
 
+std::string to_string(const endpoint& address) {
+  auto host = address.host.find(':') == std::string::npos ? address.host : '[' + address.host + ']';
+  return host + ':' + std::to_string(address.port);
+}
+
 bool is_loopback(const endpoint& address) {
   return address.host == "localhost" || address.host == "::1"
          || (address.host.starts_with("127.") && is_ipv4(address.host));

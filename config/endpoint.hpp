@@ -17,6 +17,9 @@ struct endpoint {
 /// Nothing when the text is not of that form.
 std::optional<endpoint> parse_endpoint(std::string_view text);
 
+/// The text that parse_endpoint takes.
+std::string to_string(const endpoint& address);
+
 /// Whether only this machine can reach the host: 127.0.0.0/8, ::1 or localhost.
 bool is_loopback(const endpoint& address);
 

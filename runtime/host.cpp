@@ -13,7 +13,7 @@
 #include "runtime/log.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
-#include "runtime/net/endpoint.hpp"
+#include "config/endpoint.hpp"
 #include "runtime/platform_live.hpp"
 #include "runtime/process/capacity.hpp"
 #include "runtime/process/launcher_client.hpp"

@@ -204,9 +204,16 @@ void command_line::add_run_and_dev() {
          "Resources to start (default: 1)")
       ->type_name("N");
   dev->add_option_function<std::string>(
-         "--cores", [this](const std::string& text) { dev_.cores_per_node = read_cores("--cores", text); },
-         "Cores that each node offers (default: its share of the machine)")
-      ->type_name("CORES");
+         "--cores",
+         [this](const std::string& text) {
+           dev_.cores.clear();
+           for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+             end = text.find(',', begin);
+             dev_.cores.push_back(read_cores("--cores", text.substr(begin, end - begin)));
+           }
+         },
+         "Cores that each node offers, one number for all or a list (default: its share of the machine)")
+      ->type_name("CORES[,CORES...]");
   dev->add_option_function<std::string>(
          "--memory",
          [this](const std::string& text) {
@@ -229,7 +236,9 @@ void command_line::add_run_and_dev() {
   dev->add_option("--app", dev_.app_files, "App file to run from the start; may be repeated")
       ->type_name("FILE")
       ->allow_extra_args(false);
-  dev->add_flag("--keep", dev_.keep, "Leave the directory with files and logs behind");
+  dev->add_option("--dir", dev_.directory, "New or empty directory for files, logs and state; stays behind")
+      ->type_name("DIRECTORY");
+  dev->add_flag("--keep", dev_.keep, "Leave the temporary directory with files and logs behind");
 }
 
 void command_line::add_node() {

@@ -10,15 +10,19 @@ namespace astra {
 struct dev_options {
   std::uint32_t nodes = 3;
   std::uint32_t resources = 1;
-  /// Cores that each node offers; 0: the machine's cores divided by the nodes, at least 0.1.
-  double cores_per_node = 0.0;
+  /// Cores that the nodes offer: the first node the first number, and round again; empty: each its share of the
+  /// machine, at least 0.1.
+  std::vector<double> cores;
   /// Memory that each node offers; 0: half of the machine's divided by the nodes.
   std::uint64_t memory_per_node_bytes = 0;
   /// "host:port" of the gateway; empty: 127.0.0.1:9750 when that is free, else a port chosen by the kernel.
   std::string listen;
   /// App files to run from the start.
   std::vector<std::string> app_files;
-  /// Leave the directory with configuration files and logs behind at the end.
+  /// Where configuration files, logs and state go; empty: a new temporary directory, removed at the end.  One that is
+  /// named here is not removed.
+  std::string directory;
+  /// Leave the temporary directory behind at the end.
   bool keep = false;
 };
 

@@ -20,6 +20,7 @@ struct planned_process {
 /// @param directory where the children keep their state
 /// @param resource_ports one port per Resource, on the loopback interface
 /// @param gateway_listen "host:port" of the gateway
+/// @pre `options` states cores and memory; its app files are absolute paths.
 std::vector<planned_process> plan_cluster(const dev_options& options, const std::string& directory,
                                           const std::vector<std::uint16_t>& resource_ports,
                                           const std::string& gateway_listen);

@@ -1,9 +1,10 @@
 #include "runtime/dev/dev.hpp"
 
+#include "config/endpoint.hpp"
 #include "runtime/dev/cluster_plan.hpp"
 #include "runtime/dev/port_holder.hpp"
 #include "runtime/http/fetch.hpp"
-#include "runtime/net/endpoint.hpp"
+#include "runtime/process/capacity.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -17,6 +18,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -37,6 +39,11 @@ namespace fs = std::filesystem;
 using steady = std::chrono::steady_clock;
 
 constexpr const char* directory_prefix = "astra-dev-";
+constexpr const char* usual_gateway = "127.0.0.1:9750";
+/// For every process to be up and every node to be seen.
+constexpr auto start_timeout = 60s;
+/// For the nodes to finish what they work on; they are told to within 10 s.
+constexpr auto node_stop_timeout = 16s;
 
 struct child {
   planned_process plan;
@@ -82,7 +89,7 @@ std::string describe_end(int status) {
 
 class laptop_cluster {
 public:
-  explicit laptop_cluster(const dev_options& options) : options_(options) {}
+  explicit laptop_cluster(const dev_options& options);
   ~laptop_cluster() { end(); }
   laptop_cluster(const laptop_cluster&) = delete;
   laptop_cluster& operator=(const laptop_cluster&) = delete;
@@ -108,7 +115,7 @@ private:
     return EXIT_FAILURE;
   }
 
-  const dev_options& options_;
+  dev_options options_;
   fs::path directory_;
   bool remove_directory_ = false;
   std::vector<port_holder> holders_;
@@ -118,6 +125,17 @@ private:
   int signal_fd_ = -1;
   bool stop_ = false;
 };
+
+laptop_cluster::laptop_cluster(const dev_options& options) : options_(options) {
+  auto machine = detect_capacity();
+  auto nodes = std::max(1U, options_.nodes);
+  if (options_.cores.empty())
+    options_.cores.push_back(std::max(0.1, std::floor(machine.cpu_milli / 100.0 / nodes) / 10.0));
+  if (options_.memory_per_node_bytes == 0)
+    options_.memory_per_node_bytes = machine.memory_bytes / 2 / nodes;
+  for (auto& file : options_.app_files)
+    file = fs::absolute(file).string();
+}
 
 bool laptop_cluster::prepare_directory() {
   std::error_code error;
@@ -152,25 +170,19 @@ bool laptop_cluster::choose_ports() {
     }
     resource_ports_.push_back(holder.port());
   }
-  auto wanted = parse_endpoint(options_.gateway_listen);
+  auto wanted = parse_endpoint(options_.listen.empty() ? usual_gateway : options_.listen);
   if (!wanted) {
-    fail(fmt::format("--listen {}: not of the form host:port", options_.gateway_listen));
+    fail(fmt::format("--listen {}: not of the form host:port", options_.listen));
     return false;
   }
   port_holder gateway{wanted->port};
-  if (gateway.port() == 0) {
-    if (options_.gateway_listen_given) {
-      fail(fmt::format("--listen {}: the port is in use", options_.gateway_listen));
-      return false;
-    }
-    // Another cluster has the usual port: any other will do.
-    port_holder any;
-    gateway_listen_ = fmt::format("127.0.0.1:{}", any.port());
-    holders_.push_back(std::move(any));
-    return true;
+  if (gateway.port() == 0 && !options_.listen.empty()) {
+    fail(fmt::format("--listen {}: the port is in use; leave --listen out for a free one", options_.listen));
+    return false;
   }
-  gateway_listen_ = to_string(endpoint{wanted->host, gateway.port()});
-  holders_.push_back(std::move(gateway));
+  // Another cluster has the usual port: any other will do.
+  holders_.push_back(gateway.port() != 0 ? std::move(gateway) : port_holder{});
+  gateway_listen_ = to_string(endpoint{wanted->host, holders_.back().port()});
   return true;
 }
 
@@ -212,7 +224,7 @@ bool laptop_cluster::spawn(child& which) {
 }
 
 bool laptop_cluster::await_ready() {
-  auto deadline = steady::now() + options_.start_timeout;
+  auto deadline = steady::now() + start_timeout;
   auto where = parse_endpoint(gateway_listen_);
   auto tty = ::isatty(STDERR_FILENO) != 0;
   std::string missing = "the gateway";
@@ -247,7 +259,7 @@ bool laptop_cluster::await_ready() {
       std::fprintf(stderr, "\rstarting: %s online   ", missing.c_str());
   }
   fail(fmt::format("the cluster was not ready within {} s: {} online; logs are in {}",
-                   std::chrono::duration_cast<std::chrono::seconds>(options_.start_timeout).count(), missing,
+                   std::chrono::duration_cast<std::chrono::seconds>(start_timeout).count(), missing,
                    directory_.string()));
   remove_directory_ = false;
   return false;
@@ -270,7 +282,7 @@ void laptop_cluster::write_list() const {
 void laptop_cluster::print_banner(steady::duration took) const {
   if (::isatty(STDERR_FILENO) != 0)
     std::fprintf(stderr, "\r\033[K");
-  auto flag = gateway_listen_ == "127.0.0.1:9750" ? std::string{} : fmt::format(" --gateway {}", gateway_listen_);
+  auto flag = gateway_listen_ == usual_gateway ? std::string{} : fmt::format(" --gateway {}", gateway_listen_);
   fmt::print("astra dev: {} nodes, {} Resource{}, 1 scheduler, 1 gateway, {} processes, ready in {:.1f} s\n"
              "  gateway    http://{}\n"
              "  directory  {}  (configuration, log and state of each process{})\n"
@@ -329,7 +341,7 @@ void laptop_cluster::end() {
   };
   for (auto nodes : {true, false}) {
     tell(nodes, SIGTERM);
-    auto deadline = steady::now() + (nodes ? options_.stop_timeout : 3s);
+    auto deadline = steady::now() + (nodes ? node_stop_timeout : 6s);
     while (alive(nodes) && steady::now() < deadline)
       ::poll(nullptr, 0, 20);
     tell(nodes, SIGKILL);

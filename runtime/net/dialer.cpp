@@ -1,6 +1,6 @@
 #include "runtime/net/dialer.hpp"
 
-#include "runtime/net/endpoint.hpp"
+#include "config/endpoint.hpp"
 
 #include <caf/io/middleman.hpp>
 #include <caf/io/middleman_actor.hpp>

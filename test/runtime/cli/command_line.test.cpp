@@ -170,7 +170,7 @@ TEST_CASE_FIXTURE(command_fixture, "dev hands its options to the runtime") {
   REQUIRE(started_dev);
   CHECK(started_dev->nodes == 6);
   CHECK(started_dev->resources == 3);
-  CHECK(started_dev->cores_per_node == 0.5);
+  CHECK(started_dev->cores == std::vector{0.5});
   CHECK(started_dev->memory_per_node_bytes == 256u * 1024 * 1024);
   CHECK(started_dev->keep);
   CHECK(started_dev->listen == "127.0.0.1:0");
