@@ -1,12 +1,12 @@
 #pragma once
 
+#include "messages/http_call.hpp"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 // Conversation between the HTTP server of a process and the actor that answers for it.  Never leaves the process.
 
@@ -18,7 +18,7 @@ struct http_request {
   /// Path and query, as sent.
   std::string target;
   /// In the order they came; names in lower case.
-  std::vector<std::pair<std::string, std::string>> headers;
+  http_headers headers;
   std::shared_ptr<const std::string> body;
 
   /// Value of the first header of this (lower case) name; empty when there is none.
@@ -34,7 +34,7 @@ struct http_response {
   std::uint16_t status = 200;
   std::string content_type = "application/json";
   /// Besides Content-Type, Content-Length and Connection, which the server writes.
-  std::vector<std::pair<std::string, std::string>> headers;
+  http_headers headers;
   std::string body;
 };
 

@@ -2,6 +2,7 @@
 // Beast parses, both ways; reading, writing and deadlines are ours, because a server that waits for its handler must
 // keep reading to learn that the client is gone, which Beast's composed reads cannot do.
 
+#include "config/endpoint.hpp"
 #include "messages/errc.hpp"
 #include "messages/type_ids.hpp"
 #include "runtime/http/caller.hpp"
@@ -36,7 +37,6 @@
 #include <atomic>
 #include <cassert>
 #include <cerrno>
-#include <charconv>
 #include <condition_variable>
 #include <list>
 #include <map>
@@ -64,22 +64,6 @@ constexpr std::size_t chunk_bytes = 16 * 1024;
 
 /// Over-limit connections that are being told so; those above are closed without a word.
 constexpr std::size_t refusals_max = 128;
-
-/// Splits "host:port" or "[v6]:port".
-std::optional<std::pair<std::string, std::uint16_t>> split_address(const std::string& address) {
-  auto colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0)
-    return std::nullopt;
-  std::uint16_t port = 0;
-  auto end = address.data() + address.size();
-  auto [rest, ec] = std::from_chars(address.data() + colon + 1, end, port);
-  if (ec != std::errc{} || rest != end)
-    return std::nullopt;
-  auto host = address.substr(0, colon);
-  if (host.front() == '[' && host.back() == ']')
-    host = host.substr(1, host.size() - 2);
-  return std::pair{host, port};
-}
 
 std::string join_address(const std::string& host, std::uint16_t port) {
   return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
@@ -561,12 +545,12 @@ caf::expected<void> http_server::core::listen() {
   auto fail = [this](const std::string& why) {
     return caf::make_error(errc::io_failed, fmt::format("cannot listen on {}: {}", options.listen, why));
   };
-  auto place = split_address(options.listen);
+  auto place = parse_endpoint(options.listen);
   if (!place)
     return fail("it must be host:port, such as 127.0.0.1:9750");
   error_code ec;
   tcp::resolver resolver{io};
-  auto found = resolver.resolve(place->first, std::to_string(place->second), tcp::resolver::passive, ec);
+  auto found = resolver.resolve(place->host, std::to_string(place->port), tcp::resolver::passive, ec);
   if (ec || found.empty())
     return fail(ec ? ec.message() : "no such host");
   auto endpoint = found.begin()->endpoint();
@@ -852,6 +836,8 @@ private:
       head_ += fmt::format("Content-Length: {}\r\n", size);
     if (!what_.content_type.empty())
       head_ += fmt::format("Content-Type: {}\r\n", one_line(what_.content_type));
+    for (auto& [name, value] : what_.headers)
+      head_ += fmt::format("{}: {}\r\n", one_line(name), one_line(value));
     head_ += "\r\n";
     std::array<asio::const_buffer, 2> buffers{asio::buffer(head_),
                                               what_.body ? asio::buffer(*what_.body) : asio::const_buffer{}};
@@ -894,6 +880,8 @@ private:
     http_answer answer;
     answer.status = static_cast<std::uint16_t>(status);
     answer.content_type = std::string{message[http::field::content_type]};
+    for (auto& field : message)
+      answer.headers.emplace_back(std::string{field.name_string()}, std::string{field.value()});
     answer.body = std::move(message.body());
     if (reusable)
       pool_->keep(what_.host, what_.port, std::move(socket_));
