@@ -13,7 +13,7 @@ dispatch::step dispatch::next(const picker& pick) {
     return {step::kind::park, node_id{}};
   // The first of equals: the one whose turn it was.
   auto best =
-    std::min_element(offers_.begin(), offers_.end(), [](const offer& a, const offer& b) { return a.eta < b.eta; });
+      std::min_element(offers_.begin(), offers_.end(), [](const offer& a, const offer& b) { return a.eta < b.eta; });
   auto node = best->node;
   offers_.erase(best);
   return {step::kind::queue, node};

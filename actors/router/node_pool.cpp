@@ -16,16 +16,26 @@ struct replica_summary {
 
 std::string state_name(pb::ReplicaState state) {
   switch (state) {
-    case pb::REPLICA_PLANNED: return "planned";
-    case pb::REPLICA_CLAIMED: return "claimed";
-    case pb::REPLICA_STARTING: return "starting";
-    case pb::REPLICA_WARMING: return "warming";
-    case pb::REPLICA_READY: return "ready";
-    case pb::REPLICA_DRAINING: return "draining";
-    case pb::REPLICA_BACKING_OFF: return "backing off";
-    case pb::REPLICA_FAILED: return "failed";
-    case pb::REPLICA_STOPPED: return "stopped";
-    default: return "in an unknown state";
+  case pb::REPLICA_PLANNED:
+    return "planned";
+  case pb::REPLICA_CLAIMED:
+    return "claimed";
+  case pb::REPLICA_STARTING:
+    return "starting";
+  case pb::REPLICA_WARMING:
+    return "warming";
+  case pb::REPLICA_READY:
+    return "ready";
+  case pb::REPLICA_DRAINING:
+    return "draining";
+  case pb::REPLICA_BACKING_OFF:
+    return "backing off";
+  case pb::REPLICA_FAILED:
+    return "failed";
+  case pb::REPLICA_STOPPED:
+    return "stopped";
+  default:
+    return "in an unknown state";
   }
 }
 
@@ -49,11 +59,15 @@ replica_summary summarise(const pb::NodeRow& row, const std::string& app) {
 
 std::string why_not_serving(const pb::NodeRow& row, const replica_summary& replicas) {
   switch (row.liveness()) {
-    case pb::LIVENESS_ONLINE:
-    case pb::LIVENESS_SUSPECT: break;
-    case pb::LIVENESS_DRAINING: return with_reason("draining", row.reason());
-    case pb::LIVENESS_OFFLINE: return with_reason("offline", row.reason());
-    default: return "its liveness is unknown";
+  case pb::LIVENESS_ONLINE:
+  case pb::LIVENESS_SUSPECT:
+    break;
+  case pb::LIVENESS_DRAINING:
+    return with_reason("draining", row.reason());
+  case pb::LIVENESS_OFFLINE:
+    return with_reason("offline", row.reason());
+  default:
+    return "its liveness is unknown";
   }
   return replicas.slots == 0 ? "its replica is " + replicas.reason : std::string{};
 }
@@ -77,9 +91,10 @@ bool node_pool::observe(const pb::NodeRow& row) {
   auto node = node_id{row.node()};
   auto life = incarnation{row.incarnation()};
   auto known = members_.find(node);
+  // A new life at the same address does not count: the session with the old one has ended by itself, and what runs
+  // there now may be ours already.
   auto lost = known != members_.end()
-              && (row.liveness() == pb::LIVENESS_OFFLINE || life != known->second.life
-                  || row.profile().address() != known->second.address);
+              && (row.liveness() == pb::LIVENESS_OFFLINE || row.profile().address() != known->second.address);
   auto replicas = summarise(row, app_);
   if (!replicas.any) {
     forget(node);

@@ -64,11 +64,13 @@ public:
     : app_(std::move(app)), ejection_(ejection), phase_(phase) {}
 
   /// Takes over what the view says now; `row` must be complete.  Takes effect with `settle`.
-  /// @returns true when everything that ran at the node is lost: it is offline, or began a new life.
+  /// @returns true when everything that ran at the node is lost: it is offline, or has moved
+  /// to another address.
   bool observe(const pb::NodeRow& row);
   /// The view has no such row any more.  Takes effect with `settle`.
   void forget(node_id node);
-  /// A dispatch to the node failed: it gets nothing for a while, or until it is seen alive.  Takes effect with `settle`.
+  /// A dispatch to the node failed: it gets nothing for a while, or until it is seen alive.  Takes effect with
+  /// `settle`.
   void eject(node_id node, std::string reason, time_point now);
   /// The node itself said that it takes no work of this app, for example because it drains.  Takes effect with
   /// `settle`.

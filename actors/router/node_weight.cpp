@@ -49,8 +49,7 @@ std::vector<node_weight> seed_weights(const std::vector<weight_input>& nodes) {
     auto coef = input.cores * input.coefficient;
     auto remaining = 1.0 - input.host_utilisation;
     auto log_remaining = std::log1p(100.0 * remaining) / std::log(101.0);
-    auto cores_per_request =
-      (input.own_busy_cores + prior_requests * mean) / (input.concurrency + prior_requests);
+    auto cores_per_request = (input.own_busy_cores + prior_requests * mean) / (input.concurrency + prior_requests);
     auto weight = std::max(floor_share * coef * mean, coef * log_remaining * cores_per_request);
     result.push_back({weight,
                       {{"cores", input.cores},
