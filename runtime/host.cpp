@@ -17,8 +17,7 @@
 #include "runtime/platform_live.hpp"
 #include "runtime/process/capacity.hpp"
 #include "runtime/process/launcher_client.hpp"
-#include "runtime/process/probe.hpp"
-#include "runtime/version.hpp"
+#include "runtime/process/machine_probe.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
@@ -43,8 +42,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <thread>
+#include <vector>
 
 namespace astra {
 namespace {
@@ -169,7 +173,7 @@ private:
   std::unique_ptr<live_platform> world_;
   view_source view_;
   supervisor_actor supervisor_;
-  std::unique_ptr<gateway_server> gateway_;
+  std::optional<gateway> gateway_;
   /// The node that runs now; replaced when its supervisor restarts it.
   std::mutex node_mutex_;
   node_actor node_;
@@ -329,7 +333,7 @@ int host::run() {
   if (launcher_)
     parts.launcher = spawn_launcher_actor(*sys_, *launcher_);
   parts.http = spawn_http_client(*sys_);
-  parts.machine = make_machine_probe(launcher_ ? launcher_->pid() : 0);
+  parts.machine = make_machine_probe([this] { return launcher_ ? launcher_->pid() : 0; });
   world_ = std::make_unique<live_platform>(std::move(parts));
 
   if (options_.has(process_role::scheduler) || options_.has(process_role::gateway)) {
@@ -345,13 +349,13 @@ int host::run() {
                                    wake_.notify();
                                  });
   if (options_.has(process_role::gateway)) {
-    auto gateway = start_gateway(*sys_, *world_, options_.gateway, options_.router, view_, options_.name);
-    if (!gateway) {
-      complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, to_string(gateway.error())));
+    auto started = start_gateway(*sys_, *world_, options_.gateway, options_.router, view_, options_.name);
+    if (!started) {
+      complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, to_string(started.error())));
       end_children();
       return EXIT_FAILURE;
     }
-    gateway_ = std::move(*gateway);
+    gateway_.emplace(std::move(*started));
   }
   write_run_file(true);
   std::string roles;
@@ -404,7 +408,7 @@ int host::serve() {
 }
 
 void host::begin_stop() {
-  // The gateway refuses new requests and finishes those it has; meanwhile the node drains.
+  // The gateway refuses new requests from now on; those it has go on while the node drains.
   if (gateway_)
     gateway_->drain();
   node_actor node;
@@ -417,47 +421,24 @@ void host::begin_stop() {
     drained_ = true;
     wake_.notify();
   };
-  auto body = [this, node, wait, finished](caf::event_based_actor* self) {
-    auto then_gateway = [this, self, finished] {
-      if (!gateway_) {
-        finished();
-        return;
-      }
-      auto idle = std::make_shared<std::function<void()>>();
-      auto waited = std::make_shared<std::chrono::milliseconds>(0);
-      *idle = [this, self, finished, idle, waited] {
-        constexpr std::chrono::milliseconds step{20};
-        *waited += step;
-        if (gateway_->in_flight() == 0 || *waited >= options_.shutdown_timeout - std::chrono::milliseconds{1000}) {
-          finished();
-          *idle = nullptr;
-          return;
-        }
-        self->run_delayed(step, [idle] {
-          if (*idle)
-            (*idle)();
-        });
-      };
-      (*idle)();
-    };
-    if (!node) {
-      then_gateway();
-      return;
-    }
-    // The node keeps to `wait`; the rest is for stopping replicas and saying goodbye.
-    self->request(node, wait + options_.shutdown_timeout, stop_atom_v, wait)
-      .then([then_gateway] { then_gateway(); },
-            [then_gateway](const caf::error& reason) {
-              spdlog::warn("process.drain_incomplete reason=\"{}\"", to_string(reason));
-              then_gateway();
-            });
-  };
-  sys_->spawn(body);
+  if (!node) {
+    finished();
+    return;
+  }
+  // The node keeps to `wait`; the rest is for stopping replicas and saying goodbye.
+  auto limit = wait + options_.shutdown_timeout;
+  sys_->spawn([node, wait, limit, finished](caf::event_based_actor* self) {
+    self->request(node, limit, stop_atom_v, wait).then(finished, [finished](const caf::error& reason) {
+      spdlog::warn("process.drain_incomplete reason=\"{}\"", to_string(reason));
+      finished();
+    });
+  });
 }
 
 void host::end_children() {
+  // A part of the deadline is for what follows.
   if (gateway_)
-    gateway_->stop();
+    gateway_->stop(failed_ ? std::chrono::milliseconds{0} : options_.shutdown_timeout / 2);
   gateway_.reset();
   auto end = [this](const auto& handle) {
     if (handle)
