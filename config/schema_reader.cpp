@@ -566,37 +566,6 @@ private:
 
 } // namespace
 
-std::string key_part(const std::string& name) {
-  constexpr auto bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
-  return !name.empty() && name.find_first_not_of(bare) == std::string::npos ? name : quote(name);
-}
-
-std::string quote(const std::string& text) {
-  std::string result = "\"";
-  for (auto c : text) {
-    switch (c) {
-    case '"':
-      result += "\\\"";
-      break;
-    case '\\':
-      result += "\\\\";
-      break;
-    case '\n':
-      result += "\\n";
-      break;
-    case '\t':
-      result += "\\t";
-      break;
-    default:
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-        result += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-      else
-        result += c;
-    }
-  }
-  return result + "\"";
-}
-
 std::string key_of(const proto::FieldDescriptor& field) {
   return field.has_json_name() ? field.json_name() : field.name();
 }

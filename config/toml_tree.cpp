@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace astra {
 
 namespace {
@@ -95,7 +97,8 @@ std::string explain(std::string_view description, std::string_view line, std::st
     return "this is not UTF-8 text; save the file as UTF-8";
   if (has("expected digit, saw") && where.ends_with("integer"))
     return "a number with letters; write a value with a unit in quotes, such as \"5s\"";
-  if (where == "boolean" || (where == "key-value pair" && has("expected value")))
+  if (where == "boolean" || has("could not determine value type")
+      || (where == "key-value pair" && has("expected value")))
     return line_before_place.ends_with("=") || line.find_last_not_of(" \t\r") + 1 <= line_before_place.size()
                ? "a value is missing or not complete; text stands in quotes, such as key = \"value\""
                : "not a value; text stands in quotes, such as key = \"value\"";
@@ -149,6 +152,37 @@ void overlay(toml_value& base, const toml_value& over) {
       i->at = entry.at;
     }
   }
+}
+
+std::string key_part(std::string_view name) {
+  constexpr auto bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+  return !name.empty() && name.find_first_not_of(bare) == std::string::npos ? std::string{name} : quote(name);
+}
+
+std::string quote(std::string_view text) {
+  std::string result = "\"";
+  for (auto c : text) {
+    switch (c) {
+    case '"':
+      result += "\\\"";
+      break;
+    case '\\':
+      result += "\\\\";
+      break;
+    case '\n':
+      result += "\\n";
+      break;
+    case '\t':
+      result += "\\t";
+      break;
+    default:
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+        result += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+      else
+        result += c;
+    }
+  }
+  return result + "\"";
 }
 
 } // namespace astra

@@ -24,10 +24,11 @@ struct http_call {
   std::string target = "/";
   std::shared_ptr<const std::string> body;
   std::string content_type;
-  /// For the whole call, connecting included.
+  /// For the whole call, connecting included.  A call without time fails at once.
   caf::timespan timeout{0};
+  /// 0: 64 MiB.
   std::uint64_t response_limit_bytes = 0;
-  /// Number that the caller chose, for http_abort; 0: not abortable.
+  /// Number that the caller chose, for http_abort; unique among its own calls.  0: not abortable.
   std::uint64_t id = 0;
   /// Next to those that follow from the other fields.
   http_headers headers;
@@ -41,7 +42,7 @@ struct http_answer {
   http_headers headers;
 };
 
-/// Ends a call: its connection is closed and its request fails with errc::cancelled.
+/// Ends a call of the sender: its connection is closed and its request fails with errc::cancelled.
 struct http_abort {
   std::uint64_t id = 0;
 };

@@ -28,7 +28,8 @@ using launcher_actor = caf::typed_actor<
 
 /// Calls HTTP servers.
 using http_client_actor = caf::typed_actor<
-  // Fails with unreachable, timed_out, io_failed (malformed or too large) or cancelled.
+  // Fails with unreachable (no connection: nothing was sent), timed_out, io_failed (the answer is malformed, too large
+  // or incomplete: the server may have worked on the request) or cancelled.
   caf::result<http_answer>(http_call),
   caf::result<void>(http_abort)>;
 

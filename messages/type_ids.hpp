@@ -4,6 +4,7 @@
 #include "messages/control.hpp"
 #include "messages/errc.hpp"
 #include "messages/http_call.hpp"
+#include "messages/http_exchange.hpp"
 #include "messages/ids.hpp"
 #include "messages/local.hpp"
 #include "messages/membership.hpp"
@@ -74,6 +75,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(astra_local, first_custom_type_id + 100)
   CAF_ADD_ATOM(astra_local, astra, report_atom)
   /// Begins an orderly stop; answered when it is complete.
   CAF_ADD_ATOM(astra_local, astra, stop_atom)
+  CAF_ADD_TYPE_ID(astra_local, (astra::http_exchange_ptr))
 CAF_END_TYPE_ID_BLOCK(astra_local)
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::route_request)
@@ -87,6 +89,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::resolve_command)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::http_call)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::http_answer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::http_abort)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::http_exchange_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::work_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::work_result)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::router_table)

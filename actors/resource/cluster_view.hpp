@@ -45,9 +45,11 @@ struct view_changes {
   bool empty() const { return nodes.empty() && apps.empty() && schedulers.empty(); }
 };
 
-/// The cluster as one subscriber knows it: the shards of all Resources, merged.  A node, app or scheduler that stands
-/// in several shards (it has just moved) is shown from the one with the larger (incarnation, home epoch) or
-/// (scheduler epoch, version).
+/// The cluster as one subscriber knows it: the shards of all Resources, merged.  What stands in several shards (it has
+/// just moved) is shown from one of them: a node from the one with the larger (incarnation, home epoch, sequence), an
+/// app from the one with the larger (scheduler epoch, version), a scheduler process from the one with the larger
+/// incarnation and then the better liveness.  A node that moved keeps the profile and load that are known of its
+/// incarnation until its new home tells others.
 /// A plain class: the time is an argument.
 class cluster_view {
 public:
@@ -62,6 +64,9 @@ public:
     stale,
   };
 
+  /// Rows are states, not differences, so a delta that overlaps with what is known is applied too.  A delta that
+  /// leads from the known version to itself is a keep-alive, or an edit by whoever relays a shard whose origin does
+  /// not speak for all of its rows (see view_keeper).
   apply_outcome apply(const pb::ViewDelta& delta, time_point now, view_changes& changes);
 
   /// Null when unknown.  Pointers stay valid until the next apply.
@@ -74,7 +79,8 @@ public:
   const std::map<std::string, app_entry>& apps() const { return apps_; }
   const std::map<scheduler_id, scheduler_entry>& schedulers() const { return schedulers_; }
 
-  /// What is held of each shard, sorted by origin: the `have` of a Subscribe.
+  /// What is held of each shard, sorted by origin: the `have` of a Subscribe.  Lost and edited shards are left out:
+  /// their rows are not the origin's, so they are wanted anew.
   std::vector<pb::ShardVersion> versions() const;
 
   struct shard_info {
@@ -82,20 +88,31 @@ public:
     std::uint64_t version = 0;
     std::string name;
     bool lost = false;
+    /// Holds rows that a relay changed without the origin.
+    bool edited = false;
     /// When the last delta (also an empty one) came.
     time_point last_delta;
   };
   const std::map<resource_id, shard_info>& shards() const { return shards_; }
 
-  /// The whole shard as a delta with base 0, ages brought up to `now`.
-  pb::ViewDelta snapshot(resource_id origin, time_point now) const;
-
-private:
   struct shard_rows {
     std::map<node_id, node_entry> nodes;
     std::map<std::string, app_entry> apps;
     std::map<scheduler_id, scheduler_entry> schedulers;
   };
+  /// One shard as it came, rows included that others outshine in the merged view.  Null when unknown.
+  const shard_rows* rows(resource_id origin) const;
+
+  /// The whole shard as a delta with base 0, ages brought up to `now`.  Of an unknown shard: `origin_removed`.
+  pb::ViewDelta snapshot(resource_id origin, time_point now) const;
+
+private:
+  void replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes);
+  void update(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes);
+  void drop(resource_id origin, view_changes& changes);
+  void refresh_node(node_id id, resource_id origin, view_changes& changes);
+  void refresh_app(const std::string& name, resource_id origin, view_changes& changes);
+  void refresh_scheduler(scheduler_id id, resource_id origin, view_changes& changes);
 
   std::map<resource_id, shard_info> shards_;
   std::map<resource_id, shard_rows> rows_;

@@ -1,0 +1,325 @@
+#include "actors/resource/cluster_view.hpp"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+#include <utility>
+
+namespace astra {
+namespace {
+
+using time_point = cluster_view::time_point;
+
+/// Of two rows of one node, the one with the larger rank is the later one.
+auto rank(const pb::NodeRow& row) {
+  return std::tuple{row.incarnation(), row.home_epoch(), row.sequence()};
+}
+
+auto rank(const pb::AppRecord& record) {
+  return std::tuple{record.epoch(), record.version()};
+}
+
+/// A scheduler process that moved is silent at its old Resource and alive at the new one.
+auto rank(const pb::SchedulerRow& row) {
+  auto alive = row.liveness() == pb::LIVENESS_UNKNOWN ? 0 : pb::LIVENESS_OFFLINE + 1 - row.liveness();
+  return std::tuple{row.incarnation(), alive};
+}
+
+void take(node_entry& entry, const pb::NodeRow& part, resource_id origin, time_point now) {
+  if (entry.row.incarnation() != part.incarnation())
+    entry.row.Clear();
+  auto& row = entry.row;
+  row.set_node(part.node());
+  row.set_incarnation(part.incarnation());
+  row.set_home_epoch(part.home_epoch());
+  row.set_liveness(part.liveness());
+  row.set_reason(part.reason());
+  row.set_sequence(part.sequence());
+  if (part.has_load())
+    *row.mutable_load() = part.load();
+  if (part.has_profile())
+    *row.mutable_profile() = part.profile();
+  if (part.has_held())
+    *row.mutable_held() = part.held();
+  entry.origin = origin;
+  entry.last_beat = now - std::chrono::milliseconds{part.age_ms()};
+}
+
+template <class T>
+void sort_unique(std::vector<T>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
+template <class Map>
+auto* find_in(const Map& map, const typename Map::key_type& key) {
+  auto found = map.find(key);
+  return found == map.end() ? nullptr : &found->second;
+}
+
+template <class Map>
+void add_keys(std::set<typename Map::key_type>& keys, const Map& map) {
+  for (auto& [key, value] : map)
+    keys.insert(key);
+}
+
+} // namespace
+
+bool node_entry::usable() const {
+  auto liveness = row.liveness();
+  return (liveness == pb::LIVENESS_ONLINE || liveness == pb::LIVENESS_SUSPECT) && row.has_profile();
+}
+
+cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time_point now, view_changes& changes) {
+  resource_id origin{delta.origin()};
+  auto snapshot = delta.base() == 0;
+  auto known = shards_.find(origin);
+  if (known == shards_.end()) {
+    if (delta.origin_removed())
+      return apply_outcome::stale;
+    if (!snapshot)
+      return apply_outcome::gap;
+  } else {
+    auto& shard = known->second;
+    if (delta.epoch() < shard.epoch)
+      return apply_outcome::stale;
+    if (delta.origin_removed()) {
+      drop(origin, changes);
+      return apply_outcome::applied;
+    }
+    if (delta.epoch() > shard.epoch) {
+      if (!snapshot)
+        return apply_outcome::gap;
+    } else if (snapshot) {
+      // Whoever sends it may be behind the relay that we listened to before; an edited shard is worth less than that.
+      if (delta.version() < shard.version && !shard.edited && !shard.lost)
+        return apply_outcome::stale;
+    } else {
+      if (delta.base() > shard.version)
+        return apply_outcome::gap;
+      if (delta.version() < shard.version || (delta.version() == shard.version && delta.base() < delta.version()))
+        return apply_outcome::stale;
+    }
+  }
+  auto& shard = shards_[origin];
+  auto edit = !snapshot && delta.base() == delta.version()
+              && (delta.nodes_size() + delta.removed_nodes_size() + delta.apps_size() + delta.removed_apps_size()
+                      + delta.schedulers_size() + delta.removed_schedulers_size()
+                  > 0);
+  shard.edited = !snapshot && (shard.edited || edit);
+  shard.epoch = delta.epoch();
+  shard.version = delta.version();
+  shard.name = delta.origin_name();
+  shard.lost = delta.origin_lost();
+  shard.last_delta = now;
+  if (snapshot)
+    replace(origin, delta, now, changes);
+  else
+    update(origin, delta, now, changes);
+  sort_unique(changes.nodes);
+  sort_unique(changes.apps);
+  sort_unique(changes.schedulers);
+  return apply_outcome::applied;
+}
+
+void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
+  shard_rows fresh;
+  for (auto& row : delta.nodes())
+    take(fresh.nodes[node_id{row.node()}], row, origin, now);
+  for (auto& record : delta.apps())
+    fresh.apps[record.spec().name()] = {record, origin};
+  for (auto& row : delta.schedulers())
+    fresh.schedulers[scheduler_id{row.scheduler()}] = {row, origin};
+  auto& rows = rows_[origin];
+  std::swap(rows, fresh);
+  std::set<node_id> nodes;
+  add_keys(nodes, fresh.nodes);
+  add_keys(nodes, rows.nodes);
+  for (auto id : nodes)
+    refresh_node(id, origin, changes);
+  std::set<std::string> apps;
+  add_keys(apps, fresh.apps);
+  add_keys(apps, rows.apps);
+  for (auto& name : apps)
+    refresh_app(name, origin, changes);
+  std::set<scheduler_id> schedulers;
+  add_keys(schedulers, fresh.schedulers);
+  add_keys(schedulers, rows.schedulers);
+  for (auto id : schedulers)
+    refresh_scheduler(id, origin, changes);
+}
+
+void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
+  auto& rows = rows_[origin];
+  for (auto& part : delta.nodes()) {
+    node_id id{part.node()};
+    auto& entry = rows.nodes[id];
+    take(entry, part, origin, now);
+    auto shown = nodes_.find(id);
+    if (shown != nodes_.end() && shown->second.origin == origin && rank(shown->second.row) <= rank(part)) {
+      // The usual case: nobody else comes into question, and the long profile need not be copied from the shard.
+      take(shown->second, part, origin, now);
+      changes.nodes.push_back(id);
+    } else {
+      refresh_node(id, origin, changes);
+    }
+  }
+  for (auto id : delta.removed_nodes()) {
+    rows.nodes.erase(node_id{id});
+    refresh_node(node_id{id}, origin, changes);
+  }
+  for (auto& record : delta.apps()) {
+    rows.apps[record.spec().name()] = {record, origin};
+    refresh_app(record.spec().name(), origin, changes);
+  }
+  for (auto& name : delta.removed_apps()) {
+    rows.apps.erase(name);
+    refresh_app(name, origin, changes);
+  }
+  for (auto& row : delta.schedulers()) {
+    rows.schedulers[scheduler_id{row.scheduler()}] = {row, origin};
+    refresh_scheduler(scheduler_id{row.scheduler()}, origin, changes);
+  }
+  for (auto id : delta.removed_schedulers()) {
+    rows.schedulers.erase(scheduler_id{id});
+    refresh_scheduler(scheduler_id{id}, origin, changes);
+  }
+}
+
+void cluster_view::drop(resource_id origin, view_changes& changes) {
+  pb::ViewDelta nothing;
+  replace(origin, nothing, {}, changes);
+  rows_.erase(origin);
+  shards_.erase(origin);
+  sort_unique(changes.nodes);
+  sort_unique(changes.apps);
+  sort_unique(changes.schedulers);
+}
+
+/// Decides anew which shard's row of a node is shown after the one in `origin` changed.
+void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& changes) {
+  const node_entry* best = nullptr;
+  for (auto& [other, rows] : rows_) {
+    auto candidate = find_in(rows.nodes, id);
+    if (candidate && (!best || rank(candidate->row) > rank(best->row)))
+      best = candidate;
+  }
+  auto shown = nodes_.find(id);
+  auto was_shown = shown != nodes_.end() && shown->second.origin == origin;
+  if (!best) {
+    if (was_shown)
+      changes.nodes.push_back(id);
+    if (shown != nodes_.end())
+      nodes_.erase(shown);
+    return;
+  }
+  if (!was_shown && best->origin != origin)
+    return;
+  auto next = *best;
+  if (shown != nodes_.end() && shown->second.row.incarnation() == next.row.incarnation()) {
+    auto& before = shown->second.row;
+    if (!next.row.has_profile() && before.has_profile())
+      next.row.mutable_profile()->Swap(before.mutable_profile());
+    if (!next.row.has_load() && before.has_load())
+      next.row.mutable_load()->Swap(before.mutable_load());
+  }
+  nodes_[id] = std::move(next);
+  changes.nodes.push_back(id);
+}
+
+void cluster_view::refresh_app(const std::string& name, resource_id origin, view_changes& changes) {
+  const app_entry* best = nullptr;
+  for (auto& [other, rows] : rows_) {
+    auto candidate = find_in(rows.apps, name);
+    if (candidate && (!best || rank(candidate->record) > rank(best->record)))
+      best = candidate;
+  }
+  auto shown = apps_.find(name);
+  auto was_shown = shown != apps_.end() && shown->second.origin == origin;
+  if (!best) {
+    if (shown != apps_.end()) {
+      apps_.erase(shown);
+      changes.apps.push_back(name);
+    }
+  } else if (was_shown || best->origin == origin) {
+    apps_[name] = *best;
+    changes.apps.push_back(name);
+  }
+}
+
+void cluster_view::refresh_scheduler(scheduler_id id, resource_id origin, view_changes& changes) {
+  const scheduler_entry* best = nullptr;
+  for (auto& [other, rows] : rows_) {
+    auto candidate = find_in(rows.schedulers, id);
+    if (candidate && (!best || rank(candidate->row) > rank(best->row)))
+      best = candidate;
+  }
+  auto shown = schedulers_.find(id);
+  auto was_shown = shown != schedulers_.end() && shown->second.origin == origin;
+  if (!best) {
+    if (shown != schedulers_.end()) {
+      schedulers_.erase(shown);
+      changes.schedulers.push_back(id);
+    }
+  } else if (was_shown || best->origin == origin) {
+    schedulers_[id] = *best;
+    changes.schedulers.push_back(id);
+  }
+}
+
+const node_entry* cluster_view::find(node_id id) const {
+  return find_in(nodes_, id);
+}
+
+const app_entry* cluster_view::find_app(const std::string& name) const {
+  return find_in(apps_, name);
+}
+
+const scheduler_entry* cluster_view::find_scheduler(scheduler_id id) const {
+  return find_in(schedulers_, id);
+}
+
+const cluster_view::shard_rows* cluster_view::rows(resource_id origin) const {
+  return find_in(rows_, origin);
+}
+
+std::vector<pb::ShardVersion> cluster_view::versions() const {
+  std::vector<pb::ShardVersion> result;
+  for (auto& [origin, shard] : shards_) {
+    if (shard.lost || shard.edited)
+      continue;
+    auto& have = result.emplace_back();
+    have.set_origin(origin.value());
+    have.set_epoch(shard.epoch);
+    have.set_version(shard.version);
+  }
+  return result;
+}
+
+pb::ViewDelta cluster_view::snapshot(resource_id origin, time_point now) const {
+  pb::ViewDelta result;
+  result.set_origin(origin.value());
+  auto shard = find_in(shards_, origin);
+  if (!shard) {
+    result.set_origin_removed(true);
+    return result;
+  }
+  result.set_epoch(shard->epoch);
+  result.set_version(shard->version);
+  result.set_origin_name(shard->name);
+  result.set_origin_lost(shard->lost);
+  auto& rows = rows_.at(origin);
+  for (auto& [id, entry] : rows.nodes) {
+    auto& row = *result.add_nodes();
+    row = entry.row;
+    auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.last_beat).count();
+    row.set_age_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(age, 0)));
+  }
+  for (auto& [name, entry] : rows.apps)
+    *result.add_apps() = entry.record;
+  for (auto& [id, entry] : rows.schedulers)
+    *result.add_schedulers() = entry.row;
+  return result;
+}
+
+} // namespace astra

@@ -1,0 +1,120 @@
+#pragma once
+
+#include "actors/random.hpp"
+#include "actors/router/node_weight.hpp"
+#include "actors/router/smooth_wrr.hpp"
+#include "messages/ids.hpp"
+#include "messages/wire/view.pb.h"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace astra {
+
+/// The nodes that hold replicas of one app, and the order in which they get its requests.
+///
+/// The cluster view says which of them can serve: alive, not draining, with a ready replica.  Of these, some are out
+/// of rotation because nothing good is expected from them now: those the view suspects and those that failed a
+/// dispatch of ours (ejected).  Both are guesses.  When they hit more than half of the nodes, the fault is more likely
+/// on this side, and guesses are ignored (panic rule, as in Envoy).  A node's own refusal is no guess and is always
+/// kept.
+///
+/// A plain class: the time is an argument.
+class node_pool {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+  using milliseconds = std::chrono::milliseconds;
+
+  struct member {
+    std::string name;
+    std::string address;
+    incarnation life;
+    /// Of the heartbeat that the newest row comes from.
+    std::uint64_t sequence = 0;
+    weight_input load;
+    /// Requests its ready replicas take at once.
+    std::uint32_t slots = 0;
+    /// Why the view says that it cannot serve; empty when it can.
+    std::string cannot_serve;
+    /// Why the view suspects it; empty when it does not.
+    std::string suspected;
+    /// What we hold against it, until `held_until` or until it is seen in a newer heartbeat than `held_at`.
+    std::string held;
+    /// `held` is the node's own word.
+    bool refused = false;
+    time_point held_until;
+    std::pair<incarnation, std::uint64_t> held_at;
+    double weight = 0.0;
+    std::vector<std::pair<std::string, double>> terms;
+    /// Until a slot is free, as it last said.
+    milliseconds eta{0};
+    std::uint64_t picked = 0;
+    std::uint64_t served = 0;
+    bool in_rotation = false;
+  };
+
+  /// @param ejection how long something is held against a node that is not seen again.
+  node_pool(std::string app, milliseconds ejection, random_source phase)
+    : app_(std::move(app)), ejection_(ejection), phase_(phase) {}
+
+  /// Takes over what the view says now; `row` must be complete.  Takes effect with `settle`.
+  /// @returns true when everything that ran at the node is lost: it is offline, or has moved
+  /// to another address.
+  bool observe(const pb::NodeRow& row);
+  /// The view has no such row any more.  Takes effect with `settle`.
+  void forget(node_id node);
+  /// A dispatch to the node failed: it gets nothing for a while, or until it is seen alive.  Takes effect with
+  /// `settle`.
+  void eject(node_id node, std::string reason, time_point now);
+  /// The node itself said that it takes no work of this app, for example because it drains.  Takes effect with
+  /// `settle`.
+  void refuse(node_id node, std::string reason, time_point now);
+
+  /// Brings rotation and weights in line with all that was said since.
+  /// @returns the nodes that left the rotation, in ascending order: what waits there must go elsewhere.
+  std::vector<node_id> settle(time_point now);
+
+  /// Computes the weights anew from the newest loads.
+  void refresh();
+
+  /// The next node in turn that is not among `asked`.
+  std::optional<node_id> pick(std::span<const node_id> asked, time_point now);
+
+  /// No node can serve.
+  bool empty(time_point now);
+
+  void set_eta(node_id node, milliseconds eta);
+  void count_served(node_id node);
+
+  bool in_rotation(node_id node) const;
+  /// Why it is out of rotation; empty when it is in.
+  std::string out_reason(node_id node) const;
+  /// The shortest that a node in rotation gave; zero when none is known.
+  milliseconds best_eta() const;
+  /// Null when it holds no replica of the app.
+  const member* find(node_id node) const;
+  const std::map<node_id, member>& members() const { return members_; }
+  const smooth_wrr& order() const { return order_; }
+
+private:
+  void hold(node_id node, std::string reason, bool refused, time_point now);
+  void expire(time_point now);
+
+  std::string app_;
+  milliseconds ejection_;
+  random_source phase_;
+  std::map<node_id, member> members_;
+  smooth_wrr order_;
+  /// The earliest `held_until`, or later.
+  time_point next_expiry_ = time_point::max();
+  /// Something was said since the last `settle`.
+  bool unsettled_ = false;
+};
+
+} // namespace astra

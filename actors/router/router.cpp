@@ -1,0 +1,789 @@
+#include "actors/router/router.hpp"
+
+#include "actors/random.hpp"
+#include "actors/resource/cluster_view.hpp"
+#include "actors/router/dispatch.hpp"
+#include "actors/router/node_pool.hpp"
+#include "actors/router/retry_budget.hpp"
+#include "messages/node_protocol.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/disposable.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cassert>
+#include <map>
+#include <set>
+#include <vector>
+
+namespace astra {
+namespace {
+
+using std::chrono::milliseconds;
+using time_point = std::chrono::steady_clock::time_point;
+
+/// How often the subscription to the view is renewed.
+constexpr milliseconds renew_interval{1000};
+/// Parked requests try again after this, and when a slot is known to be free.
+constexpr milliseconds retry_interval{50};
+/// Parked requests that try again at the same time.
+constexpr std::size_t retry_batch = 4;
+/// For clients, when no node gave an estimate.
+constexpr milliseconds retry_after_default{1000};
+/// Until a scheduler has announced the app.
+constexpr milliseconds request_timeout_unknown{60000};
+constexpr std::uint32_t queue_limit_unknown = 100;
+
+route_result make_result(route_outcome outcome, std::string reason) {
+  route_result result;
+  result.outcome = outcome;
+  result.reason = std::move(reason);
+  return result;
+}
+
+std::string in_ms(milliseconds duration) {
+  return std::to_string(duration.count()) + " ms";
+}
+
+/// The one owner of the promise of an answer.  Whatever becomes of the request, exactly one is delivered: this object
+/// is the only way to it, and it answers when it is destroyed without.
+class owed_answer {
+public:
+  using promise = caf::typed_response_promise<route_result>;
+
+  explicit owed_answer(promise to) : promise_(std::move(to)) {}
+  owed_answer(owed_answer&&) = default;
+  owed_answer& operator=(owed_answer&&) = delete;
+
+  ~owed_answer() { deliver(make_result(route_outcome::unavailable, "the router stopped")); }
+
+  /// Does nothing when an answer was delivered already.
+  void deliver(route_result result) {
+    if (promise_.pending())
+      promise_.deliver(std::move(result));
+  }
+
+private:
+  promise promise_;
+};
+
+class router_state {
+public:
+  static constexpr const char* name = "astra.router";
+
+  router_state(router_actor::pointer self, platform& world, const router_options& options, std::string app,
+               view_source view)
+    : self_(self), world_(world), options_(options), app_(std::move(app)), source_(std::move(view)),
+      // A router that is started again in the same process must not repeat attempts of the one before it.
+      attempts_(world.seed("router.attempt/" + app_) ^ world.next_incarnation().value()),
+      pool_(app_, options.ejection, random_source{world.seed("router.phase/" + app_)}),
+      budget_(options.retry_budget, options.retry_budget_min) {}
+
+  router_actor::behavior_type make_behavior() {
+    self_->set_down_handler([this](caf::down_msg& down) { on_session_down(down); });
+    self_->set_exit_handler([this](caf::exit_msg& exit) { stop(std::move(exit.reason)); });
+    renew_subscription();
+    schedule_refresh();
+    return {
+        [this](const view_delta& delta) { on_delta(*delta); },
+        [this](route_request& what) { return on_request(std::move(what)); },
+        [this](const route_cancel& what) { on_cancel(what.request_id); },
+        [this](report_atom) { return report(); },
+    };
+  }
+
+private:
+  /// Grows with every request; the order in which parked requests try again.
+  using request_key = std::uint64_t;
+
+  struct pending {
+    dispatch way;
+    route_request what;
+    owed_answer reply;
+    milliseconds timeout;
+    caf::disposable deadline_timer;
+    /// Holds one of the app's `queue_limit` places.
+    bool has_place = false;
+    /// While parked for want of a replica: when to give up.
+    time_point give_up = time_point::max();
+    /// Of the node it is at.
+    std::string node_name;
+  };
+
+  struct session {
+    std::string address;
+    /// Null while it is being dialled.
+    request_sink node;
+    /// Tells the answer to this dial from one to an earlier one.
+    std::uint64_t dial = 0;
+    /// Who asks for a slot as soon as it is there.
+    std::vector<std::pair<request_key, attempt_id>> waiting;
+  };
+
+  // -- the view -------------------------------------------------------------------------------------------------------
+
+  void renew_subscription() {
+    subscribe_to_view(false);
+    self_->run_delayed(renew_interval, [this] { renew_subscription(); });
+  }
+
+  void subscribe_to_view(bool resync) {
+    pb::Subscribe body;
+    body.set_scope(pb::Subscribe::ALL_SHARDS);
+    body.set_subscriber("router/" + app_);
+    body.set_resync(resync);
+    for (auto& version : view_.versions())
+      *body.add_have() = version;
+    self_->request(source_, renew_interval, subscribe{std::move(body)})
+        .then([](const subscribe_ack&) {},
+              [this](const caf::error& why) {
+                // The view stays as it was, and the next renewal is never far.
+                spdlog::debug("router.subscribe_failed app={} reason=\"{}\"", app_, to_string(why));
+              });
+  }
+
+  void on_delta(const pb::ViewDelta& delta) {
+    view_changes changes;
+    switch (view_.apply(delta, now(), changes)) {
+    case cluster_view::apply_outcome::applied:
+      break;
+    case cluster_view::apply_outcome::gap:
+      subscribe_to_view(true);
+      return;
+    case cluster_view::apply_outcome::stale:
+      return;
+    }
+    if (std::ranges::find(changes.apps, app_) != changes.apps.end())
+      on_app_changed();
+    auto was_empty = pool_.empty(now());
+    std::vector<node_id> lost;
+    for (auto node : changes.nodes) {
+      auto entry = view_.find(node);
+      if (entry == nullptr)
+        pool_.forget(node);
+      else if (pool_.observe(entry->row))
+        lost.push_back(node);
+    }
+    auto left = pool_.settle(now());
+    for (auto node : lost)
+      on_node_lost(node, "node " + name_of(node) + " was lost: " + pool_.out_reason(node));
+    leave(left);
+    for (auto node : changes.nodes)
+      if (pool_.find(node) == nullptr && requests_at(node).empty())
+        drop_session(node);
+    if (was_empty && !pool_.empty(now()))
+      unpark(retry_batch);
+  }
+
+  /// A record that vanishes without having been marked as deleting is kept: its scheduler moves or restarts, and the
+  /// replicas work on.
+  void on_app_changed() {
+    auto entry = view_.find_app(app_);
+    announced_ = entry != nullptr;
+    if (entry == nullptr)
+      return;
+    record_ = entry->record;
+    if (!record_.deleting())
+      return;
+    for (auto key : std::vector<request_key>(parked_.begin(), parked_.end()))
+      answer(key, unavailable());
+  }
+
+  route_result unavailable() const {
+    auto result = make_result(route_outcome::unavailable, {});
+    if (record_.deleting()) {
+      result.reason = "app '" + app_ + "' is being deleted";
+      return result;
+    }
+    result.retry_after = retry_after_default;
+    result.reason = "no replica of app '" + app_ + "' is ready";
+    if (!announced_)
+      result.reason += ": no scheduler announces it";
+    else if (!record_.reason().empty())
+      result.reason += ": " + record_.reason();
+    return result;
+  }
+
+  // -- requests in and answers out ------------------------------------------------------------------------------------
+
+  owed_answer::promise on_request(route_request what) {
+    auto promise = self_->make_response_promise<route_result>();
+    ++taken_;
+    auto key = taken_;
+    auto timeout = request_timeout_unknown;
+    if (record_.spec().request_timeout_ms() > 0)
+      timeout = milliseconds{record_.spec().request_timeout_ms()};
+    if (what.deadline.count() > 0)
+      timeout = std::min(timeout, std::chrono::ceil<milliseconds>(what.deadline));
+    dispatch way{now() + timeout, record_.spec().idempotent(), options_.tries};
+    auto timer = self_->run_delayed(timeout, [this, key] { on_deadline(key); });
+    requests_.emplace(key, pending{std::move(way), std::move(what), owed_answer{promise}, timeout, std::move(timer)});
+    if (record_.deleting())
+      answer(key, unavailable());
+    else if (!parked_.empty() || pool_.empty(now()))
+      park(key); // nobody overtakes those who wait
+    else
+      walk(key);
+    return promise;
+  }
+
+  void on_deadline(request_key key) {
+    auto found = requests_.find(key);
+    if (found == requests_.end())
+      return;
+    auto& request = found->second;
+    auto limit = in_ms(request.timeout);
+    auto running = request.way.where() == dispatch::phase::running;
+    withdraw(request, "deadline of " + limit + " passed");
+    answer(key, make_result(route_outcome::timed_out,
+                            running ? "not finished within " + limit : "no slot was free within " + limit));
+  }
+
+  void on_cancel(const std::string& request_id) {
+    std::vector<request_key> matching;
+    for (auto& [key, request] : requests_)
+      if (request.what.request_id == request_id)
+        matching.push_back(key);
+    for (auto key : matching) {
+      withdraw(requests_.at(key), "its client is gone");
+      answer(key, make_result(route_outcome::cancelled, "its client took it back"));
+    }
+  }
+
+  void stop(caf::error reason) {
+    while (!requests_.empty()) {
+      withdraw(requests_.begin()->second, "its router is stopping");
+      answer(requests_.begin()->first, make_result(route_outcome::unavailable, "the router is stopping"));
+    }
+    self_->quit(std::move(reason));
+  }
+
+  /// Ends a request.  The only place that does.
+  void answer(request_key key, route_result result) {
+    auto entry = requests_.extract(key);
+    auto& request = entry.mapped();
+    parked_.erase(key);
+    give_place_back(request);
+    request.deadline_timer.dispose();
+    result.node = request.node_name;
+    result.tries = request.way.tries();
+    result.starts = request.way.starts();
+    if (result.outcome != route_outcome::ok)
+      spdlog::debug("router.answer app={} request={} outcome={} node={} tries={} starts={} reason=\"{}\"", app_,
+                    request.what.request_id, to_string(result.outcome), result.node, result.tries, result.starts,
+                    result.reason);
+    ++answered_;
+    request.reply.deliver(std::move(result));
+  }
+
+  /// Tells the node that the attempt is over, so that it frees the slot or stops the work.
+  void withdraw(const pending& request, std::string reason) {
+    if (request.way.where() == dispatch::phase::parked)
+      return;
+    auto open = sessions_.find(request.way.node());
+    if (open == sessions_.end() || !open->second.node)
+      return;
+    pb::Cancel body;
+    body.set_attempt(request.way.attempt().value());
+    body.set_reason(std::move(reason));
+    self_->send(open->second.node, cancel{std::move(body)});
+  }
+
+  // -- from node to node ----------------------------------------------------------------------------------------------
+
+  void walk(request_key key) {
+    auto& request = requests_.at(key);
+    auto pick = [this](std::span<const node_id> asked) { return pool_.pick(asked, now()); };
+    for (;;) {
+      auto step = request.way.next(pick);
+      switch (step.what) {
+      case dispatch::step::kind::ask:
+        request.way.ask(step.node, next_attempt());
+        reserve_slot(key, request);
+        return;
+      case dispatch::step::kind::queue:
+        if (!pool_.in_rotation(step.node))
+          continue; // it made its offer before it left
+        if (!take_place(request))
+          return answer(key, saturated());
+        request.way.queue(step.node, next_attempt());
+        reserve_slot(key, request);
+        return;
+      case dispatch::step::kind::park:
+        return park(key);
+      }
+    }
+  }
+
+  void park(request_key key) {
+    auto& request = requests_.at(key);
+    if (!take_place(request))
+      return answer(key, saturated());
+    request.way.park();
+    request.node_name.clear();
+    request.give_up = pool_.empty(now()) ? now() + options_.no_replica_wait : time_point::max();
+    parked_.insert(key);
+    schedule_retry();
+  }
+
+  /// Lets the first `count` parked requests try again.
+  void unpark(std::size_t count) {
+    for (; count > 0 && !parked_.empty(); --count) {
+      auto key = *parked_.begin();
+      parked_.erase(parked_.begin());
+      walk(key);
+    }
+  }
+
+  void schedule_retry() {
+    if (retry_scheduled_)
+      return;
+    retry_scheduled_ = true;
+    self_->run_delayed(retry_interval, [this] {
+      retry_scheduled_ = false;
+      retry();
+    });
+  }
+
+  void retry() {
+    if (!pool_.empty(now())) {
+      unpark(retry_batch);
+    } else {
+      for (auto key : std::vector<request_key>(parked_.begin(), parked_.end())) {
+        auto& request = requests_.at(key);
+        if (request.give_up == time_point::max())
+          request.give_up = now() + options_.no_replica_wait;
+        else if (request.give_up <= now())
+          answer(key, unavailable());
+      }
+    }
+    if (!parked_.empty())
+      schedule_retry();
+  }
+
+  /// Work that was started once is not sent away for want of a place.
+  bool take_place(pending& request) {
+    auto limit = record_.has_spec() ? record_.spec().queue_limit() : queue_limit_unknown;
+    if (!request.has_place) {
+      if (waiting_ >= limit && request.way.starts() == 0)
+        return false;
+      request.has_place = true;
+      ++waiting_;
+    }
+    return true;
+  }
+
+  void give_place_back(pending& request) {
+    if (request.has_place)
+      --waiting_;
+    request.has_place = false;
+  }
+
+  route_result saturated() const {
+    auto result =
+        make_result(route_outcome::saturated, "all slots of app '" + app_ + "' are taken and "
+                                                  + std::to_string(waiting_) + " requests wait for one already");
+    auto eta = pool_.best_eta();
+    result.retry_after = eta > milliseconds{0} ? eta : retry_after_default;
+    return result;
+  }
+
+  attempt_id next_attempt() {
+    auto value = attempts_.next();
+    return attempt_id{value != 0 ? value : attempts_.next()};
+  }
+
+  // -- a slot ---------------------------------------------------------------------------------------------------------
+
+  /// Sends the reservation that the request's way calls for, as soon as there is a session with the node.
+  void reserve_slot(request_key key, pending& request) {
+    auto node = request.way.node();
+    auto member = pool_.find(node);
+    request.node_name = member != nullptr ? member->name : to_string(node);
+    auto open = sessions_.find(node);
+    if (open != sessions_.end() && open->second.node)
+      return send_reserve(key, request, open->second.node);
+    if (open == sessions_.end())
+      open = dial(node, member != nullptr ? member->address : std::string{}, request.node_name);
+    open->second.waiting.emplace_back(key, request.way.attempt());
+  }
+
+  void send_reserve(request_key key, const pending& request, const request_sink& node) {
+    auto attempt = request.way.attempt();
+    pb::Reserve body;
+    body.set_app(app_);
+    body.set_attempt(attempt.value());
+    auto patience = options_.admission_timeout;
+    if (request.way.where() == dispatch::phase::queued) {
+      body.set_may_wait_ms(time_left(request));
+      patience += milliseconds{body.may_wait_ms()};
+    }
+    self_->request(node, patience, reserve{std::move(body)})
+        .then([this, key, attempt](const reserve_reply& reply) { on_reserve_reply(key, attempt, *reply); },
+              [this, key, attempt](const caf::error& why) { on_reserve_failed(key, attempt, why); });
+  }
+
+  void on_reserve_reply(request_key key, attempt_id attempt, const pb::ReserveReply& reply) {
+    auto request = current(key, attempt);
+    if (request == nullptr)
+      return; // it was withdrawn, and the node was told
+    auto node = request->way.node();
+    auto eta = milliseconds{std::min<std::uint64_t>(reply.eta_ms(), 24UL * 3600 * 1000)};
+    pool_.set_eta(node, eta);
+    switch (reply.outcome()) {
+    case pb::RESERVE_GRANTED:
+      start_work(key, *request);
+      return;
+    case pb::RESERVE_BUSY:
+      if (request->way.where() == dispatch::phase::asking)
+        request->way.offered(eta);
+      walk(key);
+      return;
+    case pb::RESERVE_DRAINING:
+    case pb::RESERVE_NO_REPLICA: {
+      auto draining = reply.outcome() == pb::RESERVE_DRAINING;
+      auto reason = reply.reason().empty() ? draining ? "it drains" : "it has no ready replica" : reply.reason();
+      if (request->way.where() == dispatch::phase::queued)
+        request->way.new_walk();
+      pool_.refuse(node, "refuses work: " + reason, now());
+      move_on(key);
+      return;
+    }
+    default:
+      walk(key);
+      return;
+    }
+  }
+
+  void on_reserve_failed(request_key key, attempt_id attempt, const caf::error& why) {
+    auto request = current(key, attempt);
+    if (request == nullptr)
+      return;
+    auto node = request->way.node();
+    auto reason = why == caf::sec::request_timeout
+                      ? "no answer to a request for a slot within " + in_ms(options_.admission_timeout)
+                      : "a request for a slot failed: " + to_string(why);
+    withdraw(*request, "given up: " + reason);
+    if (request->way.where() == dispatch::phase::queued)
+      request->way.new_walk();
+    eject(node, reason);
+    move_on(key);
+  }
+
+  /// Takes a request away from the node that it failed at, then all others that wait for a slot of a node that is out
+  /// of rotation because of that.
+  void move_on(request_key key) {
+    auto left = pool_.settle(now());
+    walk(key);
+    leave(left);
+  }
+
+  /// Nothing waits any longer for a slot at these nodes.
+  void leave(const std::vector<node_id>& nodes) {
+    for (auto node : nodes) {
+      for (auto key : requests_at(node)) {
+        auto& request = requests_.at(key);
+        if (request.way.where() == dispatch::phase::running)
+          continue;
+        withdraw(request, "its node is out of rotation");
+        if (request.way.where() == dispatch::phase::queued)
+          request.way.new_walk();
+        walk(key);
+      }
+    }
+  }
+
+  void eject(node_id node, const std::string& reason) {
+    auto member = pool_.find(node);
+    if (member != nullptr && member->held.empty())
+      spdlog::info("router.eject app={} node={} reason=\"{}\"", app_, member->name, reason);
+    pool_.eject(node, reason, now());
+  }
+
+  // -- the work -------------------------------------------------------------------------------------------------------
+
+  void start_work(request_key key, pending& request) {
+    auto open = sessions_.find(request.way.node());
+    assert(open != sessions_.end() && open->second.node); // requests leave with their session
+    give_place_back(request);
+    if (request.way.start())
+      budget_.count_start(now());
+    auto attempt = request.way.attempt();
+    pb::Invoke body;
+    body.set_app(app_);
+    body.set_attempt(attempt.value());
+    body.set_deadline_ms(time_left(request));
+    if (request.what.body)
+      body.set_body(*request.what.body);
+    body.set_content_type(request.what.content_type);
+    body.set_request_id(request.what.request_id);
+    auto patience = milliseconds{body.deadline_ms()} + options_.admission_timeout;
+    self_->request(open->second.node, patience, invoke{std::move(body)})
+        .then([this, key, attempt](invoke_reply& reply) { on_invoke_reply(key, attempt, *reply); },
+              [this, key, attempt](const caf::error& why) { on_invoke_failed(key, attempt, why); });
+    unpark(1); // where one got a slot there may be more
+  }
+
+  void on_invoke_reply(request_key key, attempt_id attempt, pb::InvokeReply& reply) {
+    auto request = current(key, attempt);
+    if (request == nullptr)
+      return;
+    switch (reply.outcome()) {
+    case pb::INVOKE_OK:
+      pool_.count_served(request->way.node());
+      answer(key, finished(route_outcome::ok, reply));
+      break;
+    case pb::INVOKE_APP_FAILED:
+    case pb::INVOKE_MEMORY_EXCEEDED:
+    case pb::INVOKE_OUTPUT_EXCEEDED:
+      answer(key, finished(route_outcome::app_failed, reply));
+      break;
+    case pb::INVOKE_TIMED_OUT:
+      answer(key, finished(route_outcome::timed_out, reply));
+      break;
+    case pb::INVOKE_NOT_STARTED:
+      request->way.not_started();
+      walk(key);
+      break;
+    default: {
+      auto reason = reply.reason().empty() ? "the replica was lost" : reply.reason();
+      on_work_lost(key, "at node " + request->node_name + ": " + reason);
+      break;
+    }
+    }
+    unpark(1);
+  }
+
+  static route_result finished(route_outcome outcome, pb::InvokeReply& reply) {
+    auto result = make_result(outcome, reply.reason());
+    result.body = std::move(*reply.mutable_body());
+    result.content_type = reply.content_type();
+    result.code = reply.code();
+    result.stderr_tail = reply.stderr_tail();
+    result.replica = reply.replica_index();
+    result.service_time = std::chrono::microseconds{reply.service_us()};
+    return result;
+  }
+
+  void on_invoke_failed(request_key key, attempt_id attempt, const caf::error& why) {
+    auto request = current(key, attempt);
+    if (request == nullptr)
+      return;
+    auto reason = "node " + request->node_name + " was lost: " + to_string(why);
+    eject(request->way.node(), reason);
+    auto left = pool_.settle(now());
+    on_work_lost(key, reason);
+    leave(left);
+  }
+
+  /// The work was started, and nobody will say how it ended.
+  void on_work_lost(request_key key, const std::string& why) {
+    auto& request = requests_.at(key);
+    std::string verdict;
+    switch (request.way.lost(budget_, now())) {
+    case dispatch::verdict::again:
+      spdlog::info("router.retry app={} request={} starts={} reason=\"{}\"", app_, request.what.request_id,
+                   request.way.starts(), why);
+      request.way.new_walk();
+      walk(key);
+      return;
+    case dispatch::verdict::not_idempotent:
+      verdict = "the app is not declared idempotent";
+      break;
+    case dispatch::verdict::too_often:
+      verdict = "it was lost " + std::to_string(request.way.starts()) + " times";
+      break;
+    case dispatch::verdict::budget_spent:
+      verdict = "the app's retry budget is spent";
+      break;
+    }
+    answer(key, make_result(route_outcome::lost, why + "; not started again: " + verdict));
+  }
+
+  // -- sessions with nodes --------------------------------------------------------------------------------------------
+
+  using session_map = std::map<node_id, session>;
+
+  session_map::iterator dial(node_id node, std::string address, const std::string& node_name) {
+    auto number = ++dials_;
+    auto open = sessions_.emplace(node, session{address, {}, number, {}}).first;
+    self_->request(world_.dialer(), options_.admission_timeout, dial_atom_v, address, node_service(node_name))
+        .then([this, node, number](const caf::strong_actor_ptr& peer) { on_dialled(node, number, peer); },
+              [this, node, number](const caf::error& why) { on_dial_failed(node, number, why); });
+    return open;
+  }
+
+  void on_dialled(node_id node, std::uint64_t number, const caf::strong_actor_ptr& peer) {
+    if (!peer)
+      return on_dial_failed(node, number, caf::make_error(errc::unknown_name, "nobody is published there"));
+    auto open = sessions_.find(node);
+    if (open == sessions_.end() || open->second.dial != number)
+      return;
+    open->second.node = caf::actor_cast<request_sink>(peer);
+    self_->monitor(open->second.node);
+    auto sink = open->second.node;
+    for (auto& [key, attempt] : std::exchange(open->second.waiting, {}))
+      if (auto request = current(key, attempt))
+        send_reserve(key, *request, sink);
+  }
+
+  void on_dial_failed(node_id node, std::uint64_t number, const caf::error& why) {
+    auto open = sessions_.find(node);
+    if (open == sessions_.end() || open->second.dial != number)
+      return;
+    eject(node, "cannot be reached at " + open->second.address + ": " + to_string(why));
+    on_node_lost(node, {});
+  }
+
+  void on_session_down(const caf::down_msg& down) {
+    auto open = std::ranges::find_if(
+        sessions_, [&](auto& entry) { return entry.second.node && entry.second.node.address() == down.source; });
+    if (open == sessions_.end())
+      return;
+    auto node = open->first;
+    auto reason = "session lost: " + to_string(down.reason);
+    eject(node, reason);
+    on_node_lost(node, "node " + name_of(node) + " was lost: " + reason);
+  }
+
+  /// Nothing comes from this node any more: what waits there goes elsewhere, what runs there is failed over.
+  void on_node_lost(node_id node, const std::string& why) {
+    auto left = pool_.settle(now());
+    auto affected = requests_at(node);
+    for (auto key : affected)
+      withdraw(requests_.at(key), "its node was taken for lost");
+    drop_session(node);
+    for (auto key : affected) {
+      auto& request = requests_.at(key);
+      if (request.way.where() == dispatch::phase::running) {
+        on_work_lost(key, why);
+      } else {
+        if (request.way.where() == dispatch::phase::queued)
+          request.way.new_walk();
+        walk(key);
+      }
+    }
+    leave(left);
+  }
+
+  /// Dials anew when it is needed again: a proxy never revives.
+  void drop_session(node_id node) {
+    auto open = sessions_.find(node);
+    if (open == sessions_.end())
+      return;
+    if (open->second.node)
+      self_->demonitor(open->second.node);
+    sessions_.erase(open);
+  }
+
+  // -- helpers --------------------------------------------------------------------------------------------------------
+
+  time_point now() const { return self_->clock().now(); }
+
+  /// In ms, at least 1: the deadline timer takes care of the rest.
+  std::uint64_t time_left(const pending& request) const {
+    auto left = std::chrono::duration_cast<milliseconds>(request.way.deadline() - now()).count();
+    return static_cast<std::uint64_t>(std::max<milliseconds::rep>(left, 1));
+  }
+
+  /// Null when the request is answered or tries elsewhere by now.
+  pending* current(request_key key, attempt_id attempt) {
+    auto found = requests_.find(key);
+    return found != requests_.end() && found->second.way.attempt() == attempt ? &found->second : nullptr;
+  }
+
+  std::vector<request_key> requests_at(node_id node) const {
+    std::vector<request_key> result;
+    for (auto& [key, request] : requests_)
+      if (request.way.where() != dispatch::phase::parked && request.way.node() == node)
+        result.push_back(key);
+    return result;
+  }
+
+  std::string name_of(node_id node) const {
+    auto member = pool_.find(node);
+    return member != nullptr ? member->name : to_string(node);
+  }
+
+  void schedule_refresh() {
+    self_->run_delayed(options_.refresh, [this] {
+      pool_.refresh();
+      schedule_refresh();
+    });
+  }
+
+  router_table report() const {
+    std::map<node_id, std::uint32_t> in_flight;
+    for (auto& [key, request] : requests_)
+      if (request.way.where() == dispatch::phase::running)
+        ++in_flight[request.way.node()];
+    std::map<node_id, const smooth_wrr::member*> turns;
+    for (auto& turn : pool_.order().members())
+      turns.emplace(turn.node, &turn);
+    router_table table;
+    table.app = app_;
+    table.formula = "seed";
+    table.requests = taken_;
+    table.answered = answered_;
+    table.waiting = waiting_;
+    for (auto& [node, member] : pool_.members()) {
+      router_table_row row;
+      row.node = node;
+      row.name = member.name;
+      row.address = member.address;
+      row.weight = member.weight;
+      row.terms = member.terms;
+      if (auto turn = turns.find(node); turn != turns.end())
+        row.credit = turns_to_weight(member, *turn->second);
+      row.slots = member.slots;
+      row.in_flight = in_flight[node];
+      row.picked = member.picked;
+      row.served = member.served;
+      row.out_reason = pool_.out_reason(node);
+      table.rows.push_back(std::move(row));
+    }
+    return table;
+  }
+
+  /// The credit in the unit of the weight.
+  static double turns_to_weight(const node_pool::member& member, const smooth_wrr::member& turn) {
+    return member.weight * static_cast<double>(turn.credit) / static_cast<double>(turn.weight);
+  }
+
+  router_actor::pointer self_;
+  platform& world_;
+  router_options options_;
+  std::string app_;
+  view_source source_;
+  random_source attempts_;
+  cluster_view view_;
+  node_pool pool_;
+  retry_budget budget_;
+  /// The newest that a scheduler said of the app; empty until then.
+  pb::AppRecord record_;
+  bool announced_ = false;
+  std::map<request_key, pending> requests_;
+  /// Those at no node, in order of arrival.
+  std::set<request_key> parked_;
+  /// Requests that hold a place: parked, queued at a node, or on a walk in between.
+  std::uint32_t waiting_ = 0;
+  bool retry_scheduled_ = false;
+  session_map sessions_;
+  std::uint64_t dials_ = 0;
+  std::uint64_t taken_ = 0;
+  std::uint64_t answered_ = 0;
+};
+
+} // namespace
+
+router_actor spawn_router(caf::actor_system& sys, platform& world, const router_options& options, std::string app,
+                          view_source view) {
+  return sys.spawn<router_actor::stateful_impl<router_state>>(std::ref(world), options, std::move(app),
+                                                              std::move(view));
+}
+
+} // namespace astra

@@ -1,0 +1,110 @@
+#include "runtime/gateway/gateway.hpp"
+
+#include "actors/router/router.hpp"
+#include "runtime/http/server.hpp"
+
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+namespace astra {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// For the answers of the last moment to leave, and for the actors to end.
+constexpr auto flush_time = 500ms;
+
+http_server_options server_options(const gateway_options& options) {
+  http_server_options result;
+  result.listen = options.listen;
+  result.body_limit_bytes = options.body_limit_bytes;
+  result.header_limit_bytes = options.header_limit_bytes;
+  result.connections_max = options.connections_max;
+  result.idle_timeout = options.idle_timeout;
+  return result;
+}
+
+} // namespace
+
+caf::expected<gateway> gateway::start(caf::actor_system& sys, const gateway_options& options, gateway_actor actor) {
+  auto server = http_server::start(server_options(options),
+                                   [actor](http_exchange_ptr exchange) { caf::anon_send(actor, std::move(exchange)); });
+  if (!server) {
+    caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);
+    return std::move(server.error());
+  }
+  spdlog::info("gateway.listen address={}", (*server)->address());
+  return gateway{sys, std::move(*server), std::move(actor)};
+}
+
+gateway::gateway(caf::actor_system& sys, std::unique_ptr<http_server> server, gateway_actor actor)
+  : sys_(&sys), server_(std::move(server)), actor_(std::move(actor)) {}
+
+gateway::gateway(gateway&&) noexcept = default;
+
+gateway& gateway::operator=(gateway&& other) noexcept {
+  if (this != &other) {
+    stop(0ms);
+    sys_ = other.sys_;
+    server_ = std::move(other.server_);
+    actor_ = std::move(other.actor_);
+  }
+  return *this;
+}
+
+gateway::~gateway() {
+  stop(0ms);
+}
+
+std::uint16_t gateway::port() const {
+  return server_->port();
+}
+
+std::string gateway::address() const {
+  return server_->address();
+}
+
+const gateway_actor& gateway::actor() const {
+  return actor_;
+}
+
+void gateway::drain() {
+  caf::anon_send(actor_, stop_atom_v);
+}
+
+void gateway::stop(std::chrono::milliseconds limit) {
+  if (!server_)
+    return;
+  drain();
+  server_->close();
+  auto complete = server_->wait(limit);
+  if (!complete)
+    spdlog::warn("gateway.stop_incomplete waited_ms={} reason=\"requests were still under way\"", limit.count());
+  // The actor answers what is left, and those answers still leave.
+  caf::scoped_actor self{*sys_};
+  self->monitor(actor_);
+  self->send_exit(actor_, caf::exit_reason::user_shutdown);
+  self->receive([](const caf::down_msg&) {}, caf::after(flush_time) >> [] {});
+  if (!complete)
+    server_->wait(flush_time);
+  server_->stop();
+  server_.reset();
+  actor_ = nullptr;
+}
+
+caf::expected<gateway> start_gateway(caf::actor_system& sys, platform& world, const gateway_options& options,
+                                     const router_options& routers, view_source view, std::string process_name) {
+  gateway_setup setup;
+  setup.name = std::move(process_name);
+  setup.version = ASTRA_VERSION;
+  setup.view = view;
+  setup.start_router = [&sys, &world, routers, view](const std::string& app) {
+    return spawn_router(sys, world, routers, app, view);
+  };
+  return gateway::start(sys, options, spawn_gateway_actor(sys, world, std::move(setup)));
+}
+
+} // namespace astra

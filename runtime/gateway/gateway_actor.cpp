@@ -1,0 +1,683 @@
+#include "runtime/gateway/gateway_actor.hpp"
+
+#include "actors/resource/cluster_view.hpp"
+#include "config/spelling.hpp"
+#include "config/units.hpp"
+#include "messages/errc.hpp"
+#include "messages/node_protocol.hpp"
+#include "messages/scheduler_protocol.hpp"
+#include "runtime/gateway/json.hpp"
+#include "runtime/gateway/routes.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/actor_clock.hpp>
+#include <caf/send.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+namespace astra {
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+using time_point = cluster_view::time_point;
+
+constexpr auto retry_soon = milliseconds{1000};
+
+http_response reply(std::uint16_t status, std::string body) {
+  http_response result;
+  result.status = status;
+  result.body = std::move(body);
+  return result;
+}
+
+http_response refusal(std::uint16_t status, std::string_view code, std::string_view message) {
+  return reply(status, error_json(code, message));
+}
+
+/// Whole seconds, at least one: finer ones do not exist in HTTP.
+http_response with_retry_after(http_response response, caf::timespan wait) {
+  auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
+  response.headers.emplace_back("Retry-After", std::to_string(std::max<std::int64_t>(1, seconds)));
+  return response;
+}
+
+/// The sentence in an error, or its code.
+std::string message_of(const caf::error& reason) {
+  auto context = reason.context();
+  return context.match_element<std::string>(0) ? context.get_as<std::string>(0) : to_string(reason);
+}
+
+/// HTTP status of a scheduler's refusal, by the name of its errc.
+std::uint16_t status_of_refusal(const std::string& code) {
+  errc value = errc::none;
+  if (!from_string({code.data(), code.size()}, value))
+    return 500;
+  switch (value) {
+  case errc::unknown_app:
+  case errc::unknown_name:
+  case errc::unknown_node:
+    return 404;
+  case errc::invalid_argument:
+    return 400;
+  case errc::conflict:
+  case errc::fenced:
+    return 409;
+  case errc::draining:
+  case errc::unreachable:
+    return 503;
+  case errc::timed_out:
+    return 504;
+  default:
+    return 500;
+  }
+}
+
+/// An id from a client goes to logs and back to it, so it must be a short printable word.
+bool is_good_id(std::string_view id) {
+  return id.size() <= 128
+         && std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < '\x7f' && c != '"'; });
+}
+
+class gateway_state {
+public:
+  static constexpr const char* name = "astra.gateway";
+
+  gateway_state(gateway_actor::pointer self, platform& world, gateway_setup setup)
+    : self_(self), setup_(std::move(setup)), dialer_(world.dialer()),
+      id_prefix_(to_hex(world.seed("gateway.request_id")).substr(0, 8)), started_(self->clock().now()) {}
+
+  ~gateway_state() {
+    for (auto& [id, flight] : flights_)
+      flight.exchange->answer(refusal(503, "unavailable", "this gateway has stopped"));
+    for (auto& [app, slot] : routers_)
+      if (slot.router)
+        caf::anon_send_exit(slot.router, caf::exit_reason::user_shutdown);
+  }
+
+  gateway_actor::behavior_type make_behavior() {
+    self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
+    renew();
+    return {
+        [this](const view_delta& delta) { on_delta(*delta); },
+        [this](http_exchange_ptr& exchange) { on_request(std::move(exchange)); },
+        [this](const route_cancel& cancel) { on_client_gone(cancel); },
+        [this](stop_atom) { return begin_drain(); },
+    };
+  }
+
+private:
+  struct flight {
+    http_exchange_ptr exchange;
+    std::string app;
+    /// What the client calls the request.
+    std::string client_id;
+    time_point begun;
+  };
+
+  struct router_slot {
+    /// Null while the restart is pending.
+    router_actor router;
+    time_point born;
+    milliseconds backoff{0};
+    /// Since when the app is missing in the view.
+    std::optional<time_point> missing_since;
+  };
+
+  time_point now() const { return self_->clock().now(); }
+
+  // -- the view
+  // --------------------------------------------------------------------------------------------------------
+
+  void renew() {
+    subscribe_to_view(false);
+    end_orphans();
+    self_->run_delayed(setup_.renew, [this] { renew(); });
+  }
+
+  void subscribe_to_view(bool resync) {
+    pb::Subscribe wish;
+    wish.set_scope(pb::Subscribe::ALL_SHARDS);
+    wish.set_subscriber(setup_.name);
+    wish.set_resync(resync);
+    for (auto& version : view_.versions())
+      *wish.add_have() = version;
+    self_->request(setup_.view, setup_.renew, subscribe{std::move(wish)})
+        .then([](const subscribe_ack&) {},
+              [](const caf::error& reason) {
+                spdlog::debug("gateway.subscribe_failed reason=\"{}\"",
+                              to_string(reason)); // The next renewal repeats it.
+              });
+  }
+
+  void on_delta(const pb::ViewDelta& delta) {
+    view_changes changes;
+    if (view_.apply(delta, now(), changes) == cluster_view::apply_outcome::gap) {
+      subscribe_to_view(true);
+      return;
+    }
+    for (auto& app : changes.apps)
+      follow_app(app);
+  }
+
+  // -- routers
+  // ---------------------------------------------------------------------------------------------------------
+
+  void follow_app(const std::string& app) {
+    auto entry = view_.find_app(app);
+    auto slot = routers_.find(app);
+    if (entry != nullptr) {
+      if (slot == routers_.end())
+        start_router(app);
+      else
+        slot->second.missing_since.reset();
+      was_deleted_[app] = entry->record.deleting();
+    } else if (slot != routers_.end()) {
+      auto deleted = was_deleted_[app];
+      slot->second.missing_since = deleted ? now() - setup_.app_grace : now();
+      end_orphans();
+    }
+  }
+
+  void start_router(const std::string& app) {
+    auto& slot = routers_[app];
+    slot.router = setup_.start_router(app);
+    slot.born = now();
+    self_->monitor(slot.router);
+  }
+
+  void end_orphans() {
+    for (auto slot = routers_.begin(); slot != routers_.end();) {
+      auto& [app, entry] = *slot;
+      auto over = entry.missing_since && now() - *entry.missing_since >= setup_.app_grace;
+      if (!over || has_flights(app)) {
+        ++slot;
+        continue;
+      }
+      spdlog::info("gateway.router_end app={} reason=\"the app is gone\"", app);
+      if (entry.router) {
+        self_->demonitor(entry.router);
+        self_->send_exit(entry.router, caf::exit_reason::user_shutdown);
+      }
+      was_deleted_.erase(app);
+      slot = routers_.erase(slot);
+    }
+  }
+
+  bool has_flights(const std::string& app) const {
+    return std::any_of(flights_.begin(), flights_.end(), [&](auto& entry) { return entry.second.app == app; });
+  }
+
+  void on_down(const caf::down_msg& down) {
+    auto slot = std::find_if(routers_.begin(), routers_.end(),
+                             [&](auto& entry) { return entry.second.router && entry.second.router == down.source; });
+    if (slot == routers_.end())
+      return;
+    auto& [app, entry] = *slot;
+    entry.router = nullptr;
+    auto lived = now() - entry.born;
+    entry.backoff = lived > setup_.restart_max ? setup_.restart_min
+                                               : std::clamp(entry.backoff * 2, setup_.restart_min, setup_.restart_max);
+    spdlog::error("gateway.router_died app={} reason=\"{}\" restart_ms={}", app, to_string(down.reason),
+                  entry.backoff.count());
+    self_->run_delayed(entry.backoff, [this, app = app] {
+      auto again = routers_.find(app);
+      if (again != routers_.end() && !again->second.router)
+        start_router(app);
+    });
+    std::vector<std::string> ids;
+    for (auto& [id, flight] : flights_)
+      if (flight.app == app)
+        ids.push_back(id);
+    for (auto& id : ids)
+      finish(id, with_retry_after(
+                     refusal(503, "lost", "the router of the app failed; whether the request was worked on is unknown"),
+                     retry_soon));
+  }
+
+  // -- requests
+  // --------------------------------------------------------------------------------------------------------
+
+  void on_request(http_exchange_ptr exchange) {
+    auto& request = exchange->request();
+    auto route = find_route(request.method, request.target);
+    switch (route.what) {
+    case gateway_route::unknown:
+      return answer(exchange, refusal(404, "unknown_route", "there is nothing at this path"));
+    case gateway_route::wrong_method: {
+      auto response = refusal(405, "wrong_method", "this path takes " + route.allow);
+      response.headers.emplace_back("Allow", route.allow);
+      return answer(exchange, std::move(response));
+    }
+    case gateway_route::livez:
+      return answer(exchange, reply(200, health_json("alive", "")));
+    case gateway_route::readyz:
+      return answer(exchange, readiness());
+    case gateway_route::status: {
+      gateway_info info{setup_.name, setup_.version, duration_cast<milliseconds>(now() - started_)};
+      return answer(exchange, reply(200, status_json(view_, info, now())));
+    }
+    case gateway_route::nodes:
+      return answer(exchange, reply(200, nodes_json(view_, now())));
+    case gateway_route::node: {
+      if (auto node = find_node(exchange, route.name))
+        answer(exchange, reply(200, node_json(view_, *node, now())));
+      return;
+    }
+    case gateway_route::drain_node:
+      return drain_node(exchange, route.name);
+    case gateway_route::apps:
+      return answer(exchange, reply(200, apps_json(view_)));
+    case gateway_route::app:
+      return describe(exchange, route.name);
+    case gateway_route::apply_app:
+      return apply(exchange, route.name);
+    case gateway_route::delete_app:
+      return remove(exchange, route.name);
+    case gateway_route::invoke:
+      return invoke(std::move(exchange), route.name);
+    case gateway_route::router:
+      return show_router(exchange, route.name);
+    }
+  }
+
+  void answer(const http_exchange_ptr& exchange, http_response response) {
+    auto& request = exchange->request();
+    spdlog::debug("gateway.request method={} target=\"{}\" status={}", request.method, request.target, response.status);
+    exchange->answer(std::move(response));
+  }
+
+  http_response readiness() const {
+    if (draining_)
+      return reply(503, health_json("draining", "this gateway is shutting down"));
+    if (view_.shards().empty())
+      return reply(503, health_json("waiting", "no Resource has answered yet: the cluster is unknown"));
+    return reply(200, health_json("ready", ""));
+  }
+
+  http_response unknown_app(const std::string& app) const {
+    if (view_.shards().empty())
+      return with_retry_after(
+          refusal(503, "unavailable", "no Resource has answered this gateway yet: it knows no apps"), retry_soon);
+    std::vector<std::string> names;
+    for (auto& [known, entry] : view_.apps())
+      names.push_back(known);
+    return refusal(404, "unknown_app", not_found("app", app, names));
+  }
+
+  static std::string not_found(std::string_view kind, const std::string& name, const std::vector<std::string>& known) {
+    auto meant = closest(name, known);
+    return fmt::format("no {} '{}'{}", kind, name, meant ? fmt::format("; did you mean '{}'?", *meant) : "");
+  }
+
+  // -- invoke
+  // ----------------------------------------------------------------------------------------------------------
+
+  void invoke(http_exchange_ptr exchange, const std::string& app) {
+    auto& request = exchange->request();
+    auto client_id = std::string{request.header("astra-request-id")};
+    if (!is_good_id(client_id))
+      return answer(exchange, refusal(400, "invalid_argument",
+                                      "Astra-Request-Id must be at most 128 printable characters without spaces"));
+    // Two clients may choose the same id; ours stays unique, and logs of routers and nodes show both.
+    auto id = fmt::format("{}/{}", client_id.empty() ? id_prefix_ : client_id, ++last_request_);
+    if (client_id.empty())
+      client_id = id;
+    route_request wish;
+    if (auto limit = request.header("astra-timeout"); !limit.empty()) {
+      auto parsed = parse_duration(limit);
+      if (!parsed.value || *parsed.value <= milliseconds{0})
+        return answer(exchange,
+                      refusal(400, "invalid_argument",
+                              fmt::format("Astra-Timeout: {}", parsed.value ? "must be more than 0" : parsed.problem)));
+      wish.deadline = *parsed.value;
+    }
+    if (draining_)
+      return answer(exchange, with_retry_after(refusal(503, "draining", "this gateway is shutting down"), retry_soon));
+    auto slot = routers_.find(app);
+    auto entry = view_.find_app(app);
+    if (slot == routers_.end() || (entry == nullptr ? was_deleted_[app] : entry->record.deleting()))
+      return answer(exchange, unknown_app(app));
+    if (!slot->second.router)
+      return answer(exchange, with_retry_after(refusal(503, "unavailable", "the router of the app is being restarted"),
+                                               retry_soon));
+    wish.body = request.body;
+    wish.content_type = std::string{request.header("content-type")};
+    wish.request_id = id;
+    auto patience = setup_.answer_grace + patience_for(entry, wish.deadline);
+    exchange->on_gone([addr = self_->address(), id] {
+      if (auto gateway = caf::actor_cast<caf::actor>(addr))
+        caf::anon_send(gateway, route_cancel{id});
+    });
+    flights_.emplace(id, flight{std::move(exchange), app, std::move(client_id), now()});
+    self_->request(slot->second.router, patience, std::move(wish))
+        .then([this, id](route_result& result) { finish(id, std::move(result)); },
+              [this, id](const caf::error& reason) {
+                auto late = reason == caf::sec::request_timeout;
+                finish(id, refusal(late ? 504 : 503, late ? "timed_out" : "lost",
+                                   fmt::format("the router of the app gave no answer ({}); whether the request was "
+                                               "worked on is unknown",
+                                               to_string(reason))));
+              });
+  }
+
+  static caf::timespan patience_for(const app_entry* entry, caf::timespan wished) {
+    // An app that is just missing in the view still has its router, which knows the app's own limit.
+    constexpr auto longest = caf::timespan{std::chrono::hours{1}};
+    auto own = entry != nullptr ? caf::timespan{milliseconds{entry->record.spec().request_timeout_ms()}} : longest;
+    return wished > caf::timespan{0} ? std::min(own, wished) : own;
+  }
+
+  void finish(const std::string& id, route_result result) {
+    auto flight = flights_.find(id);
+    if (flight != flights_.end())
+      finish(id, to_response(result), &result);
+  }
+
+  void finish(const std::string& id, http_response response, const route_result* result = nullptr) {
+    auto entry = flights_.extract(id);
+    if (entry.empty())
+      return;
+    auto& flight = entry.mapped();
+    auto level = response.status >= 500 ? spdlog::level::info : spdlog::level::debug;
+    spdlog::log(level, "gateway.request id={} app={} status={} ms={} node={} tries={}", id, flight.app, response.status,
+                duration_cast<milliseconds>(now() - flight.begun).count(),
+                result != nullptr && !result->node.empty() ? result->node : "-", result != nullptr ? result->tries : 0);
+    response.headers.emplace_back("Astra-Request-Id", flight.client_id);
+    flight.exchange->answer(std::move(response));
+    if (!flights_.empty())
+      return;
+    for (auto& waiter : drained_)
+      waiter.deliver();
+    drained_.clear();
+  }
+
+  static http_response to_response(route_result& result) {
+    auto response = http_response{};
+    switch (result.outcome) {
+    case route_outcome::ok:
+      response.body = std::move(result.body);
+      response.content_type = result.content_type.empty() ? "application/octet-stream" : result.content_type;
+      break;
+    case route_outcome::app_failed:
+      response = reply(502, app_failure_json(result.reason, result.code, result.stderr_tail));
+      break;
+    case route_outcome::timed_out:
+      response = refusal(504, "timed_out", result.reason);
+      break;
+    case route_outcome::saturated:
+      response = with_retry_after(refusal(429, "saturated", result.reason), result.retry_after);
+      break;
+    case route_outcome::unavailable:
+      response = refusal(503, "unavailable", result.reason);
+      break;
+    case route_outcome::lost:
+      response = refusal(503, "lost", result.reason);
+      break;
+    // Nobody reads it; 499 is what nginx logs for a client that left.
+    case route_outcome::cancelled:
+      response = refusal(499, "cancelled", result.reason);
+      break;
+    }
+    if (result.retry_after > caf::timespan{0} && response.status == 503)
+      response = with_retry_after(std::move(response), result.retry_after);
+    if (!result.node.empty()) {
+      response.headers.emplace_back("Astra-Node", result.node);
+      response.headers.emplace_back("Astra-Replica", std::to_string(result.replica));
+      auto service_ms = std::chrono::duration<double, std::milli>(result.service_time).count();
+      response.headers.emplace_back("Astra-Service-Ms", fmt::format("{:.1f}", service_ms));
+    }
+    response.headers.emplace_back("Astra-Tries", std::to_string(result.tries));
+    response.headers.emplace_back("Astra-Starts", std::to_string(result.starts));
+    return response;
+  }
+
+  void on_client_gone(const route_cancel& cancel) {
+    auto flight = flights_.find(cancel.request_id);
+    if (flight == flights_.end())
+      return;
+    auto slot = routers_.find(flight->second.app);
+    if (slot != routers_.end() && slot->second.router)
+      self_->send(slot->second.router, cancel); // Which answers the request as cancelled.
+  }
+
+  caf::result<void> begin_drain() {
+    draining_ = true;
+    if (flights_.empty())
+      return caf::unit;
+    drained_.push_back(self_->make_response_promise<void>());
+    return drained_.back();
+  }
+
+  // -- other processes
+  // -------------------------------------------------------------------------------------------------
+
+  /// Dials a service and asks it; exactly one of the two functions is called, unless the gateway ends first.
+  template <class Handle, class Reply, class Message, class OnReply, class OnError>
+  void ask(const std::string& address, const std::string& service, Message message, OnReply on_reply,
+           OnError on_error) {
+    self_->request(dialer_, setup_.dial_timeout, dial_atom_v, address, service)
+        .then(
+            [this, message = std::move(message), on_reply, on_error](const caf::strong_actor_ptr& peer) mutable {
+              auto handle = caf::actor_cast<Handle>(peer);
+              if (!handle)
+                return on_error(caf::make_error(errc::unreachable));
+              self_->request(handle, setup_.control_timeout, std::move(message))
+                  .then([on_reply](const Reply& reply) { on_reply(reply); },
+                        [on_error](const caf::error& reason) { on_error(reason); });
+            },
+            [on_error](const caf::error& reason) { on_error(reason); });
+  }
+
+  const node_entry* find_node(const http_exchange_ptr& exchange, const std::string& wanted) {
+    std::vector<std::string> names;
+    for (auto& [id, node] : view_.nodes()) {
+      if (node.name() == wanted || to_string(id) == wanted)
+        return &node;
+      names.push_back(node.name());
+    }
+    answer(exchange, refusal(404, "unknown_node", not_found("node", wanted, names)));
+    return nullptr;
+  }
+
+  void drain_node(const http_exchange_ptr& exchange, const std::string& wanted) {
+    auto node = find_node(exchange, wanted);
+    if (node == nullptr)
+      return;
+    auto& address = node->row.profile().address();
+    if (node->row.liveness() == pb::LIVENESS_OFFLINE)
+      return answer(exchange,
+                    refusal(503, "unreachable", fmt::format("node '{}' is offline: {}", wanted, node->row.reason())));
+    pb::Drain wish;
+    wish.set_reason("asked for over HTTP at gateway " + setup_.name);
+    spdlog::info("gateway.drain_node node={} address={}", node->name(), address);
+    ask<node_actor, drain_reply>(
+        address, node_service(node->name()), drain{std::move(wish)},
+        [this, exchange](const drain_reply& result) { answer(exchange, reply(200, drain_json(*result))); },
+        [this, exchange, wanted, address](const caf::error& reason) {
+          answer(exchange,
+                 refusal(503, "unreachable",
+                         fmt::format("node '{}' at {} does not answer: {}", wanted, address, message_of(reason))));
+        });
+  }
+
+  void show_router(const http_exchange_ptr& exchange, const std::string& app) {
+    auto slot = routers_.find(app);
+    if (slot == routers_.end())
+      return answer(exchange, unknown_app(app));
+    if (!slot->second.router)
+      return answer(exchange, with_retry_after(refusal(503, "unavailable", "the router of the app is being restarted"),
+                                               retry_soon));
+    self_->request(slot->second.router, setup_.control_timeout, report_atom_v)
+        .then([this, exchange](const router_table& table) { answer(exchange, reply(200, router_table_json(table))); },
+              [this, exchange](const caf::error& reason) {
+                answer(exchange, refusal(503, "unavailable", "the router gives no report: " + message_of(reason)));
+              });
+  }
+
+  void describe(const http_exchange_ptr& exchange, const std::string& app) {
+    auto entry = view_.find_app(app);
+    if (entry == nullptr)
+      return answer(exchange, unknown_app(app));
+    auto record = entry->record;
+    auto scheduler = view_.find_scheduler(scheduler_id{record.scheduler()});
+    auto from_view = [this, exchange, record](const std::string& why) {
+      auto note = "from the nodes' own reports, because the app's scheduler does not answer: " + why;
+      answer(exchange, reply(200, app_json(view_, record, replicas_in_view(record.spec().name()), note)));
+    };
+    if (scheduler == nullptr)
+      return from_view("it is not in the view");
+    pb::DescribeApp wish;
+    wish.set_app(app);
+    ask<apps_actor, app_detail>(
+        scheduler->row.address(), apps_service, describe_app{std::move(wish)},
+        [this, exchange, from_view](const app_detail& detail) {
+          if (!detail->found())
+            return from_view("it does not know the app");
+          std::vector<pb::ReplicaStatus> replicas(detail->replicas().begin(), detail->replicas().end());
+          answer(exchange, reply(200, app_json(view_, detail->record(), replicas, "")));
+        },
+        [from_view](const caf::error& reason) { from_view(message_of(reason)); });
+  }
+
+  std::vector<pb::ReplicaStatus> replicas_in_view(const std::string& app) const {
+    std::vector<pb::ReplicaStatus> result;
+    for (auto& [id, node] : view_.nodes())
+      for (auto& replica : node.row.profile().replicas())
+        if (replica.app() == app) {
+          result.push_back(replica);
+          result.back().set_node(id.value());
+          result.back().set_node_name(node.name());
+        }
+    std::stable_sort(result.begin(), result.end(), [](auto& a, auto& b) { return a.index() < b.index(); });
+    return result;
+  }
+
+  void apply(const http_exchange_ptr& exchange, const std::string& app) {
+    auto& request = exchange->request();
+    auto type = request.header("content-type");
+    type = type.substr(0, type.find_first_of("; "));
+    app_reading reading;
+    if (type == "application/json")
+      reading = read_app_json(*request.body, app);
+    else if (type == "application/toml")
+      reading = read_app_toml(*request.body, app);
+    else
+      return answer(exchange,
+                    refusal(415, "invalid_argument", "Content-Type must be application/json or application/toml"));
+    if (!reading.spec) {
+      auto& first = reading.problems.front();
+      auto message = fmt::format("{}{}{}", first.key, first.key.empty() ? "" : ": ", first.message);
+      if (reading.problems.size() > 1)
+        message += fmt::format(" (and {} more)", reading.problems.size() - 1);
+      return answer(exchange, reply(400, problems_json(message, reading.problems)));
+    }
+    std::string why;
+    auto scheduler = view_.find_app(app) != nullptr ? scheduler_of(app, why) : scheduler_for_new_app(why);
+    pb::ApplyApp wish;
+    *wish.mutable_spec() = std::move(*reading.spec);
+    wish.set_origin("gateway " + setup_.name);
+    control(exchange, scheduler, why, "apply", app, apply_app{std::move(wish)});
+  }
+
+  void remove(const http_exchange_ptr& exchange, const std::string& app) {
+    if (view_.find_app(app) == nullptr)
+      return answer(exchange, unknown_app(app));
+    std::string why;
+    auto scheduler = scheduler_of(app, why);
+    pb::DeleteApp wish;
+    wish.set_app(app);
+    wish.set_origin("gateway " + setup_.name);
+    control(exchange, scheduler, why, "delete", app, delete_app{std::move(wish)});
+  }
+
+  template <class Message>
+  void control(const http_exchange_ptr& exchange, const pb::SchedulerRow* scheduler, const std::string& why,
+               std::string_view verb, const std::string& app, Message message) {
+    if (scheduler == nullptr)
+      return answer(exchange, with_retry_after(refusal(503, "unavailable", why), retry_soon));
+    spdlog::info("gateway.{} app={} scheduler={} address={}", verb, app, scheduler->name(), scheduler->address());
+    ask<apps_actor, control_reply>(
+        scheduler->address(), apps_service, std::move(message),
+        [this, exchange](const control_reply& result) {
+          answer(exchange, result->ok()
+                               ? reply(200, message_json(result->message()))
+                               : refusal(status_of_refusal(result->code()), result->code(), result->message()));
+        },
+        [this, exchange, verb, scheduler = scheduler->name(),
+         address = scheduler->address()](const caf::error& reason) {
+          answer(exchange,
+                 with_retry_after(refusal(503, "unavailable",
+                                          fmt::format("scheduler '{}' at {} does not answer: {}; whether the {} "
+                                                      "took effect is unknown, it may be repeated",
+                                                      scheduler, address, message_of(reason), verb)),
+                                  retry_soon));
+        });
+  }
+
+  /// Null, with the reason in `why`, when the scheduler process of an existing app cannot be asked.
+  const pb::SchedulerRow* scheduler_of(const std::string& app, std::string& why) const {
+    scheduler_id id{view_.find_app(app)->record.scheduler()};
+    auto entry = view_.find_scheduler(id);
+    if (entry == nullptr) {
+      why = fmt::format("app '{}' belongs to scheduler {}, which is not in the view", app, to_string(id));
+      return nullptr;
+    }
+    if (entry->row.liveness() == pb::LIVENESS_OFFLINE) {
+      why = fmt::format("app '{}' belongs to scheduler '{}', which is offline: {}", app, entry->row.name(),
+                        entry->row.reason());
+      return nullptr;
+    }
+    return &entry->row;
+  }
+
+  /// The online scheduler process with the fewest apps, the first by id of equals.
+  const pb::SchedulerRow* scheduler_for_new_app(std::string& why) const {
+    std::map<scheduler_id, std::size_t> load;
+    for (auto& [app, entry] : view_.apps())
+      ++load[scheduler_id{entry.record.scheduler()}];
+    const pb::SchedulerRow* best = nullptr;
+    std::size_t fewest = 0;
+    for (auto& [id, entry] : view_.schedulers()) {
+      if (entry.row.liveness() != pb::LIVENESS_ONLINE)
+        continue;
+      if (best == nullptr || load[id] < fewest) {
+        best = &entry.row;
+        fewest = load[id];
+      }
+    }
+    if (best == nullptr)
+      why = fmt::format("no scheduler process is online ({} known); start one with the role \"scheduler\"",
+                        view_.schedulers().size());
+    return best;
+  }
+
+  gateway_actor::pointer self_;
+  const gateway_setup setup_;
+  const dialer_actor dialer_;
+  const std::string id_prefix_;
+  const time_point started_;
+  cluster_view view_;
+  std::map<std::string, router_slot> routers_;
+  /// Of the apps that have a router: whether the last record said so.
+  std::map<std::string, bool> was_deleted_;
+  std::map<std::string, flight> flights_;
+  std::uint64_t last_request_ = 0;
+  bool draining_ = false;
+  std::vector<caf::typed_response_promise<void>> drained_;
+};
+
+} // namespace
+
+gateway_actor spawn_gateway_actor(caf::actor_system& sys, platform& world, gateway_setup setup) {
+  return sys.spawn<gateway_actor::stateful_impl<gateway_state>>(std::ref(world), std::move(setup));
+}
+
+} // namespace astra

@@ -1,0 +1,51 @@
+#pragma once
+
+#include "actors/platform.hpp"
+#include "messages/http_exchange.hpp"
+#include "messages/router_protocol.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/typed_actor.hpp>
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+namespace astra {
+
+/// The front of a process towards HTTP clients.  Never leaves the process.
+using gateway_actor = view_subscriber::extend<
+    // Answers the exchange, now or later, exactly once.
+    caf::result<void>(http_exchange_ptr),
+    // The client of this request is gone.
+    caf::result<void>(route_cancel),
+    // Not ready any more: new invokes are refused.  Answered when none is under way.
+    caf::result<void>(stop_atom)>;
+
+struct gateway_setup {
+  /// Name of the process.
+  std::string name;
+  std::string version;
+  view_source view;
+  /// Starts the router of one app.
+  std::function<router_actor(const std::string& app)> start_router;
+  std::chrono::milliseconds renew{1000};
+  /// Waits for other processes: the dial, then the answer of a scheduler or node.
+  std::chrono::milliseconds dial_timeout{2000};
+  std::chrono::milliseconds control_timeout{5000};
+  /// Pause before a router that died is started again; doubles with each death up to the second, and starts over when
+  /// a router lived longer than that.
+  std::chrono::milliseconds restart_min{100};
+  std::chrono::milliseconds restart_max{5000};
+  /// An app that vanishes from the view without having been deleted keeps its router for this long: the scheduler
+  /// that beats for it may just be moving to another Resource.
+  std::chrono::milliseconds app_grace{10000};
+  /// What a router may take beyond a request's deadline.
+  std::chrono::milliseconds answer_grace{5000};
+};
+
+/// Spawns a gateway: it keeps the view, runs one router per app, and answers what the HTTP server hands to it.  Runs
+/// until its owner sends it an exit message; invokes under way are then answered 503 and the routers end with it.
+gateway_actor spawn_gateway_actor(caf::actor_system& sys, platform& world, gateway_setup setup);
+
+} // namespace astra

@@ -1,0 +1,109 @@
+#include "runtime/gateway/routes.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace astra {
+namespace {
+
+struct route_row {
+  std::string_view method;
+  /// "*" stands for a name.
+  std::string_view path;
+  gateway_route what;
+};
+
+constexpr route_row rows[] = {
+    {"GET", "/livez", gateway_route::livez},
+    {"GET", "/readyz", gateway_route::readyz},
+    {"GET", "/v1/status", gateway_route::status},
+    {"GET", "/v1/nodes", gateway_route::nodes},
+    {"GET", "/v1/nodes/*", gateway_route::node},
+    {"POST", "/v1/nodes/*/drain", gateway_route::drain_node},
+    {"GET", "/v1/apps", gateway_route::apps},
+    {"GET", "/v1/apps/*", gateway_route::app},
+    {"PUT", "/v1/apps/*", gateway_route::apply_app},
+    {"DELETE", "/v1/apps/*", gateway_route::delete_app},
+    {"POST", "/v1/apps/*/invoke", gateway_route::invoke},
+    {"GET", "/v1/routers/*", gateway_route::router},
+};
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9')
+    return c - '0';
+  if (c >= 'a' && c <= 'f')
+    return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F')
+    return c - 'A' + 10;
+  return -1;
+}
+
+/// Nothing for a broken escape.
+std::optional<std::string> percent_decode(std::string_view text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      result += text[i];
+      continue;
+    }
+    if (text.size() - i < 3)
+      return std::nullopt;
+    auto high = hex_value(text[i + 1]);
+    auto low = hex_value(text[i + 2]);
+    if (high < 0 || low < 0)
+      return std::nullopt;
+    result += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return result;
+}
+
+std::vector<std::string_view> split_path(std::string_view path) {
+  std::vector<std::string_view> parts;
+  while (!path.empty()) {
+    path.remove_prefix(1); // the slash
+    auto end = std::min(path.find('/'), path.size());
+    parts.push_back(path.substr(0, end));
+    path.remove_prefix(end);
+  }
+  return parts;
+}
+
+} // namespace
+
+route_match find_route(std::string_view method, std::string_view target) {
+  route_match result;
+  auto path = target.substr(0, target.find_first_of("?#"));
+  if (path.empty() || path.front() != '/')
+    return result;
+  if (method == "HEAD")
+    method = "GET";
+  auto parts = split_path(path);
+  for (auto& row : rows) {
+    auto pattern = split_path(row.path);
+    if (pattern.size() != parts.size())
+      continue;
+    auto fits = true;
+    std::string_view name;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      if (pattern[i] == "*")
+        name = parts[i];
+      else if (pattern[i] != parts[i])
+        fits = false;
+    }
+    if (!fits)
+      continue;
+    auto decoded = percent_decode(name);
+    if (!decoded)
+      return {};
+    if (row.method == method)
+      return {row.what, std::move(*decoded), {}};
+    result.what = gateway_route::wrong_method;
+    result.allow += (result.allow.empty() ? "" : ", ") + std::string{row.method == "GET" ? "GET, HEAD" : row.method};
+  }
+  return result;
+}
+
+} // namespace astra

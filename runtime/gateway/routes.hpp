@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace astra {
+
+enum class gateway_route {
+  unknown,
+  /// The path exists, but not for this method.
+  wrong_method,
+  livez,
+  readyz,
+  status,
+  nodes,
+  node,
+  drain_node,
+  apps,
+  app,
+  apply_app,
+  delete_app,
+  invoke,
+  router,
+};
+
+struct route_match {
+  gateway_route what = gateway_route::unknown;
+  /// The {name} of the path, percent-decoded.
+  std::string name;
+  /// With wrong_method: the value of the Allow header.
+  std::string allow;
+};
+
+/// Finds the route of a request; the query of `target` is ignored.  HEAD is GET.
+route_match find_route(std::string_view method, std::string_view target);
+
+} // namespace astra

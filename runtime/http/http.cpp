@@ -1,0 +1,1011 @@
+// Everything that needs Asio and Beast, in one translation unit: they cost more to compile than the rest of the layer.
+// Beast parses, both ways; reading, writing and deadlines are ours, because a server that waits for its handler must
+// keep reading to learn that the client is gone, which Beast's composed reads cannot do.
+
+#include "config/endpoint.hpp"
+#include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
+#include "runtime/http/caller.hpp"
+#include "runtime/http/fetch.hpp"
+#include "runtime/http/server.hpp"
+
+// Asio 1.74 uses std::exchange without including this, which fails under C++20.
+#include <utility>
+
+#include <boost/asio/connect.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/fields.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <caf/error.hpp>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cassert>
+#include <cerrno>
+#include <condition_variable>
+#include <list>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <thread>
+
+namespace astra {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+/// How long a connection that was answered "close" may go on sending before it is cut.  Closing at once would reset
+/// it, and the client could lose the answer.
+constexpr auto linger_time = milliseconds{1000};
+
+/// Bytes that one read takes.
+constexpr std::size_t chunk_bytes = 16 * 1024;
+
+/// Over-limit connections that are being told so; those above are closed without a word.
+constexpr std::size_t refusals_max = 128;
+
+std::string join_address(const std::string& host, std::uint16_t port) {
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
+}
+
+/// Text as it may stand in a header or request line: a line break in it would start a header of its own.
+std::string one_line(std::string_view text) {
+  std::string result{text};
+  std::replace_if(
+      result.begin(), result.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+  return result;
+}
+
+bool is_token_line(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c != 0x7f; });
+}
+
+http_response plain_error(std::uint16_t status, std::string_view code, std::string_view message) {
+  http_response result;
+  result.status = status;
+  result.body = plain_error_body(code, message);
+  return result;
+}
+
+std::string render_head(const http_response& response, bool keep_alive) {
+  auto reason = http::obsolete_reason(http::int_to_status(response.status));
+  auto head = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {}\r\n",
+                          response.status, std::string_view{reason.data(), reason.size()},
+                          one_line(response.content_type), response.body.size(), keep_alive ? "keep-alive" : "close");
+  for (auto& [name, value] : response.headers)
+    head += fmt::format("{}: {}\r\n", one_line(name), one_line(value));
+  head += "\r\n";
+  return head;
+}
+
+// -- server
+// ------------------------------------------------------------------------------------------------------------
+
+/// What an exchange and its connection both know.
+struct exchange_flags {
+  std::atomic<bool> answered = false;
+  std::atomic<bool> gone = false;
+};
+
+using request_parser = http::request_parser<http::string_body>;
+
+http_request take_request(request_parser& parser) {
+  auto message = parser.release();
+  http_request result;
+  result.method = std::string{message.method_string()};
+  result.target = std::string{message.target()};
+  for (auto& field : message) {
+    std::string name{field.name_string()};
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    result.headers.emplace_back(std::move(name), std::string{field.value()});
+  }
+  result.body = std::make_shared<const std::string>(std::move(message.body()));
+  return result;
+}
+
+} // namespace
+
+std::string plain_error_body(std::string_view code, std::string_view message) {
+  return fmt::format(R"({{"error":{{"code":"{}","message":"{}"}}}})", code, message);
+}
+
+class http_server::core : public std::enable_shared_from_this<core> {
+public:
+  class connection;
+
+  core(http_server_options options, handler handle) : options(std::move(options)), handle(std::move(handle)) {}
+
+  caf::expected<void> listen();
+  void accept();
+  void close();
+  void add(std::shared_ptr<connection> client, bool refused);
+  void remove(const std::shared_ptr<connection>& client);
+
+  // Only `io`, `drained` with its mutex, `open_` and `bound` are touched by other threads.
+  const http_server_options options;
+  const handler handle;
+  asio::io_context io{1};
+  tcp::endpoint bound;
+  bool closing = false;
+  std::thread thread;
+  std::mutex mutex;
+  std::condition_variable drained;
+  bool closed_and_empty = false;
+
+private:
+  void admit(tcp::socket socket);
+  void check_drained();
+
+  tcp::acceptor acceptor_{io};
+  asio::steady_timer accept_pause_{io};
+  std::set<std::shared_ptr<connection>> connections_;
+  std::size_t refused_ = 0;
+
+  friend class http_server;
+};
+
+/// One client.  All of it runs on the server's thread.
+class http_server::core::connection : public std::enable_shared_from_this<connection> {
+public:
+  connection(core& owner, tcp::socket socket, bool refused)
+    : owner_(owner), socket_(std::move(socket)), timer_(owner.io), refused_(refused) {}
+
+  bool refused() const { return refused_; }
+
+  void start() {
+    touch();
+    watch();
+    if (refused_) {
+      auto response = plain_error(
+          503, "too_many_connections",
+          fmt::format("this server takes {} connections at once; try again later", owner_.options.connections_max));
+      response.headers.emplace_back("Retry-After", "1");
+      reject(std::move(response));
+      return;
+    }
+    read();
+  }
+
+  /// Sends the answer of the exchange that is pending.
+  void answer(http_response response) {
+    if (phase_ != phase::handling)
+      return;
+    phase_ = phase::writing;
+    gone_ = nullptr;
+    flags_ = nullptr;
+    head_text_ = render_head(response, keep_alive_ && !owner_.closing);
+    body_ = head_only_ ? std::string{} : std::move(response.body);
+    touch();
+    std::array<asio::const_buffer, 2> buffers{asio::buffer(head_text_), asio::buffer(body_)};
+    // Called after every partial write: a slow reader is not an idle one.
+    auto progress = [self = shared_from_this()](error_code ec, std::size_t) -> std::size_t {
+      self->touch();
+      return ec ? 0 : 4 * chunk_bytes;
+    };
+    asio::async_write(socket_, buffers, progress,
+                      [self = shared_from_this()](error_code ec, std::size_t) { self->on_written(ec); });
+  }
+
+  void on_gone(const std::shared_ptr<exchange_flags>& flags, std::function<void()> what) {
+    if (flags == flags_)
+      gone_ = std::move(what);
+    else if (flags->gone)
+      what();
+  }
+
+  /// The server takes no more requests: closes now unless a request is under way.
+  void finish_up() {
+    auto idle = phase_ == phase::reading && pending_.empty() && (!parser_ || !parser_->got_some());
+    if (idle || phase_ == phase::lingering)
+      close();
+  }
+
+  void close() {
+    if (phase_ == phase::closed)
+      return;
+    phase_ = phase::closed;
+    error_code ignored;
+    socket_.close(ignored);
+    timer_.cancel();
+    if (flags_) {
+      flags_->gone = true;
+      if (auto gone = std::exchange(gone_, nullptr))
+        gone();
+    }
+    owner_.remove(shared_from_this());
+  }
+
+private:
+  enum class phase {
+    /// Waiting for a request or in the middle of one.
+    reading,
+    /// Telling the client to go on with its body.
+    continuing,
+    /// The handler has the request.
+    handling,
+    writing,
+    /// Answered for the last time, waiting for the client to close.
+    lingering,
+    closed,
+  };
+
+  void touch() { activity_ = steady_clock::now(); }
+
+  std::size_t pending_max() const { return owner_.options.header_limit_bytes + chunk_bytes; }
+
+  /// Keeps one read under way, also while the handler works.  Stops when the client is too far ahead.
+  void read() {
+    if (read_pending_ || phase_ == phase::closed || pending_.size() >= pending_max())
+      return;
+    read_pending_ = true;
+    socket_.async_read_some(asio::buffer(chunk_), [self = shared_from_this()](error_code ec, std::size_t size) {
+      self->read_pending_ = false;
+      self->on_read(ec, size);
+    });
+  }
+
+  void on_read(error_code ec, std::size_t size) {
+    if (phase_ == phase::closed)
+      return;
+    if (ec) {
+      on_end(ec);
+      return;
+    }
+    if (phase_ == phase::lingering) {
+      read();
+      return;
+    }
+    pending_.append(chunk_.data(), size);
+    if (phase_ == phase::reading)
+      advance();
+    else
+      read();
+  }
+
+  void on_end(error_code ec) {
+    auto unfinished = phase_ == phase::reading && (!pending_.empty() || (parser_ && parser_->got_some()));
+    if (unfinished && ec == asio::error::eof)
+      reject(plain_error(400, "bad_request", "the request ends before it is complete"));
+    else if (phase_ == phase::writing)
+      keep_alive_ = false; // Half closed: it may still want its answer.
+    else
+      close();
+  }
+
+  /// Parses what has come so far.
+  void advance() {
+    while (!pending_.empty()) {
+      if (!parser_ && !begin_request())
+        break;
+      error_code ec;
+      auto used = parser_->put(asio::buffer(pending_), ec);
+      pending_.erase(0, used);
+      if (ec == http::error::need_more) {
+        if (pending_.size() >= pending_max())
+          ec = http::error::header_limit;
+        else
+          break;
+      }
+      if (ec) {
+        reject(explain(ec));
+        return;
+      }
+      if (parser_->is_header_done()) {
+        touch(); // Not before: a header must be complete within the idle timeout.
+        if (!std::exchange(header_seen_, true) && !check_expectation())
+          return;
+      }
+      if (parser_->is_done()) {
+        dispatch();
+        return;
+      }
+    }
+    read();
+  }
+
+  /// False when there is nothing yet but line breaks, which some clients send after a body.
+  bool begin_request() {
+    pending_.erase(0, std::min(pending_.find_first_not_of("\r\n"), pending_.size()));
+    if (pending_.empty())
+      return false;
+    parser_.emplace();
+    parser_->header_limit(static_cast<std::uint32_t>(owner_.options.header_limit_bytes));
+    parser_->body_limit(owner_.options.body_limit_bytes);
+    header_seen_ = false;
+    touch();
+    return true;
+  }
+
+  /// False when parsing must wait or has ended.
+  bool check_expectation() {
+    auto expectation = parser_->get()[http::field::expect];
+    if (expectation.empty() || parser_->is_done())
+      return true;
+    if (!boost::beast::iequals(expectation, "100-continue")) {
+      reject(plain_error(417, "bad_request", "the only expectation this server meets is 100-continue"));
+      return false;
+    }
+    if (!pending_.empty())
+      return true; // The client did not wait.
+    static constexpr std::string_view text = "HTTP/1.1 100 Continue\r\n\r\n";
+    phase_ = phase::continuing;
+    asio::async_write(socket_, asio::buffer(text), [self = shared_from_this()](error_code ec, std::size_t) {
+      if (self->phase_ == phase::closed)
+        return;
+      if (ec) {
+        self->close();
+        return;
+      }
+      self->phase_ = phase::reading;
+      self->advance();
+    });
+    return false;
+  }
+
+  http_response explain(error_code ec) const {
+    auto& options = owner_.options;
+    if (ec == http::error::header_limit)
+      return plain_error(431, "header_too_large",
+                         fmt::format("request line and headers are limited to {} bytes", options.header_limit_bytes));
+    if (ec == http::error::body_limit)
+      return plain_error(413, "body_too_large",
+                         fmt::format("the body is limited to {} bytes", options.body_limit_bytes));
+    return plain_error(400, "bad_request", fmt::format("malformed HTTP request: {}", ec.message()));
+  }
+
+  void dispatch();
+
+  /// Answers in place of the handler, for the last time on this connection.
+  void reject(http_response response) {
+    parser_.reset();
+    keep_alive_ = false;
+    head_only_ = false;
+    phase_ = phase::handling;
+    answer(std::move(response));
+  }
+
+  void on_written(error_code ec) {
+    if (phase_ == phase::closed)
+      return;
+    body_ = {};
+    if (ec) {
+      close();
+      return;
+    }
+    touch();
+    if (keep_alive_ && !owner_.closing) {
+      phase_ = phase::reading;
+      advance();
+      return;
+    }
+    auto all_read = keep_alive_ && pending_.empty();
+    if (all_read) {
+      close(); // The server ends; nothing is under way that a reset could destroy.
+      return;
+    }
+    phase_ = phase::lingering;
+    pending_.clear();
+    socket_.shutdown(tcp::socket::shutdown_send, ec);
+    if (ec) {
+      close();
+      return;
+    }
+    timer_.expires_after(linger_time);
+    watch_expiry();
+    read();
+  }
+
+  void watch() {
+    timer_.expires_after(owner_.options.idle_timeout);
+    watch_expiry();
+  }
+
+  void watch_expiry() {
+    timer_.async_wait([weak = weak_from_this()](error_code ec) {
+      auto self = weak.lock();
+      if (!ec && self)
+        self->on_timer();
+    });
+  }
+
+  /// One timer per connection, looked at rarely, instead of one restarted with every read.
+  void on_timer() {
+    if (phase_ == phase::closed)
+      return;
+    if (phase_ == phase::lingering) {
+      close();
+      return;
+    }
+    if (phase_ == phase::handling) {
+      watch();
+      return;
+    }
+    auto due = activity_ + owner_.options.idle_timeout;
+    if (steady_clock::now() < due) {
+      timer_.expires_at(due);
+      watch_expiry();
+      return;
+    }
+    if (phase_ == phase::reading && parser_) {
+      watch();
+      reject(plain_error(408, "request_timeout", "the request did not arrive in time"));
+      return;
+    }
+    close();
+  }
+
+  core& owner_;
+  tcp::socket socket_;
+  asio::steady_timer timer_;
+  const bool refused_;
+  phase phase_ = phase::reading;
+  steady_clock::time_point activity_;
+
+  bool read_pending_ = false;
+  std::array<char, chunk_bytes> chunk_;
+  /// Received, not parsed yet.
+  std::string pending_;
+  std::optional<request_parser> parser_;
+  bool header_seen_ = false;
+
+  bool keep_alive_ = false;
+  bool head_only_ = false;
+  std::shared_ptr<exchange_flags> flags_;
+  std::function<void()> gone_;
+  std::string head_text_;
+  std::string body_;
+};
+
+namespace {
+
+/// The server's half of an exchange.  It reaches its connection by weak references only, so that whoever keeps it
+/// keeps neither socket nor server.
+template <class Core>
+class live_exchange : public http_exchange {
+public:
+  using connection = typename Core::connection;
+
+  live_exchange(http_request request, const std::shared_ptr<Core>& owner, const std::shared_ptr<connection>& client,
+                std::shared_ptr<exchange_flags> flags)
+    : request_(std::move(request)), owner_(owner), client_(client), flags_(std::move(flags)) {}
+
+  ~live_exchange() override {
+    if (!flags_->answered)
+      answer(plain_error(500, "internal", "the request was dropped without an answer; see the log of this process"));
+  }
+
+  const http_request& request() const override { return request_; }
+
+  bool answer(http_response response) override {
+    if (flags_->answered.exchange(true))
+      return false;
+    // The strong reference keeps the io_context alive for the duration of the post.
+    if (auto owner = owner_.lock())
+      asio::post(owner->io, [client = client_, response = std::move(response)]() mutable {
+        if (auto live = client.lock())
+          live->answer(std::move(response));
+      });
+    return true;
+  }
+
+  void on_gone(std::function<void()> what) override {
+    if (auto owner = owner_.lock())
+      asio::post(owner->io, [client = client_, flags = flags_, what = std::move(what)]() mutable {
+        if (auto live = client.lock())
+          live->on_gone(flags, std::move(what));
+        else if (flags->gone)
+          what();
+      });
+  }
+
+private:
+  const http_request request_;
+  const std::weak_ptr<Core> owner_;
+  const std::weak_ptr<connection> client_;
+  const std::shared_ptr<exchange_flags> flags_;
+};
+
+} // namespace
+
+void http_server::core::connection::dispatch() {
+  keep_alive_ = parser_->get().keep_alive();
+  head_only_ = parser_->get().method() == http::verb::head;
+  auto request = take_request(*parser_);
+  parser_.reset();
+  phase_ = phase::handling;
+  flags_ = std::make_shared<exchange_flags>();
+  owner_.handle(
+      std::make_shared<live_exchange<core>>(std::move(request), owner_.shared_from_this(), shared_from_this(), flags_));
+  read();
+}
+
+caf::expected<void> http_server::core::listen() {
+  auto fail = [this](const std::string& why) {
+    return caf::make_error(errc::io_failed, fmt::format("cannot listen on {}: {}", options.listen, why));
+  };
+  auto place = parse_endpoint(options.listen);
+  if (!place)
+    return fail("it must be host:port, such as 127.0.0.1:9750");
+  error_code ec;
+  tcp::resolver resolver{io};
+  auto found = resolver.resolve(place->host, std::to_string(place->port), tcp::resolver::passive, ec);
+  if (ec || found.empty())
+    return fail(ec ? ec.message() : "no such host");
+  auto endpoint = found.begin()->endpoint();
+  acceptor_.open(endpoint.protocol(), ec);
+  if (!ec)
+    acceptor_.set_option(tcp::acceptor::reuse_address{true}, ec);
+  if (!ec)
+    acceptor_.bind(endpoint, ec);
+  if (!ec)
+    acceptor_.listen(asio::socket_base::max_listen_connections, ec);
+  if (!ec)
+    bound = acceptor_.local_endpoint(ec);
+  if (ec)
+    return fail(ec.message());
+  return {};
+}
+
+void http_server::core::accept() {
+  acceptor_.async_accept([this](error_code ec, tcp::socket socket) {
+    if (!acceptor_.is_open())
+      return;
+    if (!ec) {
+      admit(std::move(socket));
+      accept();
+      return;
+    }
+    // Mostly: no file descriptor left.  Trying again at once would spin.
+    spdlog::warn("http.accept_failed listen={} reason=\"{}\"", options.listen, ec.message());
+    accept_pause_.expires_after(milliseconds{100});
+    accept_pause_.async_wait([this](error_code cancelled) {
+      if (!cancelled && acceptor_.is_open())
+        accept();
+    });
+  });
+}
+
+void http_server::core::admit(tcp::socket socket) {
+  error_code ignored;
+  socket.set_option(tcp::no_delay{true}, ignored);
+  auto refused = connections_.size() - refused_ >= options.connections_max;
+  if (refused && refused_ >= refusals_max)
+    return;
+  auto client = std::make_shared<connection>(*this, std::move(socket), refused);
+  connections_.insert(client);
+  refused_ += refused ? 1 : 0;
+  client->start();
+}
+
+void http_server::core::remove(const std::shared_ptr<connection>& client) {
+  if (connections_.erase(client) != 0)
+    refused_ -= client->refused() ? 1 : 0;
+  check_drained();
+}
+
+void http_server::core::close() {
+  closing = true;
+  error_code ignored;
+  acceptor_.close(ignored);
+  accept_pause_.cancel();
+  for (auto& client : std::vector(connections_.begin(), connections_.end()))
+    client->finish_up();
+  check_drained();
+}
+
+void http_server::core::check_drained() {
+  if (!closing || !connections_.empty())
+    return;
+  std::lock_guard guard{mutex};
+  closed_and_empty = true;
+  drained.notify_all();
+}
+
+http_server::http_server(std::shared_ptr<core> impl) : core_(std::move(impl)) {}
+
+caf::expected<std::unique_ptr<http_server>> http_server::start(const http_server_options& options, handler handle) {
+  auto impl = std::make_shared<core>(options, std::move(handle));
+  if (auto listening = impl->listen(); !listening)
+    return std::move(listening.error());
+  impl->accept();
+  impl->thread = std::thread{[&io = impl->io] { io.run(); }};
+  return std::unique_ptr<http_server>{new http_server{std::move(impl)}};
+}
+
+http_server::~http_server() {
+  stop();
+}
+
+std::uint16_t http_server::port() const {
+  return core_->bound.port();
+}
+
+std::string http_server::address() const {
+  return join_address(core_->bound.address().to_string(), port());
+}
+
+void http_server::close() {
+  asio::post(core_->io, [impl = core_.get()] { impl->close(); });
+}
+
+bool http_server::wait(milliseconds limit) {
+  std::unique_lock guard{core_->mutex};
+  return core_->drained.wait_for(guard, limit, [this] { return core_->closed_and_empty; });
+}
+
+void http_server::stop() {
+  if (!core_->thread.joinable())
+    return;
+  asio::post(core_->io, [impl = core_.get()] {
+    impl->close();
+    for (auto& client : std::vector(impl->connections_.begin(), impl->connections_.end()))
+      client->close();
+  });
+  // Every operation under way has been cancelled, so the io_context runs out of work.
+  core_->thread.join();
+}
+
+// -- client
+// ------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Kept connections are used again within this time: shorter than any server's own keep-alive timeout.
+constexpr auto keep_time = milliseconds{1000};
+constexpr std::size_t kept_max = 64;
+constexpr std::uint64_t answer_limit_bytes = 64 * 1024 * 1024;
+constexpr std::uint32_t answer_header_limit_bytes = 64 * 1024;
+
+/// Whether nobody has closed a kept connection or sent something unasked.
+bool still_quiet(tcp::socket& socket) {
+  char byte = 0;
+  auto result = ::recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return result < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/// Connections between calls.
+class connection_pool {
+public:
+  explicit connection_pool(asio::io_context& io) : sweeper_(io) {}
+
+  std::optional<tcp::socket> take(const std::string& host, std::uint16_t port) {
+    sweep();
+    for (auto entry = kept_.begin(); entry != kept_.end();) {
+      if (entry->port != port || entry->host != host) {
+        ++entry;
+        continue;
+      }
+      auto socket = std::move(entry->socket);
+      entry = kept_.erase(entry);
+      if (still_quiet(socket))
+        return socket;
+    }
+    return std::nullopt;
+  }
+
+  void keep(const std::string& host, std::uint16_t port, tcp::socket socket) {
+    if (closed_ || kept_.size() >= kept_max)
+      return;
+    kept_.push_front({host, port, std::move(socket), steady_clock::now() + keep_time});
+    if (!std::exchange(sweeping_, true))
+      schedule();
+  }
+
+  void close() {
+    closed_ = true;
+    kept_.clear();
+    sweeper_.cancel();
+  }
+
+private:
+  struct entry {
+    std::string host;
+    std::uint16_t port;
+    tcp::socket socket;
+    steady_clock::time_point until;
+  };
+
+  void sweep() {
+    auto now = steady_clock::now();
+    while (!kept_.empty() && kept_.back().until <= now)
+      kept_.pop_back();
+  }
+
+  void schedule() {
+    sweeper_.expires_after(keep_time);
+    sweeper_.async_wait([this](error_code ec) {
+      if (ec)
+        return;
+      sweep();
+      sweeping_ = !kept_.empty();
+      if (sweeping_)
+        schedule();
+    });
+  }
+
+  /// Youngest first.
+  std::list<entry> kept_;
+  asio::steady_timer sweeper_;
+  bool sweeping_ = false;
+  bool closed_ = false;
+};
+
+/// One call from its start to its one answer.  Runs on one thread.
+class outgoing_call : public std::enable_shared_from_this<outgoing_call> {
+public:
+  /// @param pool null: the connection is neither taken from one nor kept.
+  outgoing_call(asio::io_context& io, http_call what, connection_pool* pool, http_caller::callback done)
+    : what_(std::move(what)), pool_(pool), done_(std::move(done)), deadline_(io), resolver_(io), socket_(io) {}
+
+  void start() {
+    auto limit = std::chrono::duration_cast<milliseconds>(what_.timeout);
+    if (limit <= milliseconds{0}) {
+      fail(errc::timed_out, "no time was left for it");
+      return;
+    }
+    if (!is_token_line(what_.method) || !is_token_line(what_.target) || what_.host.empty()) {
+      fail(errc::io_failed, "method, target or host is not valid");
+      return;
+    }
+    deadline_.expires_after(limit);
+    deadline_.async_wait([self = shared_from_this(), limit](error_code ec) {
+      if (!ec)
+        self->fail(errc::timed_out, fmt::format("no answer within {}", limit));
+    });
+    if (pool_ != nullptr) {
+      if (auto kept = pool_->take(what_.host, what_.port)) {
+        socket_ = std::move(*kept);
+        reused_ = true;
+        send();
+        return;
+      }
+    }
+    connect();
+  }
+
+  void fail(errc code, const std::string& why) {
+    finish(caf::make_error(code, fmt::format("{} {}: {}", what_.method, join_address(what_.host, what_.port), why)));
+  }
+
+private:
+  void connect() {
+    error_code not_an_address;
+    auto address = asio::ip::make_address(what_.host, not_an_address);
+    if (!not_an_address) {
+      socket_.async_connect(tcp::endpoint{address, what_.port},
+                            [self = shared_from_this()](error_code ec) { self->on_connected(ec); });
+      return;
+    }
+    resolver_.async_resolve(what_.host, std::to_string(what_.port), tcp::resolver::numeric_service,
+                            [self = shared_from_this()](error_code ec, const tcp::resolver::results_type& found) {
+                              if (self->over_)
+                                return;
+                              if (ec) {
+                                self->fail(errc::unreachable, ec.message());
+                                return;
+                              }
+                              asio::async_connect(
+                                  self->socket_, found,
+                                  [self](error_code failed, const tcp::endpoint&) { self->on_connected(failed); });
+                            });
+  }
+
+  void on_connected(error_code ec) {
+    if (over_) {
+      // async_connect reopens the socket for its next endpoint: the deadline's close may have come too early.
+      error_code ignored;
+      socket_.close(ignored);
+      return;
+    }
+    if (ec) {
+      fail(errc::unreachable, ec.message());
+      return;
+    }
+    send();
+  }
+
+  void send() {
+    error_code ignored;
+    socket_.set_option(tcp::no_delay{true}, ignored);
+    head_ = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: {}\r\n", what_.method, what_.target,
+                        join_address(what_.host, what_.port), pool_ != nullptr ? "keep-alive" : "close");
+    auto size = what_.body ? what_.body->size() : 0;
+    if (size != 0 || (what_.method != "GET" && what_.method != "HEAD"))
+      head_ += fmt::format("Content-Length: {}\r\n", size);
+    if (!what_.content_type.empty())
+      head_ += fmt::format("Content-Type: {}\r\n", one_line(what_.content_type));
+    for (auto& [name, value] : what_.headers)
+      head_ += fmt::format("{}: {}\r\n", one_line(name), one_line(value));
+    head_ += "\r\n";
+    std::array<asio::const_buffer, 2> buffers{asio::buffer(head_),
+                                              what_.body ? asio::buffer(*what_.body) : asio::const_buffer{}};
+    written_ = false;
+    asio::async_write(socket_, buffers, [self = shared_from_this()](error_code ec, std::size_t) {
+      // A server may answer without reading the whole body (413) and close: what it said counts, so a failed write
+      // is left to the read to report.
+      self->written_ = !ec;
+    });
+    receive();
+  }
+
+  void receive() {
+    parser_.emplace();
+    parser_->header_limit(answer_header_limit_bytes);
+    parser_->body_limit(what_.response_limit_bytes != 0 ? what_.response_limit_bytes : answer_limit_bytes);
+    parser_->skip(what_.method == "HEAD");
+    http::async_read(socket_, buffer_, *parser_,
+                     [self = shared_from_this()](error_code ec, std::size_t) { self->on_received(ec); });
+  }
+
+  void on_received(error_code ec) {
+    if (over_)
+      return;
+    if (ec) {
+      if (may_repeat())
+        repeat();
+      else
+        fail(errc::io_failed, describe(ec));
+      return;
+    }
+    auto status = parser_->get().result_int();
+    if (status < 200 && status != 101) {
+      receive(); // Only a note on the way.
+      return;
+    }
+    auto reusable =
+        pool_ != nullptr && written_ && parser_->keep_alive() && !parser_->need_eof() && buffer_.size() == 0;
+    auto message = parser_->release();
+    http_answer answer;
+    answer.status = static_cast<std::uint16_t>(status);
+    answer.content_type = std::string{message[http::field::content_type]};
+    for (auto& field : message)
+      answer.headers.emplace_back(std::string{field.name_string()}, std::string{field.value()});
+    answer.body = std::move(message.body());
+    if (reusable)
+      pool_->keep(what_.host, what_.port, std::move(socket_));
+    finish(std::move(answer));
+  }
+
+  bool may_repeat() const {
+    auto repeatable =
+        what_.method == "GET" || what_.method == "HEAD" || what_.method == "PUT" || what_.method == "DELETE";
+    return reused_ && repeatable && !parser_->got_some();
+  }
+
+  void repeat() {
+    reused_ = false;
+    error_code ignored;
+    socket_.close(ignored);
+    buffer_.clear();
+    connect();
+  }
+
+  std::string describe(error_code ec) const {
+    if (ec == http::error::body_limit)
+      return fmt::format("the answer is larger than {} bytes",
+                         what_.response_limit_bytes != 0 ? what_.response_limit_bytes : answer_limit_bytes);
+    if (ec == http::error::header_limit)
+      return "the headers of the answer are too large";
+    if (ec == http::error::end_of_stream || ec == http::error::partial_message || ec == asio::error::connection_reset
+        || ec == asio::error::broken_pipe)
+      return "the server closed the connection before its answer was complete";
+    return fmt::format("malformed answer: {}", ec.message());
+  }
+
+  void finish(caf::expected<http_answer> result) {
+    if (std::exchange(over_, true))
+      return;
+    deadline_.cancel();
+    resolver_.cancel();
+    error_code ignored;
+    socket_.close(ignored);
+    // Moved out first: the callback may own what owns this call.
+    auto done = std::move(done_);
+    done(std::move(result));
+  }
+
+  const http_call what_;
+  connection_pool* const pool_;
+  http_caller::callback done_;
+  asio::steady_timer deadline_;
+  tcp::resolver resolver_;
+  tcp::socket socket_;
+  boost::beast::flat_buffer buffer_;
+  std::optional<http::response_parser<http::string_body>> parser_;
+  std::string head_;
+  bool written_ = false;
+  bool reused_ = false;
+  bool over_ = false;
+};
+
+} // namespace
+
+class http_caller::core {
+public:
+  asio::io_context io{1};
+  asio::executor_work_guard<asio::io_context::executor_type> guard{io.get_executor()};
+  connection_pool pool{io};
+  std::map<std::uint64_t, std::shared_ptr<outgoing_call>> calls;
+  bool closed = false;
+  std::thread thread;
+};
+
+http_caller::http_caller() : core_(std::make_shared<core>()) {
+  // The thread shares the core: when its own callback drops the last reference to the caller, it outlives it.
+  core_->thread = std::thread{[impl = core_] { impl->io.run(); }};
+}
+
+http_caller::~http_caller() {
+  auto& impl = *core_;
+  asio::post(impl.io, [&impl] {
+    impl.closed = true;
+    while (!impl.calls.empty())
+      impl.calls.begin()->second->fail(errc::cancelled, "the http client ends");
+    impl.pool.close();
+    impl.guard.reset();
+  });
+  if (impl.thread.get_id() == std::this_thread::get_id())
+    impl.thread.detach();
+  else
+    impl.thread.join();
+}
+
+void http_caller::call(std::uint64_t ticket, http_call what, callback done) {
+  auto& impl = *core_;
+  asio::post(impl.io, [&impl, ticket, what = std::move(what), done = std::move(done)]() mutable {
+    auto forget = [&impl, ticket, done = std::move(done)](caf::expected<http_answer> result) {
+      impl.calls.erase(ticket);
+      done(std::move(result));
+    };
+    auto call = std::make_shared<outgoing_call>(impl.io, std::move(what), &impl.pool, std::move(forget));
+    impl.calls.emplace(ticket, call);
+    call->start();
+  });
+}
+
+void http_caller::abort(std::uint64_t ticket) {
+  auto& impl = *core_;
+  asio::post(impl.io, [&impl, ticket] {
+    auto entry = impl.calls.find(ticket);
+    if (entry == impl.calls.end())
+      return;
+    auto call = entry->second;
+    call->fail(errc::cancelled, "taken back");
+  });
+}
+
+caf::expected<http_answer> fetch(const http_call& call) {
+  std::optional<caf::expected<http_answer>> result;
+  asio::io_context io{1};
+  auto exchange = std::make_shared<outgoing_call>(
+      io, call, nullptr, [&result](caf::expected<http_answer> answer) { result.emplace(std::move(answer)); });
+  exchange->start();
+  while (!result && io.run_one() != 0)
+    ;
+  assert(result);
+  return std::move(*result);
+}
+
+} // namespace astra

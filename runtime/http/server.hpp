@@ -1,0 +1,68 @@
+#pragma once
+
+#include "messages/http_exchange.hpp"
+
+#include <caf/expected.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace astra {
+
+struct http_server_options {
+  /// "host:port"; port 0: chosen by the kernel.
+  std::string listen = "127.0.0.1:0";
+  /// A larger body is answered 413.
+  std::uint64_t body_limit_bytes = 64 * 1024 * 1024;
+  /// A longer request line plus headers is answered 431.
+  std::uint64_t header_limit_bytes = 16 * 1024;
+  /// A connection over this is answered 503 and closed.
+  std::uint32_t connections_max = 1024;
+  /// A connection that sends or takes nothing for this long is closed, and a request whose headers are not complete
+  /// by then is answered 408.  Waiting for the handler's answer does not count.
+  std::chrono::milliseconds idle_timeout{60000};
+};
+
+/// The body of every error answer: {"error":{"code":...,"message":...}}.
+/// @pre neither text needs escaping in JSON.
+std::string plain_error_body(std::string_view code, std::string_view message);
+
+/// HTTP/1.1 server with one thread of its own: keep-alive, pipelining (requests of one connection are handled one by
+/// one, so answers keep their order), HEAD, chunked bodies and Expect: 100-continue.  What is not HTTP is answered
+/// with a 4xx in JSON and never reaches the handler.
+class http_server {
+public:
+  /// Called on the server's thread for every request; must not block or throw.
+  using handler = std::function<void(http_exchange_ptr)>;
+
+  /// Listens and serves.  Fails with io_failed (address in use, not an address).
+  static caf::expected<std::unique_ptr<http_server>> start(const http_server_options& options, handler handle);
+
+  /// Stops at once.
+  ~http_server();
+
+  std::uint16_t port() const;
+  /// "host:port" with the bound port.
+  std::string address() const;
+
+  /// Accepts no more connections.  Idle ones are closed, the others after their next answer.
+  void close();
+
+  /// After close(): waits until the last connection is gone, at most for `limit`; tells whether it is.
+  bool wait(std::chrono::milliseconds limit);
+
+  /// Closes whatever is open and ends the thread.  Pending exchanges count as gone.
+  void stop();
+
+private:
+  class core;
+  explicit http_server(std::shared_ptr<core> impl);
+
+  std::shared_ptr<core> core_;
+};
+
+} // namespace astra

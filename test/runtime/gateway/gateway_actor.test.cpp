@@ -1,0 +1,674 @@
+#include "runtime/gateway/gateway_actor.hpp"
+
+#include "messages/node_protocol.hpp"
+#include "messages/scheduler_protocol.hpp"
+#include "test/support/actor_fixture.hpp"
+
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include <deque>
+
+using namespace astra;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+/// An exchange whose answers a test can read.
+class recorded_exchange : public http_exchange {
+public:
+  explicit recorded_exchange(http_request request) : request_(std::move(request)) {}
+
+  const http_request& request() const override { return request_; }
+
+  bool answer(http_response response) override {
+    answers.push_back(std::move(response));
+    return answers.size() == 1;
+  }
+
+  void on_gone(std::function<void()> what) override { gone = std::move(what); }
+
+  std::string header(std::string_view name) const {
+    for (auto& [key, value] : answers.at(0).headers)
+      if (key == name)
+        return value;
+    return {};
+  }
+
+  json body() const { return json::parse(answers.at(0).body); }
+  std::string code() const { return body()["error"]["code"]; }
+  std::string message() const { return body()["error"]["message"]; }
+
+  std::vector<http_response> answers;
+  std::function<void()> gone;
+
+private:
+  http_request request_;
+};
+
+using exchange_ptr = std::shared_ptr<recorded_exchange>;
+
+/// A router that answers its oldest request with what a test tells it.  Promises belong to their actor, so a test
+/// cannot deliver them itself.
+using fake_router = router_actor::extend<caf::result<void>(route_result)>;
+
+/// What the fake routers of one test were told, in order.
+struct router_log {
+  struct call {
+    std::string app;
+    route_request request;
+    caf::typed_response_promise<route_result> promise;
+    fake_router owner;
+  };
+  std::deque<call> calls;
+  std::vector<std::string> cancelled;
+  std::map<std::string, int> started;
+  std::map<std::string, router_actor> last;
+};
+
+struct fixture : test::actor_fixture {
+  fixture() : world(process("127.0.0.1:1")) {
+    view = own(sys.spawn([this](view_source::pointer self) -> view_source::behavior_type {
+      return {
+          [this, self](const subscribe& wish) {
+            subscriber = caf::actor_cast<view_subscriber>(self->current_sender());
+            subscriptions.push_back(*wish);
+            return subscribe_ack{};
+          },
+      };
+    }));
+    gateway_setup setup;
+    setup.name = "gw";
+    setup.version = "0.1.0";
+    setup.view = view;
+    setup.start_router = [this](const std::string& app) { return start_router(app); };
+    gateway = own(spawn_gateway_actor(sys, world, std::move(setup)));
+    run();
+  }
+
+  router_actor start_router(const std::string& app) {
+    ++routers.started[app];
+    auto result = own(sys.spawn([this, app](fake_router::pointer self) -> fake_router::behavior_type {
+      return {
+          [](const view_delta&) {},
+          [this, self, app](const route_request& request) {
+            routers.calls.push_back({app, request, self->make_response_promise<route_result>(), self});
+            return routers.calls.back().promise;
+          },
+          [this](const route_cancel& what) {
+            routers.cancelled.push_back(what.request_id);
+            route_result cancelled;
+            cancelled.outcome = route_outcome::cancelled;
+            for (auto& call : routers.calls)
+              if (call.request.request_id == what.request_id)
+                call.promise.deliver(cancelled);
+          },
+          [app](report_atom) {
+            router_table table;
+            table.app = app;
+            return table;
+          },
+          [this](const route_result& answer) {
+            routers.calls.front().promise.deliver(answer);
+            routers.calls.pop_front();
+          },
+      };
+    }));
+    routers.last[app] = result;
+    return result;
+  }
+
+  pb::ViewDelta delta(std::uint64_t base, std::uint64_t version) {
+    pb::ViewDelta result;
+    result.set_origin(make_resource_id("r1").value());
+    result.set_origin_name("r1");
+    result.set_epoch(1);
+    result.set_base(base);
+    result.set_version(version);
+    return result;
+  }
+
+  static void add_app(pb::ViewDelta& delta, const std::string& name, const std::string& scheduler,
+                      std::uint64_t version = 1) {
+    auto& app = *delta.add_apps();
+    app.mutable_spec()->set_name(name);
+    app.mutable_spec()->set_request_timeout_ms(10000);
+    app.set_epoch(1);
+    app.set_version(version);
+    app.set_scheduler(make_scheduler_id(scheduler).value());
+  }
+
+  static void add_scheduler(pb::ViewDelta& delta, const std::string& name, pb::Liveness state = pb::LIVENESS_ONLINE) {
+    auto& row = *delta.add_schedulers();
+    row.set_scheduler(make_scheduler_id(name).value());
+    row.set_name(name);
+    row.set_address(name + ":1");
+    row.set_incarnation(1);
+    row.set_liveness(state);
+    row.set_reason(state == pb::LIVENESS_ONLINE ? "" : "silent for 3 s");
+  }
+
+  void show(pb::ViewDelta what) {
+    caf::anon_send(gateway, view_delta{std::move(what)});
+    run();
+  }
+
+  /// Apps ocr (scheduler s1) and echo (s2), node n1.
+  void show_cluster() {
+    auto what = delta(0, 5);
+    add_app(what, "ocr", "s1");
+    add_app(what, "echo", "s2");
+    add_scheduler(what, "s1");
+    add_scheduler(what, "s2");
+    auto& node = *what.add_nodes();
+    node.set_node(make_node_id("n1").value());
+    node.set_incarnation(1);
+    node.set_liveness(pb::LIVENESS_ONLINE);
+    node.mutable_profile()->set_name("n1");
+    node.mutable_profile()->set_address("n1:1");
+    auto& replica = *node.mutable_profile()->add_replicas();
+    replica.set_app("ocr");
+    replica.set_index(3);
+    replica.set_state(pb::REPLICA_READY);
+    show(std::move(what));
+  }
+
+  exchange_ptr call(std::string method, std::string target, std::string body = {}, http_headers headers = {}) {
+    http_request request;
+    request.method = std::move(method);
+    request.target = std::move(target);
+    request.body = std::make_shared<const std::string>(std::move(body));
+    request.headers = std::move(headers);
+    auto exchange = std::make_shared<recorded_exchange>(std::move(request));
+    caf::anon_send(gateway, http_exchange_ptr{exchange});
+    run();
+    return exchange;
+  }
+
+  exchange_ptr invoke(const std::string& app, http_headers headers = {}) {
+    return call("POST", "/v1/apps/" + app + "/invoke", "work", std::move(headers));
+  }
+
+  void answer_route(route_result result) {
+    REQUIRE_FALSE(routers.calls.empty());
+    caf::anon_send(routers.calls.front().owner, std::move(result));
+    run();
+  }
+
+  /// Publishes an apps actor at `scheduler` that records what it gets and answers with `reply`.
+  void serve_apps(const std::string& scheduler) {
+    auto actor = own(sys.spawn([this, scheduler](apps_actor::pointer) -> apps_actor::behavior_type {
+      return {
+          [this, scheduler](const apply_app& what) {
+            applied.emplace_back(scheduler, *what);
+            return reply;
+          },
+          [this, scheduler](const delete_app& what) {
+            deleted.emplace_back(scheduler, what->app());
+            return reply;
+          },
+          [this](const describe_app&) { return detail; },
+      };
+    }));
+    network.services[{scheduler + ":1", apps_service}] = caf::actor_cast<caf::strong_actor_ptr>(actor);
+  }
+
+  test::fake_platform& world;
+  view_source view;
+  view_subscriber subscriber;
+  std::vector<pb::Subscribe> subscriptions;
+  router_log routers;
+  gateway_actor gateway;
+  control_reply reply;
+  app_detail detail;
+  std::vector<std::pair<std::string, pb::ApplyApp>> applied;
+  std::vector<std::pair<std::string, std::string>> deleted;
+};
+
+route_result outcome(route_outcome what, std::string reason = {}) {
+  route_result result;
+  result.outcome = what;
+  result.reason = std::move(reason);
+  return result;
+}
+
+const std::string good_app = R"({"replicas": 1, "concurrency": 1, "request_timeout_ms": "1000",
+  "per_replica": {"cpu_milli": 500, "memory_bytes": "67108864"}, "queue_limit": 10,
+  "restart": {"backoff_min_ms": "100", "backoff_max_ms": "1000", "healthy_after_ms": "1000", "budget": 5,
+              "budget_window_ms": "60000"},
+  "per_request": {"command": ["cat"], "output_limit_bytes": "1000000"}})";
+const http_headers as_json = {{"content-type", "application/json; charset=utf-8"}};
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "the gateway is alive at once, ready with the first shard, and not when draining") {
+  CHECK(call("GET", "/livez")->answers.at(0).status == 200);
+  auto before = call("GET", "/readyz");
+  CHECK(before->answers.at(0).status == 503);
+  CHECK(before->body()["reason"] != "");
+  CHECK(invoke("ocr")->answers.at(0).status == 503); // Not 404: who knows.
+  show_cluster();
+  CHECK(call("GET", "/readyz")->answers.at(0).status == 200);
+  caf::anon_send(gateway, stop_atom_v);
+  run();
+  CHECK(call("GET", "/readyz")->answers.at(0).status == 503);
+  auto refused = invoke("ocr");
+  CHECK(refused->answers.at(0).status == 503);
+  CHECK(refused->code() == "draining");
+  CHECK(refused->header("Retry-After") == "1");
+  CHECK(call("GET", "/livez")->answers.at(0).status == 200);
+}
+
+TEST_CASE_FIXTURE(fixture, "the subscription is renewed every second with what is known, and at once after a gap") {
+  REQUIRE(subscriptions.size() == 1);
+  CHECK(subscriptions[0].have_size() == 0);
+  show_cluster();
+  advance(1s);
+  REQUIRE(subscriptions.size() == 2);
+  REQUIRE(subscriptions[1].have_size() == 1);
+  CHECK(subscriptions[1].have(0).version() == 5);
+  show(delta(8, 9));
+  REQUIRE(subscriptions.size() == 3);
+  CHECK(subscriptions[2].resync());
+}
+
+TEST_CASE_FIXTURE(fixture, "an invoke goes to its app's router and comes back with where it ran") {
+  show_cluster();
+  auto exchange = invoke("ocr", {{"content-type", "image/png"}, {"astra-timeout", "1500ms"}});
+  REQUIRE(routers.calls.size() == 1);
+  auto& request = routers.calls[0].request;
+  CHECK(routers.calls[0].app == "ocr");
+  CHECK(*request.body == "work");
+  CHECK(request.content_type == "image/png");
+  CHECK(request.deadline == 1500ms);
+  auto id = request.request_id;
+  CHECK(exchange->answers.empty());
+  auto result = outcome(route_outcome::ok);
+  result.body = "text";
+  result.content_type = "text/plain";
+  result.node = "n1";
+  result.replica = 3;
+  result.tries = 2;
+  result.starts = 1;
+  result.service_time = 12500us;
+  answer_route(result);
+  REQUIRE(exchange->answers.size() == 1);
+  CHECK(exchange->answers[0].status == 200);
+  CHECK(exchange->answers[0].body == "text");
+  CHECK(exchange->answers[0].content_type == "text/plain");
+  CHECK(exchange->header("Astra-Request-Id") == id);
+  CHECK(exchange->header("Astra-Node") == "n1");
+  CHECK(exchange->header("Astra-Replica") == "3");
+  CHECK(exchange->header("Astra-Tries") == "2");
+  CHECK(exchange->header("Astra-Starts") == "1");
+  CHECK(exchange->header("Astra-Service-Ms") == "12.5");
+}
+
+TEST_CASE_FIXTURE(fixture, "each outcome of a route has its status, code and reason") {
+  show_cluster();
+  struct row {
+    route_outcome what;
+    int status;
+    const char* code;
+  };
+  const row rows[] = {
+      {route_outcome::app_failed, 502, "app_failed"},
+      {route_outcome::timed_out, 504, "timed_out"},
+      {route_outcome::saturated, 429, "saturated"},
+      {route_outcome::unavailable, 503, "unavailable"},
+      {route_outcome::lost, 503, "lost"},
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.code);
+    auto exchange = invoke("ocr");
+    auto result = outcome(row.what, "why it is so");
+    result.code = 7;
+    result.stderr_tail = "trace";
+    answer_route(result);
+    CHECK(exchange->answers.at(0).status == row.status);
+    CHECK(exchange->code() == row.code);
+    CHECK(exchange->message() == "why it is so");
+    CHECK(exchange->header("Retry-After") == (row.status == 429 ? "1" : ""));
+    if (row.what == route_outcome::app_failed) {
+      CHECK(exchange->body()["error"]["exit_code"] == 7);
+      CHECK(exchange->body()["error"]["stderr"] == "trace");
+    }
+  }
+  for (auto what : {route_outcome::saturated, route_outcome::unavailable}) {
+    auto exchange = invoke("ocr");
+    auto result = outcome(what);
+    result.retry_after = 1200ms;
+    answer_route(result);
+    CHECK(exchange->header("Retry-After") == "2");
+  }
+}
+
+TEST_CASE_FIXTURE(fixture, "an unknown app is 404 and names the one that was probably meant") {
+  show_cluster();
+  for (auto& exchange : {invoke("ocrr"), call("GET", "/v1/apps/ocrr"), call("DELETE", "/v1/apps/ocrr"),
+                         call("GET", "/v1/routers/ocrr")}) {
+    CHECK(exchange->answers.at(0).status == 404);
+    CHECK(exchange->code() == "unknown_app");
+    CHECK(exchange->message() == "no app 'ocrr'; did you mean 'ocr'?");
+  }
+  CHECK(invoke("quite-different")->message() == "no app 'quite-different'");
+}
+
+TEST_CASE_FIXTURE(fixture, "headers of an invoke that make no sense are 400 before anything is routed") {
+  show_cluster();
+  for (auto value : {"2", "soon", "-1s", "0s", "1e99s"}) {
+    CAPTURE(value);
+    CHECK(invoke("ocr", {{"astra-timeout", value}})->answers.at(0).status == 400);
+  }
+  CHECK(invoke("ocr", {{"astra-request-id", "with space"}})->answers.at(0).status == 400);
+  CHECK(invoke("ocr", {{"astra-request-id", std::string(129, 'x')}})->answers.at(0).status == 400);
+  CHECK(routers.calls.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "two clients with the same request id do not meet in the router") {
+  show_cluster();
+  auto first = invoke("ocr", {{"astra-request-id", "same"}});
+  auto second = invoke("ocr", {{"astra-request-id", "same"}});
+  CHECK(routers.calls.at(0).request.request_id != routers.calls.at(1).request.request_id);
+  second->gone();
+  run();
+  CHECK(routers.cancelled == std::vector{routers.calls.at(1).request.request_id});
+  CHECK(first->answers.empty());
+  answer_route(outcome(route_outcome::ok));
+  CHECK(first->answers.at(0).status == 200);
+  CHECK(first->header("Astra-Request-Id") == "same");
+}
+
+TEST_CASE_FIXTURE(fixture, "a client that goes away cancels its request, one that has its answer does not") {
+  show_cluster();
+  auto exchange = invoke("ocr");
+  exchange->gone();
+  run();
+  CHECK(routers.cancelled.size() == 1);
+  CHECK(exchange->answers.size() == 1);
+  routers.calls.clear();
+  auto answered = invoke("ocr");
+  answer_route(outcome(route_outcome::ok));
+  answered->gone();
+  run();
+  CHECK(routers.cancelled.size() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "a router that dies answers its requests once, with 503, and is back after 100 ms") {
+  show_cluster();
+  auto lost = invoke("ocr");
+  auto other = invoke("echo");
+  kill(routers.last["ocr"]);
+  REQUIRE(lost->answers.size() == 1);
+  CHECK(lost->answers[0].status == 503);
+  CHECK(lost->code() == "lost");
+  CHECK(other->answers.empty());
+  auto meanwhile = invoke("ocr");
+  CHECK(meanwhile->answers.at(0).status == 503);
+  CHECK(meanwhile->header("Retry-After") == "1");
+  advance(100ms);
+  CHECK(routers.started["ocr"] == 2);
+  routers.calls.pop_front(); // The dead one's.
+  answer_route(outcome(route_outcome::ok));
+  CHECK(other->answers.at(0).status == 200);
+  auto again = invoke("ocr");
+  answer_route(outcome(route_outcome::ok));
+  CHECK(again->answers.at(0).status == 200);
+  advance(60s);
+  CHECK(lost->answers.size() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "a router that dies again and again is restarted ever more slowly, up to 5 s") {
+  show_cluster();
+  std::vector<caf::timespan> pauses;
+  for (auto i = 0; i < 8; ++i) {
+    auto started = routers.started["ocr"];
+    kill(routers.last["ocr"]);
+    auto begin = now();
+    while (routers.started["ocr"] == started)
+      advance(100ms);
+    pauses.push_back(now() - begin);
+  }
+  CHECK(pauses == std::vector<caf::timespan>{100ms, 200ms, 400ms, 800ms, 1600ms, 3200ms, 5s, 5s});
+  advance(10s);
+  auto started = routers.started["ocr"];
+  kill(routers.last["ocr"]);
+  advance(100ms);
+  CHECK(routers.started["ocr"] == started + 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "a router that never answers is answered for 5 s after the deadline") {
+  show_cluster();
+  auto exchange = invoke("ocr", {{"astra-timeout", "2s"}});
+  advance(6900ms);
+  CHECK(exchange->answers.empty());
+  advance(200ms);
+  REQUIRE(exchange->answers.size() == 1);
+  CHECK(exchange->answers[0].status == 504);
+}
+
+TEST_CASE_FIXTURE(fixture, "the end of the gateway answers what is under way and ends its routers") {
+  show_cluster();
+  auto exchange = invoke("ocr");
+  auto router = routers.last["ocr"];
+  caf::scoped_actor self{sys};
+  self->monitor(router);
+  caf::anon_send_exit(gateway, caf::exit_reason::user_shutdown);
+  run();
+  REQUIRE(exchange->answers.size() == 1);
+  CHECK(exchange->answers[0].status == 503);
+  CHECK(self->has_next_message());
+}
+
+TEST_CASE_FIXTURE(fixture, "a drain is complete when the last request is answered") {
+  show_cluster();
+  auto exchange = invoke("ocr");
+  caf::scoped_actor self{sys};
+  auto drained = self->request(gateway, caf::infinite, stop_atom_v);
+  run();
+  CHECK_FALSE(self->has_next_message());
+  answer_route(outcome(route_outcome::ok));
+  CHECK(exchange->answers.at(0).status == 200);
+  REQUIRE(self->has_next_message());
+  drained.receive([] {}, [](caf::error& reason) { FAIL(to_string(reason)); });
+}
+
+TEST_CASE_FIXTURE(fixture, "an app that was deleted is unknown at once; one that only vanished keeps its router 10 s") {
+  show_cluster();
+  auto vanished = delta(5, 6);
+  vanished.add_removed_apps("ocr");
+  show(std::move(vanished));
+  auto meanwhile = invoke("ocr");
+  CHECK(meanwhile->answers.empty());
+  advance(9s);
+  auto back = delta(6, 7);
+  add_app(back, "ocr", "s1");
+  show(std::move(back));
+  advance(20s);
+  CHECK(routers.started["ocr"] == 1);
+  answer_route(outcome(route_outcome::ok));
+
+  auto deleting = delta(7, 8);
+  add_app(deleting, "ocr", "s1", 2);
+  deleting.mutable_apps(0)->set_deleting(true);
+  show(std::move(deleting));
+  CHECK(invoke("ocr")->answers.at(0).status == 404);
+  auto removed = delta(8, 9);
+  removed.add_removed_apps("ocr");
+  caf::scoped_actor self{sys};
+  self->monitor(routers.last["ocr"]);
+  show(std::move(removed));
+  CHECK(self->has_next_message());
+  CHECK(invoke("ocr")->answers.at(0).status == 404);
+
+  auto echo_gone = delta(9, 10);
+  echo_gone.add_removed_apps("echo");
+  show(std::move(echo_gone));
+  advance(11s);
+  CHECK(invoke("echo")->answers.at(0).status == 404);
+}
+
+TEST_CASE_FIXTURE(fixture, "an apply of a known app goes to its own scheduler") {
+  show_cluster();
+  serve_apps("s1");
+  serve_apps("s2");
+  reply->set_ok(true);
+  reply->set_message("changed: replicas 1 -> 2");
+  auto exchange = call("PUT", "/v1/apps/echo", good_app, as_json);
+  CAPTURE(exchange->answers.at(0).body);
+  CHECK(exchange->answers.at(0).status == 200);
+  CHECK(exchange->body() == json{{"message", "changed: replicas 1 -> 2"}});
+  REQUIRE(applied.size() == 1);
+  CHECK(applied[0].first == "s2");
+  CHECK(applied[0].second.spec().name() == "echo");
+}
+
+TEST_CASE_FIXTURE(fixture, "a new app goes to the online scheduler with the fewest apps") {
+  show_cluster();
+  auto more = delta(5, 6);
+  add_scheduler(more, "s3");
+  add_scheduler(more, "s4", pb::LIVENESS_OFFLINE);
+  show(std::move(more));
+  for (auto name : {"s1", "s2", "s3", "s4"})
+    serve_apps(name);
+  reply->set_ok(true);
+  CHECK(call("PUT", "/v1/apps/new", good_app, as_json)->answers.at(0).status == 200);
+  REQUIRE(applied.size() == 1);
+  CHECK(applied[0].first == "s3");
+}
+
+TEST_CASE_FIXTURE(fixture, "a scheduler's refusal keeps its code and gets the fitting status") {
+  show_cluster();
+  serve_apps("s1");
+  const std::pair<const char*, int> rows[] = {
+      {"invalid_argument", 400}, {"unknown_app", 404}, {"conflict", 409},          {"fenced", 409},
+      {"draining", 503},         {"io_failed", 500},   {"of another version", 500}};
+  for (auto& [code, status] : rows) {
+    reply->set_code(code);
+    reply->set_message("because");
+    auto exchange = call("DELETE", "/v1/apps/ocr");
+    CHECK(exchange->answers.at(0).status == status);
+    CHECK(exchange->code() == code);
+    CHECK(exchange->message() == "because");
+  }
+  CHECK(deleted.size() == std::size(rows));
+}
+
+TEST_CASE_FIXTURE(fixture, "apply and delete without a scheduler to ask are 503 with the reason") {
+  show_cluster();
+  auto cut_off = call("DELETE", "/v1/apps/ocr");
+  CHECK(cut_off->answers.at(0).status == 503);
+  CHECK(cut_off->message().find("scheduler 's1' at s1:1") != std::string::npos);
+  auto offline = delta(5, 6);
+  add_scheduler(offline, "s1", pb::LIVENESS_OFFLINE);
+  add_scheduler(offline, "s2", pb::LIVENESS_OFFLINE);
+  show(std::move(offline));
+  CHECK(call("DELETE", "/v1/apps/ocr")->message()
+        == "app 'ocr' belongs to scheduler 's1', which is offline: silent for 3 s");
+  CHECK(call("PUT", "/v1/apps/new", good_app, as_json)
+            ->message()
+            .starts_with("no scheduler process is online (2 known)"));
+  auto gone = delta(6, 7);
+  gone.add_removed_schedulers(make_scheduler_id("s1").value());
+  show(std::move(gone));
+  CHECK(call("DELETE", "/v1/apps/ocr")->answers.at(0).status == 503);
+}
+
+TEST_CASE_FIXTURE(fixture, "a scheduler that takes an apply and falls silent is 503 after 5 s") {
+  show_cluster();
+  auto silent = own(sys.spawn([](apps_actor::pointer self) -> apps_actor::behavior_type {
+    auto promises = std::make_shared<std::vector<caf::typed_response_promise<control_reply>>>();
+    return {
+        [self, promises](const apply_app&) {
+          promises->push_back(self->make_response_promise<control_reply>());
+          return promises->back();
+        },
+        [](const delete_app&) { return control_reply{}; },
+        [](const describe_app&) { return app_detail{}; },
+    };
+  }));
+  network.services[{"s1:1", apps_service}] = caf::actor_cast<caf::strong_actor_ptr>(silent);
+  auto exchange = call("PUT", "/v1/apps/ocr", good_app, as_json);
+  advance(4900ms);
+  CHECK(exchange->answers.empty());
+  advance(200ms);
+  CHECK(exchange->answers.at(0).status == 503);
+}
+
+TEST_CASE_FIXTURE(fixture, "a broken app is 400 with its problems and asks nobody") {
+  show_cluster();
+  serve_apps("s1");
+  auto json_text = call("PUT", "/v1/apps/ocr", R"({"replicaz": 2})", as_json);
+  CHECK(json_text->answers.at(0).status == 400);
+  CHECK(json_text->code() == "invalid_argument");
+  CHECK(json_text->body()["error"]["problems"].size() == 1);
+  auto toml = call("PUT", "/v1/apps/ocr", "nmae = \"ocr\"\n", {{"content-type", "application/toml"}});
+  CHECK(toml->answers.at(0).status == 400);
+  CHECK(toml->body()["error"]["problems"][0]["line"] == 1);
+  CHECK(call("PUT", "/v1/apps/ocr", good_app)->answers.at(0).status == 415);
+  CHECK(applied.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "an app is described by its scheduler, or from the view with a note when that is silent") {
+  show_cluster();
+  auto second_hand = call("GET", "/v1/apps/ocr");
+  CHECK(second_hand->answers.at(0).status == 200);
+  CHECK(second_hand->body()["note"].get<std::string>().find("does not answer") != std::string::npos);
+  CHECK(second_hand->body()["replicas_detail"][0]["index"] == 3);
+  CHECK(second_hand->body()["replicas_detail"][0]["node"] == "n1");
+
+  serve_apps("s1");
+  detail->set_found(true);
+  detail->mutable_record()->mutable_spec()->set_name("ocr");
+  detail->add_replicas()->set_index(8);
+  auto first_hand = call("GET", "/v1/apps/ocr");
+  CHECK_FALSE(first_hand->body().contains("note"));
+  CHECK(first_hand->body()["replicas_detail"][0]["index"] == 8);
+}
+
+TEST_CASE_FIXTURE(fixture, "nodes are listed, shown by name or id, and drained through their own process") {
+  show_cluster();
+  CHECK(call("GET", "/v1/nodes")->body()["nodes"].size() == 1);
+  CHECK(call("GET", "/v1/nodes/n1")->body()["name"] == "n1");
+  CHECK(call("GET", "/v1/nodes/" + to_string(make_node_id("n1")))->body()["name"] == "n1");
+  CHECK(call("GET", "/v1/nodes/n2")->message() == "no node 'n2'; did you mean 'n1'?");
+  CHECK(call("POST", "/v1/nodes/n1/drain")->answers.at(0).status == 503);
+  auto reasons = std::make_shared<std::vector<std::string>>();
+  auto node = own(sys.spawn([reasons](node_actor::pointer) -> node_actor::behavior_type {
+    return {
+        [](const reserve&) { return reserve_reply{}; },
+        [](const astra::invoke&) { return invoke_reply{}; },
+        [](const cancel&) {},
+        [](const claim_batch&) { return claim_reply{}; },
+        [](const release_batch&) {},
+        [](const process_exited&) {},
+        [reasons](const drain& what) {
+          reasons->push_back(what->reason());
+          pb::DrainReply result;
+          result.set_running(2);
+          result.set_queued(1);
+          return drain_reply{result};
+        },
+        [](stop_atom, caf::timespan) {},
+    };
+  }));
+  network.services[{"n1:1", node_service("n1")}] = caf::actor_cast<caf::strong_actor_ptr>(node);
+  auto drained = call("POST", "/v1/nodes/n1/drain");
+  CHECK(drained->answers.at(0).status == 200);
+  CHECK(drained->body() == json::parse(R"({"running": 2, "queued": 1})"));
+  CHECK(reasons->size() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "status, apps and routers are there; other paths and methods say what to do") {
+  show_cluster();
+  CHECK(call("GET", "/v1/status")->body()["cluster"]["gateway"] == "gw");
+  CHECK(call("GET", "/v1/apps")->body()["apps"].size() == 2);
+  CHECK(call("GET", "/v1/routers/ocr")->body()["app"] == "ocr");
+  CHECK(call("GET", "/nowhere")->answers.at(0).status == 404);
+  auto wrong = call("PATCH", "/v1/apps/ocr");
+  CHECK(wrong->answers.at(0).status == 405);
+  CHECK(wrong->header("Allow") == "GET, HEAD, PUT, DELETE");
+}

@@ -1,0 +1,254 @@
+#include "runtime/gateway/json.hpp"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+#include <rapidcheck.h>
+
+using namespace astra;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+const view_time start{1000s};
+
+pb::NodeRow make_node(const std::string& name, pb::Liveness state) {
+  pb::NodeRow row;
+  row.set_node(make_node_id(name).value());
+  row.set_incarnation(3);
+  row.set_home_epoch(1);
+  row.set_liveness(state);
+  row.set_reason(state == pb::LIVENESS_ONLINE ? "" : "silent for 2.1 s");
+  row.set_age_ms(400);
+  auto& load = *row.mutable_load();
+  load.set_host_utilisation(0.5);
+  load.set_running(3);
+  load.set_queued(1);
+  load.set_requests_done(10);
+  load.set_requests_failed(2);
+  auto& profile = *row.mutable_profile();
+  profile.set_node(row.node());
+  profile.set_incarnation(3);
+  profile.set_version(1);
+  profile.set_name(name);
+  profile.set_address("127.0.0.1:7001");
+  profile.mutable_capacity()->set_cpu_milli(8000);
+  profile.mutable_capacity()->set_memory_bytes(1000);
+  profile.set_capacity_origin("stated");
+  profile.set_limits_backend("polling");
+  auto& label = *profile.add_labels();
+  label.set_key("zone");
+  label.set_value("sz1");
+  auto& accelerator = *profile.add_accelerators();
+  accelerator.set_kind("t4");
+  accelerator.set_count(2);
+  accelerator.set_coefficient(0.8);
+  for (auto replica_state : {pb::REPLICA_READY, pb::REPLICA_BACKING_OFF, pb::REPLICA_STOPPED}) {
+    auto& replica = *profile.add_replicas();
+    replica.set_app("ocr");
+    replica.set_index(static_cast<std::uint32_t>(replica_state));
+    replica.set_state(replica_state);
+    replica.set_reason(replica_state == pb::REPLICA_READY ? "" : "exit 1");
+    replica.mutable_resources()->set_cpu_milli(1500);
+    replica.mutable_resources()->set_memory_bytes(100);
+  }
+  row.mutable_held()->set_cpu_milli(500);
+  return row;
+}
+
+pb::AppRecord make_app(const std::string& name) {
+  pb::AppRecord record;
+  record.mutable_spec()->set_name(name);
+  record.mutable_spec()->set_replicas(4);
+  record.mutable_spec()->set_concurrency(2);
+  record.mutable_spec()->set_request_timeout_ms(30000);
+  record.mutable_spec()->mutable_per_request()->add_command("tesseract");
+  record.set_epoch(1);
+  record.set_version(1);
+  record.set_scheduler(make_scheduler_id("s1").value());
+  record.set_ready(3);
+  record.set_pending(1);
+  record.set_reason("needs 4 cores, 1.5 free");
+  return record;
+}
+
+cluster_view make_view(std::vector<pb::NodeRow> nodes, std::vector<pb::AppRecord> apps) {
+  pb::ViewDelta delta;
+  delta.set_origin(make_resource_id("r1").value());
+  delta.set_origin_name("r1");
+  delta.set_epoch(1);
+  delta.set_version(9);
+  for (auto& node : nodes)
+    *delta.add_nodes() = node;
+  for (auto& app : apps)
+    *delta.add_apps() = app;
+  auto& scheduler = *delta.add_schedulers();
+  scheduler.set_scheduler(make_scheduler_id("s1").value());
+  scheduler.set_name("s1");
+  scheduler.set_liveness(pb::LIVENESS_ONLINE);
+  cluster_view view;
+  view_changes changes;
+  REQUIRE(view.apply(delta, start, changes) == cluster_view::apply_outcome::applied);
+  return view;
+}
+
+} // namespace
+
+TEST_CASE("/v1/status sums what is not offline, and counts nodes by state") {
+  auto view = make_view({make_node("a", pb::LIVENESS_ONLINE), make_node("b", pb::LIVENESS_DRAINING),
+                         make_node("c", pb::LIVENESS_OFFLINE)},
+                        {make_app("ocr")});
+  auto text = status_json(view, {"gw", "0.1.0", 1500ms}, start + 250ms);
+  CHECK(json::parse(text) == json::parse(R"({
+    "cluster": {"gateway": "gw", "version": "0.1.0", "uptime_s": 1.5, "view_age_ms": 250},
+    "resources": [{"name": "r1", "version": 9, "age_ms": 250, "lost": false}],
+    "nodes": {"online": 1, "suspect": 0, "draining": 1, "offline": 1},
+    "cores": {"total": 16.0, "reserved": 7.0, "busy": 8.0},
+    "memory": {"total_bytes": 2000, "reserved_bytes": 400},
+    "apps": [{"name": "ocr", "ready": 3, "replicas": 4, "reason": "needs 4 cores, 1.5 free"}],
+    "requests": {"running": 6, "queued": 2}})"));
+}
+
+TEST_CASE("/v1/status of an empty view says that nothing is known") {
+  auto status = json::parse(status_json({}, {"gw", "0.1.0", 0ms}, start));
+  CHECK(status["cluster"]["view_age_ms"].is_null());
+  CHECK(status["resources"] == json::array());
+  CHECK(status["apps"] == json::array());
+  CHECK(json::parse(nodes_json({}, start)) == json::parse(R"({"nodes": []})"));
+  CHECK(json::parse(apps_json({})) == json::parse(R"({"apps": []})"));
+}
+
+TEST_CASE("/v1/nodes shows each node with every field, sorted by name") {
+  auto view = make_view({make_node("b", pb::LIVENESS_ONLINE), make_node("a", pb::LIVENESS_SUSPECT)}, {});
+  auto nodes = json::parse(nodes_json(view, start + 100ms))["nodes"];
+  REQUIRE(nodes.size() == 2);
+  CHECK(nodes[1]["name"] == "b");
+  auto expected = json::parse(R"({"name": "a", "state": "suspect", "reason": "silent for 2.1 s", "age_ms": 500,
+    "home": "r1", "address": "127.0.0.1:7001", "incarnation": 3, "cores": 8.0, "cores_reserved": 3.5,
+    "utilisation": 0.5, "memory_bytes": 1000, "memory_reserved_bytes": 200, "running": 3, "queued": 1, "done": 10,
+    "failed": 2, "labels": {"zone": "sz1"}, "accelerators": [{"kind": "t4", "count": 2, "coefficient": 0.8}],
+    "capacity_origin": "stated", "limits_backend": "polling", "replicas": [
+      {"app": "ocr", "index": 5, "state": "ready", "reason": ""},
+      {"app": "ocr", "index": 7, "state": "backing_off", "reason": "exit 1"},
+      {"app": "ocr", "index": 9, "state": "stopped", "reason": "exit 1"}]})");
+  expected["id"] = to_string(make_node_id("a"));
+  CHECK(nodes[0] == expected);
+  CHECK(json::parse(node_json(view, *view.find(make_node_id("a")), start + 100ms)) == expected);
+}
+
+TEST_CASE("/v1/apps/{app} is the list's object with spec, replicas and, when second-hand, a note") {
+  auto view = make_view({}, {make_app("ocr")});
+  auto object = json::parse(apps_json(view))["apps"][0];
+  CHECK(object == json::parse(R"({"name": "ocr", "kind": "process", "replicas": 4, "ready": 3, "starting": 0,
+    "pending": 1, "failed": 0, "reason": "needs 4 cores, 1.5 free", "scheduler": "s1", "deleting": false,
+    "idempotent": false, "concurrency": 2, "request_timeout_ms": 30000})"));
+  pb::ReplicaStatus replica;
+  replica.set_index(1);
+  replica.set_state(pb::REPLICA_STARTING);
+  replica.set_reason("fetching");
+  replica.set_node_name("n1");
+  replica.set_restarts(2);
+  replica.set_in_state_ms(17);
+  replica.set_epoch(5);
+  auto detail = json::parse(app_json(view, view.find_app("ocr")->record, {replica}, "a note"));
+  CHECK(detail["replicas_detail"] == json::parse(R"([{"index": 1, "state": "starting", "reason": "fetching",
+    "node": "n1", "restarts": 2, "in_state_ms": 17, "epoch": 5}])"));
+  CHECK(detail["spec"]["per_request"]["command"] == json::array({"tesseract"}));
+  CHECK(detail["spec"]["request_timeout_ms"] == "30000");
+  CHECK(detail["note"] == "a note");
+  detail.erase("spec");
+  detail.erase("replicas_detail");
+  detail.erase("note");
+  CHECK(detail == object);
+}
+
+TEST_CASE("a router's table keeps every term of the weight") {
+  router_table table;
+  table.app = "ocr";
+  table.formula = "seed";
+  table.requests = 7;
+  table.answered = 6;
+  table.waiting = 1;
+  router_table_row row;
+  row.node = make_node_id("a");
+  row.name = "a";
+  row.weight = 2.5;
+  row.terms = {{"cores", 8.0}, {"log_free", 0.5}};
+  row.out_reason = "ejected";
+  table.rows.push_back(row);
+  auto shown = json::parse(router_table_json(table));
+  CHECK(shown["waiting"] == 1);
+  CHECK(shown["rows"][0]["terms"] == json::parse(R"({"cores": 8.0, "log_free": 0.5})"));
+  CHECK(shown["rows"][0]["out_reason"] == "ejected");
+  CHECK(shown["rows"][0]["node"] == to_string(make_node_id("a")));
+}
+
+TEST_CASE("hostile names and reasons come out as valid JSON that reads back, whatever their bytes") {
+  const std::string hostile = "\"quote\\ </script> \n\t\x01\x7f {\"a\":1} \xe6\xa8\xa1";
+  auto error = json::parse(error_json("app_failed", hostile));
+  CHECK(error["error"]["message"] == hostile);
+  CHECK(json::parse(app_failure_json("m", -9, "bad \xff\xfe end"))["error"]["stderr"] == "bad \uFFFD\uFFFD end");
+
+  auto node = make_node(hostile, pb::LIVENESS_ONLINE);
+  node.set_reason("cut \xe6\xa8");
+  node.mutable_profile()->mutable_labels(0)->set_key(hostile + "\xc0");
+  auto app = make_app(hostile);
+  app.set_reason("\xff");
+  auto view = make_view({node}, {app});
+  auto shown = json::parse(nodes_json(view, start))["nodes"][0];
+  CHECK(shown["name"] == hostile);
+  CHECK(shown["reason"] == "cut \uFFFD");
+  CHECK(json::parse(apps_json(view))["apps"][0]["reason"] == "\uFFFD");
+  CHECK(json::accept(status_json(view, {"\xff", "\"", 0ms}, start)));
+
+  rc::check("any bytes", [](const std::vector<std::uint8_t>& bytes) {
+    std::string text(bytes.begin(), bytes.end());
+    RC_ASSERT(json::accept(error_json(text, text)));
+    RC_ASSERT(json::accept(health_json(text, text)));
+    RC_ASSERT(json::accept(message_json(text)));
+    config_problem problem;
+    problem.key = text;
+    problem.message = text;
+    RC_ASSERT(json::accept(problems_json(text, {problem})));
+    RC_ASSERT(json::accept(app_failure_json(text, 1, text)));
+  });
+}
+
+TEST_CASE("a spec with bytes that are not UTF-8 is shown without tearing the answer apart") {
+  auto app = make_app("ocr");
+  app.mutable_spec()->mutable_per_request()->set_command(0, "\xff\xfe");
+  auto view = make_view({}, {app});
+  CHECK(json::accept(app_json(view, app, {}, "")));
+}
+
+TEST_CASE("numbers that are no numbers do not break the answer") {
+  auto node = make_node("a", pb::LIVENESS_ONLINE);
+  node.mutable_load()->set_host_utilisation(std::numeric_limits<double>::quiet_NaN());
+  auto view = make_view({node}, {});
+  CHECK(json::accept(nodes_json(view, start)));
+  CHECK(json::accept(status_json(view, {}, start)));
+}
+
+TEST_CASE("an app in JSON is read strictly, and its name must be the path's") {
+  auto good = read_app_json(R"({"replicas": 2, "concurrency": 1, "request_timeout_ms": "1000",
+    "per_replica": {"cpu_milli": 500, "memory_bytes": "67108864"}, "per_request": {"command": ["cat"]}})",
+                            "ocr");
+  CAPTURE((good.problems.empty() ? "" : good.problems[0].key + ": " + good.problems[0].message));
+  if (good.spec)
+    CHECK(good.spec->name() == "ocr");
+  for (auto text : {"", "{", "[]", "null", R"({"replica": 2})", R"({"replicas": "many"})", R"({"replicas": -1})",
+                    R"({"name": "other", "concurrency": 1})", "{\"name\": \"\xff\"}"}) {
+    CAPTURE(text);
+    auto bad = read_app_json(text, "ocr");
+    CHECK_FALSE(bad.spec);
+    REQUIRE_FALSE(bad.problems.empty());
+    CHECK_FALSE(bad.problems[0].message.empty());
+  }
+}
+
+TEST_CASE("an app file over the API is refused with the place of each problem") {
+  auto bad = read_app_toml("nmae = \"ocr\"\n", "ocr");
+  CHECK_FALSE(bad.spec);
+  REQUIRE_FALSE(bad.problems.empty());
+  CHECK(bad.problems[0].line == 1);
+}

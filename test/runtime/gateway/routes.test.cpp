@@ -1,0 +1,52 @@
+#include "runtime/gateway/routes.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace astra;
+
+TEST_CASE("every route of the API is found by method and path, with its name decoded") {
+  struct row {
+    const char* method;
+    const char* target;
+    gateway_route what;
+    const char* name;
+  };
+  const row rows[] = {
+      {"GET", "/livez", gateway_route::livez, ""},
+      {"HEAD", "/readyz?verbose", gateway_route::readyz, ""},
+      {"GET", "/v1/status", gateway_route::status, ""},
+      {"GET", "/v1/nodes", gateway_route::nodes, ""},
+      {"GET", "/v1/nodes/n1.example", gateway_route::node, "n1.example"},
+      {"POST", "/v1/nodes/n1/drain", gateway_route::drain_node, "n1"},
+      {"GET", "/v1/apps", gateway_route::apps, ""},
+      {"GET", "/v1/apps/a%20b%2Fc", gateway_route::app, "a b/c"},
+      {"PUT", "/v1/apps/ocr", gateway_route::apply_app, "ocr"},
+      {"DELETE", "/v1/apps/ocr", gateway_route::delete_app, "ocr"},
+      {"POST", "/v1/apps/ocr/invoke?x=/y", gateway_route::invoke, "ocr"},
+      {"GET", "/v1/routers/ocr", gateway_route::router, "ocr"},
+  };
+  for (auto& row : rows) {
+    CAPTURE(row.target);
+    auto match = find_route(row.method, row.target);
+    CHECK(match.what == row.what);
+    CHECK(match.name == row.name);
+  }
+}
+
+TEST_CASE("a path that exists for other methods only names them") {
+  CHECK(find_route("POST", "/livez").what == gateway_route::wrong_method);
+  CHECK(find_route("POST", "/livez").allow == "GET, HEAD");
+  CHECK(find_route("PATCH", "/v1/apps/x").allow == "GET, HEAD, PUT, DELETE");
+  CHECK(find_route("GET", "/v1/apps/x/invoke").allow == "POST");
+}
+
+TEST_CASE("any other target is unknown") {
+  for (auto target : {"", "*", "livez", "/", "/v1", "/v1/", "/v1/apps/", "/v1/apps//invoke", "/v1/apps/a/b/c",
+                      "/v1/apps/%", "/v1/apps/%4", "/v1/apps/%zz", "/V1/apps", "http://host/livez", "?/livez"}) {
+    CAPTURE(target);
+    auto match = find_route("GET", target);
+    auto empty_name = std::string_view{target} == "/v1/apps/" || std::string_view{target} == "/v1/apps//invoke";
+    CHECK(match.what == (empty_name ? match.what : gateway_route::unknown));
+    CHECK(match.name.empty());
+  }
+}
