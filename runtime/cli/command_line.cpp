@@ -6,6 +6,7 @@
 #include "runtime/cli/command_context.hpp"
 #include "runtime/cli/commands/commands.hpp"
 #include "runtime/cli/table.hpp"
+#include "runtime/http/fetch.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -549,7 +550,7 @@ std::string command_line::overview() const {
 } // namespace
 
 command_environment::command_environment()
-  : variables(process_environment()), now(std::chrono::steady_clock::now),
+  : fetch(astra::fetch), variables(process_environment()), now(std::chrono::steady_clock::now),
     sleep([](milliseconds duration) { std::this_thread::sleep_for(duration); }), in(&std::cin), out(&std::cout),
     err(&std::cerr), in_is_terminal(isatty(STDIN_FILENO) == 1), out_is_terminal(isatty(STDOUT_FILENO) == 1),
     err_is_terminal(isatty(STDERR_FILENO) == 1) {

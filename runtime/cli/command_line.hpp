@@ -15,13 +15,13 @@ namespace astra {
 
 /// What the command line has of the world around it.  Made by main; tests make their own.
 struct command_environment {
-  /// Of this process: its streams, its terminal, its variables, its clock.
+  /// Of this process: its network, its streams, its terminal, its variables, its clock.
   command_environment();
 
   /// Run until the process is told to stop; the result is its exit code.
   std::function<int(process_options)> run_process;
   std::function<int(dev_options)> run_dev;
-  /// One blocking HTTP call, as fetch() in runtime/http/fetch.hpp.
+  /// One blocking HTTP call.
   std::function<caf::expected<http_answer>(const http_call&)> fetch;
 
   environment_lookup variables;

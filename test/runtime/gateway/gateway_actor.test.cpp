@@ -51,12 +51,17 @@ private:
 
 using exchange_ptr = std::shared_ptr<recorded_exchange>;
 
+/// A router that answers its oldest request with what a test tells it.  Promises belong to their actor, so a test
+/// cannot deliver them itself.
+using fake_router = router_actor::extend<caf::result<void>(route_result)>;
+
 /// What the fake routers of one test were told, in order.
 struct router_log {
   struct call {
     std::string app;
     route_request request;
     caf::typed_response_promise<route_result> promise;
+    fake_router owner;
   };
   std::deque<call> calls;
   std::vector<std::string> cancelled;
@@ -68,11 +73,11 @@ struct fixture : test::actor_fixture {
   fixture() : world(process("127.0.0.1:1")) {
     view = own(sys.spawn([this](view_source::pointer self) -> view_source::behavior_type {
       return {
-        [this, self](const subscribe& wish) {
-          subscriber = caf::actor_cast<view_subscriber>(self->current_sender());
-          subscriptions.push_back(*wish);
-          return subscribe_ack{};
-        },
+          [this, self](const subscribe& wish) {
+            subscriber = caf::actor_cast<view_subscriber>(self->current_sender());
+            subscriptions.push_back(*wish);
+            return subscribe_ack{};
+          },
       };
     }));
     gateway_setup setup;
@@ -86,26 +91,30 @@ struct fixture : test::actor_fixture {
 
   router_actor start_router(const std::string& app) {
     ++routers.started[app];
-    auto result = own(sys.spawn([this, app](router_actor::pointer self) -> router_actor::behavior_type {
+    auto result = own(sys.spawn([this, app](fake_router::pointer self) -> fake_router::behavior_type {
       return {
-        [](const view_delta&) {},
-        [this, self, app](const route_request& request) {
-          routers.calls.push_back({app, request, self->make_response_promise<route_result>()});
-          return routers.calls.back().promise;
-        },
-        [this](const route_cancel& what) {
-          routers.cancelled.push_back(what.request_id);
-          route_result cancelled;
-          cancelled.outcome = route_outcome::cancelled;
-          for (auto& call : routers.calls)
-            if (call.request.request_id == what.request_id)
-              call.promise.deliver(cancelled);
-        },
-        [app](report_atom) {
-          router_table table;
-          table.app = app;
-          return table;
-        },
+          [](const view_delta&) {},
+          [this, self, app](const route_request& request) {
+            routers.calls.push_back({app, request, self->make_response_promise<route_result>(), self});
+            return routers.calls.back().promise;
+          },
+          [this](const route_cancel& what) {
+            routers.cancelled.push_back(what.request_id);
+            route_result cancelled;
+            cancelled.outcome = route_outcome::cancelled;
+            for (auto& call : routers.calls)
+              if (call.request.request_id == what.request_id)
+                call.promise.deliver(cancelled);
+          },
+          [app](report_atom) {
+            router_table table;
+            table.app = app;
+            return table;
+          },
+          [this](const route_result& answer) {
+            routers.calls.front().promise.deliver(answer);
+            routers.calls.pop_front();
+          },
       };
     }));
     routers.last[app] = result;
@@ -185,8 +194,7 @@ struct fixture : test::actor_fixture {
 
   void answer_route(route_result result) {
     REQUIRE_FALSE(routers.calls.empty());
-    routers.calls.front().promise.deliver(std::move(result));
-    routers.calls.pop_front();
+    caf::anon_send(routers.calls.front().owner, std::move(result));
     run();
   }
 
@@ -194,15 +202,15 @@ struct fixture : test::actor_fixture {
   void serve_apps(const std::string& scheduler) {
     auto actor = own(sys.spawn([this, scheduler](apps_actor::pointer) -> apps_actor::behavior_type {
       return {
-        [this, scheduler](const apply_app& what) {
-          applied.emplace_back(scheduler, *what);
-          return reply;
-        },
-        [this, scheduler](const delete_app& what) {
-          deleted.emplace_back(scheduler, what->app());
-          return reply;
-        },
-        [this](const describe_app&) { return detail; },
+          [this, scheduler](const apply_app& what) {
+            applied.emplace_back(scheduler, *what);
+            return reply;
+          },
+          [this, scheduler](const delete_app& what) {
+            deleted.emplace_back(scheduler, what->app());
+            return reply;
+          },
+          [this](const describe_app&) { return detail; },
       };
     }));
     network.services[{scheduler + ":1", apps_service}] = caf::actor_cast<caf::strong_actor_ptr>(actor);
@@ -307,9 +315,11 @@ TEST_CASE_FIXTURE(fixture, "each outcome of a route has its status, code and rea
     const char* code;
   };
   const row rows[] = {
-    {route_outcome::app_failed, 502, "app_failed"}, {route_outcome::timed_out, 504, "timed_out"},
-    {route_outcome::saturated, 429, "saturated"},   {route_outcome::unavailable, 503, "unavailable"},
-    {route_outcome::lost, 503, "lost"},
+      {route_outcome::app_failed, 502, "app_failed"},
+      {route_outcome::timed_out, 504, "timed_out"},
+      {route_outcome::saturated, 429, "saturated"},
+      {route_outcome::unavailable, 503, "unavailable"},
+      {route_outcome::lost, 503, "lost"},
   };
   for (auto& row : rows) {
     CAPTURE(row.code);
@@ -533,9 +543,9 @@ TEST_CASE_FIXTURE(fixture, "a new app goes to the online scheduler with the fewe
 TEST_CASE_FIXTURE(fixture, "a scheduler's refusal keeps its code and gets the fitting status") {
   show_cluster();
   serve_apps("s1");
-  const std::pair<const char*, int> rows[] = {{"invalid_argument", 400}, {"unknown_app", 404}, {"conflict", 409},
-                                              {"fenced", 409},           {"draining", 503},    {"io_failed", 500},
-                                              {"of another version", 500}};
+  const std::pair<const char*, int> rows[] = {
+      {"invalid_argument", 400}, {"unknown_app", 404}, {"conflict", 409},          {"fenced", 409},
+      {"draining", 503},         {"io_failed", 500},   {"of another version", 500}};
   for (auto& [code, status] : rows) {
     reply->set_code(code);
     reply->set_message("because");
@@ -558,7 +568,9 @@ TEST_CASE_FIXTURE(fixture, "apply and delete without a scheduler to ask are 503 
   show(std::move(offline));
   CHECK(call("DELETE", "/v1/apps/ocr")->message()
         == "app 'ocr' belongs to scheduler 's1', which is offline: silent for 3 s");
-  CHECK(call("PUT", "/v1/apps/new", good_app, as_json)->message().starts_with("no scheduler process is online (2 known)"));
+  CHECK(call("PUT", "/v1/apps/new", good_app, as_json)
+            ->message()
+            .starts_with("no scheduler process is online (2 known)"));
   auto gone = delta(6, 7);
   gone.add_removed_schedulers(make_scheduler_id("s1").value());
   show(std::move(gone));
@@ -570,12 +582,12 @@ TEST_CASE_FIXTURE(fixture, "a scheduler that takes an apply and falls silent is 
   auto silent = own(sys.spawn([](apps_actor::pointer self) -> apps_actor::behavior_type {
     auto promises = std::make_shared<std::vector<caf::typed_response_promise<control_reply>>>();
     return {
-      [self, promises](const apply_app&) {
-        promises->push_back(self->make_response_promise<control_reply>());
-        return promises->back();
-      },
-      [](const delete_app&) { return control_reply{}; },
-      [](const describe_app&) { return app_detail{}; },
+        [self, promises](const apply_app&) {
+          promises->push_back(self->make_response_promise<control_reply>());
+          return promises->back();
+        },
+        [](const delete_app&) { return control_reply{}; },
+        [](const describe_app&) { return app_detail{}; },
     };
   }));
   network.services[{"s1:1", apps_service}] = caf::actor_cast<caf::strong_actor_ptr>(silent);
@@ -627,20 +639,20 @@ TEST_CASE_FIXTURE(fixture, "nodes are listed, shown by name or id, and drained t
   auto reasons = std::make_shared<std::vector<std::string>>();
   auto node = own(sys.spawn([reasons](node_actor::pointer) -> node_actor::behavior_type {
     return {
-      [](const reserve&) { return reserve_reply{}; },
-      [](const astra::invoke&) { return invoke_reply{}; },
-      [](const cancel&) {},
-      [](const claim_batch&) { return claim_reply{}; },
-      [](const release_batch&) {},
-      [](const process_exited&) {},
-      [reasons](const drain& what) {
-        reasons->push_back(what->reason());
-        pb::DrainReply result;
-        result.set_running(2);
-        result.set_queued(1);
-        return drain_reply{result};
-      },
-      [](stop_atom, caf::timespan) {},
+        [](const reserve&) { return reserve_reply{}; },
+        [](const astra::invoke&) { return invoke_reply{}; },
+        [](const cancel&) {},
+        [](const claim_batch&) { return claim_reply{}; },
+        [](const release_batch&) {},
+        [](const process_exited&) {},
+        [reasons](const drain& what) {
+          reasons->push_back(what->reason());
+          pb::DrainReply result;
+          result.set_running(2);
+          result.set_queued(1);
+          return drain_reply{result};
+        },
+        [](stop_atom, caf::timespan) {},
     };
   }));
   network.services[{"n1:1", node_service("n1")}] = caf::actor_cast<caf::strong_actor_ptr>(node);

@@ -231,7 +231,8 @@ TEST_CASE("numbers that are no numbers do not break the answer") {
 
 TEST_CASE("an app in JSON is read strictly, and its name must be the path's") {
   auto good = read_app_json(R"({"replicas": 2, "concurrency": 1, "request_timeout_ms": "1000",
-    "per_replica": {"cpu_milli": 500, "memory_bytes": "67108864"}, "per_request": {"command": ["cat"]}})", "ocr");
+    "per_replica": {"cpu_milli": 500, "memory_bytes": "67108864"}, "per_request": {"command": ["cat"]}})",
+                            "ocr");
   CAPTURE((good.problems.empty() ? "" : good.problems[0].key + ": " + good.problems[0].message));
   if (good.spec)
     CHECK(good.spec->name() == "ocr");

@@ -12,18 +12,18 @@ TEST_CASE("every route of the API is found by method and path, with its name dec
     const char* name;
   };
   const row rows[] = {
-    {"GET", "/livez", gateway_route::livez, ""},
-    {"HEAD", "/readyz?verbose", gateway_route::readyz, ""},
-    {"GET", "/v1/status", gateway_route::status, ""},
-    {"GET", "/v1/nodes", gateway_route::nodes, ""},
-    {"GET", "/v1/nodes/n1.example", gateway_route::node, "n1.example"},
-    {"POST", "/v1/nodes/n1/drain", gateway_route::drain_node, "n1"},
-    {"GET", "/v1/apps", gateway_route::apps, ""},
-    {"GET", "/v1/apps/a%20b%2Fc", gateway_route::app, "a b/c"},
-    {"PUT", "/v1/apps/ocr", gateway_route::apply_app, "ocr"},
-    {"DELETE", "/v1/apps/ocr", gateway_route::delete_app, "ocr"},
-    {"POST", "/v1/apps/ocr/invoke?x=/y", gateway_route::invoke, "ocr"},
-    {"GET", "/v1/routers/ocr", gateway_route::router, "ocr"},
+      {"GET", "/livez", gateway_route::livez, ""},
+      {"HEAD", "/readyz?verbose", gateway_route::readyz, ""},
+      {"GET", "/v1/status", gateway_route::status, ""},
+      {"GET", "/v1/nodes", gateway_route::nodes, ""},
+      {"GET", "/v1/nodes/n1.example", gateway_route::node, "n1.example"},
+      {"POST", "/v1/nodes/n1/drain", gateway_route::drain_node, "n1"},
+      {"GET", "/v1/apps", gateway_route::apps, ""},
+      {"GET", "/v1/apps/a%20b%2Fc", gateway_route::app, "a b/c"},
+      {"PUT", "/v1/apps/ocr", gateway_route::apply_app, "ocr"},
+      {"DELETE", "/v1/apps/ocr", gateway_route::delete_app, "ocr"},
+      {"POST", "/v1/apps/ocr/invoke?x=/y", gateway_route::invoke, "ocr"},
+      {"GET", "/v1/routers/ocr", gateway_route::router, "ocr"},
   };
   for (auto& row : rows) {
     CAPTURE(row.target);
