@@ -230,12 +230,14 @@ TEST_CASE("numbers that are no numbers do not break the answer") {
 }
 
 TEST_CASE("an app in JSON is read strictly, and its name must be the path's") {
-  auto good = read_app_json(R"({"replicas": 2, "concurrency": 1, "request_timeout_ms": "1000",
-    "per_replica": {"cpu_milli": 500, "memory_bytes": "67108864"}, "per_request": {"command": ["cat"]}})",
+  auto good = read_app_json(R"({"replicas": 1, "concurrency": 1, "request_timeout_ms": "1000",
+    "per_replica": {"cpu_milli": 500, "memory_bytes": "67108864"}, "queue_limit": 10,
+    "restart": {"backoff_min_ms": "100", "backoff_max_ms": "1000", "healthy_after_ms": "1000", "budget": 5,
+                "budget_window_ms": "60000"},
+    "per_request": {"command": ["cat"], "output_limit_bytes": "1000000"}})",
                             "ocr");
-  CAPTURE((good.problems.empty() ? "" : good.problems[0].key + ": " + good.problems[0].message));
-  if (good.spec)
-    CHECK(good.spec->name() == "ocr");
+  REQUIRE(good.spec);
+  CHECK(good.spec->name() == "ocr");
   for (auto text : {"", "{", "[]", "null", R"({"replica": 2})", R"({"replicas": "many"})", R"({"replicas": -1})",
                     R"({"name": "other", "concurrency": 1})", "{\"name\": \"\xff\"}"}) {
     CAPTURE(text);
