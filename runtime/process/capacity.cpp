@@ -98,12 +98,12 @@ std::optional<cgroup_limit> find_memory_limit(const cgroup_dirs& dirs) {
     return limit ? std::optional{static_cast<double>(*limit)} : std::nullopt;
   });
   auto version1 =
-    smallest(dirs.memory, dirs.memory_top, "memory.limit_in_bytes", [](auto& dir) -> std::optional<double> {
-      auto limit = read_number(dir + "/memory.limit_in_bytes");
-      if (!limit || static_cast<double>(*limit) > memory_unlimited)
-        return std::nullopt;
-      return static_cast<double>(*limit);
-    });
+      smallest(dirs.memory, dirs.memory_top, "memory.limit_in_bytes", [](auto& dir) -> std::optional<double> {
+        auto limit = read_number(dir + "/memory.limit_in_bytes");
+        if (!limit || static_cast<double>(*limit) > memory_unlimited)
+          return std::nullopt;
+        return static_cast<double>(*limit);
+      });
   return smaller(version2, version1);
 }
 
@@ -136,8 +136,7 @@ machine_capacity detect_capacity(const std::string& root) {
     hardware = static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   result.cpu_milli = hardware * 1000;
   result.cpu_origin = "hardware";
-  auto allowed =
-    count_cores(find_text(read_file(root + "/proc/self/status").value_or(""), "Cpus_allowed_list"));
+  auto allowed = count_cores(find_text(read_file(root + "/proc/self/status").value_or(""), "Cpus_allowed_list"));
   if (allowed != 0 && allowed < hardware) {
     result.cpu_milli = allowed * 1000;
     result.cpu_origin = "affinity (" + std::to_string(allowed) + " of " + std::to_string(hardware) + " cores)";

@@ -123,6 +123,7 @@ private:
   void terminate(task& child);
   void kill_all(clock_type::time_point now);
   bool kill_round(task& child);
+  bool no_orphans() const;
   void take_census();
   std::vector<process_stat> members(const task& child) const;
   void finish(task& child);
@@ -137,6 +138,7 @@ private:
   bool ready_ = false;
   group_backend backend_;
   std::string marker_;
+  process_stat self_;
   long page_size_ = ::sysconf(_SC_PAGESIZE);
   /// Limit of open files that the agent runs under, and so do children; our own is raised.
   rlimit open_files_{};
@@ -195,8 +197,9 @@ bool launcher::start() {
   ::getrlimit(RLIMIT_NOFILE, &open_files_);
   rlimit raised{open_files_.rlim_max, open_files_.rlim_max};
   ::setrlimit(RLIMIT_NOFILE, &raised);
-  auto stat = read_process_stat("/proc", ::getpid());
-  marker_ = std::to_string(::getpid()) + "-" + std::to_string(stat ? stat->start_ticks : 0) + "/";
+  self_ = read_process_stat("/proc", ::getpid()).value_or(process_stat{});
+  self_.pid = ::getpid();
+  marker_ = std::to_string(self_.pid) + "-" + std::to_string(self_.start_ticks) + "/";
   return true;
 }
 
@@ -307,10 +310,17 @@ void launcher::on_socket(short events) {
 
 void launcher::on_frame(launcher_frame frame) {
   switch (frame.head.content_case()) {
-    case launcher_pb::Frame::kSetup: on_setup(frame.head.setup()); break;
-    case launcher_pb::Frame::kLaunch: on_launch(frame.head.launch(), std::move(frame.body)); break;
-    case launcher_pb::Frame::kKill: on_kill(frame.head.kill()); break;
-    default: agent_gone_ = true;
+  case launcher_pb::Frame::kSetup:
+    on_setup(frame.head.setup());
+    break;
+  case launcher_pb::Frame::kLaunch:
+    on_launch(frame.head.launch(), std::move(frame.body));
+    break;
+  case launcher_pb::Frame::kKill:
+    on_kill(frame.head.kill());
+    break;
+  default:
+    agent_gone_ = true;
   }
 }
 
@@ -551,9 +561,14 @@ void launcher::sample(task& child) {
 
 void launcher::apply(task& child, action what) {
   switch (what) {
-    case action::none: return;
-    case action::terminate: terminate(child); return;
-    case action::kill: child.next_kill = clock_type::now(); return;
+  case action::none:
+    return;
+  case action::terminate:
+    terminate(child);
+    return;
+  case action::kill:
+    child.next_kill = clock_type::now();
+    return;
   }
 }
 
@@ -573,6 +588,10 @@ void launcher::kill_all(clock_type::time_point now) {
   for (auto& [key, child] : tasks_) {
     if (!child.fate.killing() || child.next_kill > now)
       continue;
+    if (child.pid < 0 && !child.group.follows() && no_orphans()) {
+      gone.push_back(key);
+      continue;
+    }
     if (!child.group.follows() && !std::exchange(census_taken, true))
       take_census();
     if (kill_round(child)) {
@@ -619,8 +638,16 @@ bool launcher::kill_round(task& child) {
   return false;
 }
 
+/// Whatever is left of a tree whose first process was reaped hangs below an orphan, which is a child of ours.
+bool launcher::no_orphans() const {
+  auto children = read_children("/proc", self_);
+  return children && std::all_of(children->begin(), children->end(), [this](pid_t pid) {
+           return std::any_of(tasks_.begin(), tasks_.end(), [pid](auto& entry) { return entry.second.pid == pid; });
+         });
+}
+
 void launcher::take_census() {
-  census_.update(scan_processes("/proc"), ::getpid(), [this](pid_t pid) -> std::optional<process_key> {
+  census_.update(scan_descendants("/proc", self_), ::getpid(), [this](pid_t pid) -> std::optional<process_key> {
     auto block = read_file("/proc/" + std::to_string(pid) + "/environ");
     auto value = find_variable(block.value_or(""), marker_variable);
     if (!value || !value->starts_with(marker_))
@@ -672,8 +699,7 @@ void launcher::finish(task& child) {
 }
 
 void launcher::remove_groups() {
-  std::erase_if(groups_to_remove_,
-                [](auto& directory) { return ::rmdir(directory.c_str()) == 0 || errno == ENOENT; });
+  std::erase_if(groups_to_remove_, [](auto& directory) { return ::rmdir(directory.c_str()) == 0 || errno == ENOENT; });
 }
 
 } // namespace

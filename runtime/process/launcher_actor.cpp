@@ -57,11 +57,11 @@ public:
     self_->set_down_handler([this](const caf::down_msg& down) { on_owner_down(down.source); });
     client_->listen(std::make_shared<mailbox_listener>(launcher_impl{self_}));
     return {
-      [this](const launch_process& what) { return launch(what); },
-      [this](const kill_process& what) { client_->kill(what); },
-      [](const resolve_command& what) { return resolve(what.name); },
-      [this](const process_started& event) { on_started(event); },
-      [this](process_exited& event) { on_exited(std::move(event)); },
+        [this](const launch_process& what) { return launch(what); },
+        [this](const kill_process& what) { client_->kill(what); },
+        [](const resolve_command& what) { return resolve(what.name); },
+        [this](const process_started& event) { on_started(event); },
+        [this](process_exited& event) { on_exited(std::move(event)); },
     };
   }
 

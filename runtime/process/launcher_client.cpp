@@ -147,8 +147,8 @@ caf::error greet(launcher_process& process, const launcher_options& options) {
   while (sent) {
     pollfd file{process.socket.get(), POLLIN, 0};
     if (::poll(&file, 1, milliseconds_until(deadline)) <= 0 && clock_type::now() >= deadline)
-      return caf::make_error(errc::spawn_failed, "launcher: no answer for " + std::to_string(hello_timeout.count())
-                                                   + " s after its start");
+      return caf::make_error(errc::spawn_failed,
+                             "launcher: no answer for " + std::to_string(hello_timeout.count()) + " s after its start");
     char buffer[4096];
     auto count = ::recv(process.socket.get(), buffer, sizeof buffer, MSG_DONTWAIT);
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
@@ -197,11 +197,8 @@ process_exited to_event(const launcher_pb::Exited& exited, std::string output) {
 class live_client : public launcher_client {
 public:
   live_client(launcher_options options, launcher_process process)
-    : options_(std::move(options)),
-      process_(std::move(process)),
-      last_start_(clock_type::now()),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      thread_([this] { run(); }) {}
+    : options_(std::move(options)), process_(std::move(process)), last_start_(clock_type::now()),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), thread_([this] { run(); }) {}
 
   ~live_client() override { close(); }
 

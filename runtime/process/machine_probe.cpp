@@ -3,39 +3,15 @@
 #include "runtime/process/capacity.hpp"
 #include "runtime/process/proc_files.hpp"
 
-#include <dirent.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <iterator>
-#include <map>
-#include <set>
 #include <utility>
-#include <vector>
 
 namespace astra {
 namespace {
-
-/// Children of all threads of a process; nothing when the kernel does not tell.
-std::optional<std::vector<pid_t>> read_children(const std::string& proc, pid_t pid) {
-  auto tasks = proc + "/" + std::to_string(pid) + "/task";
-  std::unique_ptr<DIR, int (*)(DIR*)> dir{::opendir(tasks.c_str()), ::closedir};
-  std::vector<pid_t> result;
-  bool told = false;
-  while (auto* entry = dir ? ::readdir(dir.get()) : nullptr) {
-    if (entry->d_name[0] == '.')
-      continue;
-    auto text = read_file(tasks + "/" + entry->d_name + "/children");
-    if (!text)
-      continue;
-    told = true;
-    std::replace(text->begin(), text->end(), ' ', '\n');
-    auto pids = parse_pids(*text);
-    result.insert(result.end(), pids.begin(), pids.end());
-  }
-  return told ? std::optional{result} : std::nullopt;
-}
 
 class live_probe : public machine_probe {
 public:
@@ -144,37 +120,13 @@ std::optional<std::uint64_t> parse_busy_ticks(std::string_view proc_stat) {
 }
 
 std::uint64_t tree_ticks(const std::string& proc, pid_t first) {
-  std::uint64_t total = 0;
-  // Parents before children: one that ends in between is missed now, not counted twice.
-  std::vector<pid_t> rest{first};
-  std::set<pid_t> seen;
-  for (std::size_t i = 0; i < rest.size(); ++i) {
-    if (!seen.insert(rest[i]).second)
-      continue;
-    auto stat = read_process_stat(proc, rest[i]);
-    if (!stat)
-      continue;
-    total += stat->own_ticks + stat->children_ticks;
-    if (auto children = read_children(proc, rest[i])) {
-      rest.insert(rest.end(), children->begin(), children->end());
-      continue;
-    }
-    if (i != 0)
-      continue;
-    // Without the children files the whole machine has to be looked at, once.
-    std::multimap<pid_t, process_stat> all;
-    for (auto& process : scan_processes(proc))
-      all.emplace(process.parent, process);
-    std::vector<pid_t> parents{first};
-    for (std::size_t k = 0; k < parents.size() && parents.size() <= all.size() + 1; ++k) {
-      auto [begin, end] = all.equal_range(parents[k]);
-      for (auto child = begin; child != end; ++child) {
-        total += child->second.own_ticks + child->second.children_ticks;
-        parents.push_back(child->second.pid);
-      }
-    }
-    return total;
-  }
+  auto stat = read_process_stat(proc, first);
+  if (!stat)
+    return 0;
+  // Parents were read before children: one that ends in between is missed now, not counted twice.
+  auto total = stat->own_ticks + stat->children_ticks;
+  for (auto& process : scan_descendants(proc, *stat))
+    total += process.own_ticks + process.children_ticks;
   return total;
 }
 

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <map>
 #include <memory>
+#include <set>
 
 namespace astra {
 namespace {
@@ -113,6 +115,7 @@ std::optional<process_stat> parse_process_stat(std::string_view line) {
   result.session = static_cast<pid_t>(number(6));
   result.own_ticks = number(14) + number(15);
   result.children_ticks = number(16) + number(17);
+  result.threads = static_cast<std::uint32_t>(number(20));
   result.start_ticks = number(22);
   result.resident_pages = number(24);
   return result;
@@ -136,6 +139,62 @@ std::vector<process_stat> scan_processes(const std::string& proc) {
       result.push_back(*stat);
   }
   std::sort(result.begin(), result.end(), [](auto& a, auto& b) { return a.pid < b.pid; });
+  return result;
+}
+
+std::optional<std::vector<pid_t>> read_children(const std::string& proc, const process_stat& parent) {
+  auto name = std::to_string(parent.pid);
+  auto tasks = proc + "/" + name + "/task/";
+  std::vector<pid_t> result;
+  auto add = [&](const std::string& thread) {
+    auto text = read_file(tasks + thread + "/children");
+    if (!text)
+      return false;
+    for (std::string_view rest = *text; !rest.empty();)
+      if (auto pid = to_number(cut(rest, " \n")))
+        result.push_back(static_cast<pid_t>(*pid));
+    return true;
+  };
+  if (parent.threads <= 1)
+    return add(name) ? std::optional{result} : std::nullopt;
+  std::unique_ptr<DIR, int (*)(DIR*)> dir{::opendir(tasks.c_str()), ::closedir};
+  bool told = false;
+  while (auto* entry = dir ? ::readdir(dir.get()) : nullptr)
+    if (entry->d_name[0] != '.')
+      told = add(entry->d_name) || told;
+  return told ? std::optional{result} : std::nullopt;
+}
+
+std::vector<process_stat> scan_descendants(const std::string& proc, const process_stat& first) {
+  std::vector<process_stat> result;
+  std::set<pid_t> seen{first.pid};
+  if (auto children = read_children(proc, first)) {
+    auto add = [&](const std::vector<pid_t>& pids) {
+      for (auto pid : pids)
+        if (seen.insert(pid).second)
+          if (auto stat = read_process_stat(proc, pid))
+            result.push_back(*stat);
+    };
+    add(*children);
+    for (std::size_t i = 0; i < result.size(); ++i)
+      // Copied: `result` grows.
+      if (auto stat = result[i]; !stat.ended())
+        add(read_children(proc, stat).value_or(std::vector<pid_t>{}));
+    return result;
+  }
+  // Kernels without these files: the whole machine has to be looked at.
+  std::multimap<pid_t, process_stat> all;
+  for (auto& process : scan_processes(proc))
+    all.emplace(process.parent, process);
+  auto add = [&](pid_t parent) {
+    auto [begin, end] = all.equal_range(parent);
+    for (auto child = begin; child != end; ++child)
+      if (seen.insert(child->second.pid).second)
+        result.push_back(child->second);
+  };
+  add(first.pid);
+  for (std::size_t i = 0; i < result.size(); ++i)
+    add(result[i].pid);
   return result;
 }
 

@@ -38,6 +38,7 @@ struct process_stat {
   /// Clock ticks since boot; with the pid it names a process once and for all.
   std::uint64_t start_ticks = 0;
   std::uint64_t resident_pages = 0;
+  std::uint32_t threads = 1;
 
   bool ended() const { return state == 'Z' || state == 'X'; }
 };
@@ -48,6 +49,14 @@ std::optional<process_stat> read_process_stat(const std::string& proc, pid_t pid
 
 /// All processes below `proc` (usually "/proc"), in ascending order of pid.
 std::vector<process_stat> scan_processes(const std::string& proc);
+
+/// Pids of the children of all threads of a process, ended but not yet reaped ones included; nothing when the kernel
+/// does not tell.  Exact for a process that asks about itself; of others, one may be missed that moves in between.
+std::optional<std::vector<pid_t>> read_children(const std::string& proc, const process_stat& parent);
+
+/// All descendants of a process, parents before children.  Costs a few system calls per descendant, whatever else
+/// runs on the machine, where the kernel lists children.
+std::vector<process_stat> scan_descendants(const std::string& proc, const process_stat& first);
 
 /// Value of NAME in an environment block (NAME=value, each ended by a zero byte).
 std::optional<std::string> find_variable(std::string_view block, std::string_view name);

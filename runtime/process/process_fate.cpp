@@ -29,7 +29,7 @@ process_fate::action process_fate::on_memory(std::uint64_t used) {
   if (limits_.memory_bytes == 0 || used <= limits_.memory_bytes)
     return action::none;
   return condemn(process_end::memory_limit, "killed at " + format_bytes(used) + " of resident memory (memory limit "
-                                              + format_bytes(limits_.memory_bytes) + ")");
+                                                + format_bytes(limits_.memory_bytes) + ")");
 }
 
 process_fate::action process_fate::on_out_of_memory() {

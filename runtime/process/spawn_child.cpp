@@ -47,7 +47,8 @@ pid_t clone_child(int group, int& pidfd) {
 }
 
 /// Runs in the child, between clone and exec: system calls only.
-[[noreturn]] void become(const child_plan& plan, int late_group, char* const* arguments, char* const* environment, pid_t parent) {
+[[noreturn]] void become(const child_plan& plan, int late_group, char* const* arguments, char* const* environment,
+                         pid_t parent) {
   ::setsid();
   // By the system call: posix_spawn leaves two signals of glibc's own ignored, and signal() refuses to touch them.
   constexpr int signal_count = 64;

@@ -24,7 +24,7 @@ public:
   void add(process_key key, pid_t first);
   void remove(process_key key);
 
-  /// @param all every process of the machine
+  /// @param all at least every descendant of the launcher
   void update(const std::vector<process_stat>& all, pid_t launcher, const marker_reader& marker);
 
   /// Running processes of the tree at the last update, in ascending order of pid.

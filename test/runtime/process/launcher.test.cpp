@@ -240,9 +240,8 @@ TEST_CASE("a crash is reported with its signal") {
 TEST_CASE("children, daemons and whoever keeps stdout open are gone when the end is reported") {
   with_each_backend([](harness& world) {
     auto seconds = unique_seconds();
-    auto end = world.run(shell("sleep " + seconds + " & (setsid sh -c 'setsid sleep " + seconds
-                               + " & sleep " + seconds + "' &) ; env -i setsid sleep " + seconds
-                               + " & sleep 0.2; echo parent"));
+    auto end = world.run(shell("sleep " + seconds + " & (setsid sh -c 'setsid sleep " + seconds + " & sleep " + seconds
+                               + "' &) ; env -i setsid sleep " + seconds + " & sleep 0.2; echo parent"));
     CHECK(end.end == process_end::exited);
     CHECK(end.output == "parent\n");
     CHECK(running_with(seconds).empty());
@@ -488,7 +487,7 @@ TEST_CASE("a launcher that is killed takes everything with it, says so, and is r
     auto seconds = unique_seconds();
     for (std::uint64_t key = 1; key <= 3; ++key)
       REQUIRE(world.client->launch(
-        shell("(setsid sleep " + seconds + " &) ; sleep " + seconds + " & sleep " + seconds, key)));
+          shell("(setsid sleep " + seconds + " &) ; sleep " + seconds + " & sleep " + seconds, key)));
     CHECK(eventually([&] { return running_with(seconds).size() == 12; }));
     ::kill(world.pid, SIGKILL);
     for (std::uint64_t key = 1; key <= 3; ++key) {
@@ -556,7 +555,8 @@ TEST_CASE("an agent that is killed leaves no process and no control group behind
     auto begin = std::chrono::steady_clock::now();
     CHECK(eventually([&] { return running_with(seconds).empty(); }));
     CHECK(std::chrono::steady_clock::now() - begin < 5s);
-    CHECK(eventually([&] { return !read_process_stat("/proc", launcher) || read_process_stat("/proc", launcher)->ended(); }));
+    CHECK(eventually(
+        [&] { return !read_process_stat("/proc", launcher) || read_process_stat("/proc", launcher)->ended(); }));
     CHECK(leftover_groups(launcher).empty());
   }
 }

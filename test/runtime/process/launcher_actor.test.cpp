@@ -52,8 +52,9 @@ struct fixture {
 
   caf::expected<process_started> launch(const launch_process& what) {
     caf::expected<process_started> result{caf::error{}};
-    (*self)->request(launcher, 60s, what)
-      .receive([&](const process_started& event) { result = event; }, [&](caf::error& error) { result = error; });
+    (*self)
+        ->request(launcher, 60s, what)
+        .receive([&](const process_started& event) { result = event; }, [&](caf::error& error) { result = error; });
     return result;
   }
 
@@ -111,8 +112,9 @@ TEST_CASE_FIXTURE(fixture, "a key in use fails the request only") {
 TEST_CASE_FIXTURE(fixture, "commands are resolved to their path") {
   caf::expected<std::string> result{caf::error{}};
   auto resolve = [&](const char* name) {
-    (*self)->request(launcher, 60s, resolve_command{name})
-      .receive([&](const std::string& path) { result = path; }, [&](caf::error& error) { result = error; });
+    (*self)
+        ->request(launcher, 60s, resolve_command{name})
+        .receive([&](const std::string& path) { result = path; }, [&](caf::error& error) { result = error; });
   };
   resolve("sh");
   REQUIRE(result);
@@ -136,7 +138,7 @@ TEST_CASE_FIXTURE(fixture, "the processes of an actor that ends are killed") {
   std::atomic<bool> running{false};
   auto owner = sys->spawn([this, &running](process_owner::pointer actor) -> process_owner::behavior_type {
     actor->request(launcher, 60s, command({"sleep", "1000"}, 7))
-      .then([&running](const process_started&) { running = true; }, [](caf::error&) {});
+        .then([&running](const process_started&) { running = true; }, [](caf::error&) {});
     return {[](const process_exited&) {}};
   });
   auto taken = [this] {
@@ -164,7 +166,7 @@ TEST_CASE_FIXTURE(fixture, "200 launches of /bin/true all end") {
   std::size_t ends = 0;
   bool late = false;
   (*self)->receive_while([&] { return ends < 200 && !late; })(
-    [&](const process_exited& event) { ends += event.code == 0 ? 1u : 0u; }, [](const process_started&) {},
-    caf::after(60s) >> [&] { late = true; });
+      [&](const process_exited& event) { ends += event.code == 0 ? 1u : 0u; }, [](const process_started&) {},
+      caf::after(60s) >> [&] { late = true; });
   CHECK(ends == 200);
 }

@@ -19,6 +19,7 @@ TEST_CASE("a stat line is read, whatever the process calls itself") {
   CHECK(stat->session == 4200);
   CHECK(stat->own_ticks == 33);
   CHECK(stat->children_ticks == 77);
+  CHECK(stat->threads == 1);
   CHECK(stat->start_ticks == 5555);
   CHECK(stat->resident_pages == 77);
   CHECK_FALSE(stat->ended());

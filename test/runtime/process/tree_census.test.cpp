@@ -59,7 +59,8 @@ TEST_CASE_FIXTURE(fixture, "an orphan is recognised by its session") {
   CHECK(pids(census.members(process_key{1})) == std::vector<pid_t>{25});
 }
 
-TEST_CASE_FIXTURE(fixture, "an orphan of its own session is recognised by what it was before, and so are its children") {
+TEST_CASE_FIXTURE(fixture,
+                  "an orphan of its own session is recognised by what it was before, and so are its children") {
   update({process(10, 1, 10), process(20, 10, 20), process(25, 20, 25)});
   update({process(10, 1, 10), process(25, 10, 25), process(26, 25, 26)});
   CHECK(pids(census.members(process_key{1})) == std::vector<pid_t>{25, 26});
