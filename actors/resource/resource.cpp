@@ -158,7 +158,12 @@ private:
 
   caf::result<heartbeat_ack> on_profile(const pb::ProfileUpdate& update) {
     node_id node{update.profile().node()};
+    auto row = members_.find(node);
+    auto joins = row && !row->has_profile();
     auto verdict = members_.record(update, now());
+    if (verdict.accepted && joins)
+      spdlog::info("resource.join node={} address={} incarnation={}", update.profile().name(),
+                   update.profile().address(), update.profile().incarnation());
     if (verdict.accepted && claims_.settle(node, update.profile()))
       members_.hold(node, claims_.held(node));
     auto ack = acknowledgement();
@@ -180,6 +185,7 @@ private:
     ack.set_fenced(verdict.fenced);
     auto sender = self_->current_sender();
     if (verdict.accepted && sender && scheduler_handles_[scheduler] != sender) {
+      forget_scheduler(scheduler);
       scheduler_handles_[scheduler] = sender;
       self_->monitor(sender);
     }
@@ -220,7 +226,16 @@ private:
     self_->demonitor(address);
   }
 
-  /// Nodes and schedulers that others report with a later home are theirs now.
+  void forget_scheduler(scheduler_id scheduler) {
+    auto found = scheduler_handles_.find(scheduler);
+    if (found == scheduler_handles_.end())
+      return;
+    if (found->second)
+      self_->demonitor(caf::actor_cast<caf::actor_addr>(found->second));
+    scheduler_handles_.erase(found);
+  }
+
+  /// Nodes that others report with a later home are theirs now.
   void drop_moved(const view_changes& changes) {
     for (auto node : changes.nodes) {
       auto shown = keeper_.view().find(node);
@@ -236,6 +251,7 @@ private:
     }
   }
 
+  /// A scheduler process that fell silent here and speaks elsewhere, or started anew there, is theirs now.
   void drop_moved_schedulers() {
     for (auto& [scheduler, shown] : keeper_.view().schedulers()) {
       auto own = log_.find(scheduler);
@@ -248,7 +264,7 @@ private:
         continue;
       spdlog::info("resource.moved scheduler={} to={}", own->name(), resource_name(shown.origin));
       schedulers_.moved_away(scheduler);
-      scheduler_handles_.erase(scheduler);
+      forget_scheduler(scheduler);
     }
   }
 
@@ -259,6 +275,8 @@ private:
       claims_.drop(change.node);
       members_.hold(change.node, {});
     }
+    if (change.before == pb::LIVENESS_UNKNOWN && after == pb::LIVENESS_ONLINE)
+      return; // its first profile is the join that operators see, by name
     const char* event = after == pb::LIVENESS_OFFLINE    ? "offline"
                         : after == pb::LIVENESS_SUSPECT  ? "suspect"
                         : after == pb::LIVENESS_DRAINING ? "draining"

@@ -137,7 +137,7 @@ pb::ViewDelta shard_log::keep_alive() const {
 pb::ViewDelta shard_log::since(std::uint64_t version, time_point now) const {
   auto delta = header();
   delta.set_version(version_);
-  auto snapshot = version <= forgotten_ || version > version_;
+  auto snapshot = version == 0 || version < forgotten_ || version > version_;
   if (!snapshot)
     delta.set_base(version);
   for (auto& [id, slot] : nodes_) {

@@ -116,7 +116,7 @@ private:
   std::array<waiting_keys, stream_count> waiting_;
   /// Oldest first.
   std::deque<removal> removals_;
-  /// Removals up to this version are forgotten.
+  /// Version of the last removal that is no longer remembered.
   std::uint64_t forgotten_ = 0;
 };
 
