@@ -181,7 +181,7 @@ private:
                                                     [token](auto& entry) { return entry.second.replica == token; }));
   }
 
-  void stop_replica(claim_token token, milliseconds grace, const std::string& reason) {
+  void stop_replica(claim_token token, milliseconds grace, std::string reason) {
     if (!replicas_.find(token) || !stopping_.insert(token).second)
       return;
     close(token);
