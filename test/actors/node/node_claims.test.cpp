@@ -195,3 +195,41 @@ TEST_CASE_FIXTURE(node_fixture, "an actor that dies is started again, and works"
   CHECK(work.body().body() == "hi");
   last = nullptr;
 }
+
+TEST_CASE_FIXTURE(node_fixture, "a server command that does not exist is failed after its budget, with the reason") {
+  world.processes.absent_commands.insert("server");
+  start_node();
+  place(server_spec(""));
+  advance(5s);
+  CHECK(status().state() == pb::REPLICA_FAILED);
+  CHECK(status().reason() == "server: command not found; given up after 5 restarts in 60 s");
+  CHECK(world.ports.empty());
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a server that crashes while it works loses its requests and comes back") {
+  start_node();
+  place(server_spec(""));
+  world.http_log.hold = true;
+  auto& work = work_on("web", 1);
+  CHECK_FALSE(work.done());
+  world.http_log.hold = false;
+  end_process(exit_with(1));
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_REPLICA_LOST);
+  CHECK(work.body().reason()
+        == "the server died while it worked on the request: exited with code 1; its last words: no such file");
+  advance(100ms);
+  CHECK(status().state() == pb::REPLICA_READY);
+  CHECK(status().restarts() == 1);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a cancelled request to a server is answered and its call is aborted") {
+  start_node();
+  place(server_spec(""));
+  world.http_log.hold = true;
+  auto& work = work_on("web", 77);
+  send_cancel(77);
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_CANCELLED);
+  CHECK(world.http_log.aborted == std::vector<std::uint64_t>{77});
+}

@@ -107,12 +107,12 @@ TEST_CASE_FIXTURE(stopping, "a Resource that does not answer the goodbye delays 
   CHECK(stopped);
 }
 
-TEST_CASE_FIXTURE(stopping, "replicas that cannot be stopped delay the stop by 8 s only") {
+TEST_CASE_FIXTURE(stopping, "replicas that cannot be stopped delay the stop by 4 s only") {
   start_node();
   place(server_spec(""));
   world.processes.owners.clear();
   stop(45s);
-  advance(7900ms);
+  advance(3900ms);
   CHECK_FALSE(stopped);
   advance(200ms);
   CHECK(stopped);
@@ -140,4 +140,18 @@ TEST_CASE_FIXTURE(stopping, "a node that is told to exit leaves no process, no p
   CHECK(world.processes.killed.size() == 2);
   CHECK(world.ports.empty());
   CHECK(network.services.count({"node:1", node_service("n1")}) == 0);
+}
+
+TEST_CASE_FIXTURE(stopping, "work at a replica that cannot be stopped is answered when the replica is given up") {
+  start_node();
+  place(command_spec());
+  auto& work = work_on("ocr", 1, "page", 30000);
+  world.processes.owners.clear();
+  stop(1s);
+  advance(4900ms);
+  CHECK_FALSE(work.done());
+  advance(200ms);
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_REPLICA_LOST);
+  CHECK(stopped);
 }
