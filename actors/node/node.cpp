@@ -1,0 +1,406 @@
+#include "actors/node/node.hpp"
+
+#include "actors/node/drain_state.hpp"
+#include "actors/node/home_link.hpp"
+#include "actors/node/load_meter.hpp"
+#include "actors/node/replica_runner.hpp"
+#include "actors/node/replica_set.hpp"
+#include "actors/node/request_desk.hpp"
+#include "actors/random.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace astra {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Between asking and killing, at most: when one replica stops, and when the whole node does.
+constexpr milliseconds release_grace_max{60000};
+constexpr milliseconds stop_grace_max{3000};
+
+/// A replica that is not gone this long after it should be is given up: when one replica stops, and when the whole
+/// node does.
+constexpr milliseconds release_patience{5000};
+constexpr milliseconds stop_patience{1000};
+
+/// What apps may use of the node.
+pb::Resources capacity_of(const node_options& options) {
+  pb::Resources result;
+  result.set_cpu_milli(options.cpu_milli);
+  result.set_memory_bytes(options.memory_bytes);
+  std::map<std::string, std::uint32_t> counts;
+  for (auto& accelerator : options.accelerators)
+    counts[accelerator.kind] += accelerator.count;
+  for (auto& [kind, count] : counts) {
+    auto& entry = *result.add_accelerators();
+    entry.set_kind(kind);
+    entry.set_count(count);
+  }
+  return result;
+}
+
+class node_state : private replica_host {
+public:
+  static constexpr const char* name = "astra.node";
+
+  node_state(node_actor::pointer self, platform& world, const node_options& options, const app_registry& apps)
+    : self_(self), world_(world), options_(options), registry_(apps), id_(make_node_id(options.name)),
+      incarnation_(world.next_incarnation()), last_process_(incarnation_.value() << 24),
+      random_(world.seed("node/" + options.name)), meter_(options.cpu_milli / 1000.0, world.machine().sample(), now()),
+      replicas_(id_, incarnation_, capacity_of(options), options.labels),
+      desk_(self, options_, replicas_, runners_, meter_, [this] { on_work_ended(); }),
+      home_(self, world, options_, id_, incarnation_,
+            {[this](pb::Heartbeat& beat) { describe(beat); }, [this](pb::NodeProfile& profile) { describe(profile); },
+             [this](const std::string& resource) { on_fenced(resource); }}) {}
+
+  ~node_state() override {
+    world_.withdraw(node_service(options_.name));
+    runners_.clear();
+    desk_.answer_all("the node ended");
+    for (auto& promise : stop_promises_)
+      promise.deliver();
+  }
+
+  node_actor::behavior_type make_behavior() {
+    self_->set_down_handler([this](caf::down_msg& event) { on_down(event); });
+    world_.publish(node_service(options_.name), caf::actor_cast<caf::strong_actor_ptr>(self_));
+    home_.start();
+    return {
+        [this](const reserve& request) { return desk_.on_reserve(*request); },
+        [this](invoke& request) { return desk_.on_invoke(*request); },
+        [this](const cancel& request) { desk_.on_cancel(*request); },
+        [this](const claim_batch& batch) { return on_claims(*batch); },
+        [this](const release_batch& batch) { on_releases(*batch); },
+        [this](const process_exited& event) { on_process_exited(event); },
+        [this](const drain& request) { return on_drain(*request); },
+        [this](stop_atom, caf::timespan limit) { return on_stop(limit); },
+    };
+  }
+
+private:
+  replica::time_point now() const { return self_->clock().now(); }
+
+  // -- claims and releases ---------------------------------------------------
+
+  claim_reply on_claims(const pb::ClaimBatch& batch) {
+    claim_reply reply;
+    for (auto& claim : batch.claims()) {
+      auto decision = replicas_.claim(batch, claim, now());
+      auto& result = decision.result;
+      if (result.outcome() == pb::CLAIM_FENCED)
+        reply->set_newer_epoch(replicas_.newest_epoch(batch.spec().name()));
+      spdlog::info("node.claim node={} app={} replica={} token={} outcome={} reason=\"{}\"", options_.name,
+                   batch.spec().name(), claim.replica_index(), to_hex(claim.token()),
+                   pb::ClaimOutcome_Name(result.outcome()), result.reason());
+      if (decision.fresh)
+        begin(claim_token{claim.token()});
+      *reply->add_results() = std::move(result);
+    }
+    return reply;
+  }
+
+  void begin(claim_token token) {
+    home_.profile_changed();
+    auto runner = make_runner(*this, registry_, *replicas_.find(token));
+    if (!runner) {
+      replica_failed(token, "the app's spec names no kind that this node knows");
+      return;
+    }
+    runners_[token] = runner;
+    runner->start();
+  }
+
+  void on_releases(const pb::ReleaseBatch& batch) {
+    for (auto& release : batch.releases()) {
+      auto known = replicas_.release(release);
+      spdlog::info("node.release node={} app={} replica={} token={} known={} reason=\"{}\"", options_.name,
+                   release.app(), release.replica_index(), to_hex(release.token()), known, release.reason());
+      if (!known)
+        continue;
+      claim_token token{release.token()};
+      auto reason = release.reason().empty() ? "released by its scheduler" : release.reason();
+      set_state(token, pb::REPLICA_DRAINING, reason);
+      desk_.close(*replicas_.find(token));
+      auto grace = bounded_ms(release.grace_ms());
+      if (grace.count() == 0 || desk_.running(token) == 0)
+        stop_replica(token, reason);
+      else
+        self_->run_delayed(grace, [this, token, reason] { stop_replica(token, reason); });
+    }
+  }
+
+  /// Ends a replica, whatever it works on.
+  void stop_replica(claim_token token, const std::string& reason) {
+    // A replica that stops at its leisure is told again when the whole node stops.
+    if (!replicas_.find(token) || (!stopping_.insert(token).second && !stops_all_))
+      return;
+    desk_.close(*replicas_.find(token));
+    auto grace = stops_all_ ? stop_grace_max : release_grace_max;
+    self_->run_delayed(grace + (stops_all_ ? stop_patience : release_patience), [this, token] { on_stuck(token); });
+    if (auto found = runners_.find(token); found != runners_.end()) {
+      auto runner = found->second;
+      runner->stop(grace, reason);
+    } else {
+      replica_stopped(token);
+    }
+  }
+
+  void on_stuck(claim_token token) {
+    if (stopping_.count(token) == 0)
+      return;
+    spdlog::error("node.replica_stuck node={} token={} reason=\"not gone after its grace, given up\"", options_.name,
+                  to_hex(token.value()));
+    desk_.give_up(token, "the replica was stopped and could not be ended");
+    replica_stopped(token);
+  }
+
+  // -- what runners tell -----------------------------------------------------
+
+  node_actor::pointer self() override { return self_; }
+
+  platform& world() override { return world_; }
+
+  process_key new_process(claim_token token) override {
+    process_key key{++last_process_};
+    processes_[key] = token;
+    return key;
+  }
+
+  void replica_warming(claim_token token, std::string reason) override {
+    if (auto what = replicas_.find(token); what && what->state == pb::REPLICA_STARTING)
+      set_state(token, pb::REPLICA_WARMING, std::move(reason));
+  }
+
+  void replica_ready(claim_token token) override {
+    auto what = replicas_.find(token);
+    if (!what || (what->state != pb::REPLICA_STARTING && what->state != pb::REPLICA_WARMING))
+      return;
+    set_state(token, pb::REPLICA_READY, "");
+    desk_.open(*what);
+  }
+
+  void replica_crashed(claim_token token, std::string reason) override {
+    auto what = still_wanted(token);
+    if (!what)
+      return;
+    auto delay = replicas_.crashed(token, reason, now(), random_);
+    spdlog::warn("node.replica_crash node={} app={} replica={} state=\"{}\" reason=\"{}\"", options_.name,
+                 what->spec->name(), what->index, replica_state_text(what->state), what->reason);
+    home_.profile_changed();
+    if (delay)
+      self_->run_delayed(*delay, [this, token] { start_again(token); });
+  }
+
+  void start_again(claim_token token) {
+    auto what = replicas_.find(token);
+    if (!what || what->state != pb::REPLICA_BACKING_OFF || drain_.draining())
+      return;
+    set_state(token, pb::REPLICA_STARTING, "starts again after: " + what->reason);
+    auto runner = runners_.at(token);
+    runner->start();
+  }
+
+  void replica_failed(claim_token token, std::string reason) override {
+    auto what = still_wanted(token);
+    if (!what)
+      return;
+    spdlog::warn("node.replica_failed node={} app={} replica={} reason=\"{}\"", options_.name, what->spec->name(),
+                 what->index, reason);
+    set_state(token, pb::REPLICA_FAILED, std::move(reason));
+  }
+
+  /// Takes a replica that ended out of rotation.
+  /// @returns nullptr when it was to go anyway: then it is gone.
+  const replica* still_wanted(claim_token token) {
+    auto what = replicas_.find(token);
+    if (what && (what->state == pb::REPLICA_DRAINING || stopping_.count(token) != 0)) {
+      replica_stopped(token);
+      return nullptr;
+    }
+    if (what)
+      desk_.remove(*what);
+    return what;
+  }
+
+  void replica_stopped(claim_token token) override {
+    auto what = replicas_.find(token);
+    if (!what)
+      return;
+    spdlog::info("node.replica_gone node={} app={} replica={} token={}", options_.name, what->spec->name(), what->index,
+                 to_hex(token.value()));
+    desk_.remove(*what);
+    std::erase_if(processes_, [token](auto& entry) { return entry.second == token; });
+    stopping_.erase(token);
+    runners_.erase(token);
+    replicas_.erase(token);
+    home_.profile_changed();
+    check_drain();
+  }
+
+  void work_done(attempt_id attempt, pb::InvokeReply result) override { desk_.on_done(attempt, std::move(result)); }
+
+  void set_state(claim_token token, pb::ReplicaState state, std::string reason) {
+    replicas_.set_state(token, state, std::move(reason), now());
+    home_.profile_changed();
+  }
+
+  void on_process_exited(const process_exited& event) {
+    auto process = processes_.find(event.key);
+    if (process == processes_.end())
+      return;
+    auto found = runners_.find(process->second);
+    processes_.erase(process);
+    if (found == runners_.end())
+      return;
+    auto runner = found->second;
+    runner->on_exited(event);
+  }
+
+  void on_down(const caf::down_msg& event) {
+    if (desk_.on_down(event.source))
+      return;
+    auto runners = runners_;
+    for (auto& entry : runners)
+      entry.second->on_down(event);
+  }
+
+  // -- drain and end ---------------------------------------------------------
+
+  drain_reply on_drain(const pb::Drain& request) {
+    drain_reply reply;
+    reply->set_running(desk_.running());
+    reply->set_queued(desk_.queued());
+    begin_drain(request.reason().empty() ? "asked by an operator" : request.reason());
+    return reply;
+  }
+
+  caf::result<void> on_stop(caf::timespan limit) {
+    auto promise = self_->make_response_promise<void>();
+    stop_promises_.push_back(promise);
+    begin_drain("the process stops");
+    limit = std::clamp<caf::timespan>(limit, caf::timespan{0}, std::chrono::hours{24});
+    drain_.stop_by(now() + limit);
+    self_->run_delayed(limit, [this] { check_drain(); });
+    check_drain();
+    return promise;
+  }
+
+  void begin_drain(const std::string& reason) {
+    if (!drain_.begin(reason))
+      return;
+    spdlog::info("node.drain node={} running={} queued={} reason=\"{}\"", options_.name, desk_.running(),
+                 desk_.queued(), reason);
+    replicas_.drain(reason);
+    desk_.drain(reason);
+    home_.beat();
+  }
+
+  void on_work_ended() {
+    for (auto token : replicas_.tokens()) {
+      auto what = replicas_.find(token);
+      if (what && what->state == pb::REPLICA_DRAINING && stopping_.count(token) == 0 && desk_.running(token) == 0)
+        stop_replica(token, std::string{what->reason});
+    }
+    check_drain();
+  }
+
+  void check_drain() {
+    if (drain_.leave(desk_.idle() || drain_.out_of_time(now()))) {
+      spdlog::info("node.leave node={} unfinished={}", options_.name, desk_.running());
+      home_.leave([this] { stop_all(); });
+    }
+    if (stops_all_ && replicas_.empty())
+      for (auto& promise : std::exchange(stop_promises_, {}))
+        promise.deliver();
+  }
+
+  void stop_all() {
+    stops_all_ = true;
+    for (auto token : replicas_.tokens())
+      stop_replica(token, "the node stops: " + drain_.reason());
+    check_drain();
+  }
+
+  void on_fenced(const std::string& resource) {
+    auto reason = "Resource " + resource + " knows a newer incarnation of node '" + options_.name
+                  + "'; is another process running under this name?";
+    spdlog::error("node.fenced node={} incarnation={} reason=\"{}\"", options_.name, incarnation_.value(), reason);
+    self_->quit(caf::make_error(errc::fenced, std::move(reason)));
+  }
+
+  // -- what the home is told -------------------------------------------------
+
+  void describe(pb::Heartbeat& beat) {
+    auto& load = *beat.mutable_load();
+    load = meter_.report(world_.machine().sample(), now());
+    load.set_queued(desk_.queued());
+    load.set_requests_done(desk_.done());
+    load.set_requests_failed(desk_.failed());
+    beat.set_draining(drain_.draining());
+  }
+
+  void describe(pb::NodeProfile& profile) {
+    profile.set_name(options_.name);
+    profile.set_address(world_.address());
+    *profile.mutable_capacity() = capacity_of(options_);
+    for (auto& accelerator : options_.accelerators) {
+      auto& entry = *profile.add_accelerators();
+      entry.set_kind(accelerator.kind);
+      entry.set_count(accelerator.count);
+      entry.set_memory_bytes(accelerator.memory_bytes);
+      entry.set_coefficient(accelerator.coefficient);
+    }
+    for (auto& [key, value] : options_.labels) {
+      auto& entry = *profile.add_labels();
+      entry.set_key(key);
+      entry.set_value(value);
+    }
+    for (auto& status : replicas_.describe(now()))
+      *profile.add_replicas() = std::move(status);
+    profile.set_capacity_origin(options_.capacity_origin);
+    profile.set_limits_backend(options_.limits_backend);
+  }
+
+  node_actor::pointer self_;
+  platform& world_;
+  const node_options options_;
+  const app_registry& registry_;
+  node_id id_;
+  incarnation incarnation_;
+  /// Keys must differ from those of an earlier incarnation at the same launcher.
+  std::uint64_t last_process_;
+  random_source random_;
+  load_meter meter_;
+  drain_state drain_;
+  replica_set replicas_;
+  runner_map runners_;
+  std::map<process_key, claim_token> processes_;
+  /// Replicas whose runner was told to stop.
+  std::set<claim_token> stopping_;
+  request_desk desk_;
+  std::vector<caf::typed_response_promise<void>> stop_promises_;
+  /// The node has said goodbye and ends its replicas.
+  bool stops_all_ = false;
+  home_link home_;
+};
+
+} // namespace
+
+node_actor spawn_node(caf::actor_system& sys, platform& world, const node_options& options, const app_registry& apps) {
+  return sys.spawn<node_actor::stateful_impl<node_state>>(std::ref(world), options, std::cref(apps));
+}
+
+} // namespace astra
