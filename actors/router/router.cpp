@@ -330,12 +330,21 @@ private:
     schedule_retry();
   }
 
-  /// Lets the first `count` parked requests try again.
+  /// Lets the first `count` parked requests try again: there is reason to believe that something has changed.
   void unpark(std::size_t count) {
-    for (; count > 0 && !parked_.empty(); --count) {
-      auto key = *parked_.begin();
-      parked_.erase(parked_.begin());
-      walk(key);
+    unparked_up_to_ = 0;
+    unpark_more(count);
+  }
+
+  /// Goes on behind the last one, so that those who failed again since then do not go round and round.
+  void unpark_more(std::size_t count) {
+    for (; count > 0; --count) {
+      auto next = parked_.upper_bound(unparked_up_to_);
+      if (next == parked_.end())
+        return;
+      unparked_up_to_ = *next;
+      parked_.erase(next);
+      walk(unparked_up_to_);
     }
   }
 
@@ -525,7 +534,7 @@ private:
     self_->request(open->second.node, patience, invoke{std::move(body)})
         .then([this, key, attempt](invoke_reply& reply) { on_invoke_reply(key, attempt, *reply); },
               [this, key, attempt](const caf::error& why) { on_invoke_failed(key, attempt, why); });
-    unpark(1); // where one got a slot there may be more
+    unpark_more(1); // where one got a slot there may be more
   }
 
   void on_invoke_reply(request_key key, attempt_id attempt, pb::InvokeReply& reply) {
@@ -548,7 +557,7 @@ private:
     case pb::INVOKE_NOT_STARTED:
       request->way.not_started();
       walk(key);
-      break;
+      return; // no slot was freed by work that ended
     default: {
       auto reason = reply.reason().empty() ? "the replica was lost" : reply.reason();
       on_work_lost(key, "at node " + request->node_name + ": " + reason);
@@ -769,6 +778,8 @@ private:
   std::map<request_key, pending> requests_;
   /// Those at no node, in order of arrival.
   std::set<request_key> parked_;
+  /// The last one that was let go in this round.
+  request_key unparked_up_to_ = 0;
   /// Requests that hold a place: parked, queued at a node, or on a walk in between.
   std::uint32_t waiting_ = 0;
   bool retry_scheduled_ = false;

@@ -1,0 +1,163 @@
+#include "actors/router/node_pool.hpp"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+using namespace astra;
+using namespace std::chrono_literals;
+
+namespace {
+
+pb::NodeRow row(const std::string& name, std::uint64_t sequence = 1) {
+  pb::NodeRow result;
+  result.set_node(make_node_id(name).value());
+  result.set_incarnation(1);
+  result.set_liveness(pb::LIVENESS_ONLINE);
+  result.set_sequence(sequence);
+  auto& profile = *result.mutable_profile();
+  profile.set_name(name);
+  profile.set_address(name + ":1");
+  profile.mutable_capacity()->set_cpu_milli(4000);
+  auto& replica = *profile.add_replicas();
+  replica.set_app("ocr");
+  replica.set_state(pb::REPLICA_READY);
+  replica.set_concurrency(2);
+  return result;
+}
+
+pb::NodeRow with_liveness(pb::NodeRow row, pb::Liveness liveness, const std::string& reason) {
+  row.set_liveness(liveness);
+  row.set_reason(reason);
+  return row;
+}
+
+struct pool_of_four {
+  pool_of_four() {
+    for (auto name : {"a", "b", "c", "d"})
+      pool.observe(row(name));
+    pool.settle(now);
+  }
+
+  std::set<std::string> rotation() {
+    std::set<std::string> result;
+    for (auto& [node, member] : pool.members())
+      if (pool.in_rotation(node))
+        result.insert(member.name);
+    return result;
+  }
+
+  node_pool::time_point now{1h};
+  node_pool pool{"ocr", 3000ms, random_source{1}};
+};
+
+const auto a = make_node_id("a");
+const auto b = make_node_id("b");
+const auto c = make_node_id("c");
+
+} // namespace
+
+TEST_CASE_FIXTURE(pool_of_four, "a node that cannot serve is out at once, with the reason, and back when it can") {
+  auto lost = pool.observe(with_liveness(row("a", 2), pb::LIVENESS_DRAINING, "SIGTERM"));
+  CHECK_FALSE(lost);
+  CHECK(pool.settle(now) == std::vector{a});
+  CHECK(pool.out_reason(a) == "draining: SIGTERM");
+  lost = pool.observe(with_liveness(row("b", 2), pb::LIVENESS_OFFLINE, "silent for 3.0 s"));
+  CHECK(lost);
+  CHECK(pool.settle(now) == std::vector{b});
+  CHECK(pool.out_reason(b) == "offline: silent for 3.0 s");
+  auto starting = row("c", 2);
+  starting.mutable_profile()->mutable_replicas(0)->set_state(pb::REPLICA_BACKING_OFF);
+  starting.mutable_profile()->mutable_replicas(0)->set_reason("exit code 1");
+  pool.observe(starting);
+  CHECK(pool.settle(now) == std::vector{c});
+  CHECK(pool.out_reason(c) == "its replica is backing off: exit code 1");
+  CHECK(rotation() == std::set<std::string>{"d"});
+  for (auto name : {"a", "b", "c"})
+    pool.observe(row(name, 3));
+  CHECK(pool.settle(now).empty());
+  CHECK(rotation().size() == 4);
+}
+
+TEST_CASE_FIXTURE(pool_of_four, "a node without a replica of the app is not in the pool") {
+  auto other = row("e");
+  other.mutable_profile()->mutable_replicas(0)->set_app("llm");
+  pool.observe(other);
+  auto gone = row("a", 2);
+  gone.mutable_profile()->clear_replicas();
+  pool.observe(gone);
+  CHECK(pool.settle(now) == std::vector{a});
+  CHECK(pool.find(a) == nullptr);
+  CHECK(pool.find(make_node_id("e")) == nullptr);
+}
+
+TEST_CASE_FIXTURE(pool_of_four, "an ejected node is back after 3 s") {
+  pool.eject(a, "no answer", now);
+  CHECK(pool.settle(now) == std::vector{a});
+  CHECK(pool.out_reason(a) == "no answer");
+  pool.settle(now + 2999ms);
+  CHECK_FALSE(pool.in_rotation(a));
+  pool.settle(now + 3000ms);
+  CHECK(pool.in_rotation(a));
+}
+
+TEST_CASE_FIXTURE(pool_of_four, "an ejected node is back when it is seen in a newer heartbeat, not by an old one") {
+  pool.eject(a, "no answer", now);
+  pool.settle(now);
+  pool.observe(row("a", 1));
+  pool.settle(now);
+  CHECK_FALSE(pool.in_rotation(a));
+  pool.observe(row("a", 2));
+  pool.settle(now);
+  CHECK(pool.in_rotation(a));
+  pool.eject(a, "no answer", now);
+  auto restarted = row("a", 1);
+  restarted.set_incarnation(2);
+  pool.observe(restarted);
+  pool.settle(now);
+  CHECK(pool.in_rotation(a));
+}
+
+TEST_CASE_FIXTURE(pool_of_four, "doubts about half of the nodes are heeded, about more than half they are ignored") {
+  pool.eject(a, "no answer", now);
+  pool.observe(with_liveness(row("b", 2), pb::LIVENESS_SUSPECT, "1.6 s without a heartbeat"));
+  pool.settle(now);
+  CHECK(rotation() == std::set<std::string>{"c", "d"});
+  pool.eject(c, "no answer", now);
+  pool.settle(now);
+  CHECK(rotation().size() == 4);
+}
+
+TEST_CASE_FIXTURE(pool_of_four, "what a node says of itself is heeded, however many say it") {
+  for (auto name : {"a", "b", "c", "d"})
+    pool.refuse(make_node_id(name), "refuses work: it drains", now);
+  CHECK(pool.settle(now).size() == 4);
+  CHECK(pool.empty(now));
+  CHECK_FALSE(pool.empty(now + 3000ms));
+}
+
+TEST_CASE_FIXTURE(pool_of_four, "weights follow the load at a refresh, and not before") {
+  auto busy = row("a", 2);
+  busy.mutable_load()->set_host_utilisation(1.0);
+  busy.mutable_load()->set_own_busy_cores(4.0);
+  busy.mutable_load()->set_concurrency(4.0);
+  auto before = pool.find(a)->weight;
+  pool.observe(busy);
+  pool.settle(now);
+  CHECK(pool.find(a)->weight == before);
+  pool.refresh();
+  CHECK(pool.find(a)->weight < before / 100);
+}
+
+TEST_CASE_FIXTURE(pool_of_four, "slots are those of the ready replicas, the coefficient that of the fastest device") {
+  auto two = row("a", 2);
+  *two.mutable_profile()->add_replicas() = two.profile().replicas(0);
+  auto& starting = *two.mutable_profile()->add_replicas();
+  starting = two.profile().replicas(0);
+  starting.set_state(pb::REPLICA_STARTING);
+  for (auto coefficient : {1.5, 3.0, 2.0})
+    two.mutable_profile()->add_accelerators()->set_coefficient(coefficient);
+  pool.observe(two);
+  CHECK(pool.find(a)->slots == 4);
+  CHECK(pool.find(a)->load.coefficient == 3.0);
+}
