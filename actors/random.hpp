@@ -21,7 +21,8 @@ public:
   /// Uniform in [0, bound); `bound` must be positive.
   std::uint64_t below(std::uint64_t bound) {
     // Multiply-shift (Lemire 2019) without the rejection step: the bias is below bound / 2^64.
-    return static_cast<std::uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
+    __extension__ using wide = unsigned __int128;
+    return static_cast<std::uint64_t>((static_cast<wide>(next()) * bound) >> 64);
   }
 
   /// Uniform in [0, 1).
