@@ -1,0 +1,26 @@
+#include "actors/node/replica_runner.hpp"
+
+namespace astra {
+
+std::shared_ptr<replica_runner> make_runner(replica_host& host, const app_registry& apps, const replica& what) {
+  switch (what.spec->kind_case()) {
+  case pb::AppSpec::kPerRequest:
+    return make_per_request_runner(host, what);
+  case pb::AppSpec::kServer:
+    return make_server_runner(host, what);
+  case pb::AppSpec::kActor:
+    return make_actor_runner(host, apps, what);
+  case pb::AppSpec::KIND_NOT_SET:
+    break;
+  }
+  return nullptr;
+}
+
+std::string error_text(const caf::error& reason) {
+  auto& context = reason.context();
+  if (context.size() > 0 && context.match_element<std::string>(0))
+    return context.get_as<std::string>(0);
+  return to_string(reason);
+}
+
+} // namespace astra

@@ -1,0 +1,236 @@
+#include "actors/node/replica_set.hpp"
+
+#include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace astra {
+
+replica_set::replica_set(node_id node, incarnation started, const pb::Resources& capacity, label_list labels)
+  : node_(node), incarnation_(started), capacity_(capacity), labels_(std::move(labels)) {}
+
+replica_set::decision replica_set::claim(const pb::ClaimBatch& batch, const pb::Claim& claim, time_point now) {
+  decision made;
+  claim_token token{claim.token()};
+  std::string reason;
+  auto outcome = check(batch, claim, reason);
+  if (outcome != pb::CLAIM_FENCED) {
+    auto& newest = epochs_[batch.spec().name()];
+    newest = std::max(newest, batch.epoch());
+  }
+  if (outcome == pb::CLAIM_CONFIRMED && replicas_.count(token) == 0) {
+    replica added;
+    added.token = token;
+    added.index = claim.replica_index();
+    added.epoch = batch.epoch();
+    added.spec_hash = batch.spec_hash();
+    added.spec = std::make_shared<const pb::AppSpec>(batch.spec());
+    added.reason = "claimed, about to start";
+    added.since = now;
+    added.budget = restart_budget{restart_policy_of(batch.spec())};
+    capacity_.take(token, batch.spec().per_replica());
+    replicas_.emplace(token, std::move(added));
+    made.fresh = true;
+  }
+  made.result.set_sequence(claim.sequence());
+  made.result.set_token(claim.token());
+  made.result.set_outcome(outcome);
+  made.result.set_reason(std::move(reason));
+  return made;
+}
+
+pb::ClaimOutcome replica_set::check(const pb::ClaimBatch& batch, const pb::Claim& claim, std::string& reason) const {
+  auto& spec = batch.spec();
+  if (node_id{claim.node()} != node_ || incarnation{claim.node_incarnation()} != incarnation_) {
+    reason = "the claim is for another incarnation of this node";
+    return pb::CLAIM_NODE_GONE;
+  }
+  if (auto newest = newest_epoch(spec.name()); batch.epoch() < newest) {
+    reason =
+        fmt::format("epoch {} of the scheduler of app '{}' is fenced by epoch {}", batch.epoch(), spec.name(), newest);
+    return pb::CLAIM_FENCED;
+  }
+  claim_token token{claim.token()};
+  if (tombstones_.count(token) != 0) {
+    reason = "this claim was released before";
+    return pb::CLAIM_NO_ROOM;
+  }
+  if (replicas_.count(token) != 0)
+    return pb::CLAIM_CONFIRMED;
+  if (draining_) {
+    reason = "the node is draining: " + drain_reason_;
+    return pb::CLAIM_NODE_DRAINING;
+  }
+  for (auto& wanted : spec.require()) {
+    auto same_key = [&wanted](auto& label) { return label.first == wanted.key(); };
+    auto found = std::find_if(labels_.begin(), labels_.end(), same_key);
+    if (found != labels_.end() && found->second == wanted.value())
+      continue;
+    reason = fmt::format("needs label {}={}, the node has {}", wanted.key(), wanted.value(),
+                         found == labels_.end() ? "none of that key" : found->second);
+    return pb::CLAIM_LABEL_MISMATCH;
+  }
+  if (auto misfit = capacity_.misfit(spec.per_replica())) {
+    reason = *misfit;
+    return pb::CLAIM_NO_ROOM;
+  }
+  return pb::CLAIM_CONFIRMED;
+}
+
+bool replica_set::release(const pb::Release& release) {
+  if (release.epoch() < newest_epoch(release.app()))
+    return false;
+  auto& newest = epochs_[release.app()];
+  newest = std::max(newest, release.epoch());
+  claim_token token{release.token()};
+  bury(token);
+  return replicas_.count(token) != 0;
+}
+
+void replica_set::drain(std::string reason) {
+  draining_ = true;
+  drain_reason_ = std::move(reason);
+}
+
+void replica_set::set_state(claim_token token, pb::ReplicaState state, std::string reason, time_point now) {
+  auto found = replicas_.find(token);
+  if (found == replicas_.end())
+    return;
+  found->second.state = state;
+  found->second.reason = std::move(reason);
+  found->second.since = now;
+}
+
+std::optional<std::chrono::milliseconds> replica_set::crashed(claim_token token, const std::string& reason,
+                                                              time_point now, random_source& random) {
+  auto found = replicas_.find(token);
+  if (found == replicas_.end())
+    return std::nullopt;
+  auto& entry = found->second;
+  auto uptime = entry.state == pb::REPLICA_READY ? now - entry.since : std::chrono::nanoseconds{0};
+  auto delay = entry.budget.next_delay(now, uptime, random);
+  auto& policy = entry.budget.policy();
+  if (delay)
+    set_state(token, pb::REPLICA_BACKING_OFF,
+              fmt::format("{}; restart {} of at most {} in {} s, in {} ms", reason, entry.budget.recent(),
+                          policy.budget, std::chrono::duration<double>(policy.budget_window).count(), delay->count()),
+              now);
+  else
+    set_state(token, pb::REPLICA_FAILED,
+              fmt::format("{}; given up after {} restarts in {} s", reason, entry.budget.recent(),
+                          std::chrono::duration<double>(policy.budget_window).count()),
+              now);
+  return delay;
+}
+
+void replica_set::erase(claim_token token) {
+  capacity_.give_back(token);
+  replicas_.erase(token);
+}
+
+const replica* replica_set::find(claim_token token) const {
+  auto found = replicas_.find(token);
+  return found == replicas_.end() ? nullptr : &found->second;
+}
+
+std::uint64_t replica_set::newest_epoch(const std::string& app) const {
+  auto found = epochs_.find(app);
+  return found == epochs_.end() ? 0 : found->second;
+}
+
+std::string replica_set::why_none_ready(const std::string& app) const {
+  std::string result;
+  for (auto& [token, entry] : replicas_) {
+    if (entry.spec->name() != app)
+      continue;
+    if (!result.empty())
+      result += "; ";
+    result += fmt::format("replica {}: {}, {}", entry.index, replica_state_text(entry.state), entry.reason);
+  }
+  return result.empty() ? "no replica of app '" + app + "' on this node" : result;
+}
+
+std::vector<pb::ReplicaStatus> replica_set::describe(time_point now) const {
+  std::vector<pb::ReplicaStatus> result;
+  for (auto& [token, entry] : replicas_) {
+    auto& status = result.emplace_back();
+    status.set_app(entry.spec->name());
+    status.set_index(entry.index);
+    status.set_token(token.value());
+    status.set_epoch(entry.epoch);
+    status.set_spec_hash(entry.spec_hash);
+    status.set_state(entry.state);
+    status.set_reason(entry.reason);
+    status.set_restarts(entry.budget.restarts());
+    *status.mutable_resources() = entry.spec->per_replica();
+    status.set_concurrency(entry.concurrency());
+    auto in_state = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.since).count();
+    status.set_in_state_ms(in_state > 0 ? static_cast<std::uint64_t>(in_state) : 0);
+  }
+  std::sort(result.begin(), result.end(), [](const pb::ReplicaStatus& a, const pb::ReplicaStatus& b) {
+    return std::tuple{a.app(), a.index(), a.token()} < std::tuple{b.app(), b.index(), b.token()};
+  });
+  return result;
+}
+
+std::vector<claim_token> replica_set::tokens() const {
+  std::vector<claim_token> result;
+  for (auto& entry : replicas_)
+    result.push_back(entry.first);
+  return result;
+}
+
+void replica_set::bury(claim_token token) {
+  if (!tombstones_.insert(token).second)
+    return;
+  tombstone_order_.push_back(token);
+  if (tombstone_order_.size() > tombstones_max) {
+    tombstones_.erase(tombstone_order_.front());
+    tombstone_order_.pop_front();
+  }
+}
+
+restart_policy restart_policy_of(const pb::AppSpec& spec) {
+  restart_policy policy;
+  if (!spec.has_restart())
+    return policy;
+  // Durations beyond a year are limited so that no later sum overflows.
+  auto ms = [](std::uint64_t value) {
+    constexpr std::uint64_t year_ms = 365ULL * 24 * 3600 * 1000;
+    return std::chrono::milliseconds{static_cast<std::int64_t>(std::min(value, year_ms))};
+  };
+  policy.backoff_min = ms(spec.restart().backoff_min_ms());
+  policy.backoff_max = ms(spec.restart().backoff_max_ms());
+  policy.healthy_after = ms(spec.restart().healthy_after_ms());
+  policy.budget = spec.restart().budget();
+  policy.budget_window = ms(spec.restart().budget_window_ms());
+  return policy;
+}
+
+std::string replica_state_text(pb::ReplicaState state) {
+  switch (state) {
+  case pb::REPLICA_PLANNED:
+    return "planned";
+  case pb::REPLICA_CLAIMED:
+    return "claimed";
+  case pb::REPLICA_STARTING:
+    return "starting";
+  case pb::REPLICA_WARMING:
+    return "warming";
+  case pb::REPLICA_READY:
+    return "ready";
+  case pb::REPLICA_DRAINING:
+    return "draining";
+  case pb::REPLICA_BACKING_OFF:
+    return "backing off";
+  case pb::REPLICA_FAILED:
+    return "failed";
+  case pb::REPLICA_STOPPED:
+    return "stopped";
+  default:
+    return "unknown";
+  }
+}
+
+} // namespace astra

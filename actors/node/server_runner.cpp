@@ -1,0 +1,283 @@
+#include "actors/node/replica_runner.hpp"
+#include "messages/http_call.hpp"
+
+#include <caf/sec.hpp>
+#include <caf/send.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <string>
+#include <utility>
+
+namespace astra {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr const char* loopback = "127.0.0.1";
+constexpr milliseconds probe_interval{100};
+constexpr milliseconds probe_timeout{1000};
+constexpr milliseconds ready_timeout_default{30000};
+/// Between SIGTERM and SIGKILL of a server that never became ready.
+constexpr milliseconds unready_grace{1000};
+constexpr std::uint64_t response_limit_bytes = 64 * 1024 * 1024;
+constexpr std::size_t last_words_max = 200;
+
+/// The last line that a process logged, for a reason.
+std::string last_words(const std::string& log_tail) {
+  auto end = log_tail.find_last_not_of(" \r\n\t");
+  if (end == std::string::npos)
+    return {};
+  auto begin = log_tail.find_last_of('\n', end);
+  begin = begin == std::string::npos ? 0 : begin + 1;
+  return log_tail.substr(begin, std::min(end + 1 - begin, last_words_max));
+}
+
+void replace_all(std::string& text, const std::string& from, const std::string& to) {
+  for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
+}
+
+class server_runner : public replica_runner {
+public:
+  using replica_runner::replica_runner;
+
+  ~server_runner() override {
+    if (process_)
+      caf::anon_send(host_.world().launcher(), kill_process{process_, caf::timespan{0}, "the node ends"});
+    give_port_back();
+  }
+
+  void start() override {
+    auto& app = spec_->server();
+    if (app.command().empty()) {
+      host_.replica_failed(token_, "the app has no command");
+      return;
+    }
+    port_ = host_.world().reserve_port();
+    if (port_ == 0) {
+      host_.replica_crashed(token_, "no free port on the loopback interface");
+      return;
+    }
+    process_ = host_.new_process(token_);
+    end_reason_.clear();
+    launch_process launch;
+    launch.key = process_;
+    auto port = std::to_string(port_);
+    for (auto word : app.command()) {
+      replace_all(word, "{port}", port);
+      launch.command.push_back(std::move(word));
+    }
+    launch.environment.assign(app.env().begin(), app.env().end());
+    launch.environment.push_back("PORT=" + port);
+    launch.memory_limit_bytes = spec_->per_replica().memory_bytes();
+    launch.output_is_log = true;
+    auto patience = app.ready_timeout_ms() > 0 ? milliseconds{app.ready_timeout_ms()} : ready_timeout_default;
+    ready_deadline_ = host_.self()->clock().now() + patience;
+    auto weak = weak_from_this();
+    auto key = process_;
+    host_.self()
+        ->request(host_.world().launcher(), launcher_wait, std::move(launch))
+        .then(
+            [this, weak, key](const process_started&) {
+              auto alive = weak.lock();
+              if (!alive || key != process_ || stopping_)
+                return;
+              host_.replica_warming(token_, "waits for an answer on port " + std::to_string(port_));
+              probe(key);
+            },
+            [this, weak, key](const caf::error& reason) {
+              // A command that could not be started is reported by its process_exited.
+              if (auto alive = weak.lock(); alive && key == process_ && reason != errc::spawn_failed)
+                on_end("the launcher does not answer: " + error_text(reason));
+            });
+  }
+
+  void invoke(work request) override {
+    http_call call;
+    call.host = loopback;
+    call.port = port_;
+    call.method = "POST";
+    call.target = spec_->server().path().empty() ? "/" : spec_->server().path();
+    call.body = std::move(request.body);
+    call.content_type = std::move(request.content_type);
+    call.timeout = request.limit;
+    call.response_limit_bytes = response_limit_bytes;
+    // The client of a process serves all its replicas: attempts are unique among them.
+    call.id = request.attempt.value();
+    calls_.insert(request.attempt);
+    auto weak = weak_from_this();
+    auto attempt = request.attempt;
+    // The client keeps the time; ours only guards against a client that does not answer.
+    host_.self()
+        ->request(host_.world().http(), request.limit + probe_timeout, std::move(call))
+        .then(
+            [this, weak, attempt](http_answer& answer) {
+              if (auto alive = weak.lock())
+                on_answer(attempt, answer);
+            },
+            [this, weak, attempt](const caf::error& reason) {
+              if (auto alive = weak.lock())
+                on_error(attempt, reason);
+            });
+  }
+
+  void cancel(attempt_id attempt, const std::string&) override {
+    if (calls_.count(attempt) == 0)
+      return;
+    host_.self()->send(host_.world().http(), http_abort{attempt.value()});
+    pb::InvokeReply result;
+    result.set_outcome(pb::INVOKE_CANCELLED);
+    result.set_reason("taken back");
+    finish(attempt, std::move(result));
+  }
+
+  void stop(caf::timespan grace, const std::string& reason) override {
+    stopping_ = true;
+    if (!process_) {
+      host_.replica_stopped(token_);
+      return;
+    }
+    caf::timespan own_grace = milliseconds{spec_->server().stop_grace_ms()};
+    kill(std::min(own_grace, grace), reason);
+  }
+
+  void on_exited(const process_exited& event) override {
+    if (event.key != process_)
+      return;
+    auto reason = end_reason_.empty() ? event.reason : end_reason_;
+    if (reason.empty())
+      reason = "the server ended: " + to_string(event.end);
+    if (auto words = last_words(event.log_tail); !words.empty())
+      reason += "; its last words: " + words;
+    on_end(reason, event.end == process_end::spawn_failed);
+  }
+
+private:
+  void kill(caf::timespan grace, const std::string& reason) {
+    host_.self()->send(host_.world().launcher(), kill_process{process_, grace, reason});
+  }
+
+  void give_port_back() {
+    if (port_ != 0)
+      host_.world().release_port(std::exchange(port_, 0));
+  }
+
+  /// Asks whether the server answers, again and again until it does or its time is over.
+  void probe(process_key key) {
+    http_call call;
+    call.host = loopback;
+    call.port = port_;
+    call.target = spec_->server().ready_path().empty() ? "/" : spec_->server().ready_path();
+    call.timeout = probe_timeout;
+    call.response_limit_bytes = response_limit_bytes;
+    auto weak = weak_from_this();
+    host_.self()
+        ->request(host_.world().http(), 2 * probe_timeout, std::move(call))
+        .then(
+            [this, weak, key](const http_answer& answer) {
+              auto alive = weak.lock();
+              if (!alive || key != process_ || stopping_)
+                return;
+              auto good = answer.status >= 200 && answer.status < 300;
+              if (spec_->server().ready_path().empty() || good)
+                host_.replica_ready(token_);
+              else
+                probe_later(key, "answers " + std::to_string(answer.status));
+            },
+            [this, weak, key](const caf::error& reason) {
+              auto alive = weak.lock();
+              if (!alive || key != process_ || stopping_)
+                return;
+              // Without a path to ask for, whoever accepts a connection is ready, whatever it makes of our question.
+              auto connected = reason == errc::io_failed || reason == errc::timed_out;
+              if (spec_->server().ready_path().empty() && connected)
+                host_.replica_ready(token_);
+              else
+                probe_later(key, error_text(reason));
+            });
+  }
+
+  void probe_later(process_key key, const std::string& problem) {
+    if (host_.self()->clock().now() >= ready_deadline_) {
+      end_reason_ = "not ready in time: " + problem;
+      kill(unready_grace, end_reason_);
+      return;
+    }
+    host_.self()->run_delayed(probe_interval, [this, weak = weak_from_this(), key] {
+      if (auto alive = weak.lock(); alive && key == process_ && !stopping_)
+        probe(key);
+    });
+  }
+
+  /// The process is gone, or was never there.
+  void on_end(const std::string& reason, bool hopeless = false) {
+    process_ = process_key{};
+    give_port_back();
+    auto lost = std::exchange(calls_, {});
+    if (!stopping_) {
+      if (hopeless)
+        host_.replica_failed(token_, reason);
+      else
+        host_.replica_crashed(token_, reason);
+    }
+    for (auto attempt : lost) {
+      pb::InvokeReply result;
+      result.set_outcome(pb::INVOKE_REPLICA_LOST);
+      result.set_reason("the server died while it worked on the request: " + reason);
+      host_.work_done(attempt, std::move(result));
+    }
+    if (stopping_)
+      host_.replica_stopped(token_);
+  }
+
+  void on_answer(attempt_id attempt, http_answer& answer) {
+    pb::InvokeReply result;
+    auto good = answer.status >= 200 && answer.status < 300;
+    result.set_outcome(good ? pb::INVOKE_OK : pb::INVOKE_APP_FAILED);
+    result.set_code(answer.status);
+    result.set_body(std::move(answer.body));
+    result.set_content_type(std::move(answer.content_type));
+    if (!good)
+      result.set_reason("the app answered " + std::to_string(answer.status));
+    finish(attempt, std::move(result));
+  }
+
+  void on_error(attempt_id attempt, const caf::error& reason) {
+    pb::InvokeReply result;
+    result.set_reason(error_text(reason));
+    if (reason == errc::timed_out || reason == caf::sec::request_timeout)
+      result.set_outcome(pb::INVOKE_TIMED_OUT);
+    else if (reason == errc::cancelled)
+      result.set_outcome(pb::INVOKE_CANCELLED);
+    else if (reason == errc::unreachable)
+      result.set_outcome(pb::INVOKE_NOT_STARTED);
+    else
+      result.set_outcome(pb::INVOKE_REPLICA_LOST);
+    finish(attempt, std::move(result));
+  }
+
+  void finish(attempt_id attempt, pb::InvokeReply result) {
+    if (calls_.erase(attempt) > 0)
+      host_.work_done(attempt, std::move(result));
+  }
+
+  /// 0: no process.
+  process_key process_;
+  std::uint16_t port_ = 0;
+  bool stopping_ = false;
+  std::chrono::steady_clock::time_point ready_deadline_;
+  /// Why we killed it ourselves; empty when we did not.
+  std::string end_reason_;
+  std::set<attempt_id> calls_;
+};
+
+} // namespace
+
+std::shared_ptr<replica_runner> make_server_runner(replica_host& host, const replica& what) {
+  return std::make_shared<server_runner>(host, what.token, what.spec);
+}
+
+} // namespace astra
