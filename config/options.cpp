@@ -1,21 +1,253 @@
 #include "config/options.hpp"
 
+#include "config/endpoint.hpp"
+#include "config/naming.hpp"
+#include "config/units.hpp"
+
 #include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <fmt/format.h>
 
 namespace astra {
 
+namespace {
+
+using std::chrono::hours;
+
+/// Longer than any timer here has a use for; a number with a wrong unit is caught.
+constexpr milliseconds longest = hours{24};
+
+std::string show(milliseconds value) {
+  return value.count() < 0 ? "a negative duration" : "\"" + format_duration(value) + "\"";
+}
+
+/// Collects the rules that are not kept.
+class rule_book {
+public:
+  void add(std::string key, std::string message, std::vector<std::string> related = {}) {
+    broken_.push_back({std::move(key), std::move(message), std::move(related)});
+  }
+
+  void add_all(std::vector<broken_rule> rules) {
+    for (auto& rule : rules)
+      broken_.push_back(std::move(rule));
+  }
+
+  void positive(const std::string& key, milliseconds value) {
+    if (value < milliseconds{1} || value > longest)
+      add(key, "must be between \"1ms\" and \"24h\", not " + show(value));
+  }
+
+  void between(const std::string& key, std::uint64_t value, std::uint64_t least, std::uint64_t most) {
+    if (value < least || value > most)
+      add(key, fmt::format("must be between {} and {}, not {}", least, most, value));
+  }
+
+  void size_between(const std::string& key, std::uint64_t value, std::uint64_t least, std::uint64_t most) {
+    if (value < least || value > most)
+      add(key, fmt::format("must be between \"{}\" and \"{}\", not \"{}\"", format_size(least), format_size(most),
+                           format_size(value)));
+  }
+
+  /// `value` >= `times` x `other`, which operators know as `what`.
+  void at_least(const std::string& key, milliseconds value, int times, const std::string& other_key, milliseconds other,
+                const std::string& what) {
+    if (value >= other * times || other <= milliseconds{0} || value <= milliseconds{0})
+      return;
+    auto rule = times == 1 ? what + " of " + show(other) : fmt::format("{} {}s of {}", times, what, show(other));
+    add(key, show(value) + " is shorter than " + rule + "; make it at least " + show(other * times), {other_key});
+  }
+
+  void address(const std::string& key, const std::string& text, bool port_zero) {
+    auto parsed = parse_endpoint(text);
+    if (!parsed)
+      add(key, "\"" + text + "\" is not an address; write \"host:port\", such as \"127.0.0.1:9700\"");
+    else if (parsed->port == 0 && !port_zero)
+      add(key, "\"" + text + "\" has port 0; write the port that the Resource listens on");
+  }
+
+  void listen_address(const std::string& key, const std::string& text) {
+    address(key, text, true);
+    auto parsed = parse_endpoint(text);
+    if (parsed && !is_loopback(*parsed))
+      add(key, "\"" + text + "\" can be reached from other machines; loopback only until sessions are authenticated, "
+                   + "such as \"127.0.0.1:" + std::to_string(parsed->port) + "\"");
+  }
+
+  std::vector<broken_rule> take() { return std::move(broken_); }
+
+private:
+  std::vector<broken_rule> broken_;
+};
+
+} // namespace
+
 std::string to_string(process_role role) {
   switch (role) {
-    case process_role::node: return "node";
-    case process_role::resource: return "resource";
-    case process_role::scheduler: return "scheduler";
-    case process_role::gateway: return "gateway";
+  case process_role::node:
+    return "node";
+  case process_role::resource:
+    return "resource";
+  case process_role::scheduler:
+    return "scheduler";
+  case process_role::gateway:
+    return "gateway";
   }
   return "invalid";
 }
 
 bool process_options::has(process_role role) const {
   return std::find(roles.begin(), roles.end(), role) != roles.end();
+}
+
+std::vector<broken_rule> validate(const node_options& options) {
+  rule_book rules;
+  rules.positive("node.heartbeat", options.heartbeat);
+  rules.positive("node.home_silence", options.home_silence);
+  rules.at_least("node.home_silence", options.home_silence, 2, "node.heartbeat", options.heartbeat, "heartbeat");
+  rules.positive("node.slot_hold", options.slot_hold);
+  rules.between("node.queue_per_slot", options.queue_per_slot, 0, 1000);
+  rules.positive("drain.wait", options.drain_wait);
+  for (auto& [key, value] : options.labels) {
+    auto place = "node.labels." + key;
+    if (auto problem = label_problem(key, value); !problem.empty())
+      rules.add(place, problem, {"node.labels"});
+  }
+  std::set<std::string> kinds;
+  for (std::size_t i = 0; i < options.accelerators.size(); ++i) {
+    auto& accelerator = options.accelerators[i];
+    auto key = fmt::format("capacity.accelerators[{}]", i);
+    if (accelerator.kind.empty())
+      rules.add(key + ".kind", "missing; name the device, such as kind = \"t4\"", {key});
+    else if (auto problem = name_problem(accelerator.kind); !problem.empty())
+      rules.add(key + ".kind", problem);
+    else if (!kinds.insert(accelerator.kind).second)
+      rules.add(key + ".kind", "\"" + accelerator.kind + "\" is listed twice; join both and add their counts");
+    rules.between(key + ".count", accelerator.count, 1, 1024);
+    if (!std::isfinite(accelerator.coefficient) || accelerator.coefficient <= 0 || accelerator.coefficient > 1000)
+      rules.add(key + ".coefficient", fmt::format("must be above 0 and at most 1000, not {}; 1 is the reference device",
+                                                  accelerator.coefficient));
+  }
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const resource_options& options) {
+  rule_book rules;
+  rules.positive("resource.suspect_after", options.suspect_after);
+  rules.at_least("resource.suspect_after", options.suspect_after, 1, "node.heartbeat", options.heartbeat, "heartbeat");
+  rules.positive("resource.evict_after", options.evict_after);
+  rules.at_least("resource.evict_after", options.evict_after, 1, "resource.suspect_after", options.suspect_after,
+                 "suspect_after");
+  rules.at_least("resource.evict_after", options.evict_after, 2, "resource.sweep", options.sweep, "sweep");
+  rules.at_least("resource.evict_after", options.evict_after, 2, "node.heartbeat", options.heartbeat, "heartbeat");
+  rules.positive("resource.sweep", options.sweep);
+  rules.positive("resource.liveness_tick", options.liveness_tick);
+  rules.positive("resource.claims_tick", options.claims_tick);
+  rules.positive("resource.load_tick", options.load_tick);
+  rules.positive("resource.forget_after", options.forget_after);
+  rules.positive("resource.orphan_grace", options.orphan_grace);
+  rules.positive("resource.claim_timeout", options.claim_timeout);
+  rules.positive("resource.peer_timeout", options.peer_timeout);
+  rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "resource.load_tick", options.load_tick,
+                 "load_tick");
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const scheduler_options& options) {
+  rule_book rules;
+  rules.positive("scheduler.plan", options.plan);
+  rules.positive("scheduler.claim_timeout", options.claim_timeout);
+  rules.between("scheduler.replace_per_s", options.replace_per_s, 1, 1'000'000);
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const router_options& options) {
+  rule_book rules;
+  rules.positive("router.refresh", options.refresh);
+  rules.between("router.tries", options.tries, 1, 64);
+  rules.positive("router.admission_timeout", options.admission_timeout);
+  if (options.no_replica_wait < milliseconds{0} || options.no_replica_wait > longest)
+    rules.add("router.no_replica_wait", "must be between \"0s\" and \"24h\", not " + show(options.no_replica_wait));
+  rules.positive("router.ejection", options.ejection);
+  if (!std::isfinite(options.retry_budget) || options.retry_budget < 0 || options.retry_budget > 1)
+    rules.add("router.retry_budget",
+              fmt::format("must be between 0 and 1, not {}; it is a share of all starts", options.retry_budget));
+  rules.between("router.retry_budget_min", options.retry_budget_min, 0, 1'000'000);
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const gateway_options& options) {
+  rule_book rules;
+  rules.listen_address("gateway.listen", options.listen);
+  rules.size_between("gateway.body_limit", options.body_limit_bytes, 1024, 1ull << 30);
+  rules.size_between("gateway.header_limit", options.header_limit_bytes, 1024, 1ull << 20);
+  rules.between("gateway.connections_max", options.connections_max, 1, 1'000'000);
+  rules.positive("gateway.idle_timeout", options.idle_timeout);
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const log_options& options) {
+  rule_book rules;
+  auto known = [](const std::string& text, std::initializer_list<const char*> words) {
+    return std::find(words.begin(), words.end(), text) != words.end();
+  };
+  if (!known(options.level, {"trace", "debug", "info", "warn", "error", "off"}))
+    rules.add("log.level", "unknown value \"" + options.level + "\"; use one of trace, debug, info, warn, error, off");
+  if (!known(options.format, {"text", "json"}))
+    rules.add("log.format", "unknown value \"" + options.format + "\"; use one of text, json");
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const net_options& options) {
+  rule_book rules;
+  rules.listen_address("net.listen", options.listen);
+  rules.positive("net.heartbeat", options.heartbeat);
+  rules.positive("net.timeout", options.timeout);
+  rules.at_least("net.timeout", options.timeout, 2, "net.heartbeat", options.heartbeat, "heartbeat");
+  rules.positive("net.dial_timeout", options.dial_timeout);
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const process_options& options) {
+  rule_book rules;
+  if (options.name.empty())
+    rules.add("name", "missing; give the process a name of its own, such as name = \"node-1\"");
+  else if (auto problem = name_problem(options.name); !problem.empty())
+    rules.add("name", problem);
+  if (options.roles.empty())
+    rules.add("roles", "missing; say what this process is, such as roles = [\"node\"]; there are: node, resource, "
+                       "scheduler, gateway");
+  if (options.state_dir.empty() && !options.name.empty())
+    rules.add("state_dir", "is empty; name a directory that this process may write");
+  for (std::size_t i = 0; i < options.node.resources.size(); ++i)
+    rules.address(fmt::format("resources[{}]", i), options.node.resources[i], false);
+  for (auto role : options.roles)
+    if (role != process_role::resource && options.node.resources.empty()) {
+      auto cure = options.has(process_role::resource)
+                      ? "give net.listen a fixed port, so that this process can join its own Resource"
+                      : "write resources = [\"127.0.0.1:9700\"]";
+      rules.add("resources", "a " + to_string(role) + " needs a Resource to join; " + cure, {"roles"});
+      break;
+    }
+  rules.positive("shutdown.timeout", options.shutdown_timeout);
+  rules.add_all(validate(options.net));
+  rules.add_all(validate(options.node));
+  rules.add_all(validate(options.resource));
+  rules.at_least("resource.orphan_grace", options.resource.orphan_grace, 1, "node.home_silence",
+                 options.node.home_silence, "home_silence");
+  rules.add_all(validate(options.scheduler));
+  if (options.scheduler.claim_timeout <= options.resource.claim_timeout
+      && options.scheduler.claim_timeout > milliseconds{0})
+    rules.add("scheduler.claim_timeout",
+              show(options.scheduler.claim_timeout) + " is over before a Resource gives up on a node after "
+                  + show(options.resource.claim_timeout) + "; make it longer than resource.claim_timeout",
+              {"resource.claim_timeout"});
+  rules.add_all(validate(options.router));
+  rules.add_all(validate(options.gateway));
+  rules.add_all(validate(options.log));
+  return rules.take();
 }
 
 } // namespace astra

@@ -142,7 +142,8 @@ struct process_options {
   std::string name;
   /// In the order of the enumeration, without repetition.
   std::vector<process_role> roles;
-  /// Files of this process: app specs, scratch directories, its run file.
+  /// Files of this process: app specs, scratch directories, its run file.  A file that does not say it gets
+  /// /var/lib/astra/<name>.
   std::string state_dir;
   /// SIGTERM ends the process within drain_wait plus this.
   milliseconds shutdown_timeout{5000};
@@ -153,7 +154,7 @@ struct process_options {
   scheduler_options scheduler;
   router_options router;
   gateway_options gateway;
-  /// Checked CAF options, as "caf.scheduler.max-threads" -> its literal.
+  /// Checked CAF options, as "caf.scheduler.max-threads" -> its literal, for caf::config_value::parse.
   std::vector<std::pair<std::string, std::string>> caf;
   /// node.capacity said "auto" for these.
   bool cpu_auto = true;
@@ -162,5 +163,27 @@ struct process_options {
 
   bool has(process_role role) const;
 };
+
+/// A rule that options do not keep.
+struct broken_rule {
+  /// As in the process's file: "resource.evict_after".
+  std::string key;
+  /// What is wrong and the cure, without the key.
+  std::string message;
+  /// Other keys that the rule speaks of; one of them may be the culprit.
+  std::vector<std::string> related;
+};
+
+// Each checks the rules of one struct, whatever the rest of the process looks like; empty: good.
+std::vector<broken_rule> validate(const node_options& options);
+std::vector<broken_rule> validate(const resource_options& options);
+std::vector<broken_rule> validate(const scheduler_options& options);
+std::vector<broken_rule> validate(const router_options& options);
+std::vector<broken_rule> validate(const gateway_options& options);
+std::vector<broken_rule> validate(const log_options& options);
+std::vector<broken_rule> validate(const net_options& options);
+
+/// Checks all of the above and the rules between them: the roles and what each of them needs.
+std::vector<broken_rule> validate(const process_options& options);
 
 } // namespace astra

@@ -1,0 +1,79 @@
+#include "config/naming.hpp"
+
+#include <algorithm>
+#include <cstddef>
+
+namespace astra {
+
+namespace {
+
+constexpr std::size_t name_length_max = 63;
+constexpr std::size_t label_value_length_max = 255;
+
+bool is_lower(char c) {
+  return c >= 'a' && c <= 'z';
+}
+
+bool is_upper(char c) {
+  return c >= 'A' && c <= 'Z';
+}
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+std::string in_quotes(std::string_view text) {
+  return "\"" + std::string{text} + "\"";
+}
+
+/// What both kinds of name have in common: some length, and only characters that `allowed` knows.
+template <class Allowed>
+std::string check(std::string_view name, std::string_view characters, Allowed allowed) {
+  if (name.empty())
+    return "is empty; use " + std::string{characters};
+  if (name.size() > name_length_max)
+    return in_quotes(name) + " has " + std::to_string(name.size()) + " characters; use at most 63";
+  auto bad = std::find_if_not(name.begin(), name.end(), allowed);
+  if (bad != name.end())
+    return in_quotes(name) + " holds a character that a name cannot have, at position "
+           + std::to_string(bad - name.begin() + 1) + "; use " + std::string{characters};
+  return {};
+}
+
+} // namespace
+
+std::string name_problem(std::string_view name) {
+  auto problem = check(name, "letters, digits, '-', '_' and '.'", [](char c) {
+    return is_lower(c) || is_upper(c) || is_digit(c) || c == '-' || c == '_' || c == '.';
+  });
+  if (problem.empty() && !is_lower(name.front()) && !is_upper(name.front()) && !is_digit(name.front()))
+    return in_quotes(name) + " must start with a letter or a digit";
+  return problem;
+}
+
+std::string app_name_problem(std::string_view name) {
+  auto problem =
+      check(name, "lower-case letters, digits and '-'", [](char c) { return is_lower(c) || is_digit(c) || c == '-'; });
+  if (problem.empty() && (name.front() == '-' || name.back() == '-'))
+    return in_quotes(name) + " must start and end with a letter or a digit";
+  return problem;
+}
+
+std::string label_problem(std::string_view key, std::string_view value) {
+  if (auto problem = name_problem(key); !problem.empty())
+    return "the label's key " + problem;
+  if (value.size() > label_value_length_max)
+    return "the label has " + std::to_string(value.size()) + " bytes; use at most 255";
+  if (std::any_of(value.begin(), value.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }))
+    return "the label holds a control character; remove it";
+  return {};
+}
+
+std::string variable_problem(std::string_view name) {
+  auto allowed = [](char c) { return is_lower(c) || is_upper(c) || is_digit(c) || c == '_'; };
+  if (name.empty() || is_digit(name.front()) || !std::all_of(name.begin(), name.end(), allowed))
+    return in_quotes(name) + " cannot name a variable; use letters, digits and '_', the first no digit";
+  return {};
+}
+
+} // namespace astra

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+// What processes, apps, devices and labels may be called.  Each function returns what is wrong with the name and the
+// cure, or an empty text.
+
+namespace astra {
+
+/// Names of processes and devices, keys of labels: letters, digits, '-', '_', '.'; at most 63; the first a letter or
+/// digit.
+std::string name_problem(std::string_view name);
+
+/// Names of apps: lower-case letters, digits, '-'; at most 63; the first and last no '-'.
+std::string app_name_problem(std::string_view name);
+
+/// Keys as name_problem says, values without control characters and at most 255 bytes.
+std::string label_problem(std::string_view key, std::string_view value);
+
+/// Names of environment variables: letters, digits, '_'; the first no digit.
+std::string variable_problem(std::string_view name);
+
+} // namespace astra

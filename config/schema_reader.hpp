@@ -1,0 +1,60 @@
+#pragma once
+
+#include "config/expand.hpp"
+#include "config/load.hpp"
+#include "config/toml_tree.hpp"
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace google::protobuf {
+class FieldDescriptor;
+class Message;
+} // namespace google::protobuf
+
+// Between a TOML tree and a Protobuf message of config/schema.proto, strictly: whatever the schema does not know, or
+// knows with another type, is a problem with its place.
+
+namespace astra {
+
+/// Where a value came from.
+struct value_origin {
+  toml_place at;
+  /// Environment variables put into it.
+  std::vector<std::string> variables;
+};
+
+/// What reading a tree left behind, besides the message.
+struct schema_findings {
+  std::vector<config_problem> problems;
+  /// Dotted key -> place of its value: every table, leaf, list item and map entry that was read without a problem.
+  std::map<std::string, value_origin> origins;
+  /// Keys that were meant but not understood: no rule needs to complain about their absence.
+  std::set<std::string> failed;
+};
+
+/// A name as it stands between the dots of a key, quoted where TOML wants that.
+std::string key_part(const std::string& name);
+
+/// Text in quotes, as TOML writes it.
+std::string quote(const std::string& text);
+
+/// The key of a field: its json_name if the schema gives one, else its name.
+std::string key_of(const google::protobuf::FieldDescriptor& field);
+
+/// Fills `message` from the table `root`.  `advice` holds keys outside the schema for which there is more to say than
+/// "unknown key".
+schema_findings read_schema(google::protobuf::Message& message, const toml_value& root,
+                            const environment_lookup& environment, const std::map<std::string, std::string>& advice);
+
+/// The value of one leaf as one would write it: "200ms" with its quotes, 0.5, [ "a", "b" ], { zone = "sz3" }.
+std::string render(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field);
+
+/// Every leaf of `message` that has a value, or may have one, in schema order.  Entries of a map are leaves of
+/// their own.
+std::vector<effective_value> render_all(const google::protobuf::Message& message,
+                                        const std::map<std::string, value_origin>& origins);
+
+} // namespace astra
