@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -27,19 +28,32 @@ public:
   wire(Body body) : body_(std::move(body)) {} // NOLINT: a body is a message
 
   const Body& operator*() const { return body_; }
-  Body& operator*() { return body_; }
+  Body& operator*() {
+    sealed_.reset();
+    return body_;
+  }
   const Body* operator->() const { return &body_; }
-  Body* operator->() { return &body_; }
+  Body* operator->() {
+    sealed_.reset();
+    return &body_;
+  }
+
+  /// Encodes the body now, once, for a message that goes to many processes.  A later change of the body undoes it.
+  void seal() { sealed_ = std::make_shared<const std::string>(encode(body_)); }
 
   template <class Inspector>
   friend bool inspect(Inspector& f, wire& x) {
-    auto get = [&x] { return encode(x.body_); };
-    auto set = [&x](std::string bytes) { return decode(x.body_, bytes); };
+    auto get = [&x] { return x.sealed_ ? *x.sealed_ : encode(x.body_); };
+    auto set = [&x](std::string bytes) {
+      x.sealed_.reset();
+      return decode(x.body_, bytes);
+    };
     return f.object(x).fields(f.field("body", get, set));
   }
 
 private:
   Body body_;
+  std::shared_ptr<const std::string> sealed_;
 };
 
 } // namespace astra

@@ -20,6 +20,9 @@ struct view_client_options {
   std::chrono::milliseconds renew{1000};
   /// A Resource from which nothing came for this long is left for the next.
   std::chrono::milliseconds silence{2000};
+  /// As in resource_options: used for what no Resource speaks for.
+  std::chrono::milliseconds orphan_grace{10000};
+  std::chrono::milliseconds forget_after{60000};
 };
 
 /// Spawns the one view client of a process: it holds a subscription to one Resource, moves to the next when that one

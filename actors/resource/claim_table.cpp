@@ -1,0 +1,222 @@
+#include "actors/resource/claim_table.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+namespace astra {
+namespace {
+
+/// Epochs of apps that claim nothing for this long are forgotten; nodes still know those of their replicas.
+constexpr std::chrono::minutes epoch_memory{10};
+
+std::string cores_text(std::uint64_t milli) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.3f", static_cast<double>(milli) / 1000.0);
+  std::string result = text;
+  result.erase(result.find_last_not_of('0') + 1);
+  if (result.ends_with('.'))
+    result.pop_back();
+  return result;
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+  constexpr double mib = 1024.0 * 1024.0;
+  auto value = static_cast<double>(bytes) / mib;
+  char text[32];
+  if (value >= 1024.0)
+    std::snprintf(text, sizeof(text), "%.1f GiB", value / 1024.0);
+  else
+    std::snprintf(text, sizeof(text), "%.1f MiB", value);
+  return text;
+}
+
+std::uint32_t count_of(const pb::Resources& resources, const std::string& kind) {
+  for (auto& entry : resources.accelerators())
+    if (entry.kind() == kind)
+      return entry.count();
+  return 0;
+}
+
+void add(pb::Resources& sum, const pb::Resources& part) {
+  sum.set_cpu_milli(sum.cpu_milli() + part.cpu_milli());
+  sum.set_memory_bytes(sum.memory_bytes() + part.memory_bytes());
+  std::map<std::string, std::uint32_t> counts;
+  for (auto& entry : sum.accelerators())
+    counts[entry.kind()] += entry.count();
+  for (auto& entry : part.accelerators())
+    counts[entry.kind()] += entry.count();
+  sum.clear_accelerators();
+  for (auto& [kind, count] : counts) {
+    auto& entry = *sum.add_accelerators();
+    entry.set_kind(kind);
+    entry.set_count(count);
+  }
+}
+
+void subtract(pb::Resources& from, const pb::Resources& part) {
+  from.set_cpu_milli(from.cpu_milli() - std::min(from.cpu_milli(), part.cpu_milli()));
+  from.set_memory_bytes(from.memory_bytes() - std::min(from.memory_bytes(), part.memory_bytes()));
+  for (auto& entry : *from.mutable_accelerators())
+    entry.set_count(entry.count() - std::min(entry.count(), count_of(part, entry.kind())));
+}
+
+/// Empty when the node carries every label that the app requires.
+std::string why_labels_differ(const pb::AppSpec& spec, const pb::NodeProfile& profile) {
+  for (auto& wanted : spec.require()) {
+    auto has = std::find_if(profile.labels().begin(), profile.labels().end(),
+                            [&](auto& label) { return label.key() == wanted.key(); });
+    if (has == profile.labels().end())
+      return "needs label " + wanted.key() + "=" + wanted.value() + ", the node has no " + wanted.key();
+    if (has->value() != wanted.value())
+      return "needs label " + wanted.key() + "=" + wanted.value() + ", the node has " + has->value();
+  }
+  return {};
+}
+
+bool runs(const pb::ReplicaStatus& replica) {
+  return replica.state() != pb::REPLICA_STOPPED && replica.state() != pb::REPLICA_FAILED;
+}
+
+bool has_token(const pb::NodeProfile& profile, std::uint64_t token) {
+  return std::any_of(profile.replicas().begin(), profile.replicas().end(),
+                     [token](auto& replica) { return replica.token() == token; });
+}
+
+} // namespace
+
+pb::Resources free_resources(const pb::NodeProfile& profile, const pb::Resources& held) {
+  auto used = held;
+  for (auto& replica : profile.replicas())
+    if (runs(replica))
+      add(used, replica.resources());
+  auto result = profile.capacity();
+  subtract(result, used);
+  return result;
+}
+
+std::string why_no_room(const pb::Resources& wanted, const pb::Resources& free) {
+  if (wanted.cpu_milli() > free.cpu_milli())
+    return "needs " + cores_text(wanted.cpu_milli()) + " cores, " + cores_text(free.cpu_milli()) + " free";
+  if (wanted.memory_bytes() > free.memory_bytes())
+    return "needs " + bytes_text(wanted.memory_bytes()) + " of memory, " + bytes_text(free.memory_bytes()) + " free";
+  for (auto& entry : wanted.accelerators()) {
+    auto available = count_of(free, entry.kind());
+    if (entry.count() > available)
+      return "needs " + std::to_string(entry.count()) + " " + entry.kind() + ", " + std::to_string(available) + " free";
+  }
+  return {};
+}
+
+pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const pb::NodeRow* row,
+                                       time_point now) {
+  pb::ClaimResult result;
+  result.set_sequence(claim.sequence());
+  result.set_token(claim.token());
+  auto refuse = [&](pb::ClaimOutcome outcome, std::string reason) {
+    result.set_outcome(outcome);
+    result.set_reason(std::move(reason));
+    if (row)
+      *result.mutable_row() = *row;
+    return result;
+  };
+  if (!row)
+    return refuse(pb::CLAIM_NODE_GONE, "no node " + to_hex(claim.node()) + " is known here");
+  if (row->incarnation() != claim.node_incarnation())
+    return refuse(pb::CLAIM_NODE_GONE, "the node restarted: incarnation " + std::to_string(row->incarnation())
+                                           + ", claimed was " + std::to_string(claim.node_incarnation()));
+  if (row->liveness() == pb::LIVENESS_OFFLINE)
+    return refuse(pb::CLAIM_NODE_GONE, "offline: " + row->reason());
+  if (row->liveness() == pb::LIVENESS_DRAINING)
+    return refuse(pb::CLAIM_NODE_DRAINING, row->reason());
+  if (!row->has_profile())
+    return refuse(pb::CLAIM_NODE_GONE, "the node has just joined and has not described itself yet");
+  claim_token token{claim.token()};
+  result.set_outcome(pb::CLAIM_CONFIRMED);
+  if (holds_.count(token) != 0 || has_token(row->profile(), claim.token()))
+    return result;
+  if (auto reason = why_labels_differ(batch.spec(), row->profile()); !reason.empty())
+    return refuse(pb::CLAIM_LABEL_MISMATCH, std::move(reason));
+  auto& wanted = batch.spec().per_replica();
+  node_id node{claim.node()};
+  if (auto reason = why_no_room(wanted, free_resources(row->profile(), held(node))); !reason.empty())
+    return refuse(pb::CLAIM_NO_ROOM, std::move(reason));
+  holds_[token] = {node, wanted, now + hold_time_};
+  by_node_[node][token] = wanted;
+  return result;
+}
+
+std::uint64_t claim_table::fence(const std::string& app, std::uint64_t epoch, time_point now) {
+  auto& seen = epochs_[app];
+  seen.last = now;
+  if (epoch < seen.epoch)
+    return seen.epoch;
+  seen.epoch = epoch;
+  return 0;
+}
+
+void claim_table::confirmed(claim_token token, time_point now) {
+  auto found = holds_.find(token);
+  if (found != holds_.end())
+    found->second.expires = now + hold_time_;
+}
+
+node_id claim_table::release(claim_token token) {
+  auto found = holds_.find(token);
+  if (found == holds_.end())
+    return {};
+  auto node = found->second.node;
+  holds_.erase(found);
+  auto& held = by_node_[node];
+  held.erase(token);
+  if (held.empty())
+    by_node_.erase(node);
+  return node;
+}
+
+bool claim_table::settle(node_id node, const pb::NodeProfile& profile) {
+  auto changed = false;
+  for (auto& replica : profile.replicas()) {
+    auto found = holds_.find(claim_token{replica.token()});
+    if (found == holds_.end() || found->second.node != node)
+      continue;
+    release(claim_token{replica.token()});
+    changed = true;
+  }
+  return changed;
+}
+
+bool claim_table::drop(node_id node) {
+  auto found = by_node_.find(node);
+  if (found == by_node_.end())
+    return false;
+  for (auto& [token, resources] : found->second)
+    holds_.erase(token);
+  by_node_.erase(found);
+  return true;
+}
+
+std::vector<node_id> claim_table::expire(time_point now) {
+  std::vector<claim_token> due;
+  for (auto& [token, hold] : holds_)
+    if (hold.expires <= now)
+      due.push_back(token);
+  std::vector<node_id> result;
+  for (auto token : due)
+    result.push_back(release(token));
+  std::sort(result.begin(), result.end());
+  result.erase(std::unique(result.begin(), result.end()), result.end());
+  std::erase_if(epochs_, [now](auto& entry) { return now - entry.second.last >= epoch_memory; });
+  return result;
+}
+
+pb::Resources claim_table::held(node_id node) const {
+  pb::Resources sum;
+  auto found = by_node_.find(node);
+  if (found != by_node_.end())
+    for (auto& [token, resources] : found->second)
+      add(sum, resources);
+  return sum;
+}
+
+} // namespace astra

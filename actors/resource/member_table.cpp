@@ -1,0 +1,153 @@
+#include "actors/resource/member_table.hpp"
+
+#include <utility>
+
+namespace astra {
+
+member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point now) {
+  node_id id{beat.node()};
+  verdict result;
+  auto known = log_.find(id);
+  if (known) {
+    result.profile_version = known->profile().version();
+    if (beat.incarnation() < known->incarnation()) {
+      result.fenced = true;
+      return result;
+    }
+    auto same = beat.incarnation() == known->incarnation();
+    if (same && beat.home_epoch() < known->home_epoch())
+      return result;
+    if (same && beat.home_epoch() == known->home_epoch() && beat.sequence() <= known->sequence())
+      return result;
+  }
+  result.accepted = true;
+  auto restarted = !known || known->incarnation() != beat.incarnation();
+  auto returned = known && known->home_epoch() != beat.home_epoch();
+  result.fresh = restarted;
+  auto& row =
+      restarted || returned ? log_.change(id, part_all, stream::liveness) : log_.change(id, part_load, stream::load);
+  if (restarted) {
+    if (!known)
+      ++alive_;
+    row.clear_profile();
+    row.clear_load();
+    *row.mutable_held() = {};
+    result.profile_version = 0;
+  }
+  row.set_incarnation(beat.incarnation());
+  row.set_home_epoch(beat.home_epoch());
+  row.set_sequence(beat.sequence());
+  *row.mutable_load() = beat.load();
+  log_.heard(id, now);
+  auto& who = members_[id];
+  who.seen.renew(now);
+  who.closed = false;
+  who.draining = beat.draining();
+  who.left = beat.leaving();
+  result.change = judge(id, who, now);
+  return result;
+}
+
+member_table::verdict member_table::record(const pb::ProfileUpdate& update, time_point) {
+  auto& profile = update.profile();
+  node_id id{profile.node()};
+  verdict result;
+  auto known = log_.find(id);
+  if (!known)
+    return result;
+  result.profile_version = known->profile().version();
+  result.fenced = profile.incarnation() < known->incarnation();
+  if (profile.incarnation() != known->incarnation() || update.home_epoch() != known->home_epoch()
+      || profile.version() <= result.profile_version)
+    return result;
+  result.accepted = true;
+  // The first one makes the node usable: that is a transition.
+  auto when = known->has_profile() ? stream::claims : stream::liveness;
+  *log_.change(id, part_profile, when).mutable_profile() = profile;
+  result.profile_version = profile.version();
+  return result;
+}
+
+std::optional<transition> member_table::connection_closed(node_id id, time_point now) {
+  auto found = members_.find(id);
+  if (found == members_.end())
+    return std::nullopt;
+  found->second.closed = true;
+  return judge(id, found->second, now);
+}
+
+bool member_table::moved_away(node_id id) {
+  auto found = members_.find(id);
+  if (found == members_.end())
+    return false;
+  if (!found->second.offline_since)
+    --alive_;
+  members_.erase(found);
+  log_.remove(id);
+  return true;
+}
+
+void member_table::hold(node_id id, const pb::Resources& held) {
+  if (log_.find(id))
+    *log_.change(id, part_held, stream::claims).mutable_held() = held;
+}
+
+std::vector<transition> member_table::sweep(time_point now) {
+  std::vector<transition> result;
+  for (auto entry = members_.begin(); entry != members_.end();) {
+    auto& [id, who] = *entry;
+    if (auto change = judge(id, who, now))
+      result.push_back(std::move(*change));
+    if (who.offline_since && now - *who.offline_since >= forget_after_) {
+      log_.remove(id);
+      entry = members_.erase(entry);
+    } else {
+      ++entry;
+    }
+  }
+  return result;
+}
+
+void member_table::extend_leases(std::chrono::nanoseconds gap, time_point now) {
+  for (auto& [id, who] : members_)
+    who.seen.extend(gap, now);
+}
+
+/// Brings the row's liveness in line with what is known of the member.
+std::optional<transition> member_table::judge(node_id id, member& who, time_point now) {
+  auto silence = who.seen.silence(now);
+  auto liveness = pb::LIVENESS_ONLINE;
+  std::string reason;
+  if (who.left) {
+    liveness = pb::LIVENESS_OFFLINE;
+    reason = who.draining ? "drained" : "said goodbye";
+  } else if (silence >= patience_.evict_after) {
+    liveness = pb::LIVENESS_OFFLINE;
+    reason = silence_text(silence);
+  } else if (who.draining) {
+    liveness = pb::LIVENESS_DRAINING;
+    reason = "draining: finishes its work and takes no more";
+  } else if (who.closed) {
+    liveness = pb::LIVENESS_SUSPECT;
+    reason = "connection closed";
+  } else if (silence >= patience_.suspect_after) {
+    liveness = pb::LIVENESS_SUSPECT;
+    reason = silence_text(silence);
+  }
+  auto before = log_.find(id)->liveness();
+  if (before == liveness)
+    return std::nullopt;
+  auto& row = log_.change(id, part_state, stream::liveness);
+  row.set_liveness(liveness);
+  row.set_reason(reason);
+  if (liveness == pb::LIVENESS_OFFLINE) {
+    who.offline_since = now;
+    --alive_;
+  } else if (who.offline_since) {
+    who.offline_since.reset();
+    ++alive_;
+  }
+  return transition{id, before, liveness, reason};
+}
+
+} // namespace astra

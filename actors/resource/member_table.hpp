@@ -1,0 +1,98 @@
+#pragma once
+
+#include "actors/resource/lease.hpp"
+#include "actors/resource/shard_log.hpp"
+#include "messages/ids.hpp"
+#include "messages/wire/membership.pb.h"
+#include "messages/wire/view.pb.h"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace astra {
+
+/// What changed in a node's liveness, for logs.
+struct transition {
+  node_id node;
+  pb::Liveness before = pb::LIVENESS_UNKNOWN;
+  pb::Liveness after = pb::LIVENESS_UNKNOWN;
+  std::string reason;
+};
+
+/// The nodes whose home one Resource is: who is alive, and what they say of themselves.  Writes what changes into the
+/// Resource's shard_log.
+///
+/// A message counts when its (incarnation, home epoch, sequence) is newer than what is known; an older incarnation is
+/// told that it is fenced.  A newer incarnation starts with an empty row.  Silence makes a node suspect, then offline;
+/// so does the end of its connection, which makes it suspect at once.  A draining node stays draining until it is
+/// offline.  Offline rows stay for `forget_after`, so that operators see why.
+/// A plain class: the time is an argument.
+class member_table {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  member_table(shard_log& log, patience patience, std::chrono::milliseconds forget_after)
+    : log_(log), patience_(patience), forget_after_(forget_after) {}
+
+  struct verdict {
+    /// It was newer than what is known, and was recorded.
+    bool accepted = false;
+    /// A newer incarnation is known.
+    bool fenced = false;
+    /// The node is new here, or new since it restarted: nothing that was held for it before counts.
+    bool fresh = false;
+    /// Profile version held now; 0: none.
+    std::uint64_t profile_version = 0;
+    std::optional<transition> change;
+  };
+
+  verdict record(const pb::Heartbeat& beat, time_point now);
+
+  /// A profile of a node that does not beat here is not accepted.
+  verdict record(const pb::ProfileUpdate& update, time_point now);
+
+  /// The node's connection ended: suspect until the next beat.
+  std::optional<transition> connection_closed(node_id id, time_point now);
+
+  /// Drops the row: the node lives at another Resource now.
+  /// @returns false when it was not here.
+  bool moved_away(node_id id);
+
+  /// Reserved by claims under way.
+  void hold(node_id id, const pb::Resources& held);
+
+  /// Suspects and evicts the silent and forgets the long gone, in ascending order of ids.
+  std::vector<transition> sweep(time_point now);
+
+  /// The observer did not listen for `gap` up to `now`.
+  void extend_leases(std::chrono::nanoseconds gap, time_point now);
+
+  /// Null when the node is not at home here.
+  const pb::NodeRow* find(node_id id) const { return log_.find(id); }
+
+  /// Nodes that are not offline.
+  std::size_t alive() const { return alive_; }
+
+private:
+  struct member {
+    lease seen;
+    bool closed = false;
+    bool draining = false;
+    bool left = false;
+    std::optional<time_point> offline_since;
+  };
+
+  std::optional<transition> judge(node_id id, member& who, time_point now);
+
+  shard_log& log_;
+  patience patience_;
+  std::chrono::milliseconds forget_after_;
+  std::map<node_id, member> members_;
+  std::size_t alive_ = 0;
+};
+
+} // namespace astra

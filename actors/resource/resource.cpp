@@ -1,0 +1,750 @@
+#include "actors/resource/resource.hpp"
+
+#include "actors/random.hpp"
+#include "actors/resource/claim_table.hpp"
+#include "actors/resource/lease.hpp"
+#include "actors/resource/member_table.hpp"
+#include "actors/resource/scheduler_table.hpp"
+#include "actors/resource/shard_log.hpp"
+#include "actors/resource/subscriber_list.hpp"
+#include "actors/resource/view_keeper.hpp"
+#include "messages/node_protocol.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/string_view.hpp>
+#include <caf/telemetry/counter.hpp>
+#include <caf/telemetry/gauge.hpp>
+#include <caf/telemetry/label_view.hpp>
+#include <caf/telemetry/metric_registry.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace astra {
+namespace {
+
+using std::chrono::milliseconds;
+using time_point = std::chrono::steady_clock::time_point;
+
+constexpr milliseconds redial_min{100};
+constexpr milliseconds redial_max{2000};
+
+struct resource_metrics {
+  resource_metrics(caf::telemetry::metric_registry& registry, const std::string& name) {
+    const std::initializer_list<caf::telemetry::label_view> labels{{"resource", name}};
+    auto gauge = [&](caf::string_view what, caf::string_view help) {
+      return registry.gauge_instance("astra.resource", what, labels, help);
+    };
+    auto counter = [&](caf::string_view what, caf::string_view help) {
+      return registry.counter_instance("astra.resource", what, labels, help, "1", true);
+    };
+    nodes = gauge("nodes", "Nodes at home here that are not offline.");
+    subscribers = gauge("subscribers", "Processes that get view deltas from here.");
+    heartbeats = counter("heartbeats", "Heartbeats of nodes that were recorded.");
+    evicted = counter("nodes-evicted", "Nodes that went offline, for silence or with a goodbye.");
+    deltas = counter("deltas", "Deltas of the own shard.");
+    granted = counter("claims-granted", "Claims that a node confirmed.");
+    refused = counter("claims-refused", "Claims that were answered with anything else.");
+  }
+
+  caf::telemetry::int_gauge* nodes;
+  caf::telemetry::int_gauge* subscribers;
+  caf::telemetry::int_counter* heartbeats;
+  caf::telemetry::int_counter* evicted;
+  caf::telemetry::int_counter* deltas;
+  caf::telemetry::int_counter* granted;
+  caf::telemetry::int_counter* refused;
+};
+
+/// Another Resource.
+struct peer {
+  std::string address;
+  /// Null while there is no session.
+  caf::strong_actor_ptr handle;
+  /// None until it said so.
+  resource_id id;
+  std::string name;
+  lease seen;
+  /// It is this Resource itself.
+  bool self = false;
+  bool dialing = false;
+  /// A request for what was missed is under way.
+  bool resyncing = false;
+  milliseconds backoff = redial_min;
+  time_point next_dial;
+};
+
+class resource_state {
+public:
+  static constexpr const char* name = "astra.resource";
+
+  resource_state(resource_actor::pointer self, platform* world, const resource_options& options)
+    : self_(self), world_(*world), options_(options), id_(make_resource_id(options.name)),
+      incarnation_(world->next_incarnation()), random_(world->seed("resource")),
+      metrics_(self->system().metrics(), options.name), log_(id_, options.name, incarnation_.value()),
+      members_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
+      schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
+      claims_(options.claim_timeout), keeper_({options.orphan_grace, options.forget_after}), subscribers_(self) {
+    for (auto& address : options_.peers)
+      if (address != world_.address())
+        peers_.emplace_back().address = address;
+  }
+
+  resource_actor::behavior_type make_behavior() {
+    self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
+    self_->attach_functor([world = &world_] { world->withdraw(resource_service); });
+    world_.publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(self_));
+    last_sweep_ = last_sent_ = last_renewal_ = now();
+    auto beginning = log_.since(0, now());
+    view_changes changes;
+    keeper_.accept(beginning, now(), changes);
+    dial_peers();
+    self_->run_delayed(options_.sweep, [this] { sweep(); });
+    return {
+        [this](const subscribe& request) { return on_subscribe(*request); },
+        [this](const heartbeat& beat) { return on_heartbeat(*beat); },
+        [this](const profile_update& update) { return on_profile(*update); },
+        [this](const scheduler_beat& beat) { return on_scheduler_beat(*beat); },
+        [this](const claim_batch& batch) { return on_claims(*batch); },
+        [this](const release_batch& batch) { on_release(*batch); },
+        [this](const view_delta& delta) { on_peer_delta(*delta); },
+    };
+  }
+
+private:
+  time_point now() const { return self_->clock().now(); }
+
+  // -- membership --------------------------------------------------------------
+
+  caf::result<heartbeat_ack> on_heartbeat(const pb::Heartbeat& beat) {
+    node_id node{beat.node()};
+    auto ack = acknowledgement();
+    auto elsewhere = keeper_.view().find(node);
+    if (elsewhere && elsewhere->origin != id_) {
+      // It has moved on meanwhile, and this beat was long on its way; or this is its forerunner.
+      auto& row = elsewhere->row;
+      ack.set_fenced(row.incarnation() > beat.incarnation());
+      if (std::tuple{row.incarnation(), row.home_epoch()} > std::tuple{beat.incarnation(), beat.home_epoch()})
+        return heartbeat_ack{std::move(ack)};
+    }
+    auto verdict = members_.record(beat, now());
+    ack.set_fenced(verdict.fenced);
+    ack.set_profile_version(verdict.profile_version);
+    if (verdict.accepted) {
+      metrics_.heartbeats->inc();
+      know_node(node, self_->current_sender());
+      if (verdict.fresh && claims_.drop(node))
+        members_.hold(node, claims_.held(node));
+      if (verdict.change)
+        report(*verdict.change);
+    } else if (verdict.fenced) {
+      spdlog::warn("resource.fence node={} incarnation={} newer={}", node_name(node), beat.incarnation(),
+                   members_.find(node)->incarnation());
+    }
+    arm();
+    return heartbeat_ack{std::move(ack)};
+  }
+
+  caf::result<heartbeat_ack> on_profile(const pb::ProfileUpdate& update) {
+    node_id node{update.profile().node()};
+    auto row = members_.find(node);
+    auto joins = row && !row->has_profile();
+    auto verdict = members_.record(update, now());
+    if (verdict.accepted && joins)
+      spdlog::info("resource.join node={} address={} incarnation={}", update.profile().name(),
+                   update.profile().address(), update.profile().incarnation());
+    if (verdict.accepted && claims_.settle(node, update.profile()))
+      members_.hold(node, claims_.held(node));
+    auto ack = acknowledgement();
+    ack.set_fenced(verdict.fenced);
+    ack.set_profile_version(verdict.profile_version);
+    arm();
+    return heartbeat_ack{std::move(ack)};
+  }
+
+  caf::result<heartbeat_ack> on_scheduler_beat(const pb::SchedulerBeat& beat) {
+    scheduler_id scheduler{beat.scheduler()};
+    auto ack = acknowledgement();
+    auto elsewhere = keeper_.view().find_scheduler(scheduler);
+    if (elsewhere && elsewhere->origin != id_ && elsewhere->row.incarnation() > beat.incarnation()) {
+      ack.set_fenced(true);
+      return heartbeat_ack{std::move(ack)};
+    }
+    auto verdict = schedulers_.record(beat, now());
+    ack.set_fenced(verdict.fenced);
+    auto sender = self_->current_sender();
+    if (verdict.accepted && sender && scheduler_handles_[scheduler] != sender) {
+      forget_scheduler(scheduler);
+      scheduler_handles_[scheduler] = sender;
+      self_->monitor(sender);
+    }
+    arm();
+    return heartbeat_ack{std::move(ack)};
+  }
+
+  pb::HeartbeatAck acknowledgement() const {
+    pb::HeartbeatAck ack;
+    ack.set_resource(id_.value());
+    ack.set_resource_incarnation(incarnation_.value());
+    return ack;
+  }
+
+  /// Remembers through whom the node is reached.
+  void know_node(node_id node, const caf::strong_actor_ptr& handle) {
+    auto& known = node_handles_[node];
+    if (!handle || known == handle)
+      return;
+    if (known)
+      forget_handle(known);
+    known = handle;
+    nodes_by_handle_[caf::actor_cast<caf::actor_addr>(handle)] = node;
+    self_->monitor(handle);
+  }
+
+  void forget_node(node_id node) {
+    auto found = node_handles_.find(node);
+    if (found == node_handles_.end())
+      return;
+    forget_handle(found->second);
+    node_handles_.erase(found);
+  }
+
+  void forget_handle(const caf::strong_actor_ptr& handle) {
+    auto address = caf::actor_cast<caf::actor_addr>(handle);
+    nodes_by_handle_.erase(address);
+    self_->demonitor(address);
+  }
+
+  void forget_scheduler(scheduler_id scheduler) {
+    auto found = scheduler_handles_.find(scheduler);
+    if (found == scheduler_handles_.end())
+      return;
+    if (found->second)
+      self_->demonitor(caf::actor_cast<caf::actor_addr>(found->second));
+    scheduler_handles_.erase(found);
+  }
+
+  /// Nodes that others report with a later home are theirs now.
+  void drop_moved(const view_changes& changes) {
+    for (auto node : changes.nodes) {
+      auto shown = keeper_.view().find(node);
+      auto own = members_.find(node);
+      if (!own || !shown || shown->origin == id_
+          || std::tuple{own->incarnation(), own->home_epoch()}
+                 >= std::tuple{shown->row.incarnation(), shown->row.home_epoch()})
+        continue;
+      spdlog::info("resource.moved node={} to={}", node_name(node), resource_name(shown->origin));
+      claims_.drop(node);
+      members_.moved_away(node);
+      forget_node(node);
+    }
+  }
+
+  /// A scheduler process that fell silent here and speaks elsewhere, or started anew there, is theirs now.
+  void drop_moved_schedulers() {
+    for (auto& [scheduler, shown] : keeper_.view().schedulers()) {
+      auto own = log_.find(scheduler);
+      if (!own || shown.origin == id_)
+        continue;
+      auto later = shown.row.incarnation() > own->incarnation();
+      auto answers_there = shown.row.incarnation() == own->incarnation() && own->liveness() != pb::LIVENESS_ONLINE
+                           && shown.row.liveness() == pb::LIVENESS_ONLINE;
+      if (!later && !answers_there)
+        continue;
+      spdlog::info("resource.moved scheduler={} to={}", own->name(), resource_name(shown.origin));
+      schedulers_.moved_away(scheduler);
+      forget_scheduler(scheduler);
+    }
+  }
+
+  void report(const transition& change) {
+    auto after = change.after;
+    if (after == pb::LIVENESS_OFFLINE) {
+      metrics_.evicted->inc();
+      claims_.drop(change.node);
+      members_.hold(change.node, {});
+    }
+    if (change.before == pb::LIVENESS_UNKNOWN && after == pb::LIVENESS_ONLINE)
+      return; // its first profile is the join that operators see, by name
+    const char* event = after == pb::LIVENESS_OFFLINE    ? "offline"
+                        : after == pb::LIVENESS_SUSPECT  ? "suspect"
+                        : after == pb::LIVENESS_DRAINING ? "draining"
+                                                         : "online";
+    spdlog::info("resource.{} node={} reason=\"{}\"", event, node_name(change.node), change.reason);
+  }
+
+  void on_down(const caf::down_msg& down) {
+    if (auto found = nodes_by_handle_.find(down.source); found != nodes_by_handle_.end()) {
+      auto node = found->second;
+      nodes_by_handle_.erase(found);
+      node_handles_.erase(node);
+      if (auto change = members_.connection_closed(node, now()))
+        report(*change);
+      fail_forwards(node, "the connection to the node closed");
+    }
+    for (auto entry = scheduler_handles_.begin(); entry != scheduler_handles_.end();) {
+      if (entry->second == down.source) {
+        schedulers_.connection_closed(entry->first, now());
+        entry = scheduler_handles_.erase(entry);
+      } else {
+        ++entry;
+      }
+    }
+    if (auto subscriber = subscribers_.remove(down.source); !subscriber.empty())
+      spdlog::info("resource.unsubscribe subscriber={} reason=\"connection closed\"", subscriber);
+    for (auto& other : peers_)
+      if (other.handle == down.source)
+        lose_peer(other, "connection closed");
+    arm();
+  }
+
+  /// Everything that waits for time to pass.
+  void sweep() {
+    self_->run_delayed(options_.sweep, [this] { sweep(); });
+    auto late = now() - last_sweep_ - options_.sweep;
+    last_sweep_ = now();
+    if (late > options_.sweep) {
+      // Whoever did not listen distrusts itself first.
+      spdlog::warn("resource.late late_ms={}", std::chrono::duration_cast<milliseconds>(late).count());
+      members_.extend_leases(late, now());
+      schedulers_.extend_leases(late, now());
+      subscribers_.extend_leases(late, now());
+      keeper_.extend_grace(late, now());
+      for (auto& other : peers_)
+        other.seen.extend(late, now());
+    }
+    for (auto& change : members_.sweep(now()))
+      report(change);
+    schedulers_.sweep(now());
+    drop_moved_schedulers();
+    for (auto node : claims_.expire(now()))
+      members_.hold(node, claims_.held(node));
+    for (auto& subscriber : subscribers_.drop_silent(options_.peer_timeout, now()))
+      spdlog::info("resource.unsubscribe subscriber={} reason=\"no renewal for {} ms\"", subscriber,
+                   options_.peer_timeout.count());
+    sweep_peers();
+    view_changes changes;
+    for (auto& edit : keeper_.expire(now(), changes)) {
+      spdlog::info("resource.orphans origin={} offline={} removed={}", edit.origin_name(), edit.nodes_size(),
+                   edit.removed_nodes_size());
+      subscribers_.send(std::move(edit), false);
+    }
+    if (now() - last_sent_ >= options_.heartbeat)
+      publish(log_.keep_alive());
+    metrics_.nodes->value(static_cast<std::int64_t>(members_.alive()));
+    metrics_.subscribers->value(static_cast<std::int64_t>(subscribers_.size()));
+    arm();
+  }
+
+  // -- the view ----------------------------------------------------------------
+
+  caf::result<subscribe_ack> on_subscribe(const pb::Subscribe& request) {
+    auto who = self_->current_sender();
+    if (!who)
+      return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
+    if (subscribers_.renew(who, request, now())) {
+      spdlog::info("resource.subscribe subscriber={} resync={}", request.subscriber(), request.resync());
+      auto held = version_held(request, id_, log_.epoch());
+      send_delta(self_, who, log_.since(held, now()));
+      if (request.scope() == pb::Subscribe::ALL_SHARDS)
+        catch_up(self_, who, request, keeper_.view(), id_, now());
+    }
+    pb::SubscribeAck ack;
+    ack.set_resource(id_.value());
+    ack.set_resource_name(options_.name);
+    ack.set_resource_incarnation(incarnation_.value());
+    for (auto& [origin, shard] : keeper_.view().shards()) {
+      if (request.scope() == pb::Subscribe::OWN_SHARD && origin != id_)
+        continue;
+      auto& version = *ack.add_shards();
+      version.set_origin(origin.value());
+      version.set_epoch(shard.epoch);
+      version.set_version(shard.version);
+    }
+    return subscribe_ack{std::move(ack)};
+  }
+
+  /// Sees to it that what waits in the log leaves within its tick; nothing ticks while nothing changes.
+  void arm() {
+    const std::array<milliseconds, stream_count> ticks{options_.liveness_tick, options_.claims_tick,
+                                                       options_.load_tick};
+    for (std::size_t i = 0; i < stream_count; ++i) {
+      auto which = static_cast<stream>(i);
+      if (armed_[i] || !log_.pending(which))
+        continue;
+      armed_[i] = true;
+      self_->run_delayed(ticks[i], [this, i, which] {
+        armed_[i] = false;
+        if (auto delta = log_.flush(which, now()))
+          publish(std::move(*delta));
+        arm();
+      });
+    }
+  }
+
+  void publish(pb::ViewDelta delta) {
+    last_sent_ = now();
+    metrics_.deltas->inc();
+    view_changes changes;
+    keeper_.accept(delta, now(), changes);
+    subscribers_.send(std::move(delta), true);
+  }
+
+  // -- peers -------------------------------------------------------------------
+
+  void dial_peers() {
+    for (std::size_t i = 0; i < peers_.size(); ++i) {
+      auto& other = peers_[i];
+      if (other.self || other.handle || other.dialing || other.next_dial > now())
+        continue;
+      other.dialing = true;
+      self_->request(world_.dialer(), options_.peer_timeout, dial_atom_v, other.address, std::string{resource_service})
+          .then([this, i](const caf::strong_actor_ptr& handle) { on_dialed(peers_[i], handle); },
+                [this, i](const caf::error& reason) {
+                  peers_[i].dialing = false;
+                  back_off(peers_[i]);
+                  spdlog::debug("resource.dial peer={} error=\"{}\"", peers_[i].address, to_string(reason));
+                });
+    }
+  }
+
+  void on_dialed(peer& other, const caf::strong_actor_ptr& handle) {
+    other.dialing = false;
+    if (!handle) {
+      back_off(other);
+      return;
+    }
+    if (handle == self_->ctrl()) {
+      other.self = true;
+      return;
+    }
+    other.handle = handle;
+    other.seen.renew(now());
+    self_->monitor(handle);
+    renew_at(other, true);
+  }
+
+  /// Subscribes to a peer's shard, or renews that.
+  void renew_at(peer& other, bool resync) {
+    pb::Subscribe request;
+    request.set_scope(pb::Subscribe::OWN_SHARD);
+    request.set_subscriber(options_.name);
+    request.set_resync(resync);
+    other.resyncing = other.resyncing || resync;
+    for (auto& have : keeper_.view().versions())
+      if (resource_id{have.origin()} == other.id)
+        *request.add_have() = have;
+    auto i = static_cast<std::size_t>(&other - peers_.data());
+    self_->request(caf::actor_cast<view_source>(other.handle), options_.peer_timeout, subscribe{std::move(request)})
+        .then([this, i, handle = other.handle](const subscribe_ack& ack) { on_peer_ack(peers_[i], handle, *ack); },
+              [this, i, handle = other.handle](const caf::error& reason) {
+                if (peers_[i].handle == handle)
+                  lose_peer(peers_[i], "no answer to a subscription: " + to_string(reason));
+              });
+  }
+
+  void on_peer_ack(peer& other, const caf::strong_actor_ptr& handle, const pb::SubscribeAck& ack) {
+    if (other.handle != handle)
+      return;
+    other.seen.renew(now());
+    other.backoff = redial_min;
+    if (resource_id{ack.resource()} == id_) {
+      spdlog::error("resource.peer address={} reason=\"another Resource is named {} too; names must differ\"",
+                    other.address, options_.name);
+      return;
+    }
+    if (!other.id)
+      spdlog::info("resource.peer peer={} address={}", ack.resource_name(), other.address);
+    other.id = resource_id{ack.resource()};
+    other.name = ack.resource_name();
+  }
+
+  void on_peer_delta(const pb::ViewDelta& received) {
+    auto sender = self_->current_sender();
+    auto from =
+        std::find_if(peers_.begin(), peers_.end(), [&](auto& other) { return other.handle && other.handle == sender; });
+    resource_id origin{received.origin()};
+    if (from == peers_.end() || origin == id_)
+      return;
+    from->seen.renew(now());
+    from->id = origin;
+    auto delta = received;
+    view_changes changes;
+    switch (keeper_.accept(delta, now(), changes)) {
+    case cluster_view::apply_outcome::applied:
+      from->resyncing = false;
+      drop_moved(changes);
+      subscribers_.send(std::move(delta), false);
+      break;
+    case cluster_view::apply_outcome::gap:
+      if (!from->resyncing) {
+        spdlog::info("resource.gap peer={} base={} version={}", received.origin_name(), received.base(),
+                     received.version());
+        renew_at(*from, true);
+      }
+      break;
+    case cluster_view::apply_outcome::stale:
+      break;
+    }
+    arm();
+  }
+
+  void sweep_peers() {
+    for (auto& other : peers_)
+      if (other.handle && other.seen.silence(now()) >= options_.peer_timeout)
+        lose_peer(other, silence_text(other.seen.silence(now())));
+    if (now() - last_renewal_ >= options_.heartbeat) {
+      last_renewal_ = now();
+      for (auto& other : peers_) {
+        // A resync that brought nothing within an interval is asked for again.
+        if (other.handle)
+          renew_at(other, std::exchange(other.resyncing, false));
+      }
+    }
+    dial_peers();
+  }
+
+  void lose_peer(peer& other, const std::string& reason) {
+    spdlog::warn("resource.peer_lost peer={} reason=\"{}\"", other.name.empty() ? other.address : other.name, reason);
+    self_->demonitor(caf::actor_cast<caf::actor_addr>(other.handle));
+    auto handle = std::exchange(other.handle, nullptr);
+    other.resyncing = false;
+    back_off(other);
+    auto reached_otherwise =
+        std::any_of(peers_.begin(), peers_.end(), [&](auto& twin) { return twin.handle && twin.id == other.id; });
+    if (!other.id || reached_otherwise)
+      return;
+    view_changes changes;
+    if (auto edit = keeper_.lose(other.id, now(), changes))
+      subscribers_.send(std::move(*edit), false);
+  }
+
+  void back_off(peer& other) {
+    // Between half and the whole of it, so that Resources that lost each other do not dial in step.
+    auto wait = other.backoff / 2 + milliseconds{random_.below(static_cast<std::uint64_t>(other.backoff.count() / 2))};
+    other.next_dial = now() + wait;
+    other.backoff = std::min(other.backoff * 2, redial_max);
+  }
+
+  // -- claims ------------------------------------------------------------------
+
+  /// A batch whose claims are not all answered.
+  struct round {
+    caf::typed_response_promise<claim_reply> promise;
+    pb::ClaimReply reply;
+    std::size_t open = 0;
+  };
+
+  /// The part of a batch that one node is asked about.
+  struct forward {
+    node_id node;
+    pb::ClaimBatch batch;
+    std::shared_ptr<round> part_of;
+  };
+
+  caf::result<claim_reply> on_claims(const pb::ClaimBatch& batch) {
+    auto whole = std::make_shared<round>();
+    whole->promise = self_->make_response_promise<claim_reply>();
+    auto newer = claims_.fence(batch.spec().name(), batch.epoch(), now());
+    whole->reply.set_newer_epoch(newer);
+    std::map<node_id, pb::ClaimBatch> by_node;
+    for (auto& claim : batch.claims()) {
+      node_id node{claim.node()};
+      auto result = newer != 0 ? fenced(claim, newer) : arbitrate(batch, claim);
+      if (result.outcome() != pb::CLAIM_CONFIRMED) {
+        metrics_.refused->inc();
+        *whole->reply.add_results() = std::move(result);
+        continue;
+      }
+      auto [part, fresh] = by_node.try_emplace(node);
+      if (fresh) {
+        part->second.set_epoch(batch.epoch());
+        part->second.set_scheduler(batch.scheduler());
+        *part->second.mutable_spec() = batch.spec();
+        part->second.set_spec_hash(batch.spec_hash());
+      }
+      *part->second.add_claims() = claim;
+    }
+    whole->open = by_node.size();
+    for (auto& [node, part] : by_node) {
+      members_.hold(node, claims_.held(node));
+      ask_node(node, std::move(part), whole);
+    }
+    if (whole->open == 0 && whole->promise.pending())
+      whole->promise.deliver(claim_reply{std::move(whole->reply)});
+    arm();
+    return whole->promise;
+  }
+
+  static pb::ClaimResult fenced(const pb::Claim& claim, std::uint64_t newer) {
+    pb::ClaimResult result;
+    result.set_sequence(claim.sequence());
+    result.set_token(claim.token());
+    result.set_outcome(pb::CLAIM_FENCED);
+    result.set_reason("epoch " + std::to_string(newer) + " of this app's scheduler has spoken");
+    return result;
+  }
+
+  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim) {
+    node_id node{claim.node()};
+    auto row = members_.find(node);
+    auto elsewhere = keeper_.view().find(node);
+    auto result = claims_.arbitrate(batch, claim, row, now());
+    if (!row && elsewhere && elsewhere->origin != id_) {
+      result.set_outcome(pb::CLAIM_NOT_HOME);
+      result.set_reason("its home is " + resource_name(elsewhere->origin));
+      *result.mutable_row() = elsewhere->row;
+    } else if (result.outcome() == pb::CLAIM_CONFIRMED && node_handles_.count(node) == 0) {
+      claims_.release(claim_token{claim.token()});
+      result.set_outcome(pb::CLAIM_NODE_GONE);
+      result.set_reason("the connection to the node is closed");
+      *result.mutable_row() = *row;
+    }
+    return result;
+  }
+
+  void ask_node(node_id node, pb::ClaimBatch part, const std::shared_ptr<round>& whole) {
+    auto id = ++last_forward_;
+    auto& asked = forwards_[id] = {node, std::move(part), whole};
+    self_
+        ->request(caf::actor_cast<placement_sink>(node_handles_.at(node)), options_.claim_timeout,
+                  claim_batch{asked.batch})
+        .then([this, id](const claim_reply& reply) { finish(id, *reply, "the node's answer does not mention it"); },
+              [this, id](const caf::error& reason) {
+                finish(id, {},
+                       reason == caf::sec::request_timeout
+                           ? "the node did not answer within " + std::to_string(options_.claim_timeout.count()) + " ms"
+                           : "the node cannot be asked: " + to_string(reason));
+              });
+  }
+
+  /// Takes a node's word, or the lack of it, into the round.
+  void finish(std::uint64_t id, const pb::ClaimReply& word, const std::string& why_none) {
+    auto found = forwards_.find(id);
+    if (found == forwards_.end())
+      return;
+    auto asked = std::move(found->second);
+    forwards_.erase(found);
+    auto& whole = *asked.part_of;
+    if (word.newer_epoch() > whole.reply.newer_epoch())
+      whole.reply.set_newer_epoch(word.newer_epoch());
+    if (word.newer_epoch() != 0)
+      claims_.fence(asked.batch.spec().name(), word.newer_epoch(), now());
+    for (auto& claim : asked.batch.claims()) {
+      claim_token token{claim.token()};
+      auto& result = *whole.reply.add_results();
+      auto told = std::find_if(word.results().begin(), word.results().end(),
+                               [&](auto& entry) { return entry.token() == claim.token(); });
+      if (told != word.results().end()) {
+        result = *told;
+      } else {
+        result.set_token(claim.token());
+        result.set_outcome(pb::CLAIM_TIMED_OUT);
+        result.set_reason(why_none);
+      }
+      result.set_sequence(claim.sequence());
+      if (result.outcome() == pb::CLAIM_CONFIRMED) {
+        metrics_.granted->inc();
+        claims_.confirmed(token, now());
+        continue;
+      }
+      metrics_.refused->inc();
+      spdlog::debug("resource.claim node={} app={} outcome={} reason=\"{}\"", node_name(asked.node),
+                    asked.batch.spec().name(), pb::ClaimOutcome_Name(result.outcome()), result.reason());
+      claims_.release(token);
+      if (auto row = members_.find(asked.node))
+        *result.mutable_row() = *row;
+    }
+    members_.hold(asked.node, claims_.held(asked.node));
+    if (--whole.open == 0 && whole.promise.pending())
+      whole.promise.deliver(claim_reply{std::move(whole.reply)});
+    arm();
+  }
+
+  void fail_forwards(node_id node, const std::string& reason) {
+    std::vector<std::uint64_t> lost;
+    for (auto& [id, asked] : forwards_)
+      if (asked.node == node)
+        lost.push_back(id);
+    for (auto id : lost)
+      finish(id, {}, reason);
+  }
+
+  void on_release(const pb::ReleaseBatch& batch) {
+    std::map<node_id, pb::ReleaseBatch> by_node;
+    for (auto& release : batch.releases()) {
+      if (auto node = claims_.release(claim_token{release.token()}))
+        members_.hold(node, claims_.held(node));
+      *by_node[node_id{release.node()}].add_releases() = release;
+    }
+    for (auto& [node, part] : by_node) {
+      auto handle = node_handles_.find(node);
+      if (handle != node_handles_.end())
+        self_->send(caf::actor_cast<placement_sink>(handle->second), release_batch{std::move(part)});
+      else
+        spdlog::info("resource.release node={} releases={} reason=\"no connection to the node; to be repeated\"",
+                     node_name(node), part.releases_size());
+    }
+    arm();
+  }
+
+  // -- names for logs ----------------------------------------------------------
+
+  std::string node_name(node_id node) const {
+    auto row = members_.find(node);
+    if (row && !row->profile().name().empty())
+      return row->profile().name();
+    auto shown = keeper_.view().find(node);
+    return shown && !shown->name().empty() ? shown->name() : to_string(node);
+  }
+
+  std::string resource_name(resource_id origin) const {
+    auto shard = keeper_.view().shards().find(origin);
+    return shard == keeper_.view().shards().end() ? to_string(origin) : shard->second.name;
+  }
+
+  resource_actor::pointer self_;
+  platform& world_;
+  resource_options options_;
+  resource_id id_;
+  incarnation incarnation_;
+  random_source random_;
+  resource_metrics metrics_;
+  shard_log log_;
+  member_table members_;
+  scheduler_table schedulers_;
+  claim_table claims_;
+  /// All shards, the own one included as far as it is published.
+  view_keeper keeper_;
+  subscriber_list subscribers_;
+  std::vector<peer> peers_;
+  std::map<node_id, caf::strong_actor_ptr> node_handles_;
+  /// For look-ups only: its order depends on the run.
+  std::unordered_map<caf::actor_addr, node_id> nodes_by_handle_;
+  std::map<scheduler_id, caf::strong_actor_ptr> scheduler_handles_;
+  std::map<std::uint64_t, forward> forwards_;
+  std::uint64_t last_forward_ = 0;
+  std::array<bool, stream_count> armed_{};
+  time_point last_sweep_;
+  time_point last_sent_;
+  time_point last_renewal_;
+};
+
+} // namespace
+
+resource_actor spawn_resource(caf::actor_system& sys, platform& world, const resource_options& options) {
+  return sys.spawn<resource_actor::stateful_impl<resource_state>>(&world, options);
+}
+
+} // namespace astra

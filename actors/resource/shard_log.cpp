@@ -1,0 +1,210 @@
+#include "actors/resource/shard_log.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace astra {
+
+shard_log::shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::size_t removals_kept)
+  : origin_(origin), name_(std::move(name)), epoch_(epoch), removals_kept_(removals_kept) {}
+
+const pb::NodeRow* shard_log::find(node_id id) const {
+  auto found = nodes_.find(id);
+  return found == nodes_.end() ? nullptr : &found->second.row;
+}
+
+pb::NodeRow& shard_log::change(node_id id, std::uint8_t parts_changed, stream when) {
+  auto& slot = nodes_[id];
+  slot.row.set_node(id.value());
+  slot.waiting[static_cast<std::size_t>(when)] |= parts_changed;
+  waiting(when).nodes.insert(id);
+  return slot.row;
+}
+
+void shard_log::heard(node_id id, time_point when) {
+  auto found = nodes_.find(id);
+  if (found != nodes_.end())
+    found->second.heard = when;
+}
+
+void shard_log::remove(node_id id) {
+  if (nodes_.erase(id) == 0)
+    return;
+  for (auto& keys : waiting_)
+    keys.nodes.erase(id);
+  waiting(stream::liveness).removals.push_back({0, id, {}, {}});
+}
+
+const pb::AppRecord* shard_log::find_app(const std::string& name) const {
+  auto found = apps_.find(name);
+  return found == apps_.end() ? nullptr : &found->second;
+}
+
+void shard_log::put(const pb::AppRecord& record, stream when) {
+  apps_[record.spec().name()] = record;
+  waiting(when).apps.insert(record.spec().name());
+}
+
+void shard_log::remove_app(const std::string& name) {
+  if (apps_.erase(name) == 0)
+    return;
+  app_changed_.erase(name);
+  for (auto& keys : waiting_)
+    keys.apps.erase(name);
+  waiting(stream::liveness).removals.push_back({0, {}, name, {}});
+}
+
+const pb::SchedulerRow* shard_log::find(scheduler_id id) const {
+  auto found = schedulers_.find(id);
+  return found == schedulers_.end() ? nullptr : &found->second;
+}
+
+void shard_log::put(const pb::SchedulerRow& row) {
+  scheduler_id id{row.scheduler()};
+  schedulers_[id] = row;
+  waiting(stream::liveness).schedulers.insert(id);
+}
+
+void shard_log::remove(scheduler_id id) {
+  if (schedulers_.erase(id) == 0)
+    return;
+  scheduler_changed_.erase(id);
+  for (auto& keys : waiting_)
+    keys.schedulers.erase(id);
+  waiting(stream::liveness).removals.push_back({0, {}, {}, id});
+}
+
+bool shard_log::pending(stream which) const {
+  return !waiting_[static_cast<std::size_t>(which)].empty();
+}
+
+std::optional<pb::ViewDelta> shard_log::flush(stream which, time_point now) {
+  if (!pending(which))
+    return std::nullopt;
+  auto keys = std::exchange(waiting(which), {});
+  auto delta = header();
+  delta.set_base(version_);
+  delta.set_version(++version_);
+  for (auto id : keys.nodes) {
+    auto& slot = nodes_.at(id);
+    auto wanted = std::exchange(slot.waiting[static_cast<std::size_t>(which)], std::uint8_t{0});
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      if (wanted & parts[i])
+        slot.changed[i] = version_;
+    // What leaves now need not leave again with a slower stream.
+    for (std::size_t other = 0; other < stream_count; ++other) {
+      slot.waiting[other] = static_cast<std::uint8_t>(slot.waiting[other] & ~wanted);
+      if (slot.waiting[other] == 0)
+        waiting_[other].nodes.erase(id);
+    }
+    write_row(delta, slot, wanted, now);
+  }
+  for (auto& name : keys.apps) {
+    *delta.add_apps() = apps_.at(name);
+    app_changed_[name] = version_;
+  }
+  for (auto id : keys.schedulers) {
+    *delta.add_schedulers() = schedulers_.at(id);
+    scheduler_changed_[id] = version_;
+  }
+  for (auto& gone : keys.removals) {
+    // What left and came back meanwhile is told by its row, now or with the stream in which it waits.
+    gone.version = version_;
+    if (present(gone))
+      continue;
+    if (gone.node)
+      delta.add_removed_nodes(gone.node.value());
+    else if (gone.scheduler)
+      delta.add_removed_schedulers(gone.scheduler.value());
+    else
+      delta.add_removed_apps(gone.app);
+    removals_.push_back(std::move(gone));
+  }
+  while (removals_.size() > removals_kept_) {
+    forgotten_ = removals_.front().version;
+    removals_.pop_front();
+  }
+  return delta;
+}
+
+pb::ViewDelta shard_log::keep_alive() const {
+  auto delta = header();
+  delta.set_base(version_);
+  delta.set_version(version_);
+  return delta;
+}
+
+pb::ViewDelta shard_log::since(std::uint64_t version, time_point now) const {
+  auto delta = header();
+  delta.set_version(version_);
+  auto snapshot = version == 0 || version < forgotten_ || version > version_;
+  if (!snapshot)
+    delta.set_base(version);
+  for (auto& [id, slot] : nodes_) {
+    std::uint8_t wanted = snapshot ? part_all : 0;
+    for (std::size_t i = 0; i < parts.size() && !snapshot; ++i)
+      if (slot.changed[i] > version)
+        wanted |= parts[i];
+    if (wanted != 0)
+      write_row(delta, slot, wanted, now);
+  }
+  auto changed_after = [&](auto& changed, auto& key) {
+    auto found = changed.find(key);
+    return snapshot || (found != changed.end() && found->second > version);
+  };
+  for (auto& [name, record] : apps_)
+    if (changed_after(app_changed_, name))
+      *delta.add_apps() = record;
+  for (auto& [id, row] : schedulers_)
+    if (changed_after(scheduler_changed_, id))
+      *delta.add_schedulers() = row;
+  if (snapshot)
+    return delta;
+  for (auto& gone : removals_) {
+    if (gone.version <= version || present(gone))
+      continue;
+    if (gone.node)
+      delta.add_removed_nodes(gone.node.value());
+    else if (gone.scheduler)
+      delta.add_removed_schedulers(gone.scheduler.value());
+    else
+      delta.add_removed_apps(gone.app);
+  }
+  return delta;
+}
+
+pb::ViewDelta shard_log::header() const {
+  pb::ViewDelta delta;
+  delta.set_origin(origin_.value());
+  delta.set_origin_name(name_);
+  delta.set_epoch(epoch_);
+  return delta;
+}
+
+void shard_log::write_row(pb::ViewDelta& delta, const node_slot& slot, std::uint8_t wanted, time_point now) const {
+  auto& row = *delta.add_nodes();
+  row.set_node(slot.row.node());
+  row.set_incarnation(slot.row.incarnation());
+  row.set_home_epoch(slot.row.home_epoch());
+  row.set_liveness(slot.row.liveness());
+  row.set_reason(slot.row.reason());
+  row.set_sequence(slot.row.sequence());
+  auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - slot.heard).count();
+  row.set_age_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(age, 0)));
+  if ((wanted & part_load) && slot.row.has_load())
+    *row.mutable_load() = slot.row.load();
+  if ((wanted & part_profile) && slot.row.has_profile())
+    *row.mutable_profile() = slot.row.profile();
+  if ((wanted & part_held) && slot.row.has_held())
+    *row.mutable_held() = slot.row.held();
+}
+
+bool shard_log::present(const removal& what) const {
+  if (what.node)
+    return nodes_.count(what.node) != 0;
+  if (what.scheduler)
+    return schedulers_.count(what.scheduler) != 0;
+  return apps_.count(what.app) != 0;
+}
+
+} // namespace astra

@@ -1,0 +1,123 @@
+#pragma once
+
+#include "messages/ids.hpp"
+#include "messages/wire/membership.pb.h"
+#include "messages/wire/view.pb.h"
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace astra {
+
+/// Three cadences: a transition is pushed at once, what claims change soon, load when convenient.
+enum class stream : std::uint8_t { liveness, claims, load };
+
+inline constexpr std::size_t stream_count = 3;
+
+/// Parts of a NodeRow that travel only when they changed.  The small fields (liveness, reason, sequence, age) go along
+/// with any of them.
+enum row_part : std::uint8_t { part_state = 1, part_load = 2, part_profile = 4, part_held = 8, part_all = 15 };
+
+/// The shard of one Resource as its subscribers get to know it: the rows, and at which version each part of them
+/// changed.  Changes are collected per stream and leave in one delta per tick; whoever is behind gets one delta made of
+/// all that changed since its version.
+/// A plain class: the time is an argument.
+class shard_log {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  /// `removals_kept`: how many removals are remembered; who missed more gets a snapshot.
+  shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::size_t removals_kept = 4096);
+
+  /// Null when there is none.
+  const pb::NodeRow* find(node_id id) const;
+  /// The row to write to, made when there is none.  Its `parts` leave with the next flush of the stream.
+  pb::NodeRow& change(node_id id, std::uint8_t parts, stream when);
+  /// Ages in deltas count from here.
+  void heard(node_id id, time_point when);
+  void remove(node_id id);
+
+  const pb::AppRecord* find_app(const std::string& name) const;
+  void put(const pb::AppRecord& record, stream when);
+  void remove_app(const std::string& name);
+  const std::map<std::string, pb::AppRecord>& apps() const { return apps_; }
+
+  const pb::SchedulerRow* find(scheduler_id id) const;
+  void put(const pb::SchedulerRow& row);
+  void remove(scheduler_id id);
+
+  /// Something waits for the stream's next flush.
+  bool pending(stream which) const;
+
+  /// One delta with what waits in the stream, as the next version.  None when nothing does.
+  std::optional<pb::ViewDelta> flush(stream which, time_point now);
+
+  /// An empty delta: still here, and at this version.
+  pb::ViewDelta keep_alive() const;
+
+  /// What changed since `version`, or a snapshot when that is no longer known (or 0, or of the future).
+  pb::ViewDelta since(std::uint64_t version, time_point now) const;
+
+  std::uint64_t epoch() const { return epoch_; }
+  std::uint64_t version() const { return version_; }
+  const std::string& name() const { return name_; }
+  std::size_t size() const { return nodes_.size(); }
+
+private:
+  static constexpr std::array<row_part, 4> parts = {part_state, part_load, part_profile, part_held};
+
+  struct node_slot {
+    pb::NodeRow row;
+    time_point heard;
+    std::array<std::uint8_t, stream_count> waiting{};
+    /// Version of the last change, by position in `parts`.
+    std::array<std::uint64_t, 4> changed{};
+  };
+
+  struct removal {
+    std::uint64_t version = 0;
+    node_id node;
+    std::string app;
+    scheduler_id scheduler;
+  };
+
+  struct waiting_keys {
+    std::set<node_id> nodes;
+    std::set<std::string> apps;
+    std::set<scheduler_id> schedulers;
+    std::vector<removal> removals;
+    bool empty() const { return nodes.empty() && apps.empty() && schedulers.empty() && removals.empty(); }
+  };
+
+  waiting_keys& waiting(stream which) { return waiting_[static_cast<std::size_t>(which)]; }
+  pb::ViewDelta header() const;
+  void write_row(pb::ViewDelta& delta, const node_slot& slot, std::uint8_t parts_wanted, time_point now) const;
+  bool present(const removal& what) const;
+
+  resource_id origin_;
+  std::string name_;
+  std::uint64_t epoch_;
+  std::uint64_t version_ = 1;
+  std::size_t removals_kept_;
+  std::map<node_id, node_slot> nodes_;
+  std::map<std::string, pb::AppRecord> apps_;
+  std::map<std::string, std::uint64_t> app_changed_;
+  std::map<scheduler_id, pb::SchedulerRow> schedulers_;
+  std::map<scheduler_id, std::uint64_t> scheduler_changed_;
+  std::array<waiting_keys, stream_count> waiting_;
+  /// Oldest first.
+  std::deque<removal> removals_;
+  /// Version of the last removal that is no longer remembered.
+  std::uint64_t forgotten_ = 0;
+};
+
+} // namespace astra

@@ -1,0 +1,243 @@
+#include "actors/resource/view_client.hpp"
+
+#include "actors/random.hpp"
+#include "actors/rendezvous.hpp"
+#include "actors/resource/lease.hpp"
+#include "actors/resource/subscriber_list.hpp"
+#include "actors/resource/view_keeper.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace astra {
+namespace {
+
+using std::chrono::milliseconds;
+using time_point = std::chrono::steady_clock::time_point;
+
+constexpr milliseconds backoff_min{50};
+constexpr milliseconds backoff_max{2000};
+/// Cadence of looking at the clock.
+constexpr milliseconds check{100};
+
+/// A view_source to its process, a view_subscriber to its Resource.
+using view_client_actor = view_source::extend_with<view_subscriber>;
+
+class view_client_state {
+public:
+  static constexpr const char* name = "astra.view-client";
+
+  view_client_state(view_client_actor::pointer self, platform* world, const view_client_options& options)
+    : self_(self), world_(*world), options_(options), order_(rendezvous_order(options.name, options.resources)),
+      random_(world->seed("view-client")), keeper_({options.orphan_grace, options.forget_after}), subscribers_(self) {}
+
+  view_client_actor::behavior_type make_behavior() {
+    self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
+    last_check_ = now();
+    dial();
+    self_->run_delayed(check, [this] { look_around(); });
+    return {
+        [this](const subscribe& request) { return on_subscribe(*request); },
+        [this](const view_delta& delta) { on_delta(*delta); },
+    };
+  }
+
+private:
+  time_point now() const { return self_->clock().now(); }
+
+  // -- the Resource ------------------------------------------------------------
+
+  void dial() {
+    if (order_.empty() || dialing_)
+      return;
+    dialing_ = true;
+    auto& address = order_[choice_];
+    self_->request(world_.dialer(), options_.silence, dial_atom_v, address, std::string{resource_service})
+        .then(
+            [this](const caf::strong_actor_ptr& handle) {
+              dialing_ = false;
+              if (!handle) {
+                try_next("nothing is published there");
+                return;
+              }
+              source_ = handle;
+              seen_.renew(now());
+              self_->monitor(handle);
+              renew(true);
+            },
+            [this](const caf::error& reason) {
+              dialing_ = false;
+              try_next(to_string(reason));
+            });
+  }
+
+  /// Leaves the present Resource for the next.  All of them are tried at once; only after a whole round of failures
+  /// is there a pause.
+  void try_next(const std::string& reason) {
+    spdlog::info("view_client.leave resource={} reason=\"{}\"", order_[choice_], reason);
+    if (source_)
+      self_->demonitor(caf::actor_cast<caf::actor_addr>(source_));
+    source_ = nullptr;
+    resyncing_ = false;
+    choice_ = (choice_ + 1) % order_.size();
+    if (++failures_ < order_.size()) {
+      dial();
+      return;
+    }
+    failures_ = 0;
+    auto half = static_cast<std::uint64_t>(backoff_.count() / 2);
+    next_dial_ = now() + milliseconds{half + random_.below(half)};
+    backoff_ = std::min(backoff_ * 2, backoff_max);
+  }
+
+  /// Subscribes, or renews that.
+  void renew(bool resync) {
+    last_renewal_ = now();
+    resyncing_ = resyncing_ || resync;
+    pb::Subscribe request;
+    request.set_scope(pb::Subscribe::ALL_SHARDS);
+    request.set_subscriber(options_.name);
+    request.set_resync(resync);
+    for (auto& have : keeper_.view().versions())
+      *request.add_have() = have;
+    self_->request(caf::actor_cast<view_source>(source_), options_.silence, subscribe{std::move(request)})
+        .then(
+            [this, asked = source_](const subscribe_ack& ack) {
+              if (source_ == asked)
+                on_ack(*ack);
+            },
+            [this, asked = source_](const caf::error& reason) {
+              if (source_ == asked)
+                try_next("no answer to a subscription: " + to_string(reason));
+            });
+  }
+
+  void on_ack(const pb::SubscribeAck& ack) {
+    seen_.renew(now());
+    failures_ = 0;
+    backoff_ = backoff_min;
+    if (source_name_ != ack.resource_name())
+      spdlog::info("view_client.join resource={} address={}", ack.resource_name(), order_[choice_]);
+    source_id_ = resource_id{ack.resource()};
+    source_name_ = ack.resource_name();
+    // Of a shard that this Resource does not have nobody will speak any more.
+    std::set<resource_id> spoken_for;
+    for (auto& shard : ack.shards())
+      spoken_for.insert(resource_id{shard.origin()});
+    std::vector<resource_id> silent;
+    for (auto& [origin, shard] : keeper_.view().shards())
+      if (spoken_for.count(origin) == 0)
+        silent.push_back(origin);
+    view_changes changes;
+    for (auto origin : silent)
+      if (auto edit = keeper_.lose(origin, now(), changes))
+        subscribers_.send(std::move(*edit), true);
+  }
+
+  void on_delta(const pb::ViewDelta& received) {
+    if (!source_ || self_->current_sender() != source_)
+      return;
+    seen_.renew(now());
+    auto delta = received;
+    view_changes changes;
+    switch (keeper_.accept(delta, now(), changes)) {
+    case cluster_view::apply_outcome::applied:
+      resyncing_ = false;
+      subscribers_.send(std::move(delta), true);
+      break;
+    case cluster_view::apply_outcome::gap:
+      if (!resyncing_) {
+        spdlog::info("view_client.gap origin={} base={} version={}", received.origin_name(), received.base(),
+                     received.version());
+        renew(true);
+      }
+      break;
+    case cluster_view::apply_outcome::stale:
+      break;
+    }
+  }
+
+  void on_down(const caf::down_msg& down) {
+    subscribers_.remove(down.source);
+    if (source_ && source_ == down.source)
+      try_next("connection closed");
+  }
+
+  void look_around() {
+    self_->run_delayed(check, [this] { look_around(); });
+    auto late = now() - last_check_ - check;
+    last_check_ = now();
+    if (late > check) {
+      // This process slept: the silence was its own.
+      seen_.extend(late, now());
+      keeper_.extend_grace(late, now());
+    }
+    if (source_ && seen_.silence(now()) >= options_.silence)
+      try_next(silence_text(seen_.silence(now())));
+    else if (source_ && now() - last_renewal_ >= options_.renew)
+      renew(std::exchange(resyncing_, false));
+    else if (!source_ && now() >= next_dial_)
+      dial();
+    view_changes changes;
+    for (auto& edit : keeper_.expire(now(), changes))
+      subscribers_.send(std::move(edit), true);
+  }
+
+  // -- the process -------------------------------------------------------------
+
+  caf::result<subscribe_ack> on_subscribe(const pb::Subscribe& request) {
+    auto who = self_->current_sender();
+    if (!who)
+      return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
+    if (subscribers_.renew(who, request, now()))
+      catch_up(self_, who, request, keeper_.view(), {}, now());
+    pb::SubscribeAck ack;
+    ack.set_resource(source_id_.value());
+    ack.set_resource_name(source_name_);
+    for (auto& [origin, shard] : keeper_.view().shards()) {
+      auto& version = *ack.add_shards();
+      version.set_origin(origin.value());
+      version.set_epoch(shard.epoch);
+      version.set_version(shard.version);
+    }
+    return subscribe_ack{std::move(ack)};
+  }
+
+  view_client_actor::pointer self_;
+  platform& world_;
+  view_client_options options_;
+  /// Addresses, best first.
+  std::vector<std::string> order_;
+  random_source random_;
+  view_keeper keeper_;
+  subscriber_list subscribers_;
+  std::size_t choice_ = 0;
+  /// Choices in a row that did not answer.
+  std::size_t failures_ = 0;
+  milliseconds backoff_ = backoff_min;
+  time_point next_dial_;
+  bool dialing_ = false;
+  /// The Resource that is listened to; null while there is none.
+  caf::strong_actor_ptr source_;
+  resource_id source_id_;
+  std::string source_name_;
+  lease seen_;
+  bool resyncing_ = false;
+  time_point last_renewal_;
+  time_point last_check_;
+};
+
+} // namespace
+
+view_source spawn_view_client(caf::actor_system& sys, platform& world, const view_client_options& options) {
+  return sys.spawn<view_client_actor::stateful_impl<view_client_state>>(&world, options);
+}
+
+} // namespace astra

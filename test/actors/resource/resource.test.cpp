@@ -1,0 +1,451 @@
+#include "actors/resource/resource.hpp"
+
+#include "test/actors/resource/resource_fixture.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace astra;
+using namespace astra::test;
+
+namespace {
+
+struct fixture : resource_fixture {
+  pb::ClaimBatch batch(std::uint64_t epoch, std::uint32_t cpu_milli) {
+    pb::ClaimBatch result;
+    result.set_epoch(epoch);
+    result.mutable_spec()->set_name("ocr");
+    result.mutable_spec()->mutable_per_replica()->set_cpu_milli(cpu_milli);
+    return result;
+  }
+
+  static void add_claim(pb::ClaimBatch& to, const fake_node& node, std::uint64_t token) {
+    auto& claim = *to.add_claims();
+    claim.set_sequence(token);
+    claim.set_token(token);
+    claim.set_node(make_node_id(node.name).value());
+    claim.set_node_incarnation(node.incarnation);
+  }
+
+  pb::ClaimReply claim(const resource_actor& resource, const pb::ClaimBatch& claims) {
+    auto reply = ask<claim_reply>(resource, claim_batch{claims});
+    REQUIRE(reply);
+    CHECK((*reply)->results_size() == claims.claims_size());
+    return **reply;
+  }
+
+  static pb::Resources held(const fake_subscriber& seen, const fake_node& node) {
+    return seen.view.find(make_node_id(node.name))->row.held();
+  }
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "a silent node is suspect within 1.8 s and leaves the online list within 3.5 s") {
+  auto r1 = start("r1");
+  auto node = join("r1");
+  auto seen = watch(r1);
+  advance(2s);
+  REQUIRE(seen->state(node->name) == "ONLINE");
+  CHECK(seen->view.find(make_node_id(node->name))->usable());
+  node->silent = true;
+  advance(1800ms);
+  CHECK(seen->state(node->name) == "SUSPECT");
+  advance(1700ms);
+  CHECK(seen->state(node->name) == "OFFLINE");
+  CHECK(seen->view.find(make_node_id(node->name))->row.reason().starts_with("no heartbeat for 3."));
+  node->silent = false;
+  advance(1100ms);
+  CHECK(seen->state(node->name) == "ONLINE");
+}
+
+TEST_CASE_FIXTURE(fixture, "a drain is seen by the subscribers of another Resource within 100 ms") {
+  start("r1");
+  auto r2 = start("r2");
+  auto node = join("r1");
+  auto seen = watch(r2);
+  advance(3s);
+  REQUIRE(seen->state(node->name) == "ONLINE");
+  CHECK(seen->view.find(make_node_id(node->name))->origin == make_resource_id("r1"));
+  // Its next beat, 1 s after the last, tells of the drain.
+  node->draining = true;
+  auto before = node->sequence;
+  while (node->sequence == before)
+    advance(1ms);
+  CHECK(seen->state(node->name) == "ONLINE");
+  advance(100ms);
+  CHECK(seen->state(node->name) == "DRAINING");
+}
+
+TEST_CASE_FIXTURE(fixture, "a goodbye makes a node offline within 100 ms, a closed connection suspect") {
+  auto r1 = start("r1");
+  auto leaves = join("r1");
+  auto crashes = join("r1");
+  auto seen = watch(r1);
+  advance(2s);
+  kill(crashes->handle);
+  advance(100ms);
+  CHECK(seen->state(crashes->name) == "SUSPECT");
+  CHECK(seen->view.find(make_node_id(crashes->name))->row.reason() == "connection closed");
+  leaves->leaving = true;
+  auto before = leaves->sequence;
+  while (leaves->sequence == before)
+    advance(1ms);
+  advance(100ms);
+  CHECK(seen->state(leaves->name) == "OFFLINE");
+  CHECK(seen->view.find(make_node_id(leaves->name))->row.reason() == "said goodbye");
+  advance(3s);
+  CHECK(seen->state(crashes->name) == "OFFLINE");
+}
+
+TEST_CASE_FIXTURE(fixture, "nodes of a killed Resource come to another and are never offline in any view") {
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto r3 = start("r3");
+  std::vector<std::shared_ptr<fake_node>> nodes;
+  for (auto i = 0; i < 5; ++i)
+    nodes.push_back(join("r1"));
+  auto at_r2 = watch(r2);
+  auto at_r3 = watch(r3);
+  advance(3s);
+  kill(r1);
+  advance(100ms);
+  CHECK(at_r2->view.shards().at(make_resource_id("r1")).lost);
+  advance(30s);
+  for (auto& node : nodes) {
+    for (auto& seen : {at_r2, at_r3}) {
+      CHECK(seen->state(node->name) == "ONLINE");
+      CHECK(seen->view.find(make_node_id(node->name))->origin != make_resource_id("r1"));
+      CHECK_FALSE(seen->ever(node->name, "OFFLINE"));
+      CHECK_FALSE(seen->ever(node->name, "gone"));
+    }
+  }
+  // The lost shard is empty and forgotten.
+  CHECK(at_r2->view.shards().size() == 2);
+}
+
+TEST_CASE_FIXTURE(fixture, "a node that died with its Resource is offline once the grace of 10 s is over") {
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto node = join("r1");
+  auto seen = watch(r2);
+  advance(3s);
+  kill(r1);
+  kill(node->handle);
+  advance(9s);
+  CHECK(seen->state(node->name) == "ONLINE");
+  advance(1500ms);
+  CHECK(seen->state(node->name) == "OFFLINE");
+  CHECK(seen->view.find(make_node_id(node->name))->row.reason()
+        == "its Resource r1 was lost and it did not come to another");
+  advance(61s);
+  CHECK(seen->state(node->name) == "gone");
+  CHECK(seen->view.shards().size() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "a Resource that restarts empty gets its profiles again and loses no node from any view") {
+  addresses = {"r1:1", "r2:1"};
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto node = join("r1");
+  auto seen = watch(r2);
+  advance(3s);
+  kill(r1);
+  start("r1");
+  advance(20s);
+  CHECK(seen->state(node->name) == "ONLINE");
+  CHECK(seen->view.find(make_node_id(node->name))->name() == node->name);
+  CHECK_FALSE(seen->ever(node->name, "OFFLINE"));
+  CHECK_FALSE(seen->ever(node->name, "gone"));
+  CHECK_FALSE(seen->view.shards().at(make_resource_id("r1")).lost);
+}
+
+TEST_CASE_FIXTURE(fixture, "a Resource whose own clock jumps by 10 s evicts nobody") {
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto node = join("r1");
+  auto seen = watch(r1);
+  auto other = watch(r2);
+  advance(3s);
+  scheduler.clock().advance_time(10s);
+  run();
+  advance(5s);
+  for (auto& view : {seen, other}) {
+    CHECK(view->state(node->name) == "ONLINE");
+    CHECK_FALSE(view->ever(node->name, "OFFLINE"));
+    CHECK_FALSE(view->ever(node->name, "gone"));
+  }
+}
+
+TEST_CASE_FIXTURE(fixture, "a Resource drops a row as moved when another one knows a later home") {
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto node = join("r1");
+  auto at_r1 = watch(r1);
+  advance(3s);
+  // The node talks to r2 now, while r1 still believes in it.
+  pb::Heartbeat beat;
+  beat.set_node(make_node_id(node->name).value());
+  beat.set_incarnation(1);
+  beat.set_home_epoch(9);
+  beat.set_sequence(100);
+  node->silent = true;
+  REQUIRE(ask<heartbeat_ack>(r2, heartbeat{beat}));
+  advance(200ms);
+  auto entry = at_r1->view.find(make_node_id(node->name));
+  REQUIRE(entry);
+  CHECK(entry->origin == make_resource_id("r2"));
+  CHECK(entry->name() == node->name); // kept until the new home has its profile
+  CHECK(at_r1->view.rows(make_resource_id("r1"))->nodes.empty());
+  CHECK_FALSE(at_r1->ever(node->name, "OFFLINE"));
+  // A beat that was long on its way does not bring the old row back, and an old incarnation is fenced.
+  beat.set_home_epoch(1);
+  beat.set_sequence(101);
+  auto ack = ask<heartbeat_ack>(r1, heartbeat{beat});
+  REQUIRE(ack);
+  CHECK_FALSE((*ack)->fenced());
+  beat.set_incarnation(0);
+  ack = ask<heartbeat_ack>(r1, heartbeat{beat});
+  CHECK((*ack)->fenced());
+  advance(200ms);
+  CHECK(at_r1->view.rows(make_resource_id("r1"))->nodes.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a subscriber that missed deltas asks and is in step again within a second") {
+  auto r1 = start("r1");
+  auto node = join("r1");
+  auto seen = watch(r1);
+  advance(2s);
+  seen->lose_deltas = 3;
+  node->draining = true;
+  while (seen->lose_deltas > 0)
+    advance(10ms);
+  CHECK(seen->state(node->name) == "ONLINE");
+  advance(1s);
+  CHECK(seen->gaps > 0);
+  CHECK(seen->state(node->name) == "DRAINING");
+}
+
+TEST_CASE_FIXTURE(fixture, "a late joiner sees every shard at once") {
+  start("r1");
+  auto r2 = start("r2");
+  auto one = join("r1");
+  auto two = join("r2");
+  advance(5s);
+  auto seen = watch(r2);
+  CHECK(seen->state(one->name) == "ONLINE");
+  CHECK(seen->state(two->name) == "ONLINE");
+  CHECK(seen->view.find(make_node_id(one->name))->usable());
+  CHECK(seen->gaps == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "a subscriber that ends or stops renewing is forgotten") {
+  auto r1 = start("r1");
+  join("r1");
+  auto ends = watch(r1);
+  auto stops = watch(r1);
+  advance(2s);
+  auto count = [&] {
+    return sys.metrics()
+        .gauge_instance("astra.resource", "subscribers", {{"resource", "r1"}},
+                        "Processes that get view deltas from here.")
+        ->value();
+  };
+  CHECK(count() == 2);
+  kill(ends->handle);
+  advance(200ms);
+  CHECK(count() == 1);
+  stops->renews = false;
+  advance(4s);
+  CHECK(count() == 0);
+  auto before = stops->deltas;
+  advance(4s);
+  CHECK(stops->deltas == before);
+}
+
+TEST_CASE_FIXTURE(fixture, "schedulers and their apps travel in the shard and move with them") {
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto seen = watch(r2);
+  pb::SchedulerBeat beat;
+  beat.set_scheduler(3);
+  beat.set_name("s1");
+  beat.set_address("s1:1");
+  beat.set_incarnation(1);
+  beat.set_sequence(1);
+  auto& record = *beat.add_apps();
+  record.mutable_spec()->set_name("ocr");
+  record.set_scheduler(3);
+  record.set_epoch(1);
+  record.set_version(1);
+  caf::scoped_actor process{sys};
+  auto send_beat = [&](const resource_actor& to) {
+    auto pending = process->request(to, caf::infinite, scheduler_beat{beat});
+    run();
+    pending.receive([](const heartbeat_ack& ack) { CHECK_FALSE(ack->fenced()); },
+                    [](const caf::error& reason) { FAIL(to_string(reason)); });
+  };
+  send_beat(r1);
+  advance(200ms);
+  REQUIRE(seen->view.find_scheduler(scheduler_id{3}));
+  CHECK(seen->view.find_scheduler(scheduler_id{3})->row.liveness() == pb::LIVENESS_ONLINE);
+  REQUIRE(seen->view.find_app("ocr"));
+  for (auto i = 0; i < 5; ++i) {
+    beat.set_sequence(beat.sequence() + 1);
+    send_beat(r2);
+    advance(1s);
+  }
+  CHECK(seen->view.find_scheduler(scheduler_id{3})->origin == make_resource_id("r2"));
+  CHECK(seen->view.find_scheduler(scheduler_id{3})->row.liveness() == pb::LIVENESS_ONLINE);
+  CHECK(seen->view.find_app("ocr")->origin == make_resource_id("r2"));
+  CHECK(seen->view.rows(make_resource_id("r1"))->schedulers.empty());
+  advance(5s);
+  CHECK(seen->view.find_scheduler(scheduler_id{3})->row.liveness() == pb::LIVENESS_OFFLINE);
+  CHECK(seen->view.find_app("ocr"));
+}
+
+TEST_CASE_FIXTURE(fixture, "of two schedulers that race for the last place exactly one wins") {
+  auto r1 = start("r1");
+  auto node = join("r1", 1000);
+  auto seen = watch(r1);
+  advance(2s);
+  auto one = batch(1, 1000);
+  auto two = batch(1, 1000);
+  two.mutable_spec()->set_name("echo");
+  add_claim(one, *node, 11);
+  add_claim(two, *node, 22);
+  caf::scoped_actor self{sys};
+  auto first = self->request(r1, caf::infinite, claim_batch{one});
+  auto second = self->request(r1, caf::infinite, claim_batch{two});
+  run();
+  std::vector<pb::ClaimResult> results;
+  auto take = [&](const claim_reply& reply) { results.push_back(reply->results(0)); };
+  auto fail = [](const caf::error& reason) { FAIL(to_string(reason)); };
+  first.receive(take, fail);
+  second.receive(take, fail);
+  REQUIRE(results.size() == 2);
+  CHECK(results[0].outcome() == pb::CLAIM_CONFIRMED);
+  CHECK(results[1].outcome() == pb::CLAIM_NO_ROOM);
+  CHECK(results[1].reason() == "needs 1 cores, 0 free");
+  CHECK(results[1].row().profile().name() == node->name);
+  CHECK(node->asked.size() == 1);
+  // The replica in the profile takes the place of the hold.
+  advance(200ms);
+  CHECK(held(*seen, *node).cpu_milli() == 0);
+  CHECK(seen->view.find(make_node_id(node->name))->row.profile().replicas_size() == 1);
+  CHECK(claim(r1, two).results(0).outcome() == pb::CLAIM_NO_ROOM);
+}
+
+TEST_CASE_FIXTURE(fixture, "a claim that the node refuses frees its hold") {
+  auto r1 = start("r1");
+  auto node = join("r1", 1000);
+  advance(2s);
+  node->refusal = pb::CLAIM_NO_ROOM;
+  auto wanted = batch(1, 1000);
+  add_claim(wanted, *node, 1);
+  auto reply = claim(r1, wanted);
+  CHECK(reply.results(0).outcome() == pb::CLAIM_NO_ROOM);
+  CHECK(reply.results(0).reason() == "the node says no");
+  CHECK(reply.results(0).has_row());
+  node->refusal = pb::CLAIM_UNKNOWN;
+  wanted.mutable_claims(0)->set_token(2);
+  CHECK(claim(r1, wanted).results(0).outcome() == pb::CLAIM_CONFIRMED);
+}
+
+TEST_CASE_FIXTURE(fixture, "a silent node's claims are answered after 2 s, others of the batch are not spoilt by it") {
+  auto r1 = start("r1");
+  auto silent = join("r1", 1000);
+  auto healthy = join("r1", 1000);
+  auto seen = watch(r1);
+  advance(2s);
+  silent->silent = true;
+  auto wanted = batch(1, 1000);
+  add_claim(wanted, *silent, 1);
+  add_claim(wanted, *healthy, 2);
+  auto begin = now();
+  auto reply = claim(r1, wanted);
+  CHECK(now() - begin <= 2050ms);
+  std::map<std::uint64_t, pb::ClaimResult> by_token;
+  for (auto& result : reply.results())
+    by_token[result.token()] = result;
+  CHECK(by_token[1].outcome() == pb::CLAIM_TIMED_OUT);
+  CHECK(by_token[1].reason() == "the node did not answer within 2000 ms");
+  CHECK(by_token[2].outcome() == pb::CLAIM_CONFIRMED);
+  advance(100ms);
+  CHECK(held(*seen, *silent).cpu_milli() == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "a claim under way to a node that dies is answered at once") {
+  auto r1 = start("r1");
+  auto node = join("r1", 1000);
+  advance(2s);
+  node->silent = true;
+  auto wanted = batch(1, 1000);
+  add_claim(wanted, *node, 1);
+  caf::scoped_actor self{sys};
+  auto pending = self->request(r1, caf::infinite, claim_batch{wanted});
+  run();
+  REQUIRE(node->asked.size() == 1);
+  kill(node->handle);
+  pending.receive([](const claim_reply& reply) { CHECK(reply->results(0).outcome() == pb::CLAIM_TIMED_OUT); },
+                  [](const caf::error& reason) { FAIL(to_string(reason)); });
+  // The next one is not even sent.
+  wanted.mutable_claims(0)->set_token(2);
+  auto reply = claim(r1, wanted);
+  CHECK(reply.results(0).outcome() == pb::CLAIM_NODE_GONE);
+  CHECK(reply.results(0).reason() == "the connection to the node is closed");
+}
+
+TEST_CASE_FIXTURE(fixture, "claims of a fenced epoch, of unknown nodes and at the wrong Resource say so") {
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto node = join("r1", 4000);
+  advance(3s);
+  auto newer = batch(5, 1000);
+  add_claim(newer, *node, 1);
+  CHECK(claim(r1, newer).results(0).outcome() == pb::CLAIM_CONFIRMED);
+  auto older = batch(4, 1000);
+  add_claim(older, *node, 2);
+  auto reply = claim(r1, older);
+  CHECK(reply.results(0).outcome() == pb::CLAIM_FENCED);
+  CHECK(reply.newer_epoch() == 5);
+  CHECK(node->asked.size() == 1);
+  auto astray = batch(5, 1000);
+  add_claim(astray, *node, 3);
+  reply = claim(r2, astray);
+  CHECK(reply.results(0).outcome() == pb::CLAIM_NOT_HOME);
+  CHECK(reply.results(0).reason() == "its home is r1");
+  astray.mutable_claims(0)->set_node(99);
+  CHECK(claim(r2, astray).results(0).outcome() == pb::CLAIM_NODE_GONE);
+  CHECK(claim(r2, batch(5, 1000)).results_size() == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "releases reach the node and free holds by their token") {
+  auto r1 = start("r1");
+  auto node = join("r1", 1000);
+  advance(2s);
+  pb::ReleaseBatch releases;
+  auto& release = *releases.add_releases();
+  release.set_app("ocr");
+  release.set_token(5);
+  release.set_node(make_node_id(node->name).value());
+  caf::anon_send(r1, release_batch{releases});
+  run();
+  REQUIRE(node->released.size() == 1);
+  CHECK(node->released[0].token() == 5);
+}
+
+TEST_CASE_FIXTURE(fixture, "a node that restarts drops what was held for it, and its old incarnation is fenced") {
+  auto r1 = start("r1");
+  auto old = join("r1", 1000);
+  auto seen = watch(r1);
+  advance(2s);
+  auto fresh = std::make_shared<fake_node>();
+  fresh->name = old->name;
+  fresh->incarnation = 2;
+  join_as(fresh, 1000);
+  advance(2s);
+  CHECK(old->fenced);
+  CHECK_FALSE(fresh->fenced);
+  CHECK(seen->view.find(make_node_id(fresh->name))->row.incarnation() == 2);
+  CHECK(seen->view.find(make_node_id(fresh->name))->row.profile().incarnation() == 2);
+}

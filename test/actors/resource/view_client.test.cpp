@@ -1,0 +1,157 @@
+#include "actors/resource/view_client.hpp"
+
+#include "test/actors/resource/resource_fixture.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace astra;
+using namespace astra::test;
+
+namespace {
+
+struct fixture : resource_fixture {
+  /// A view client that prefers the Resource `home`.
+  view_source client(const std::string& home) {
+    view_client_options options;
+    auto number = 0;
+    do
+      options.name = "gateway" + std::to_string(++number);
+    while (rendezvous_order(options.name, addresses).front() != home + ":1");
+    options.resources = addresses;
+    auto result = own(spawn_view_client(sys, process("gateway:1"), options));
+    run();
+    return result;
+  }
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "the actors of a process see the whole cluster through their view client") {
+  start("r1");
+  start("r2");
+  auto one = join("r1");
+  auto two = join("r2");
+  auto view = client("r1");
+  auto early = watch(view);
+  advance(3s);
+  auto late = watch(view);
+  for (auto& seen : {early, late}) {
+    CHECK(seen->view.find(make_node_id(one->name))->usable());
+    CHECK(seen->view.find(make_node_id(two->name))->usable());
+    CHECK(seen->gaps == 0);
+  }
+}
+
+TEST_CASE_FIXTURE(fixture, "a view client moves to another Resource and no node is lost or offline on the way") {
+  auto r1 = start("r1");
+  start("r2");
+  start("r3");
+  std::vector<std::shared_ptr<fake_node>> nodes;
+  for (auto home : {"r1", "r1", "r2", "r3"})
+    nodes.push_back(join(home));
+  auto seen = watch(client("r1"));
+  advance(3s);
+  kill(r1);
+  advance(30s);
+  for (auto& node : nodes) {
+    CHECK(seen->state(node->name) == "ONLINE");
+    CHECK_FALSE(seen->ever(node->name, "OFFLINE"));
+    CHECK_FALSE(seen->ever(node->name, "gone"));
+  }
+  CHECK(seen->view.shards().count(make_resource_id("r1")) == 0);
+  // And it goes on hearing of changes.
+  nodes[0]->draining = true;
+  advance(1200ms);
+  CHECK(seen->state(nodes[0]->name) == "DRAINING");
+}
+
+TEST_CASE_FIXTURE(fixture, "the only Resource restarts: the view stays as it was until the nodes have come back") {
+  addresses = {"r1:1"};
+  auto r1 = start("r1");
+  auto node = join("r1");
+  auto seen = watch(client("r1"));
+  advance(3s);
+  kill(r1);
+  advance(3s);
+  CHECK(seen->state(node->name) == "ONLINE");
+  start("r1");
+  advance(20s);
+  CHECK(seen->state(node->name) == "ONLINE");
+  CHECK(seen->view.find(make_node_id(node->name))->usable());
+  CHECK_FALSE(seen->ever(node->name, "OFFLINE"));
+  CHECK_FALSE(seen->ever(node->name, "gone"));
+}
+
+TEST_CASE_FIXTURE(fixture, "a shard that the next Resource does not know is removed once its grace is over") {
+  auto r1 = start("r1");
+  auto lonely = join("r1");
+  auto seen = watch(client("r1"));
+  advance(3s);
+  kill(r1);
+  kill(lonely->handle);
+  addresses = {"r2:1"};
+  start("r2");
+  advance(9s);
+  CHECK(seen->state(lonely->name) == "ONLINE");
+  advance(4s);
+  CHECK(seen->state(lonely->name) == "OFFLINE");
+  advance(61s);
+  CHECK(seen->state(lonely->name) == "gone");
+  CHECK(seen->view.shards().count(make_resource_id("r1")) == 0);
+  CHECK(seen->view.shards().count(make_resource_id("r2")) == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "a Resource that falls silent is left within 2.5 s") {
+  auto silent = sys.spawn([](resource_actor::pointer self) -> resource_actor::behavior_type {
+    auto never = [self] { return self->make_response_promise<heartbeat_ack>(); };
+    return {
+        [self](const subscribe&) -> caf::result<subscribe_ack> {
+          // Frozen: it takes messages and says nothing, and is not even seen to have dropped them.
+          auto promise = std::make_shared<caf::typed_response_promise<subscribe_ack>>(
+              self->make_response_promise<subscribe_ack>());
+          self->run_delayed(1h, [promise] {});
+          return *promise;
+        },
+        [never](const heartbeat&) -> caf::result<heartbeat_ack> { return never(); },
+        [never](const profile_update&) -> caf::result<heartbeat_ack> { return never(); },
+        [never](const scheduler_beat&) -> caf::result<heartbeat_ack> { return never(); },
+        [](const claim_batch&) -> caf::result<claim_reply> { return claim_reply{}; },
+        [](const release_batch&) {},
+        [](const view_delta&) {},
+    };
+  });
+  own(silent);
+  addresses = {"r1:1", "r2:1"};
+  world_of("r1").publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(silent));
+  start("r2");
+  auto seen = watch(client("r1"));
+  advance(1900ms);
+  CHECK(seen->view.shards().empty());
+  advance(600ms);
+  CHECK(seen->view.shards().count(make_resource_id("r2")) == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "a local subscriber that ends is forgotten and the others go on") {
+  start("r1");
+  auto node = join("r1");
+  auto view = client("r1");
+  auto ends = watch(view);
+  auto stays = watch(view);
+  advance(2s);
+  kill(ends->handle);
+  auto before = ends->deltas;
+  node->draining = true;
+  advance(1200ms);
+  CHECK(ends->deltas == before);
+  CHECK(stays->state(node->name) == "DRAINING");
+}
+
+TEST_CASE_FIXTURE(fixture, "a view client without any Resource waits, with pauses, and joins the first that comes") {
+  addresses = {"r1:1", "r2:1"};
+  auto seen = watch(client("r1"));
+  advance(20s);
+  CHECK(seen->view.shards().empty());
+  start("r2");
+  advance(2500ms);
+  CHECK(seen->view.shards().count(make_resource_id("r2")) == 1);
+}
