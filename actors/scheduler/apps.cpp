@@ -1,0 +1,472 @@
+#include "actors/scheduler/apps.hpp"
+
+#include "actors/node/home_selector.hpp"
+#include "actors/random.hpp"
+#include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/scheduler.hpp"
+#include "actors/supervisor/restart_budget.hpp"
+#include "config/load.hpp"
+#include "messages/errc.hpp"
+#include "messages/wire.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <caf/actor_cast.hpp>
+#include <caf/error.hpp>
+#include <caf/exit_reason.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace astra {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::chrono::seconds dial_limit{5};
+constexpr std::chrono::seconds describe_limit{5};
+/// Changes within this time go into one beat.
+constexpr milliseconds beat_delay{20};
+
+/// The front with its own timers.
+using apps_impl = apps_actor::extend_with<app_report_sink>::extend<
+    // Time to beat.
+    caf::result<void>(beat_atom),
+    // Time to tell the home Resource what has changed since the last beat.
+    caf::result<void>(refresh_atom),
+    // Time to start the app's scheduler again.
+    caf::result<void>(retry_atom, std::string)>;
+
+class apps_state {
+public:
+  static constexpr const char* name = "astra.apps";
+
+  apps_state(apps_impl::pointer self, platform* world, const scheduler_options& options, std::vector<pb::AppSpec> files,
+             view_source view)
+    : self_(self), world_(*world), options_(options), view_(std::move(view)), process_(make_scheduler_id(options.name)),
+      incarnation_(world->next_incarnation()), random_(world->seed("apps")),
+      homes_(options.name, options.resources, 2 * options.heartbeat, self->clock().now()) {
+    for (auto& spec : files)
+      wanted_[spec.name()] = std::move(spec);
+    for (auto& [app, spec] : wanted_)
+      files_.insert(app);
+    for (auto& spec : world->apps().load())
+      wanted_[spec.name()] = std::move(spec);
+  }
+
+  apps_impl::behavior_type make_behavior() {
+    self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
+    self_->set_exit_handler([this](const caf::exit_msg& exit) { on_exit(exit); });
+    self_->monitor(view_);
+    // After a cold start nodes need a beat or two to turn up.
+    for (auto& [app, spec] : std::exchange(wanted_, {}))
+      start(adopt(spec), 2 * options_.heartbeat);
+    world_.publish(apps_service, caf::actor_cast<caf::strong_actor_ptr>(self_));
+    self_->send(self_, beat_atom_v);
+    return {
+        [this](const apply_app& wish) { return on_apply(*wish); },
+        [this](const delete_app& wish) { return on_delete(*wish); },
+        [this](const describe_app& question) { return on_describe(question->app()); },
+        [this](const app_detail& report) { on_report(report->record()); },
+        [this](beat_atom) {
+          self_->delayed_send(self_, options_.heartbeat, beat_atom_v);
+          beat();
+        },
+        [this](refresh_atom) {
+          beat_pending_ = false;
+          beat();
+        },
+        [this](retry_atom, const std::string& app) {
+          if (auto found = apps_.find(app); found != apps_.end() && found->second.state == phase::backing_off)
+            start(found->second, milliseconds{0});
+        },
+    };
+  }
+
+private:
+  enum class phase {
+    /// Its scheduler runs.
+    running,
+    /// Its scheduler died and will be started again.
+    backing_off,
+    /// Its scheduler is not started again; the record says why.
+    down,
+  };
+
+  struct app {
+    pb::AppSpec spec;
+    phase state = phase::down;
+    scheduler_actor scheduler;
+    pb::AppRecord record;
+    restart_budget budget;
+    std::chrono::steady_clock::time_point started;
+    /// Epoch of a scheduler elsewhere that has taken the app over; 0: none.
+    std::uint64_t fenced_by = 0;
+    /// Its replicas are gone and the store could not be told: the reason.
+    bool forget_failed = false;
+  };
+
+  app& adopt(pb::AppSpec spec) {
+    auto& entry = apps_[spec.name()];
+    entry.spec = std::move(spec);
+    return entry;
+  }
+
+  // -- schedulers ------------------------------------------------------------
+
+  void start(app& entry, milliseconds settle) {
+    scheduler_start what;
+    what.spec = entry.spec;
+    what.epoch = std::max(world_.next_incarnation(), incarnation{entry.fenced_by + 1});
+    what.process = process_;
+    what.settle = settle;
+    entry.fenced_by = 0;
+    entry.state = phase::running;
+    entry.started = self_->clock().now();
+    pb::AppRecord record;
+    *record.mutable_spec() = entry.spec;
+    record.mutable_spec()->clear_deleting();
+    record.set_spec_hash(hash_of(entry.spec));
+    record.set_epoch(what.epoch.value());
+    record.set_scheduler(process_.value());
+    record.set_pending(entry.spec.replicas());
+    record.set_deleting(entry.spec.deleting());
+    record.set_reason("its scheduler has just started");
+    entry.record = std::move(record);
+    spdlog::info("apps.start app={} epoch={}", entry.spec.name(), what.epoch.value());
+    entry.scheduler =
+        spawn_scheduler(self_->system(), world_, options_, std::move(what), view_, app_report_sink{apps_impl{self_}});
+    self_->monitor(entry.scheduler);
+    beat_soon();
+  }
+
+  void on_down(const caf::down_msg& down) {
+    if (down.source == view_.address()) {
+      stop_schedulers();
+      world_.withdraw(apps_service);
+      self_->quit(caf::make_error(errc::unreachable, "the view client of this process ended"));
+      return;
+    }
+    if (home_ && down.source == home_.address()) {
+      leave_home(down.reason);
+      return;
+    }
+    auto found = std::find_if(apps_.begin(), apps_.end(), [&](auto& entry) {
+      return entry.second.scheduler && entry.second.scheduler.address() == down.source;
+    });
+    if (found == apps_.end())
+      return;
+    auto& [name, entry] = *found;
+    entry.scheduler = nullptr;
+    if (down.reason == caf::exit_reason::normal) {
+      forget(name);
+    } else if (down.reason == errc::fenced) {
+      auto newer = down.reason.context();
+      entry.fenced_by = newer.match_elements<std::uint64_t>() ? newer.get_as<std::uint64_t>(0) : entry.record.epoch();
+      entry.state = phase::down;
+      trouble(entry, fmt::format("a newer scheduler has taken the app over (epoch {}); apply the app here to take it "
+                                 "back",
+                                 entry.fenced_by));
+    } else {
+      on_crash(entry, to_string(down.reason));
+    }
+  }
+
+  void on_crash(app& entry, const std::string& reason) {
+    auto now = self_->clock().now();
+    auto delay = entry.budget.next_delay(now, now - entry.started, random_);
+    if (!delay) {
+      entry.state = phase::down;
+      trouble(entry, fmt::format("its scheduler died {} times within {} s, at last of: {}; apply the app again to "
+                                 "start it anew",
+                                 entry.budget.policy().budget + 1, entry.budget.policy().budget_window.count() / 1000,
+                                 reason));
+      return;
+    }
+    entry.state = phase::backing_off;
+    trouble(entry, fmt::format("its scheduler died and starts again in {} ms: {}", delay->count(), reason));
+    self_->delayed_send(self_, *delay, retry_atom_v, entry.spec.name());
+  }
+
+  void trouble(app& entry, std::string reason) {
+    spdlog::error("apps.scheduler_down app={} reason=\"{}\"", entry.spec.name(), reason);
+    entry.record.set_version(entry.record.version() + 1);
+    entry.record.set_reason(std::move(reason));
+    beat_soon();
+  }
+
+  void on_report(const pb::AppRecord& record) {
+    auto found = apps_.find(record.spec().name());
+    if (found == apps_.end() || record.epoch() != found->second.record.epoch())
+      return;
+    auto& entry = found->second;
+    // The numbers are ours: some changes are made here.
+    auto version = entry.record.version() + 1;
+    entry.record = record;
+    entry.record.set_version(version);
+    // The report may have been under way when the wish came.
+    if (entry.spec.deleting())
+      entry.record.set_deleting(true);
+    beat_soon();
+  }
+
+  // -- what operators ask for --------------------------------------------------
+
+  /// Answers and leaves the audit line.
+  control_reply answer(const char* verb, const std::string& name, const std::string& origin, errc code,
+                       std::string message) {
+    spdlog::info("apps.{} app={} origin=\"{}\" code={} message=\"{}\"", verb, name, origin, to_string(code), message);
+    pb::ControlReply reply;
+    reply.set_ok(code == errc::none);
+    if (code != errc::none)
+      reply.set_code(to_string(code));
+    reply.set_message(std::move(message));
+    return reply;
+  }
+
+  control_reply on_apply(const pb::ApplyApp& wish) {
+    auto spec = wish.spec();
+    spec.clear_deleting();
+    auto& name = spec.name();
+    auto reply = [&](errc code, std::string message) {
+      return answer("apply", name, wish.origin(), code, std::move(message));
+    };
+    if (auto problems = validate(spec); !problems.empty()) {
+      std::string text;
+      for (auto& problem : problems)
+        text += (text.empty() ? "" : "; ") + (problem.key.empty() ? "" : problem.key + ": ") + problem.message;
+      return reply(errc::invalid_argument, std::move(text));
+    }
+    auto found = apps_.find(name);
+    auto known = found != apps_.end();
+    if (known && found->second.spec.deleting())
+      return reply(errc::conflict, fmt::format("app '{}' is being deleted ({}); apply it again when it is gone", name,
+                                               found->second.record.reason()));
+    auto running = known && found->second.state != phase::down;
+    if (running && encode(found->second.spec) == encode(spec))
+      return reply(errc::none, fmt::format("app '{}' is unchanged", name));
+    if (auto saved = world_.apps().save(spec); !saved)
+      return reply(errc::io_failed, fmt::format("app '{}' was not applied, its spec cannot be stored: {}", name,
+                                                to_string(saved.error())));
+    if (!known) {
+      start(adopt(spec), milliseconds{0});
+      return reply(errc::none, fmt::format("app '{}' is created with {} {}", name, spec.replicas(),
+                                           spec.replicas() == 1 ? "replica" : "replicas"));
+    }
+    auto& entry = found->second;
+    auto before = std::exchange(entry.spec, spec);
+    if (!running) {
+      entry.budget = restart_budget{entry.budget.policy()};
+      start(entry, milliseconds{0});
+      return reply(errc::none, fmt::format("app '{}' is scheduled here again", name));
+    }
+    if (entry.scheduler) {
+      pb::ApplyApp forward;
+      *forward.mutable_spec() = spec;
+      self_->send(entry.scheduler, apply_app{std::move(forward)});
+    }
+    auto text = fmt::format("app '{}' is changed", name);
+    if (before.replicas() != spec.replicas())
+      text += fmt::format(": replicas {} -> {}", before.replicas(), spec.replicas());
+    if (hash_of(before) != hash_of(spec))
+      text +=
+          fmt::format("{} its replicas are replaced one at a time", before.replicas() != spec.replicas() ? ";" : ":");
+    return reply(errc::none, std::move(text));
+  }
+
+  control_reply on_delete(const pb::DeleteApp& wish) {
+    auto reply = [&](errc code, std::string message) {
+      return answer("delete", wish.app(), wish.origin(), code, std::move(message));
+    };
+    auto found = apps_.find(wish.app());
+    if (found == apps_.end())
+      return reply(errc::unknown_app, fmt::format("no app '{}'", wish.app()));
+    auto& entry = found->second;
+    if (entry.spec.deleting())
+      return reply(errc::none,
+                   fmt::format("app '{}' is being deleted already ({})", wish.app(), entry.record.reason()));
+    auto spec = entry.spec;
+    spec.set_deleting(true);
+    if (auto saved = world_.apps().save(spec); !saved)
+      return reply(errc::io_failed, fmt::format("app '{}' was not deleted, the wish cannot be stored: {}", wish.app(),
+                                                to_string(saved.error())));
+    entry.spec = std::move(spec);
+    if (entry.scheduler)
+      self_->send(entry.scheduler, delete_app{wish});
+    else if (entry.state == phase::down)
+      start(entry, milliseconds{0});
+    entry.record.set_deleting(true);
+    entry.record.set_version(entry.record.version() + 1);
+    beat_soon();
+    auto text = fmt::format("app '{}' is being deleted: its replicas finish what they work on and stop", wish.app());
+    if (files_.count(wish.app()) != 0)
+      text += "; it also stands in an app file of this scheduler and comes back when that process starts again";
+    return reply(errc::none, std::move(text));
+  }
+
+  /// The app's replicas are gone: so is the app.
+  void forget(const std::string& name) {
+    if (auto removed = world_.apps().remove(name); !removed) {
+      auto& entry = apps_.at(name);
+      entry.forget_failed = true;
+      trouble(entry, fmt::format("deleted, but the store cannot be told: {}; tried again until it can",
+                                 to_string(removed.error())));
+      return;
+    }
+    spdlog::info("apps.gone app={}", name);
+    apps_.erase(name);
+    beat_soon();
+  }
+
+  caf::result<app_detail> on_describe(const std::string& name) {
+    auto found = apps_.find(name);
+    pb::AppDetail known;
+    if (found == apps_.end())
+      return app_detail{known};
+    known.set_found(true);
+    *known.mutable_record() = found->second.record;
+    if (!found->second.scheduler)
+      return app_detail{std::move(known)};
+    auto promise = self_->make_response_promise<app_detail>();
+    pb::DescribeApp question;
+    question.set_app(name);
+    self_->request(found->second.scheduler, describe_limit, describe_app{std::move(question)})
+        .then([promise](app_detail& detail) mutable { promise.deliver(std::move(detail)); },
+              // It has just died: its record is still true.
+              [promise, known](const caf::error&) mutable { promise.deliver(app_detail{std::move(known)}); });
+    return promise;
+  }
+
+  // -- the home Resource -------------------------------------------------------
+
+  void beat_soon() {
+    if (std::exchange(beat_pending_, true))
+      return;
+    self_->delayed_send(self_, beat_delay, refresh_atom_v);
+  }
+
+  pb::SchedulerBeat make_beat() {
+    pb::SchedulerBeat result;
+    result.set_scheduler(process_.value());
+    result.set_name(options_.name);
+    result.set_address(world_.address());
+    result.set_incarnation(incarnation_.value());
+    result.set_sequence(++sequence_);
+    for (auto& [name, entry] : apps_)
+      if (entry.fenced_by == 0)
+        *result.add_apps() = entry.record;
+    return result;
+  }
+
+  void beat() {
+    std::vector<std::string> to_forget;
+    for (auto& [name, entry] : apps_)
+      if (entry.forget_failed)
+        to_forget.push_back(name);
+    for (auto& name : to_forget)
+      forget(name);
+    if (!home_) {
+      dial_home();
+      return;
+    }
+    self_->request(home_, 2 * options_.heartbeat, scheduler_beat{make_beat()})
+        .then(
+            [this](const heartbeat_ack& ack) {
+              homes_.on_ack(self_->clock().now());
+              if (!ack->fenced())
+                return;
+              spdlog::error("apps.fenced name={} reason=\"a newer process of this name is running\"", options_.name);
+              stop_schedulers();
+              world_.withdraw(apps_service);
+              self_->quit(caf::make_error(errc::fenced, "a newer scheduler process named " + options_.name + " runs"));
+            },
+            [this, asked = home_.address()](const caf::error& reason) {
+              if (home_ && home_.address() == asked)
+                leave_home(reason);
+            });
+  }
+
+  void dial_home() {
+    if (dialling_)
+      return;
+    dialling_ = true;
+    auto address = homes_.home();
+    self_->request(world_.dialer(), dial_limit, dial_atom_v, address, std::string{resource_service})
+        .then(
+            [this, address](const caf::strong_actor_ptr& peer) {
+              dialling_ = false;
+              home_ = caf::actor_cast<claim_sink>(peer);
+              self_->monitor(home_);
+              spdlog::info("apps.home name={} resource={}", options_.name, address);
+              beat();
+            },
+            [this](const caf::error& reason) {
+              dialling_ = false;
+              leave_home(reason);
+            });
+  }
+
+  /// Goes to the next choice, at once unless all of them have just failed.
+  void leave_home(const caf::error& reason) {
+    spdlog::warn("apps.leave_home name={} resource={} reason=\"{}\"", options_.name, homes_.home(), to_string(reason));
+    if (home_)
+      self_->demonitor(home_);
+    home_ = nullptr;
+    if (homes_.on_error(self_->clock().now()))
+      dial_home();
+  }
+
+  // -- the end -------------------------------------------------------------------
+
+  void stop_schedulers() {
+    for (auto& [name, entry] : apps_)
+      if (entry.scheduler)
+        self_->send_exit(entry.scheduler, caf::exit_reason::user_shutdown);
+  }
+
+  void on_exit(const caf::exit_msg& exit) {
+    if (home_) {
+      auto goodbye = make_beat();
+      goodbye.set_leaving(true);
+      self_->request(home_, 2 * options_.heartbeat, scheduler_beat{std::move(goodbye)})
+          .then([](const heartbeat_ack&) {}, [](const caf::error&) {}); // gone before the ack comes
+    }
+    stop_schedulers();
+    world_.withdraw(apps_service);
+    self_->quit(exit.reason);
+  }
+
+  apps_impl::pointer self_;
+  platform& world_;
+  scheduler_options options_;
+  view_source view_;
+  scheduler_id process_;
+  incarnation incarnation_;
+  random_source random_;
+  /// Specs to start with.
+  std::map<std::string, pb::AppSpec> wanted_;
+  /// Apps that stand in a file of this process.
+  std::set<std::string> files_;
+  std::map<std::string, app> apps_;
+  home_selector homes_;
+  bool dialling_ = false;
+  claim_sink home_;
+  std::uint64_t sequence_ = 0;
+  bool beat_pending_ = false;
+};
+
+} // namespace
+
+apps_actor spawn_apps(caf::actor_system& sys, platform& world, const scheduler_options& options,
+                      std::vector<pb::AppSpec> files, view_source view) {
+  return sys.spawn<apps_impl::stateful_impl<apps_state>>(&world, options, std::move(files), std::move(view));
+}
+
+} // namespace astra

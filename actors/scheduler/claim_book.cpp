@@ -1,0 +1,571 @@
+#include "actors/scheduler/claim_book.hpp"
+
+#include "actors/scheduler/planner.hpp"
+#include "messages/wire.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+namespace astra {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// How long a released token is remembered after its replica was last seen: longer than any message is under way.
+constexpr std::chrono::minutes release_memory{1};
+
+claim_token token_of(const std::string& app, std::uint64_t epoch, std::uint64_t sequence) {
+  return claim_token{name_hash(fmt::format("{}\n{}\n{}", app, epoch, sequence))};
+}
+
+std::uint64_t milliseconds_between(claim_book::time_point from, claim_book::time_point to) {
+  return static_cast<std::uint64_t>(
+      std::max<std::int64_t>(std::chrono::duration_cast<milliseconds>(to - from).count(), 0));
+}
+
+std::string refusal_text(const pb::ClaimResult& result) {
+  auto detail = result.reason().empty() ? std::string{} : ": " + result.reason();
+  switch (result.outcome()) {
+  case pb::CLAIM_NO_ROOM:
+    return "refused a moment ago (no room" + detail + ")";
+  case pb::CLAIM_NODE_GONE:
+    return "refused a moment ago (gone" + detail + ")";
+  case pb::CLAIM_NODE_DRAINING:
+    return "refused a moment ago (draining" + detail + ")";
+  case pb::CLAIM_NOT_HOME:
+    return "refused a moment ago (moved to another Resource" + detail + ")";
+  case pb::CLAIM_LABEL_MISMATCH:
+    return "refused a moment ago (labels" + detail + ")";
+  default:
+    return "refused a moment ago (no reason given" + detail + ")";
+  }
+}
+
+/// "replica 3 on n2: exit code 1"
+std::string with_place(std::uint32_t index, const std::string& node, const std::string& reason) {
+  return fmt::format("replica {} on {}: {}", index, node, reason.empty() ? "no reason given" : reason);
+}
+
+} // namespace
+
+std::uint64_t hash_of(pb::AppSpec spec) {
+  spec.clear_replicas();
+  spec.clear_deleting();
+  return name_hash(encode(spec));
+}
+
+auto claim_book::holder::rank() const {
+  return std::tuple{outdated,        leaving,        !ready(), where->liveness == pb::LIVENESS_SUSPECT,
+                    status->epoch(), status->token()};
+}
+
+void claim_book::want(pb::AppSpec spec) {
+  auto hash = hash_of(spec);
+  if (hash != spec_hash_) {
+    // What failed or did not fit before may do so now.
+    excluded_.clear();
+    for (auto& [index, slot] : slots_) {
+      slot.failure.clear();
+      slot.updating = false;
+    }
+  }
+  spec_ = std::move(spec);
+  spec_hash_ = hash;
+  slots_.erase(slots_.lower_bound(spec_.replicas()), slots_.end());
+}
+
+void claim_book::observe(const node_entry& entry, time_point now) {
+  auto id = entry.id();
+  auto& row = entry.row;
+  corrections_.erase(id);
+  auto known = seen_.find(id);
+  if (known != seen_.end() && known->second.incarnation != row.incarnation()) {
+    // Replicas die with their agent.
+    seen_.erase(known);
+    known = seen_.end();
+  }
+  if (row.has_profile()) {
+    std::map<claim_token, pb::ReplicaStatus> replicas;
+    for (auto& replica : row.profile().replicas())
+      if (replica.app() == spec_.name() && replica.state() != pb::REPLICA_STOPPED)
+        replicas.emplace(claim_token{replica.token()}, replica);
+    if (replicas.empty()) {
+      seen_.erase(id);
+      return;
+    }
+    for (auto& [token, replica] : replicas)
+      claims_.erase(token);
+    auto& node = seen_[id];
+    node.name = entry.name();
+    node.incarnation = row.incarnation();
+    node.told = now;
+    node.replicas = std::move(replicas);
+    known = seen_.find(id);
+  }
+  if (known == seen_.end())
+    return;
+  known->second.liveness = row.liveness();
+  known->second.vanished.reset();
+}
+
+void claim_book::forget(node_id node, time_point now) {
+  corrections_.erase(node);
+  if (auto known = seen_.find(node); known != seen_.end() && !known->second.vanished)
+    known->second.vanished = now;
+}
+
+claim_book::decision claim_book::tick(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
+                                      random_source& random) {
+  decision result;
+  expire(view, now);
+  release_failed(now);
+  auto holders = count_holders();
+  auto wanted = review(holders, now);
+  start_update(holders, wanted);
+  place(wanted, holders, view, reachable, now, random, result);
+  send_releases(view, reachable, now, result);
+  return result;
+}
+
+void claim_book::expire(const cluster_view& view, time_point now) {
+  std::erase_if(seen_, [&](auto& entry) {
+    auto& node = entry.second;
+    // An offline node that the view has forgotten is given up, others may be on the move.
+    return node.vanished && (lost(node) || now - *node.vanished >= options_.vanish_grace);
+  });
+  std::erase_if(excluded_, [now](auto& entry) { return entry.second.until <= now; });
+  while (!replacements_.empty() && now - replacements_.front() >= std::chrono::seconds{1})
+    replacements_.pop_front();
+  std::vector<claim_token> given_up;
+  for (auto& [token, claim] : claims_) {
+    auto row = view.find(claim.node);
+    auto offline = row && row->row.liveness() == pb::LIVENESS_OFFLINE;
+    if ((claim.confirmed && offline) || now - claim.since >= options_.claim_timeout)
+      given_up.push_back(token);
+  }
+  on_no_answer(given_up, "claimed and not seen at its node in time", now);
+  std::erase_if(released_, [now](auto& entry) { return now - entry.second.since >= release_memory; });
+}
+
+void claim_book::release_failed(time_point now) {
+  for (auto& [id, node] : seen_) {
+    if (lost(node))
+      continue;
+    for (auto& [token, replica] : node.replicas) {
+      if (replica.state() != pb::REPLICA_FAILED || released_.count(token) != 0)
+        continue;
+      if (replica.spec_hash() == spec_hash_ && replica.index() < wanted()) {
+        excluded_[id] = {now + options_.failure_exclusion,
+                         fmt::format("failed there a moment ago ({})", replica.reason())};
+        slots_[replica.index()].failure = with_place(replica.index(), node.name, replica.reason());
+      }
+      if (replica.index() < wanted())
+        slots_[replica.index()].held = false;
+      released_[token] = {id, replica.index(), "failed for good: " + replica.reason(), now, std::nullopt, false};
+    }
+  }
+}
+
+claim_book::holders_by_index claim_book::count_holders() {
+  holders_by_index result;
+  for (auto& [id, node] : seen_) {
+    if (lost(node))
+      continue;
+    for (auto& [token, replica] : node.replicas) {
+      if (released_.count(token) != 0)
+        continue;
+      holder found;
+      found.node = id;
+      found.where = &node;
+      found.status = &replica;
+      found.outdated = replica.spec_hash() != spec_hash_;
+      found.leaving = node.liveness == pb::LIVENESS_DRAINING || replica.state() == pb::REPLICA_DRAINING;
+      result[replica.index()].push_back(found);
+    }
+  }
+  for (auto& [index, found] : result)
+    std::sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.rank() < b.rank(); });
+  return result;
+}
+
+bool claim_book::claimed(std::uint32_t index) const {
+  return std::any_of(claims_.begin(), claims_.end(), [index](auto& entry) { return entry.second.index == index; });
+}
+
+/// Releases what is too much and finds out what is too little.
+claim_book::wishes claim_book::review(const holders_by_index& holders, time_point now) {
+  wishes result;
+  std::vector<std::pair<time_point, std::uint32_t>> lost_ones;
+  for (auto found = holders.lower_bound(wanted()); found != holders.end(); ++found)
+    for (auto& surplus : found->second)
+      release_holder(surplus, deleting_ ? "the app is being deleted" : "fewer replicas are wanted", now);
+  for (std::uint32_t index = 0; index < wanted(); ++index) {
+    auto& slot = slots_[index];
+    slot.unplaced.clear();
+    auto found = holders.find(index);
+    if (found == holders.end()) {
+      if (slot.held) {
+        slot.held = false;
+        slot.lost = now;
+      }
+      if (claimed(index))
+        continue;
+      if (slot.lost)
+        lost_ones.emplace_back(*slot.lost, index);
+      else
+        result.place.push_back(index);
+      continue;
+    }
+    slot.held = true;
+    slot.lost.reset();
+    auto& best = found->second.front();
+    auto current = !best.outdated && !best.leaving;
+    if (current && best.ready()) {
+      slot.updating = false;
+      slot.failure.clear();
+    }
+    auto keeps = false;
+    for (std::size_t i = current ? 1 : 0; i < found->second.size(); ++i) {
+      auto& other = found->second[i];
+      // One that still works stays until its successor is ready, and only one.
+      if (!keeps && other.serving() && !(current && best.ready())) {
+        keeps = true;
+        slot.updating |= current && other.outdated;
+        continue;
+      }
+      auto why = other.outdated  ? "the app's spec has changed"
+                 : other.leaving ? "replaced: its node is draining"
+                                 : "another replica has this index";
+      release_holder(other, why, now);
+    }
+    if (current)
+      continue;
+    if (!keeps)
+      slot.held = false;
+    if (claimed(index))
+      continue;
+    if (!keeps)
+      result.place.push_back(index);
+    else if (best.leaving || slot.updating)
+      result.move.push_back(index);
+  }
+  std::sort(lost_ones.begin(), lost_ones.end());
+  std::vector<std::uint32_t> first;
+  for (auto& [since, index] : lost_ones) {
+    if (replacements_.size() + first.size() < options_.replace_per_s)
+      first.push_back(index);
+    else
+      slots_[index].unplaced =
+          fmt::format("its node was lost; at most {} replicas are replaced per second", options_.replace_per_s);
+  }
+  result.place.insert(result.place.begin(), first.begin(), first.end());
+  return result;
+}
+
+/// Picks the next replica to be replaced because of a new spec, when no other one is under way.
+void claim_book::start_update(const holders_by_index& holders, wishes& out) {
+  for (auto& [index, slot] : slots_)
+    if (index < wanted() && (slot.updating || !slot.failure.empty()))
+      return;
+  for (auto& [index, found] : holders) {
+    if (index >= wanted())
+      return;
+    auto& best = found.front();
+    if (best.outdated && !best.leaving && best.serving() && !claimed(index)) {
+      slots_[index].updating = true;
+      out.move.push_back(index);
+      return;
+    }
+  }
+}
+
+void claim_book::place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
+                       const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out) {
+  if (wanted.place.empty() && wanted.move.empty())
+    return;
+  plan_input input{spec_, view.nodes()};
+  input.missing = wanted.place;
+  input.missing.insert(input.missing.end(), wanted.move.begin(), wanted.move.end());
+  for (auto& [index, found] : holders)
+    for (auto& holder : found)
+      if (released_.count(holder.token()) == 0)
+        ++input.placed[holder.node];
+  for (auto& [token, claim] : claims_) {
+    ++input.placed[claim.node];
+    ++input.claimed[claim.node];
+  }
+  input.corrections = corrections_;
+  for (auto& [id, why] : excluded_)
+    input.excluded[id] = why.reason;
+  input.reachable = reachable;
+  std::tie(input.partition, input.partitions) = home_partition(spec_.name(), view.apps());
+  auto planned = plan(input, random);
+  for (auto& placement : planned.placements) {
+    pb::Claim message;
+    message.set_sequence(++sequence_);
+    auto token = token_of(spec_.name(), epoch_, sequence_);
+    message.set_token(token.value());
+    message.set_node(placement.node.value());
+    message.set_node_incarnation(view.find(placement.node)->row.incarnation());
+    message.set_replica_index(placement.replica_index);
+    claims_[token] = {sequence_, placement.node, placement.replica_index, now, false};
+    out.claims.push_back(std::move(message));
+    auto& slot = slots_[placement.replica_index];
+    if (slot.lost) {
+      replacements_.push_back(now);
+      slot.lost.reset();
+    }
+  }
+  for (auto index : planned.unplaced) {
+    auto& slot = slots_[index];
+    slot.unplaced = planned.reason;
+    auto found = holders.find(index);
+    if (!slot.updating || found == holders.end())
+      continue;
+    for (auto& old : found->second) {
+      if (!old.outdated || released_.count(old.token()) != 0 || !place_is_taken_by(old, view, input, random))
+        continue;
+      release_holder(old, "the app's spec has changed and there is no room for old and new side by side", now);
+      slot.held = false;
+    }
+  }
+}
+
+/// Whether stopping `old` is what it takes to place its successor: nowhere else is room, not even on nodes that are
+/// excluded only for now, and where it runs there is enough without it.
+bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, const plan_input& input,
+                                   random_source& random) const {
+  auto entry = view.find(old.node);
+  if (!entry)
+    return false;
+  auto everywhere = input;
+  everywhere.missing = {old.status->index()};
+  everywhere.excluded.clear();
+  if (!plan(everywhere, random).placements.empty())
+    return false;
+  std::map<node_id, node_entry> alone{{old.node, *entry}};
+  auto& replicas = *alone.begin()->second.row.mutable_profile()->mutable_replicas();
+  replicas.erase(std::remove_if(replicas.begin(), replicas.end(),
+                                [&](auto& replica) { return replica.token() == old.status->token(); }),
+                 replicas.end());
+  plan_input there{spec_, alone};
+  there.missing = everywhere.missing;
+  there.claimed = input.claimed;
+  there.excluded = input.excluded;
+  there.reachable = input.reachable;
+  return !plan(there, random).placements.empty();
+}
+
+void claim_book::release_holder(const holder& what, std::string reason, time_point now) {
+  released_.try_emplace(what.token(),
+                        release{what.node, what.status->index(), std::move(reason), now, std::nullopt, false});
+}
+
+void claim_book::send_releases(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
+                               decision& out) {
+  for (auto& [token, release] : released_) {
+    auto node = seen_.find(release.node);
+    auto seen = node != seen_.end() && node->second.replicas.count(token) != 0;
+    if (seen)
+      release.since = now;
+    // The first time in any case: what is not seen may still be on its way to the node.
+    auto due = !release.sent || (seen && !lost(node->second) && now - *release.sent >= options_.release_retry);
+    auto entry = view.find(release.node);
+    if (!due || !entry || reachable.count(entry->origin) == 0)
+      continue;
+    release.sent = now;
+    pb::Release message;
+    message.set_app(spec_.name());
+    message.set_epoch(epoch_);
+    message.set_token(token.value());
+    message.set_node(release.node.value());
+    message.set_replica_index(release.index);
+    message.set_grace_ms(grace_ms());
+    message.set_reason(release.reason);
+    out.releases.push_back(std::move(message));
+  }
+}
+
+void claim_book::on_result(const pb::ClaimResult& result, time_point now, random_source& random) {
+  claim_token token{result.token()};
+  auto found = claims_.find(token);
+  if (found == claims_.end())
+    return; // seen at its node before the answer came, or given up
+  auto& claim = found->second;
+  switch (result.outcome()) {
+  case pb::CLAIM_CONFIRMED:
+    claim.confirmed = true;
+    return;
+  case pb::CLAIM_TIMED_OUT:
+    on_no_answer({token}, result.reason().empty() ? "its node did not answer in time" : result.reason(), now);
+    return;
+  case pb::CLAIM_FENCED:
+    claims_.erase(found);
+    return;
+  default:
+    break;
+  }
+  auto share = 0.5 + 0.5 * random.unit();
+  auto pause = std::chrono::duration_cast<milliseconds>(options_.refusal_exclusion * share);
+  auto& entry = excluded_[claim.node];
+  if (entry.until < now + pause)
+    entry = {now + pause, refusal_text(result)};
+  if (result.has_row() && result.row().has_profile() && result.row().node() == claim.node.value())
+    corrections_[claim.node] = result.row();
+  claims_.erase(found);
+}
+
+void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std::string& reason, time_point now) {
+  for (auto token : tokens) {
+    auto found = claims_.find(token);
+    if (found == claims_.end())
+      continue;
+    auto& claim = found->second;
+    released_[token] = {claim.node, claim.index, reason, now, std::nullopt, true};
+    auto& entry = excluded_[claim.node];
+    auto until = now + options_.refusal_exclusion;
+    if (entry.until < until)
+      entry = {until, "did not answer a claim a moment ago (" + reason + ")"};
+    claims_.erase(found);
+  }
+}
+
+bool claim_book::gone(time_point now) const {
+  return deleting_ && seen_.empty() && claims_.empty()
+         && std::all_of(released_.begin(), released_.end(), [&](auto& entry) {
+              auto& release = entry.second;
+              return !release.doubtful || now - release.since >= options_.claim_timeout;
+            });
+}
+
+pb::AppDetail claim_book::describe(time_point now) const {
+  pb::AppDetail result;
+  result.set_found(true);
+  std::map<std::uint32_t, std::vector<pb::ReplicaStatus>> rows;
+  for (auto& [id, node] : seen_) {
+    for (auto& [token, replica] : node.replicas) {
+      auto row = replica;
+      row.set_node(id.value());
+      row.set_node_name(node.name);
+      row.set_in_state_ms(replica.in_state_ms() + milliseconds_between(node.told, now));
+      if (lost(node)) {
+        row.set_state(pb::REPLICA_UNKNOWN);
+        row.set_reason(node.name + " is offline");
+      } else if (auto released = released_.find(token); released != released_.end()) {
+        row.set_state(pb::REPLICA_DRAINING);
+        row.set_reason("being stopped: " + released->second.reason);
+      } else if (replica.spec_hash() != spec_hash_) {
+        auto slot = slots_.find(replica.index());
+        auto waits = slot == slots_.end() || slot->second.unplaced.empty() ? "" : "; its successor waits: ";
+        row.set_reason(std::string{"runs the previous spec"} + waits + (*waits ? slot->second.unplaced : ""));
+      }
+      rows[replica.index()].push_back(std::move(row));
+    }
+  }
+  for (auto& [token, claim] : claims_) {
+    auto& row = rows[claim.index].emplace_back();
+    row.set_index(claim.index);
+    row.set_token(token.value());
+    row.set_epoch(epoch_);
+    row.set_spec_hash(spec_hash_);
+    row.set_state(pb::REPLICA_CLAIMED);
+    row.set_reason(claim.confirmed ? "confirmed, not started yet" : "claimed, waiting for the node's word");
+    row.set_in_state_ms(milliseconds_between(claim.since, now));
+    row.set_node(claim.node.value());
+    *row.mutable_resources() = spec_.per_replica();
+    row.set_concurrency(spec_.concurrency());
+  }
+  auto& record = *result.mutable_record();
+  auto alive = [](const pb::ReplicaStatus& row) {
+    switch (row.state()) {
+    case pb::REPLICA_CLAIMED:
+    case pb::REPLICA_STARTING:
+    case pb::REPLICA_WARMING:
+    case pb::REPLICA_BACKING_OFF:
+      return true;
+    default:
+      return false;
+    }
+  };
+  for (std::uint32_t index = 0; index < wanted(); ++index) {
+    auto& all = rows[index];
+    auto slot = slots_.find(index);
+    if (std::any_of(all.begin(), all.end(), [](auto& row) { return row.state() == pb::REPLICA_READY; })) {
+      record.set_ready(record.ready() + 1);
+      continue;
+    }
+    if (std::any_of(all.begin(), all.end(), alive)) {
+      record.set_starting(record.starting() + 1);
+      continue;
+    }
+    auto& row = all.emplace_back();
+    row.set_index(index);
+    row.set_spec_hash(spec_hash_);
+    row.set_epoch(epoch_);
+    *row.mutable_resources() = spec_.per_replica();
+    row.set_concurrency(spec_.concurrency());
+    auto failure = slot == slots_.end() ? std::string{} : slot->second.failure;
+    auto unplaced = slot == slots_.end() ? std::string{} : slot->second.unplaced;
+    row.set_state(failure.empty() ? pb::REPLICA_PLANNED : pb::REPLICA_FAILED);
+    if (failure.empty())
+      record.set_pending(record.pending() + 1);
+    else
+      record.set_failed(record.failed() + 1);
+    if (failure.empty() && unplaced.empty())
+      unplaced = "not placed yet";
+    row.set_reason(failure + (failure.empty() || unplaced.empty() ? "" : "; ") + unplaced);
+  }
+  for (auto& [index, all] : rows) {
+    std::sort(all.begin(), all.end(), [](auto& a, auto& b) {
+      return std::tuple{a.node(), a.token()} < std::tuple{b.node(), b.token()};
+    });
+    for (auto& row : all) {
+      row.set_app(spec_.name());
+      *result.add_replicas() = std::move(row);
+    }
+  }
+  *record.mutable_spec() = spec_;
+  record.mutable_spec()->clear_deleting();
+  record.set_spec_hash(spec_hash_);
+  record.set_epoch(epoch_);
+  record.set_deleting(deleting_);
+  record.set_reason(summary(result, record.ready() == wanted()));
+  return result;
+}
+
+/// One sentence on why not all is as wanted.
+std::string claim_book::summary(const pb::AppDetail& detail, bool all_ready) const {
+  auto& record = detail.record();
+  if (deleting_) {
+    if (detail.replicas().empty())
+      return "being deleted";
+    auto& first = detail.replicas(0);
+    return fmt::format("being deleted: {} {} to go ({} on {}: {})", detail.replicas_size(),
+                       detail.replicas_size() == 1 ? "replica" : "replicas", first.index(),
+                       first.node_name().empty() ? to_hex(first.node()) : first.node_name(), first.reason());
+  }
+  if (all_ready)
+    return {};
+  auto result = fmt::format("{} of {} ready", record.ready(), wanted());
+  auto note = [&](std::uint32_t count, const char* what, auto&& of_kind) {
+    if (count == 0)
+      return;
+    result += fmt::format("; {} {}", count, what);
+    auto rows = detail.replicas();
+    auto row = std::find_if(rows.begin(), rows.end(), of_kind);
+    if (row != rows.end() && !row->reason().empty())
+      result += ": " + row->reason();
+  };
+  note(record.failed(), "failed", [](auto& row) { return row.state() == pb::REPLICA_FAILED; });
+  note(record.pending(), "not placed", [](auto& row) { return row.state() == pb::REPLICA_PLANNED; });
+  note(record.starting(), "starting", [](auto& row) {
+    return row.state() == pb::REPLICA_BACKING_OFF || row.state() == pb::REPLICA_STARTING
+           || row.state() == pb::REPLICA_WARMING || row.state() == pb::REPLICA_CLAIMED;
+  });
+  return result;
+}
+
+} // namespace astra

@@ -1,0 +1,206 @@
+#pragma once
+
+#include "actors/random.hpp"
+#include "actors/resource/cluster_view.hpp"
+#include "messages/ids.hpp"
+#include "messages/wire/app.pb.h"
+#include "messages/wire/claim.pb.h"
+#include "messages/wire/control.pb.h"
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace astra {
+
+struct plan_input;
+
+/// Hash of what a replica runs: the spec without the number of replicas, so that scaling restarts nothing.
+std::uint64_t hash_of(pb::AppSpec spec);
+
+struct claim_book_options {
+  /// A claim without an answer, or confirmed and not seen at its node, is given up after this.
+  std::chrono::milliseconds claim_timeout{5000};
+  /// A node that disappears from the view without having been offline may just move to another Resource: what it
+  /// runs counts for this long.
+  std::chrono::milliseconds vanish_grace{2000};
+  /// A node where a replica failed for good gets none of this app for this long.
+  std::chrono::milliseconds failure_exclusion{60000};
+  /// A node that refused a claim gets none for half of this to this, at random.
+  std::chrono::milliseconds refusal_exclusion{1000};
+  /// A release is repeated at this interval until its replica is gone.
+  std::chrono::milliseconds release_retry{2000};
+  /// Replicas that a lost node held are placed anew at most this fast, the longest lost first.
+  std::uint32_t replace_per_s = 100;
+};
+
+/// One app's replicas: what is wanted, what nodes say they run, and what is claimed but not seen yet.  Each tick
+/// turns the differences into claims and releases.
+///
+/// Nothing here is persistent: a replica that runs is adopted, whichever epoch claimed it, and the same rules give
+/// the same answer after a restart.  Of two replicas with one index the one stays that runs the wanted spec, on a
+/// node that is not draining, is ready, on a node that is not suspect, and is older, in this order.
+/// A replacement (node drains, spec changed) is ready before what it replaces is released; spec changes go one index
+/// at a time, and when there is no room for old and new side by side the old one goes first.
+///
+/// A plain class: view, time and randomness are arguments.
+class claim_book {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  claim_book(std::uint64_t epoch, claim_book_options options) : epoch_(epoch), options_(options) {}
+
+  /// The app is to be like this from now on.
+  void want(pb::AppSpec spec);
+
+  /// The app is to be gone.
+  void remove() { deleting_ = true; }
+
+  /// A node's row is new or changed.
+  void observe(const node_entry& entry, time_point now);
+
+  /// A node's row left the view.
+  void forget(node_id node, time_point now);
+
+  /// What to send.  Claims count as sent from now on; `on_result` or `on_no_answer` must follow for each.
+  struct decision {
+    std::vector<pb::Claim> claims;
+    std::vector<pb::Release> releases;
+  };
+
+  /// @param reachable Resources that take claims now.
+  decision tick(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
+                random_source& random);
+
+  /// A Resource's word on a claim.
+  void on_result(const pb::ClaimResult& result, time_point now, random_source& random);
+
+  /// Nothing is known about these claims: they may or may not stand.
+  void on_no_answer(const std::vector<claim_token>& tokens, const std::string& reason, time_point now);
+
+  /// Deleted, and nothing of it runs or can still come to run.
+  bool gone(time_point now) const;
+
+  /// Record (its `scheduler` and `version` left out) and every replica, running or not, sorted by index.
+  pb::AppDetail describe(time_point now) const;
+
+  const pb::AppSpec& spec() const { return spec_; }
+  std::uint64_t spec_hash() const { return spec_hash_; }
+  std::size_t claims_in_flight() const { return claims_.size(); }
+
+private:
+  /// A node that runs, or ran when it was last heard of, replicas of this app.
+  struct seen_node {
+    std::string name;
+    std::uint64_t incarnation = 0;
+    pb::Liveness liveness = pb::LIVENESS_UNKNOWN;
+    std::optional<time_point> vanished;
+    /// When `replicas` was told.
+    time_point told;
+    std::map<claim_token, pb::ReplicaStatus> replicas;
+  };
+
+  /// One observed replica that counts for its index.
+  struct holder {
+    node_id node;
+    const seen_node* where = nullptr;
+    const pb::ReplicaStatus* status = nullptr;
+    bool outdated = false;
+    bool leaving = false;
+
+    bool ready() const { return status->state() == pb::REPLICA_READY; }
+    /// Works, if only on what it has already accepted.
+    bool serving() const { return ready() || status->state() == pb::REPLICA_DRAINING; }
+    claim_token token() const { return claim_token{status->token()}; }
+    /// Smaller is better.
+    auto rank() const;
+  };
+  using holders_by_index = std::map<std::uint32_t, std::vector<holder>>;
+
+  struct claim {
+    std::uint64_t sequence = 0;
+    node_id node;
+    std::uint32_t index = 0;
+    time_point since;
+    bool confirmed = false;
+  };
+
+  /// A token that must not run: released, or claimed with an unknown outcome.
+  struct release {
+    node_id node;
+    std::uint32_t index = 0;
+    std::string reason;
+    /// Last seen or, when it never was, given up.
+    time_point since;
+    std::optional<time_point> sent;
+    /// Claimed with an unknown outcome: may still come to run.
+    bool doubtful = false;
+  };
+
+  /// What is remembered of an index between ticks.
+  struct slot {
+    /// Something ran or started there and we did not end it.
+    bool held = false;
+    std::optional<time_point> lost;
+    /// Its replacement with a new spec is under way.
+    bool updating = false;
+    /// The last replica failed for good, and why; until one is ready.
+    std::string failure;
+    /// Why nothing could be claimed at the last tick.
+    std::string unplaced;
+  };
+
+  struct exclusion {
+    time_point until;
+    std::string reason;
+  };
+
+  /// What a tick wants placed, by urgency.
+  struct wishes {
+    /// Nothing serves.
+    std::vector<std::uint32_t> place;
+    /// Something serves and is to be replaced.
+    std::vector<std::uint32_t> move;
+  };
+
+  bool lost(const seen_node& node) const { return node.liveness == pb::LIVENESS_OFFLINE; }
+  std::uint32_t wanted() const { return deleting_ ? 0 : spec_.replicas(); }
+  bool claimed(std::uint32_t index) const;
+  std::uint64_t grace_ms() const { return spec_.request_timeout_ms(); }
+
+  void expire(const cluster_view& view, time_point now);
+  holders_by_index count_holders();
+  void release_failed(time_point now);
+  wishes review(const holders_by_index& holders, time_point now);
+  void start_update(const holders_by_index& holders, wishes& out);
+  void place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
+             const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  bool place_is_taken_by(const holder& old, const cluster_view& view, const plan_input& input,
+                         random_source& random) const;
+  void release_holder(const holder& what, std::string reason, time_point now);
+  void send_releases(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, decision& out);
+  std::string summary(const pb::AppDetail& detail, bool all_ready) const;
+
+  std::uint64_t epoch_;
+  claim_book_options options_;
+  pb::AppSpec spec_;
+  std::uint64_t spec_hash_ = 0;
+  bool deleting_ = false;
+  std::uint64_t sequence_ = 0;
+  std::map<node_id, seen_node> seen_;
+  std::map<claim_token, claim> claims_;
+  std::map<claim_token, release> released_;
+  std::map<std::uint32_t, slot> slots_;
+  std::map<node_id, exclusion> excluded_;
+  /// Rows that came with refusals, until the view has something newer.
+  std::map<node_id, pb::NodeRow> corrections_;
+  /// Times of the replacements of the last second.
+  std::deque<time_point> replacements_;
+};
+
+} // namespace astra

@@ -1,0 +1,314 @@
+#include "actors/scheduler/scheduler.hpp"
+
+#include "actors/random.hpp"
+#include "actors/resource/cluster_view.hpp"
+#include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/resource_sessions.hpp"
+#include "messages/wire.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <caf/actor_cast.hpp>
+#include <caf/error.hpp>
+#include <caf/exit_reason.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace astra {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::chrono::seconds dial_limit{5};
+
+/// The scheduler with its own timers.
+using scheduler_impl = scheduler_actor::extend<
+    // Time to plan.
+    caf::result<void>(sweep_atom),
+    // Time to renew the subscription.
+    caf::result<void>(refresh_atom)>;
+
+claim_book_options book_options(const scheduler_options& options) {
+  claim_book_options result;
+  result.claim_timeout = options.claim_timeout;
+  result.vanish_grace = 2 * options.heartbeat;
+  result.replace_per_s = options.replace_per_s;
+  return result;
+}
+
+class scheduler_state {
+public:
+  static constexpr const char* name = "astra.scheduler";
+
+  scheduler_state(scheduler_impl::pointer self, platform* world, const scheduler_options& options,
+                  scheduler_start start, view_source view, app_report_sink parent)
+    : self_(self), world_(*world), options_(options), app_(start.spec.name()), epoch_(start.epoch),
+      process_(start.process), settle_(start.settle), source_(std::move(view)), parent_(std::move(parent)),
+      random_(world->seed("scheduler/" + app_)), sessions_(options.resources),
+      book_(start.epoch.value(), book_options(options)) {
+    if (start.spec.deleting())
+      book_.remove();
+    book_.want(std::move(start.spec));
+  }
+
+  scheduler_impl::behavior_type make_behavior() {
+    self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
+    self_->monitor(parent_);
+    self_->monitor(source_);
+    renew(false);
+    self_->delayed_send(self_, options_.heartbeat, refresh_atom_v);
+    self_->send(self_, sweep_atom_v);
+    return {
+        [this](const view_delta& delta) { on_delta(*delta); },
+        [this](const apply_app& wish) {
+          book_.want(wish->spec());
+          report();
+        },
+        [this](const delete_app&) {
+          book_.remove();
+          report();
+        },
+        [this](const describe_app&) { return app_detail{describe()}; },
+        [this](sweep_atom) {
+          self_->delayed_send(self_, options_.plan, sweep_atom_v);
+          open_sessions();
+          tick();
+        },
+        [this](refresh_atom) {
+          self_->delayed_send(self_, options_.heartbeat, refresh_atom_v);
+          renew(false);
+        },
+    };
+  }
+
+private:
+  void renew(bool resync) {
+    pb::Subscribe wish;
+    wish.set_scope(pb::Subscribe::ALL_SHARDS);
+    wish.set_subscriber(options_.name + "/" + app_);
+    wish.set_resync(resync);
+    for (auto& version : view_.versions())
+      *wish.add_have() = std::move(version);
+    self_->request(source_, 2 * options_.heartbeat, subscribe{std::move(wish)})
+        .then(
+            [this](const subscribe_ack& ack) {
+              shards_.clear();
+              for (auto& shard : ack->shards())
+                shards_.insert(resource_id{shard.origin()});
+              check_view();
+            },
+            [this](const caf::error& reason) {
+              spdlog::warn("scheduler.no_view app={} reason=\"{}\"", app_, to_string(reason));
+            });
+  }
+
+  /// The view is there when no shard is missing that its source has: to plan on a part of it would double what runs
+  /// in the other parts.
+  void check_view() {
+    auto& held = view_.shards();
+    if (!view_since_ && !shards_.empty()
+        && std::all_of(shards_.begin(), shards_.end(), [&](auto id) { return held.count(id) != 0; }))
+      view_since_ = self_->clock().now();
+  }
+
+  void on_delta(const pb::ViewDelta& delta) {
+    // A Resource that was asked for its id sends some, too.
+    if (self_->current_sender() != source_)
+      return;
+    auto now = self_->clock().now();
+    view_changes changes;
+    switch (view_.apply(delta, now, changes)) {
+    case cluster_view::apply_outcome::applied:
+      break;
+    case cluster_view::apply_outcome::gap:
+      renew(true);
+      return;
+    case cluster_view::apply_outcome::stale:
+      return;
+    }
+    check_view();
+    for (auto id : changes.nodes) {
+      if (auto entry = view_.find(id))
+        book_.observe(*entry, now);
+      else
+        book_.forget(id, now);
+    }
+    auto record = view_.find_app(app_);
+    if (record && record->record.epoch() > epoch_.value())
+      stop_fenced(record->record.epoch());
+  }
+
+  void on_down(const caf::down_msg& down) {
+    if (down.source == parent_.address()) {
+      self_->quit(caf::exit_reason::user_shutdown);
+    } else if (down.source == source_.address()) {
+      self_->quit(caf::make_error(errc::unreachable, "the view client of this process ended"));
+    } else if (auto address = sessions_.address_of(down.source)) {
+      spdlog::info("scheduler.resource_lost app={} resource={} reason=\"{}\"", app_, *address, to_string(down.reason));
+      sessions_.on_broken(*address, self_->clock().now(), random_);
+    }
+  }
+
+  /// Dials Resources without a session and asks who they are.
+  void open_sessions() {
+    for (auto& address : sessions_.due(self_->clock().now())) {
+      auto broken = [this, address](const caf::error& reason) {
+        spdlog::debug("scheduler.dial app={} resource={} reason=\"{}\"", app_, address, to_string(reason));
+        sessions_.on_broken(address, self_->clock().now(), random_);
+      };
+      self_->request(world_.dialer(), dial_limit, dial_atom_v, address, std::string{resource_service})
+          .then(
+              [this, address, broken](const caf::strong_actor_ptr& peer) {
+                auto target = caf::actor_cast<claim_target>(peer);
+                // The ack tells the id.  The subscription that comes with it is not renewed and ends by itself; until
+                // then its deltas are as good as those of the view client.
+                pb::Subscribe question;
+                question.set_scope(pb::Subscribe::OWN_SHARD);
+                question.set_subscriber(options_.name + "/" + app_);
+                for (auto& version : view_.versions())
+                  *question.add_have() = std::move(version);
+                self_->request(target, 2 * options_.heartbeat, subscribe{std::move(question)})
+                    .then(
+                        [this, address, target](const subscribe_ack& ack) {
+                          self_->monitor(target);
+                          sessions_.on_identified(address, resource_id{ack->resource()}, target);
+                        },
+                        broken);
+              },
+              broken);
+    }
+  }
+
+  void tick() {
+    auto now = self_->clock().now();
+    if (!view_since_ || now - *view_since_ < settle_) {
+      report();
+      return;
+    }
+    if (book_.gone(now)) {
+      spdlog::info("scheduler.gone app={}", app_);
+      self_->quit(caf::exit_reason::normal);
+      return;
+    }
+    auto wishes = book_.tick(view_, sessions_.reachable(), now, random_);
+    send_claims(std::move(wishes.claims));
+    send_releases(std::move(wishes.releases));
+    report();
+  }
+
+  void send_claims(std::vector<pb::Claim> claims) {
+    std::map<resource_id, pb::ClaimBatch> batches;
+    for (auto& claim : claims)
+      *batches[view_.find(node_id{claim.node()})->origin].add_claims() = std::move(claim);
+    for (auto& [home, batch] : batches) {
+      batch.set_epoch(epoch_.value());
+      batch.set_scheduler(process_.value());
+      *batch.mutable_spec() = book_.spec();
+      batch.set_spec_hash(book_.spec_hash());
+      std::vector<claim_token> tokens;
+      for (auto& claim : batch.claims())
+        tokens.emplace_back(claim.token());
+      self_->request(*sessions_.find(home), options_.claim_timeout, claim_batch{std::move(batch)})
+          .then([this, tokens](const claim_reply& reply) { on_reply(*reply, tokens); },
+                [this, tokens](const caf::error& reason) {
+                  spdlog::warn("scheduler.no_answer app={} claims={} reason=\"{}\"", app_, tokens.size(),
+                               to_string(reason));
+                  book_.on_no_answer(tokens, "its Resource did not answer", self_->clock().now());
+                });
+    }
+  }
+
+  void on_reply(const pb::ClaimReply& reply, const std::vector<claim_token>& tokens) {
+    auto now = self_->clock().now();
+    auto fenced = reply.newer_epoch() > epoch_.value();
+    std::set<claim_token> open{tokens.begin(), tokens.end()};
+    for (auto& result : reply.results()) {
+      open.erase(claim_token{result.token()});
+      fenced |= result.outcome() == pb::CLAIM_FENCED;
+      if (result.outcome() != pb::CLAIM_CONFIRMED)
+        spdlog::debug("scheduler.refused app={} outcome={} reason=\"{}\"", app_,
+                      pb::ClaimOutcome_Name(result.outcome()), result.reason());
+      book_.on_result(result, now, random_);
+    }
+    book_.on_no_answer({open.begin(), open.end()}, "its Resource said nothing about it", now);
+    if (fenced)
+      stop_fenced(reply.newer_epoch());
+  }
+
+  void send_releases(std::vector<pb::Release> releases) {
+    std::map<resource_id, pb::ReleaseBatch> batches;
+    for (auto& release : releases) {
+      spdlog::info("scheduler.release app={} replica={} node={} reason=\"{}\"", app_, release.replica_index(),
+                   to_hex(release.node()), release.reason());
+      *batches[view_.find(node_id{release.node()})->origin].add_releases() = std::move(release);
+    }
+    for (auto& [home, batch] : batches)
+      self_->send(*sessions_.find(home), release_batch{std::move(batch)});
+  }
+
+  void stop_fenced(std::uint64_t newer_epoch) {
+    spdlog::error("scheduler.fenced app={} epoch={} newer_epoch={}", app_, epoch_.value(), newer_epoch);
+    self_->quit(caf::make_error(errc::fenced, newer_epoch));
+  }
+
+  pb::AppDetail describe() {
+    auto result = book_.describe(self_->clock().now());
+    auto& record = *result.mutable_record();
+    record.set_scheduler(process_.value());
+    record.set_version(version_);
+    if (!view_since_ && record.reason().empty() && record.ready() < record.spec().replicas())
+      record.set_reason("no view of the cluster yet: no Resource has answered");
+    return result;
+  }
+
+  /// Tells the parent when the record is another one.
+  void report() {
+    auto detail = describe();
+    auto bytes = encode(detail.record());
+    if (bytes == reported_)
+      return;
+    detail.mutable_record()->set_version(++version_);
+    reported_ = encode(detail.record());
+    detail.clear_replicas();
+    self_->send(parent_, app_detail{std::move(detail)});
+  }
+
+  scheduler_impl::pointer self_;
+  platform& world_;
+  scheduler_options options_;
+  std::string app_;
+  incarnation epoch_;
+  scheduler_id process_;
+  milliseconds settle_;
+  view_source source_;
+  app_report_sink parent_;
+  random_source random_;
+  resource_sessions sessions_;
+  cluster_view view_;
+  /// Shards that the source has.
+  std::set<resource_id> shards_;
+  std::optional<std::chrono::steady_clock::time_point> view_since_;
+  claim_book book_;
+  /// Of the record; grows with each change.
+  std::uint64_t version_ = 0;
+  /// The record as the parent has it.
+  std::string reported_;
+};
+
+} // namespace
+
+scheduler_actor spawn_scheduler(caf::actor_system& sys, platform& world, const scheduler_options& options,
+                                scheduler_start start, view_source view, app_report_sink parent) {
+  return sys.spawn<scheduler_impl::stateful_impl<scheduler_state>>(&world, options, std::move(start), std::move(view),
+                                                                   std::move(parent));
+}
+
+} // namespace astra

@@ -1,0 +1,378 @@
+#include "actors/scheduler/apps.hpp"
+
+#include "actors/rendezvous.hpp"
+#include "test/actors/scheduler/fake_resource.hpp"
+#include "test/support/actor_fixture.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace astra;
+using namespace astra::test;
+
+namespace {
+
+class fixture : public actor_fixture {
+public:
+  fixture() {
+    for (auto name : {"n1", "n2", "n3"})
+      nodes.rows[name] = make_row(name, 4, 64);
+    resource = own(nodes.spawn(sys));
+    run();
+    home.publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(resource));
+    options.name = "s1";
+    options.resources = {"r1:1"};
+  }
+
+  ~fixture() {
+    // Before `nodes`, which the Resource refers to.
+    if (apps)
+      kill(apps);
+    kill(resource);
+  }
+
+  void start(std::vector<pb::AppSpec> files = {}) {
+    apps = own(spawn_apps(sys, world, options, std::move(files), resource));
+    advance(3s);
+  }
+
+  pb::ControlReply apply(const pb::AppSpec& spec) {
+    pb::ApplyApp wish;
+    *wish.mutable_spec() = spec;
+    wish.set_origin("test");
+    auto reply = ask<control_reply>(apps, apply_app{wish});
+    REQUIRE(reply);
+    return **reply;
+  }
+
+  pb::ControlReply remove(const std::string& name) {
+    pb::DeleteApp wish;
+    wish.set_app(name);
+    wish.set_origin("test");
+    auto reply = ask<control_reply>(apps, delete_app{wish});
+    REQUIRE(reply);
+    return **reply;
+  }
+
+  pb::AppDetail describe(const std::string& name) {
+    pb::DescribeApp question;
+    question.set_app(name);
+    auto reply = ask<app_detail>(apps, describe_app{question});
+    REQUIRE(reply);
+    return **reply;
+  }
+
+  /// What the home Resource heard last of an app; empty when it is not among the apps.
+  pb::AppRecord told(const std::string& name) {
+    REQUIRE_FALSE(nodes.beats.empty());
+    for (auto& record : nodes.beats.back().apps())
+      if (record.spec().name() == name)
+        return record;
+    return {};
+  }
+
+  bool each_index_once(std::uint32_t replicas) {
+    auto found = nodes.replicas();
+    for (std::uint32_t index = 0; index < replicas; ++index)
+      if (found.count(index) != 1)
+        return false;
+    return found.size() == replicas;
+  }
+
+  fake_resource nodes;
+  fake_platform& home = process("r1:1");
+  fake_platform& world = process("s1:1");
+  resource_actor resource;
+  scheduler_options options;
+  apps_actor apps;
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "an applied app is stored, claimed and ready within 500 ms, and the home Resource knows") {
+  start();
+  auto reply = apply(small_app("ocr", 3));
+  CHECK(reply.ok());
+  CHECK(reply.message() == "app 'ocr' is created with 3 replicas");
+  CHECK(world.store.specs.count("ocr") == 1);
+  advance(500ms);
+  CHECK(each_index_once(3));
+  CHECK(told("ocr").ready() == 3);
+  CHECK(told("ocr").reason().empty());
+  CHECK(nodes.beats.back().name() == "s1");
+  CHECK(nodes.beats.back().address() == "s1:1");
+  auto detail = describe("ocr");
+  CHECK(detail.found());
+  REQUIRE(detail.replicas_size() == 3);
+  CHECK(detail.replicas(1).index() == 1);
+  CHECK_FALSE(detail.replicas(1).node_name().empty());
+  CHECK_FALSE(describe("ocrr").found());
+}
+
+TEST_CASE_FIXTURE(fixture, "applying the same spec again changes nothing, another number of replicas scales") {
+  start();
+  apply(small_app("ocr", 2));
+  advance(500ms);
+  auto claims = nodes.batches.size();
+  CHECK(apply(small_app("ocr", 2)).message() == "app 'ocr' is unchanged");
+  advance(1s);
+  CHECK(nodes.batches.size() == claims);
+  CHECK(nodes.releases.empty());
+  CHECK(apply(small_app("ocr", 4)).message() == "app 'ocr' is changed: replicas 2 -> 4");
+  advance(500ms);
+  CHECK(each_index_once(4));
+  CHECK(nodes.releases.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a malformed spec and a full store change nothing, and say why") {
+  start();
+  auto broken = small_app("ocr", 2);
+  broken.clear_actor();
+  auto reply = apply(broken);
+  CHECK_FALSE(reply.ok());
+  CHECK(reply.code() == "invalid_argument");
+  CHECK_FALSE(reply.message().empty());
+  world.store.full = true;
+  reply = apply(small_app("ocr", 2));
+  CHECK_FALSE(reply.ok());
+  CHECK(reply.code() == "io_failed");
+  CHECK(reply.message().find("no space left on device") != std::string::npos);
+  advance(2s);
+  CHECK(nodes.batches.empty());
+  CHECK_FALSE(describe("ocr").found());
+  world.store.full = false;
+  CHECK(apply(small_app("ocr", 2)).ok());
+  advance(500ms);
+  world.store.full = true;
+  CHECK_FALSE(apply(small_app("ocr", 4)).ok());
+  CHECK_FALSE(remove("ocr").ok());
+  advance(2s);
+  CHECK(each_index_once(2));
+}
+
+TEST_CASE_FIXTURE(fixture, "a deleted app is marked, releases everything and then disappears, also from the store") {
+  start();
+  apply(small_app("ocr", 3));
+  advance(500ms);
+  nodes.ignore_releases = true;
+  CHECK(remove("ocr").ok());
+  advance(500ms);
+  CHECK(nodes.releases.size() == 3);
+  CHECK(told("ocr").deleting());
+  CHECK(world.store.specs.at("ocr").deleting());
+  auto again = apply(small_app("ocr", 3));
+  CHECK(again.code() == "conflict");
+  CHECK(again.message().find("is being deleted") != std::string::npos);
+  CHECK(remove("ocr").ok());
+  nodes.ignore_releases = false;
+  advance(3s);
+  CHECK(nodes.replicas().empty());
+  CHECK(told("ocr").spec().name().empty());
+  CHECK(world.store.specs.empty());
+  CHECK_FALSE(describe("ocr").found());
+  CHECK(remove("ocr").code() == "unknown_app");
+  CHECK(apply(small_app("ocr", 1)).ok());
+  advance(500ms);
+  CHECK(each_index_once(1));
+}
+
+TEST_CASE_FIXTURE(fixture, "a deletion goes on in the next process") {
+  start();
+  apply(small_app("ocr", 3));
+  advance(500ms);
+  nodes.ignore_releases = true;
+  remove("ocr");
+  kill(apps);
+  nodes.ignore_releases = false;
+  start();
+  advance(3s);
+  CHECK(nodes.replicas().empty());
+  CHECK(world.store.specs.empty());
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "apps of files start with the process; after a restart their replicas are adopted, not doubled") {
+  start({small_app("ocr", 3)});
+  CHECK(each_index_once(3));
+  auto claims = nodes.batches.size();
+  auto epoch = told("ocr").epoch();
+  caf::anon_send_exit(apps, caf::exit_reason::user_shutdown);
+  advance(1s);
+  CHECK(nodes.beats.back().leaving());
+  start({small_app("ocr", 3)});
+  advance(5s);
+  CHECK(nodes.batches.size() == claims);
+  CHECK(each_index_once(3));
+  CHECK(told("ocr").ready() == 3);
+  CHECK(told("ocr").epoch() > epoch);
+}
+
+TEST_CASE_FIXTURE(fixture, "the store wins over the file for an app that is in both") {
+  world.store.specs["ocr"] = small_app("ocr", 1);
+  start({small_app("ocr", 3)});
+  advance(1s);
+  CHECK(each_index_once(1));
+}
+
+TEST_CASE_FIXTURE(fixture, "replicas of a node that goes offline run elsewhere within 500 ms") {
+  start({small_app("ocr", 3)});
+  nodes.rows["n1"].set_liveness(pb::LIVENESS_OFFLINE);
+  nodes.rows["n1"].set_reason("silent for 3 s");
+  nodes.rows["n1"].mutable_profile()->clear_replicas();
+  nodes.publish();
+  advance(500ms);
+  CHECK(each_index_once(3));
+  CHECK(nodes.rows["n1"].profile().replicas().empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "an app that fits nowhere has a reason with the nearest miss") {
+  nodes.rows["n1"] = make_row("n1", 6, 64);
+  start();
+  auto spec = small_app("llm", 2);
+  spec.mutable_per_replica()->set_cpu_milli(8000);
+  apply(spec);
+  advance(500ms);
+  CHECK(told("llm").pending() == 2);
+  CHECK(told("llm").reason()
+        == "0 of 2 ready; 2 not placed: 0 of 3 nodes fit: 3 lack cores (8 cores needed, at most 6 cores free, on n1)");
+  auto detail = describe("llm");
+  REQUIRE(detail.replicas_size() == 2);
+  CHECK(detail.replicas(0).state() == pb::REPLICA_PLANNED);
+  CHECK(detail.replicas(0).reason().find("0 of 3 nodes fit") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a scheduler whose claim is fenced stops, the record leaves the beat, and an apply takes over") {
+  start();
+  nodes.fence = 1000;
+  apply(small_app("ocr", 2));
+  advance(1s);
+  CHECK(nodes.replicas().empty());
+  CHECK(told("ocr").spec().name().empty());
+  CHECK(describe("ocr").record().reason().find("a newer scheduler has taken the app over (epoch 1000)")
+        != std::string::npos);
+  auto claims = nodes.batches.size();
+  advance(5s);
+  CHECK(nodes.batches.size() == claims);
+  CHECK(apply(small_app("ocr", 2)).ok());
+  advance(1s);
+  CHECK(each_index_once(2));
+  CHECK(told("ocr").epoch() > 1000);
+}
+
+TEST_CASE_FIXTURE(fixture, "without its home Resource the process beats to the next choice within 3 s") {
+  std::map<std::string, fake_resource> homes;
+  std::map<std::string, resource_actor> handles;
+  options.resources = {"r2:1", "r3:1"};
+  for (auto& address : options.resources) {
+    handles[address] = homes[address].spawn(sys);
+    run();
+    process(address).publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(handles[address]));
+  }
+  auto order = rendezvous_order("s1", options.resources);
+  start();
+  CHECK_FALSE(homes[order[0]].beats.empty());
+  CHECK(homes[order[1]].beats.empty());
+  network.cut.insert(order[0]);
+  kill(handles[order[0]]);
+  advance(3s);
+  CHECK_FALSE(homes[order[1]].beats.empty());
+  kill(apps);
+  kill(handles[order[1]]);
+}
+
+TEST_CASE_FIXTURE(fixture, "a killed scheduler is back with a new epoch within 100 ms, adopts, and doubles nothing") {
+  start({small_app("ocr", 3)});
+  auto claims = nodes.batches.size();
+  auto epoch = told("ocr").epoch();
+  kill(nodes.subscribers.back());
+  advance(100ms);
+  CHECK(told("ocr").epoch() > epoch);
+  advance(5s);
+  CHECK(nodes.batches.size() == claims);
+  CHECK(nodes.releases.empty());
+  CHECK(told("ocr").ready() == 3);
+  CHECK(told("ocr").reason().empty());
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a scheduler killed 6 times within a minute stays down with a reason until the app is applied") {
+  start({small_app("ocr", 2)});
+  for (int i = 0; i < 6; ++i) {
+    kill(nodes.subscribers.back());
+    advance(4s);
+  }
+  CHECK(told("ocr").reason().find("its scheduler died 6 times within 60 s") != std::string::npos);
+  CHECK(told("ocr").reason().find("apply the app again") != std::string::npos);
+  CHECK(each_index_once(2));
+  CHECK(apply(small_app("ocr", 2)).ok());
+  advance(1s);
+  CHECK(told("ocr").reason().empty());
+  CHECK(told("ocr").ready() == 2);
+}
+
+TEST_CASE_FIXTURE(fixture, "a node that drains keeps its replica until the one elsewhere is ready") {
+  start({small_app("ocr", 1)});
+  auto first = nodes.replicas().begin()->second;
+  nodes.first_state = pb::REPLICA_STARTING;
+  nodes.rows[first].set_liveness(pb::LIVENESS_DRAINING);
+  nodes.publish();
+  advance(2s);
+  CHECK(nodes.releases.empty());
+  CHECK(nodes.replicas().size() == 2);
+  CHECK(told("ocr").ready() == 1);
+  for (auto& [name, row] : nodes.rows)
+    if (name != first)
+      nodes.set_state(name, pb::REPLICA_READY, "");
+  advance(500ms);
+  CHECK(each_index_once(1));
+  CHECK(nodes.rows[first].profile().replicas().empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a claim that nobody answers is released by its token and claimed anew elsewhere") {
+  start();
+  std::vector<std::uint64_t> unanswered;
+  nodes.decide = [&](const pb::Claim& claim) {
+    unanswered.push_back(claim.token());
+    pb::ClaimResult result;
+    result.set_outcome(pb::CLAIM_TIMED_OUT);
+    nodes.decide = nullptr;
+    return result;
+  };
+  apply(small_app("ocr", 1));
+  advance(1s);
+  REQUIRE(unanswered.size() == 1);
+  REQUIRE(nodes.releases.size() == 1);
+  CHECK(nodes.releases[0].token() == unanswered[0]);
+  CHECK(each_index_once(1));
+}
+
+TEST_CASE_FIXTURE(fixture, "of two processes with one app the one with the older epoch stops by itself") {
+  start({small_app("ocr", 2)});
+  auto& elsewhere = process("s2:1");
+  elsewhere.last_incarnation = 500;
+  auto older = apps;
+  options.name = "s2";
+  apps = own(spawn_apps(sys, elsewhere, options, {small_app("ocr", 3)}, resource));
+  advance(5s);
+  CHECK(each_index_once(3));
+  std::swap(apps, older);
+  // It has nothing to claim and learns of the other one from the view.
+  pb::AppRecord newer = told("ocr");
+  nodes.apps.push_back(newer);
+  nodes.publish();
+  advance(1s);
+  CHECK(describe("ocr").record().reason().find("a newer scheduler has taken the app over") != std::string::npos);
+  advance(5s);
+  CHECK(each_index_once(3));
+  kill(older);
+}
+
+TEST_CASE_FIXTURE(fixture, "a scheduler that loses its parent ends, and its replicas run on") {
+  start({small_app("ocr", 2)});
+  auto claims = nodes.batches.size();
+  kill(apps);
+  advance(5s);
+  CHECK(nodes.batches.size() == claims);
+  CHECK(nodes.releases.empty());
+  CHECK(each_index_once(2));
+}
