@@ -182,7 +182,7 @@ exit_code exit_code_of(const caf::error& reason) {
   }
 }
 
-caf::expected<std::string> read_file(const std::string& path) {
+caf::expected<std::string> read_input_file(const std::string& path) {
   auto fail = [&] {
     return caf::make_error(errc::io_failed, fmt::format("cannot read {}: {}", path, std::strerror(errno)));
   };

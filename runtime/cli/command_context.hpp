@@ -77,7 +77,7 @@ std::string message_of(const caf::error& reason);
 exit_code exit_code_of(const caf::error& reason);
 
 /// The bytes of a file.  Fails with io_failed and the reason.
-caf::expected<std::string> read_file(const std::string& path);
+caf::expected<std::string> read_input_file(const std::string& path);
 
 /// `text` as one segment of a path.
 std::string percent_encoded(std::string_view text);

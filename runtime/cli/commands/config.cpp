@@ -21,7 +21,7 @@ namespace {
 file_kind kind_of(const std::string& file, const std::optional<file_kind>& stated) {
   if (stated)
     return *stated;
-  auto text = read_file(file);
+  auto text = read_input_file(file);
   return text ? guess_file_kind(*text) : file_kind::process;
 }
 

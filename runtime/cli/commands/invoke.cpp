@@ -31,7 +31,7 @@ caf::expected<std::string> read_body(command_context& context, const std::string
       context.say("reading the request from the terminal; Ctrl-D ends it");
     return std::string{std::istreambuf_iterator<char>{*context.environment.in}, {}};
   }
-  return read_file(file);
+  return read_input_file(file);
 }
 
 std::string header_of(const http_answer& answer, std::string_view name) {
