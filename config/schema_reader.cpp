@@ -361,13 +361,22 @@ private:
     problem(value.at, key, "must be " + with_auto(field, expected(field)) + ", not " + shown);
   }
 
+  /// A text that came out of a variable is not shown: it may be a secret in the wrong place.
+  void bad_quantity(const proto::FieldDescriptor& field, const toml_value& value, const std::string& key,
+                    const std::string& shown, const std::string& why) {
+    if (shown == found(value))
+      problem(value.at, key, why);
+    else
+      wrong_type(field, value, key, shown);
+  }
+
   void read_duration(proto::Message& message, const proto::FieldDescriptor& field, const toml_value& value,
                      const std::string& key, const std::string& shown) {
     if (value.type != kind::text)
       return wrong_type(field, value, key, shown);
     auto duration = parse_duration(value.text);
     if (!duration.value)
-      return problem(value.at, key, duration.problem);
+      return bad_quantity(field, value, key, shown, duration.problem);
     set_integer(message, field, value, key, duration.value->count());
   }
 
@@ -377,7 +386,7 @@ private:
       return wrong_type(field, value, key, shown);
     auto size = parse_size(value.text);
     if (!size.value)
-      return problem(value.at, key, size.problem);
+      return bad_quantity(field, value, key, shown, size.problem);
     message.GetReflection()->SetUInt64(&message, &field, *size.value);
   }
 
