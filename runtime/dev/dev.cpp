@@ -249,7 +249,7 @@ bool laptop_cluster::await_ready() {
       auto status = nlohmann::json::parse(answer->body, nullptr, false);
       auto online = status.is_discarded() ? 0U : status["nodes"].value("online", 0U);
       auto resources = status.is_discarded() ? 0U : static_cast<unsigned>(status["resources"].size());
-      auto schedulers = status.is_discarded() ? 0U : status.value("schedulers", 0U);
+      auto schedulers = status.is_discarded() ? 0U : static_cast<unsigned>(status["schedulers"].size());
       if (online == options_.nodes && resources == options_.resources && schedulers > 0)
         return true;
       missing = fmt::format("{} of {} nodes, {} of {} Resources", online, options_.nodes, resources,

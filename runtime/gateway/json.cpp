@@ -192,6 +192,12 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, v
     resources.push_back(
         {{"name", name_of(view, id)}, {"version", shard.version}, {"age_ms", age_ms}, {"lost", shard.lost}});
   }
+  json schedulers = json::array();
+  for (auto& [id, scheduler] : view.schedulers())
+    schedulers.push_back({{"name", scheduler.row.name()},
+                          {"state", name_of(scheduler.row.liveness())},
+                          {"reason", scheduler.row.reason()},
+                          {"address", scheduler.row.address()}});
   std::array<std::uint32_t, pb::Liveness_ARRAYSIZE> by_state{};
   reserved occupied;
   std::uint64_t total_milli = 0;
@@ -227,6 +233,7 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, v
         {"uptime_s", static_cast<double>(gateway.uptime.count()) / 1000.0},
         {"view_age_ms", view_age_ms < 0 ? json() : json(view_age_ms)}}},
       {"resources", std::move(resources)},
+      {"schedulers", std::move(schedulers)},
       {"nodes",
        {{"online", by_state[pb::LIVENESS_ONLINE]},
         {"suspect", by_state[pb::LIVENESS_SUSPECT]},

@@ -102,6 +102,20 @@ std::string render_status(const json& status, bool colour) {
   if (!ages.empty())
     out += ages.render(colour);
 
+  const auto& schedulers = list_in(status, "schedulers");
+  std::size_t online = 0;
+  text_table silent{{{"  SCHEDULER"}, {"STATE"}, {"REASON"}}};
+  for (const auto& scheduler : schedulers) {
+    auto state = text_in(scheduler, "state");
+    if (state == "online")
+      ++online;
+    else
+      silent.add({"  " + text_in(scheduler, "name"), {state, tone::warning}, text_in(scheduler, "reason")});
+  }
+  line("schedulers", fmt::format("{} of {} online", online, schedulers.size()));
+  if (!silent.empty())
+    out += silent.render(colour);
+
   const auto& apps = list_in(status, "apps");
   std::size_t fine = 0;
   text_table troubled{{{"  APP"}, {"READY", align::right}, {"REASON"}}};

@@ -11,6 +11,8 @@ const auto status_text_json = R"({
   "cluster": {"gateway": "gw-1", "version": "0.1.0", "uptime_s": 192, "view_age_ms": 240},
   "resources": [{"name": "r-1", "version": 123, "age_ms": 200, "lost": false},
                 {"name": "r-2", "version": 9, "age_ms": 4100, "lost": true}],
+  "schedulers": [{"name": "s-1", "state": "online", "reason": "", "address": "127.0.0.1:4"},
+                 {"name": "s-2", "state": "suspect", "reason": "no beat for 2 s", "address": "127.0.0.1:5"}],
   "nodes": {"online": 5, "suspect": 1, "draining": 0, "offline": 0},
   "cores": {"total": 24, "reserved": 12.5, "busy": 3.4},
   "memory": {"total_bytes": 68719476736, "reserved_bytes": 1073741824},
@@ -32,6 +34,9 @@ TEST_CASE("status fits one screen and ends in the command to try next") {
            "  RESOURCE  STATE    VIEW AGE\n"
            "  r-1       in view     200ms\n"
            "  r-2       lost         4.1s\n"
+           "schedulers 1 of 2 online\n"
+           "  SCHEDULER  STATE    REASON\n"
+           "  s-2        suspect  no beat for 2 s\n"
            "apps       1 ready   1 not ready\n"
            "  APP  READY  REASON\n"
            "  ocr    4/6  needs 4 cores, 1.5 free\n"
