@@ -144,6 +144,8 @@ public:
   int run();
 
 private:
+  /// From listening to the order to stop; what it started is ended by end_children.
+  int run_roles();
   bool prepare();
   void detect();
   bool load_apps();
@@ -162,6 +164,7 @@ private:
   wake_up wake_;
   std::atomic<bool> failed_ = false;
   std::atomic<bool> drained_ = false;
+  std::unique_ptr<watchdog> deadline_;
 
   std::unique_ptr<state_lock> lock_;
   std::unique_ptr<launcher_client> launcher_;
@@ -302,7 +305,12 @@ int host::run() {
   if (!load_apps())
     return exit_bad_config;
   detect();
-  // Before the first thread: what the launcher inherits is then only what is meant for it.
+  // Before the first thread, which the launcher's client has: signals are for serve() alone.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (auto signal : {SIGTERM, SIGINT, SIGHUP})
+    sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (options_.has(process_role::node)) {
     auto launcher = start_launcher();
     if (!launcher)
@@ -311,17 +319,20 @@ int host::run() {
     options_.node.limits_backend = launcher_->backend();
     spdlog::info("process.launcher pid={} limits=\"{}\"", launcher_->pid(), launcher_->backend_detail());
   }
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (auto signal : {SIGTERM, SIGINT, SIGHUP})
-    sigaddset(&signals, signal);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-
   add_builtin_apps(app_actors_);
   config_ = std::make_unique<caf_config>(options_);
   sys_ = std::make_unique<caf::actor_system>(*config_);
-  // A stop is bounded by its deadline, not by the slowest actor.
-  sys_->await_actors_before_shutdown(false);
+  auto code = run_roles();
+  if (!deadline_)
+    deadline_ = std::make_unique<watchdog>(options_.shutdown_timeout);
+  end_children();
+  std::error_code ignored;
+  std::filesystem::remove(state_dir_ / "run.json", ignored);
+  spdlog::info("process.end name={} failed={}", options_.name, failed_.load());
+  return code;
+}
+
+int host::run_roles() {
   if (!listen())
     return EXIT_FAILURE;
 
@@ -350,11 +361,8 @@ int host::run() {
                                  });
   if (options_.has(process_role::gateway)) {
     auto started = start_gateway(*sys_, *world_, options_.gateway, options_.router, view_, options_.name);
-    if (!started) {
-      complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, to_string(started.error())));
-      end_children();
-      return EXIT_FAILURE;
-    }
+    if (!started)
+      return complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, to_string(started.error())));
     gateway_.emplace(std::move(*started));
   }
   write_run_file(true);
@@ -373,7 +381,6 @@ int host::serve() {
     sigaddset(&signals, signal);
   int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   assert(signal_fd >= 0);
-  std::unique_ptr<watchdog> deadline;
   auto stopping = false;
   while (!failed_ && !drained_) {
     pollfd fds[] = {{signal_fd, POLLIN, 0}, {wake_.fd(), POLLIN, 0}};
@@ -393,17 +400,11 @@ int host::serve() {
       auto limit = options_.shutdown_timeout
                    + (options_.has(process_role::node) ? options_.node.drain_wait : std::chrono::milliseconds{0});
       spdlog::info("process.stop signal={} limit_ms={}", info.ssi_signo, limit.count());
-      deadline = std::make_unique<watchdog>(limit);
+      deadline_ = std::make_unique<watchdog>(limit);
       begin_stop();
     }
   }
   ::close(signal_fd);
-  if (!deadline)
-    deadline = std::make_unique<watchdog>(options_.shutdown_timeout);
-  end_children();
-  std::error_code ignored;
-  std::filesystem::remove(state_dir_ / "run.json", ignored);
-  spdlog::info("process.end name={} failed={}", options_.name, failed_.load());
   return failed_ ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -440,21 +441,27 @@ void host::end_children() {
   if (gateway_)
     gateway_->stop(failed_ ? std::chrono::milliseconds{0} : options_.shutdown_timeout / 2);
   gateway_.reset();
-  auto end = [this](const auto& handle) {
+  auto end = [](auto& handle) {
     if (handle)
       caf::anon_send_exit(handle, caf::exit_reason::user_shutdown);
+    handle = nullptr;
   };
   end(supervisor_);
   end(view_);
-  world_.reset();
   end(directory_);
   {
     std::lock_guard guard{node_mutex_};
     node_ = nullptr;
   }
-  supervisor_ = nullptr;
-  view_ = nullptr;
-  directory_ = nullptr;
+  if (world_)
+    world_->end_actors();
+  // The world outlives those who hold a reference to it, and no handle outlives the system.
+  sys_->await_all_actors_done();
+  world_.reset();
+  services_->clear();
+  sys_.reset();
+  if (launcher_)
+    launcher_->close();
 }
 
 } // namespace

@@ -50,8 +50,9 @@ live_platform::live_platform(live_parts parts)
   in >> last_incarnation_;
 }
 
-live_platform::~live_platform() {
-  parts_.services->clear();
+live_platform::~live_platform() = default;
+
+void live_platform::end_actors() {
   caf::anon_send_exit(parts_.dialer, caf::exit_reason::user_shutdown);
   if (parts_.launcher)
     caf::anon_send_exit(parts_.launcher, caf::exit_reason::user_shutdown);

@@ -13,7 +13,7 @@
 
 namespace astra {
 
-/// What a live platform is made of.  The actors in it are ended by the platform's destructor.
+/// What a live platform is made of.
 struct live_parts {
   /// "host:port" where the directory is published.
   std::string address;
@@ -31,6 +31,10 @@ class live_platform : public platform {
 public:
   explicit live_platform(live_parts parts);
   ~live_platform() override;
+
+  /// Sends exit messages to the dialer, the launcher and the HTTP client.  The platform itself stays usable until the
+  /// last actor that knows it has ended.
+  void end_actors();
 
   std::string address() const override { return parts_.address; }
   void publish(std::string_view service, caf::strong_actor_ptr target) override;
