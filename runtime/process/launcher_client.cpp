@@ -277,6 +277,8 @@ caf::expected<void> live_client::launch(const launch_process& what) {
   if (frame.ByteSizeLong() > launcher_head_max)
     return caf::make_error(errc::invalid_argument, "the command line and environment are larger than 4 MiB");
   std::lock_guard guard{mutex_};
+  if (closing_)
+    return caf::make_error(errc::spawn_failed, "the agent ends: it starts no more processes");
   if (!process_.socket)
     return caf::make_error(errc::spawn_failed, "the process launcher is being restarted; try again in a second");
   if (writer_.bytes() + size > backlog_bytes_max)
@@ -439,8 +441,12 @@ void live_client::close() {
   }
   wake();
   thread_.join();
-  bool alive = static_cast<bool>(process_.socket);
-  process_.socket.reset();
+  bool alive = false;
+  {
+    std::lock_guard guard{mutex_};
+    alive = static_cast<bool>(process_.socket);
+    process_.socket.reset();
+  }
   if (alive && !wait_for_exit(process_.pid, clock_type::now() + close_timeout)) {
     kill_launcher(process_.pid);
     kill_remains(process_, clock_type::now() + close_timeout);
