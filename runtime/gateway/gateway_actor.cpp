@@ -133,8 +133,7 @@ private:
 
   time_point now() const { return self_->clock().now(); }
 
-  // -- the view
-  // --------------------------------------------------------------------------------------------------------
+  // -- the view ------------------------------------------------------------------------------------------------------
 
   void renew() {
     subscribe_to_view(false);
@@ -167,8 +166,7 @@ private:
       follow_app(app);
   }
 
-  // -- routers
-  // ---------------------------------------------------------------------------------------------------------
+  // -- routers -------------------------------------------------------------------------------------------------------
 
   void follow_app(const std::string& app) {
     auto entry = view_.find_app(app);
@@ -242,8 +240,7 @@ private:
                      retry_soon));
   }
 
-  // -- requests
-  // --------------------------------------------------------------------------------------------------------
+  // -- requests ------------------------------------------------------------------------------------------------------
 
   void on_request(http_exchange_ptr exchange) {
     auto& request = exchange->request();
@@ -317,8 +314,7 @@ private:
     return fmt::format("no {} '{}'{}", kind, name, meant ? fmt::format("; did you mean '{}'?", *meant) : "");
   }
 
-  // -- invoke
-  // ----------------------------------------------------------------------------------------------------------
+  // -- invoke --------------------------------------------------------------------------------------------------------
 
   void invoke(http_exchange_ptr exchange, const std::string& app) {
     auto& request = exchange->request();
@@ -456,8 +452,7 @@ private:
     return drained_.back();
   }
 
-  // -- other processes
-  // -------------------------------------------------------------------------------------------------
+  // -- other processes -----------------------------------------------------------------------------------------------
 
   /// Dials a service and asks it; exactly one of the two functions is called, unless the gateway ends first.
   template <class Handle, class Reply, class Message, class OnReply, class OnError>
