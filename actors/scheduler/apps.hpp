@@ -12,9 +12,17 @@
 namespace astra {
 
 /// Spawns the front of a process that hosts app schedulers: it runs one scheduler per app of `files` and of the
-/// platform's app store (the store wins for an app that is in both), restarts those that die, takes applies and
-/// deletes, beats to its home Resource, and publishes itself as `apps_service`.  Runs until its owner sends it an
-/// exit message; replicas keep running then, to be adopted by the next incarnation.
+/// platform's app store (the store wins for an app that is in both), takes applies and deletes, beats to its home
+/// Resource once per heartbeat and at once when an app's record changes, and publishes itself as `apps_service`.
+///
+/// A scheduler that dies is started again with a new epoch, after a backoff and within a budget; the app's record says
+/// why.  One whose app was taken over by a newer epoch elsewhere stays down and its app leaves the beats; applying the
+/// app here takes it back.  An app that is being deleted stays listed, marked, until none of its replicas is seen any
+/// more; an apply in that time is refused as a conflict, and a deletion that the end of the process interrupts goes on
+/// in the next one.
+///
+/// Runs until its owner sends it an exit message; replicas keep running then, to be adopted by the next incarnation.
+/// Ends by itself when `view` ends and, with errc::fenced, when a newer process of its name runs.
 /// @pre `validate(options)` returned no error.
 apps_actor spawn_apps(caf::actor_system& sys, platform& world, const scheduler_options& options,
                       std::vector<pb::AppSpec> files, view_source view);

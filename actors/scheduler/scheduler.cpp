@@ -84,7 +84,7 @@ public:
         },
         [this](refresh_atom) {
           self_->delayed_send(self_, options_.heartbeat, refresh_atom_v);
-          renew(false);
+          renew(std::exchange(resyncing_, false));
         },
     };
   }
@@ -127,9 +127,11 @@ private:
     view_changes changes;
     switch (view_.apply(delta, now, changes)) {
     case cluster_view::apply_outcome::applied:
+      resyncing_ = false;
       break;
     case cluster_view::apply_outcome::gap:
-      renew(true);
+      if (!std::exchange(resyncing_, true))
+        renew(true);
       return;
     case cluster_view::apply_outcome::stale:
       return;
@@ -293,6 +295,8 @@ private:
   random_source random_;
   resource_sessions sessions_;
   cluster_view view_;
+  /// A delta was missing, and what is missing has been asked for.
+  bool resyncing_ = false;
   /// Shards that the source has.
   std::set<resource_id> shards_;
   std::optional<std::chrono::steady_clock::time_point> view_since_;

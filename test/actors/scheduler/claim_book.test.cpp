@@ -560,7 +560,7 @@ TEST_CASE("a deleted app is gone when its last replica is, and not while an offl
 }
 
 TEST_CASE("whatever is lost, delayed, refused, crashed or restarted: at rest every index runs exactly once") {
-  rc::check([] {
+  CHECK(rc::check([] {
     auto replicas = static_cast<std::uint32_t>(*rc::gen::inRange(1, 8));
     model world{small_app("ocr", replicas), 4, 4};
     world.random = random_source{*rc::gen::arbitrary<std::uint64_t>()};
@@ -618,5 +618,5 @@ TEST_CASE("whatever is lost, delayed, refused, crashed or restarted: at rest eve
     world.ticks(50);
     RC_ASSERT(world.running() == 0u);
     RC_ASSERT(world.book->gone(world.now));
-  });
+  }));
 }

@@ -181,7 +181,7 @@ TEST_CASE("apps have different home partitions") {
 
 TEST_CASE(
     "a plan never exceeds what is free, respects labels, leaves nothing out that fits, and repeats with its seed") {
-  rc::check([] {
+  CHECK(rc::check([] {
     model_view cluster;
     auto nodes = *rc::gen::inRange(0, 8);
     auto spec = small_app("ocr", static_cast<std::uint32_t>(*rc::gen::inRange(1, 20)));
@@ -234,5 +234,5 @@ TEST_CASE(
     RC_ASSERT(planned.reason == repeated.reason);
     for (std::size_t i = 0; i < planned.placements.size(); ++i)
       RC_ASSERT(planned.placements[i].node == repeated.placements[i].node);
-  });
+  }));
 }
