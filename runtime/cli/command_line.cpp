@@ -440,15 +440,15 @@ int command_line::explain_leftover(const std::string& word) {
   auto commands = commands_below(app);
   if (commands.empty())
     return fail_usage(fmt::format("'astra {}' does not take '{}'", path, word), app);
-  std::string hint;
-  if (auto meant = closest(word, commands))
-    hint = fmt::format("; did you mean '{}'?", *meant);
-  else
-    // "astra apply" for "astra app apply".
-    for (const auto* group : app->get_subcommands(nullptr))
-      for (const auto* below : group->get_subcommands(nullptr))
-        if (hint.empty() && below->get_name() == word)
-          hint = fmt::format("; did you mean '{}'?", path_of(below));
+  std::string meant;
+  // "astra apply" for "astra app apply".
+  for (const auto* group : app->get_subcommands(nullptr))
+    for (const auto* below : group->get_subcommands(nullptr))
+      if (meant.empty() && below->get_name() == word)
+        meant = path_of(below);
+  if (meant.empty())
+    meant = closest(word, commands).value_or("");
+  auto hint = meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant);
   return fail_usage(fmt::format("unknown command '{}{}{}'{}", path, path.empty() ? "" : " ", word, hint), app);
 }
 

@@ -36,7 +36,7 @@ public:
     gateway = server_->address();
   }
 
-  command_result ask(std::vector<const char*> words, const std::string& input = {}) {
+  test::command_result ask(std::vector<const char*> words, const std::string& input = {}) {
     words.insert(words.end(), {"--gateway", gateway.c_str()});
     return run(std::move(words), input);
   }
