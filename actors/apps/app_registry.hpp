@@ -34,8 +34,13 @@ private:
   std::map<std::string, factory> factories_;
 };
 
-/// Adds the actors that come with Astra: echo (answers what it is sent), counter (adds and returns a number; `init`)
-/// and burn (computes for a number of milliseconds of CPU per request; `cpu_ms`).
+/// Adds the actors that come with Astra:
+/// - echo answers with the body and content type that it is sent;
+/// - counter holds an integer that starts at `init` (0): a body that is an integer is added, an empty one only reads,
+///   the answer is the value after that;
+/// - burn computes for `cpu_ms` (100) milliseconds of a core, or as many as the body says, and answers with the result
+///   in hexadecimal.  The amount of work is fixed, so the time depends on the machine; requests advance side by side.
+/// A body that an actor does not understand fails with errc::invalid_argument.
 void add_builtin_apps(app_registry& registry);
 
 } // namespace astra

@@ -8,6 +8,8 @@
 #include "messages/node_protocol.hpp"
 #include "messages/resource_protocol.hpp"
 
+#include <caf/error.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>

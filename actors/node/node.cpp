@@ -1,25 +1,22 @@
 #include "actors/node/node.hpp"
 
-#include "actors/node/admission.hpp"
 #include "actors/node/drain_state.hpp"
 #include "actors/node/home_link.hpp"
 #include "actors/node/load_meter.hpp"
 #include "actors/node/replica_runner.hpp"
 #include "actors/node/replica_set.hpp"
+#include "actors/node/request_desk.hpp"
 #include "actors/random.hpp"
 
-#include <caf/actor_addr.hpp>
 #include <caf/actor_cast.hpp>
-#include <caf/disposable.hpp>
-#include <caf/exit_reason.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cassert>
+#include <chrono>
+#include <functional>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -29,24 +26,15 @@ namespace astra {
 namespace {
 
 using std::chrono::milliseconds;
-using time_point = admission::time_point;
 
-/// A replica that must stop has at most this between asking and killing when the whole node stops.
-constexpr milliseconds stop_grace_max{3000};
-/// The same when only the replica stops.
+/// Between asking and killing, at most: when one replica stops, and when the whole node does.
 constexpr milliseconds release_grace_max{60000};
-/// A replica that is not gone this long after it should be is given up.
-constexpr milliseconds stop_patience{5000};
-/// Work that has not ended this long after its limit is given up.
-constexpr milliseconds overdue_after{1000};
-/// Limit of work whose request and app state none.
-constexpr milliseconds work_limit_default{60000};
-/// Longer times in messages are cut to this, so that no sum of times overflows.
-constexpr milliseconds time_max = std::chrono::hours{24 * 365};
+constexpr milliseconds stop_grace_max{3000};
 
-milliseconds limited_ms(std::uint64_t value) {
-  return milliseconds{static_cast<std::int64_t>(std::min(value, static_cast<std::uint64_t>(time_max.count())))};
-}
+/// A replica that is not gone this long after it should be is given up: when one replica stops, and when the whole
+/// node does.
+constexpr milliseconds release_patience{5000};
+constexpr milliseconds stop_patience{1000};
 
 /// What apps may use of the node.
 pb::Resources capacity_of(const node_options& options) {
@@ -70,9 +58,10 @@ public:
 
   node_state(node_actor::pointer self, platform& world, const node_options& options, const app_registry& apps)
     : self_(self), world_(world), options_(options), registry_(apps), id_(make_node_id(options.name)),
-      incarnation_(world.next_incarnation()), next_process_(incarnation_.value() << 24),
+      incarnation_(world.next_incarnation()), last_process_(incarnation_.value() << 24),
       random_(world.seed("node/" + options.name)), meter_(options.cpu_milli / 1000.0, world.machine().sample(), now()),
       replicas_(id_, incarnation_, capacity_of(options), options.labels),
+      desk_(self, options_, replicas_, runners_, meter_, [this] { on_work_ended(); }),
       home_(self, world, options_, id_, incarnation_,
             {[this](pb::Heartbeat& beat) { describe(beat); }, [this](pb::NodeProfile& profile) { describe(profile); },
              [this](const std::string& resource) { on_fenced(resource); }}) {}
@@ -80,7 +69,9 @@ public:
   ~node_state() override {
     world_.withdraw(node_service(options_.name));
     runners_.clear();
-    answer_all("the node ended");
+    desk_.answer_all("the node ended");
+    for (auto& promise : stop_promises_)
+      promise.deliver();
   }
 
   node_actor::behavior_type make_behavior() {
@@ -88,9 +79,9 @@ public:
     world_.publish(node_service(options_.name), caf::actor_cast<caf::strong_actor_ptr>(self_));
     home_.start();
     return {
-        [this](const reserve& request) { return on_reserve(*request); },
-        [this](invoke& request) { return on_invoke(*request); },
-        [this](const cancel& request) { on_cancel(*request); },
+        [this](const reserve& request) { return desk_.on_reserve(*request); },
+        [this](invoke& request) { return desk_.on_invoke(*request); },
+        [this](const cancel& request) { desk_.on_cancel(*request); },
         [this](const claim_batch& batch) { return on_claims(*batch); },
         [this](const release_batch& batch) { on_releases(*batch); },
         [this](const process_exited& event) { on_process_exited(event); },
@@ -100,22 +91,7 @@ public:
   }
 
 private:
-  struct waiting_reserve {
-    std::string app;
-    caf::typed_response_promise<reserve_reply> promise;
-  };
-
-  struct running_work {
-    std::string app;
-    claim_token replica;
-    std::uint32_t replica_index = 0;
-    time_point started;
-    /// More than one when the network delivered the request twice.
-    std::vector<caf::typed_response_promise<invoke_reply>> promises;
-    caf::disposable overdue;
-  };
-
-  time_point now() const { return self_->clock().now(); }
+  replica::time_point now() const { return self_->clock().now(); }
 
   // -- claims and releases ---------------------------------------------------
 
@@ -137,9 +113,8 @@ private:
   }
 
   void begin(claim_token token) {
-    auto& what = *replicas_.find(token);
     home_.profile_changed();
-    auto runner = make_runner(*this, registry_, what);
+    auto runner = make_runner(*this, registry_, *replicas_.find(token));
     if (!runner) {
       replica_failed(token, "the app's spec names no kind that this node knows");
       return;
@@ -158,48 +133,38 @@ private:
       claim_token token{release.token()};
       auto reason = release.reason().empty() ? "released by its scheduler" : release.reason();
       set_state(token, pb::REPLICA_DRAINING, reason);
-      close(token);
-      auto grace = limited_ms(release.grace_ms());
-      if (grace.count() == 0 || work_of(token) == 0)
-        stop_replica(token, release_grace_max, reason);
+      desk_.close(*replicas_.find(token));
+      auto grace = bounded_ms(release.grace_ms());
+      if (grace.count() == 0 || desk_.running(token) == 0)
+        stop_replica(token, reason);
       else
-        self_->run_delayed(grace, [this, token, reason] { stop_replica(token, release_grace_max, reason); });
+        self_->run_delayed(grace, [this, token, reason] { stop_replica(token, reason); });
     }
   }
 
-  /// Takes a replica out of admission; what it works on goes on.
-  void close(claim_token token) {
-    if (auto what = replicas_.find(token))
-      if (auto app = apps_.find(what->spec->name()); app != apps_.end()) {
-        app->second.close(token, now());
-        settle();
-      }
-  }
-
-  std::uint32_t work_of(claim_token token) const {
-    return static_cast<std::uint32_t>(std::count_if(running_.begin(), running_.end(),
-                                                    [token](auto& entry) { return entry.second.replica == token; }));
-  }
-
-  void stop_replica(claim_token token, milliseconds grace, const std::string& reason) {
-    if (!replicas_.find(token) || !stopping_.insert(token).second)
+  /// Ends a replica, whatever it works on.
+  void stop_replica(claim_token token, const std::string& reason) {
+    // A replica that stops at its leisure is told again when the whole node stops.
+    if (!replicas_.find(token) || (!stopping_.insert(token).second && !stops_all_))
       return;
-    close(token);
-    auto runner = runners_.find(token);
-    if (runner == runners_.end()) {
+    desk_.close(*replicas_.find(token));
+    auto grace = stops_all_ ? stop_grace_max : release_grace_max;
+    self_->run_delayed(grace + (stops_all_ ? stop_patience : release_patience), [this, token] { on_stuck(token); });
+    if (auto found = runners_.find(token); found != runners_.end()) {
+      auto runner = found->second;
+      runner->stop(grace, reason);
+    } else {
       replica_stopped(token);
-      return;
     }
-    auto patience = grace + stop_patience;
-    self_->run_delayed(patience, [this, token] {
-      if (stopping_.count(token) == 0)
-        return;
-      spdlog::error("node.replica_stuck node={} token={} reason=\"not gone after its grace, given up\"", options_.name,
-                    to_hex(token.value()));
-      replica_stopped(token);
-    });
-    auto keep_alive = runner->second;
-    keep_alive->stop(grace, reason);
+  }
+
+  void on_stuck(claim_token token) {
+    if (stopping_.count(token) == 0)
+      return;
+    spdlog::error("node.replica_stuck node={} token={} reason=\"not gone after its grace, given up\"", options_.name,
+                  to_hex(token.value()));
+    desk_.give_up(token, "the replica was stopped and could not be ended");
+    replica_stopped(token);
   }
 
   // -- what runners tell -----------------------------------------------------
@@ -209,7 +174,7 @@ private:
   platform& world() override { return world_; }
 
   process_key new_process(claim_token token) override {
-    process_key key{++next_process_};
+    process_key key{++last_process_};
     processes_[key] = token;
     return key;
   }
@@ -224,82 +189,68 @@ private:
     if (!what || (what->state != pb::REPLICA_STARTING && what->state != pb::REPLICA_WARMING))
       return;
     set_state(token, pb::REPLICA_READY, "");
-    auto app = apps_.try_emplace(what->spec->name(), admission_limits()).first;
-    if (drain_.draining())
-      app->second.drain();
-    app->second.open(token, what->concurrency(), now());
-    settle();
+    desk_.open(*what);
   }
 
   void replica_crashed(claim_token token, std::string reason) override {
-    if (!out_of_rotation(token))
+    auto what = still_wanted(token);
+    if (!what)
       return;
-    auto what = replicas_.find(token);
     auto delay = replicas_.crashed(token, reason, now(), random_);
     spdlog::warn("node.replica_crash node={} app={} replica={} state=\"{}\" reason=\"{}\"", options_.name,
                  what->spec->name(), what->index, replica_state_text(what->state), what->reason);
     home_.profile_changed();
-    if (!delay)
+    if (delay)
+      self_->run_delayed(*delay, [this, token] { start_again(token); });
+  }
+
+  void start_again(claim_token token) {
+    auto what = replicas_.find(token);
+    if (!what || what->state != pb::REPLICA_BACKING_OFF || drain_.draining())
       return;
-    self_->run_delayed(*delay, [this, token] {
-      auto ended = replicas_.find(token);
-      if (!ended || ended->state != pb::REPLICA_BACKING_OFF || drain_.draining())
-        return;
-      set_state(token, pb::REPLICA_STARTING, "starts again, " + ended->reason);
-      auto runner = runners_.at(token);
-      runner->start();
-    });
+    set_state(token, pb::REPLICA_STARTING, "starts again after: " + what->reason);
+    auto runner = runners_.at(token);
+    runner->start();
   }
 
   void replica_failed(claim_token token, std::string reason) override {
-    if (!out_of_rotation(token))
+    auto what = still_wanted(token);
+    if (!what)
       return;
-    auto what = replicas_.find(token);
     spdlog::warn("node.replica_failed node={} app={} replica={} reason=\"{}\"", options_.name, what->spec->name(),
                  what->index, reason);
     set_state(token, pb::REPLICA_FAILED, std::move(reason));
   }
 
-  void replica_stopped(claim_token token) override {
-    if (!out_of_rotation(token))
-      return;
-    forget(token);
+  /// Takes a replica that ended out of rotation.
+  /// @returns nullptr when it was to go anyway: then it is gone.
+  const replica* still_wanted(claim_token token) {
+    auto what = replicas_.find(token);
+    if (what && (what->state == pb::REPLICA_DRAINING || stopping_.count(token) != 0)) {
+      replica_stopped(token);
+      return nullptr;
+    }
+    if (what)
+      desk_.remove(*what);
+    return what;
   }
 
-  /// Nothing more is sent to this replica.
-  /// @returns whether the replica is still wanted; one that ended while it drains is forgotten.
-  bool out_of_rotation(claim_token token) {
+  void replica_stopped(claim_token token) override {
     auto what = replicas_.find(token);
     if (!what)
-      return false;
-    if (auto app = apps_.find(what->spec->name()); app != apps_.end()) {
-      app->second.remove(token, now());
-      settle();
-    }
-    if (what->state != pb::REPLICA_DRAINING && stopping_.count(token) == 0)
-      return true;
-    forget(token);
-    return false;
-  }
-
-  void forget(claim_token token) {
-    spdlog::info("node.replica_gone node={} token={}", options_.name, to_hex(token.value()));
+      return;
+    spdlog::info("node.replica_gone node={} app={} replica={} token={}", options_.name, what->spec->name(), what->index,
+                 to_hex(token.value()));
+    desk_.remove(*what);
     std::erase_if(processes_, [token](auto& entry) { return entry.second == token; });
     stopping_.erase(token);
+    runners_.erase(token);
     replicas_.erase(token);
-    retire_runner(token);
     home_.profile_changed();
     check_drain();
   }
 
-  /// A runner may be at work in this very moment: it is destroyed later.
-  void retire_runner(claim_token token) {
-    auto found = runners_.find(token);
-    if (found == runners_.end())
-      return;
-    self_->run_delayed(milliseconds{0}, [runner = std::move(found->second)]() mutable { runner.reset(); });
-    runners_.erase(found);
-  }
+  void work_done(attempt_id attempt, pb::InvokeReply result) override { desk_.on_done(attempt, std::move(result)); }
 
   void set_state(claim_token token, pb::ReplicaState state, std::string reason) {
     replicas_.set_state(token, state, std::move(reason), now());
@@ -307,226 +258,31 @@ private:
   }
 
   void on_process_exited(const process_exited& event) {
-    auto found = processes_.find(event.key);
-    if (found == processes_.end())
+    auto process = processes_.find(event.key);
+    if (process == processes_.end())
       return;
-    auto token = found->second;
-    processes_.erase(found);
-    if (auto runner = runners_.find(token); runner != runners_.end()) {
-      auto keep_alive = runner->second;
-      keep_alive->on_exited(event);
-    }
+    auto found = runners_.find(process->second);
+    processes_.erase(process);
+    if (found == runners_.end())
+      return;
+    auto runner = found->second;
+    runner->on_exited(event);
   }
 
   void on_down(const caf::down_msg& event) {
-    if (clients_.erase(event.source) > 0) {
-      on_client_lost(event.source);
+    if (desk_.on_down(event.source))
       return;
-    }
     auto runners = runners_;
     for (auto& entry : runners)
       entry.second->on_down(event);
-  }
-
-  // -- requests --------------------------------------------------------------
-
-  admission::limits admission_limits() const { return {options_.queue_per_slot, options_.slot_hold}; }
-
-  caf::result<reserve_reply> on_reserve(const pb::Reserve& request) {
-    attempt_id attempt{request.attempt()};
-    auto app = apps_.find(request.app());
-    if (drain_.draining() && app == apps_.end())
-      return refusal(request, pb::RESERVE_DRAINING, "the node is draining: " + drain_.reason());
-    if (app == apps_.end())
-      return refusal(request, pb::RESERVE_NO_REPLICA, replicas_.why_none_ready(request.app()));
-    if (waiting_.count(attempt) != 0)
-      return refusal(request, pb::RESERVE_BUSY, "the attempt waits already");
-    auto promise = self_->make_response_promise<reserve_reply>();
-    watch(promise.source());
-    waiting_.emplace(attempt, waiting_reserve{request.app(), promise});
-    app->second.reserve(attempt, limited_ms(request.may_wait_ms()), now());
-    settle();
-    return promise;
-  }
-
-  reserve_reply refusal(const pb::Reserve& request, pb::ReserveOutcome outcome, std::string reason) const {
-    reserve_reply reply;
-    reply->set_attempt(request.attempt());
-    reply->set_outcome(outcome);
-    reply->set_reason(std::move(reason));
-    return reply;
-  }
-
-  /// Sends the answers that admission has decided on, and sees to it that the next expiry is noticed.
-  void settle() {
-    std::optional<time_point> next;
-    for (auto& [app_name, app] : apps_) {
-      for (auto& answer : app.take_answers())
-        deliver(app_name, app, answer);
-      if (auto expiry = app.next_expiry(); expiry && (!next || *expiry < *next))
-        next = expiry;
-    }
-    if (next == sweep_at_)
-      return;
-    sweep_.dispose();
-    sweep_at_ = next;
-    if (next)
-      sweep_ = self_->run_scheduled(*next, [this] { sweep(); });
-  }
-
-  void sweep() {
-    sweep_at_.reset();
-    for (auto& entry : apps_)
-      entry.second.expire(now());
-    settle();
-    check_drain();
-  }
-
-  void deliver(const std::string& app_name, const admission& app, const admission::answer& answer) {
-    auto found = waiting_.find(answer.attempt);
-    if (found == waiting_.end())
-      return;
-    reserve_reply reply;
-    reply->set_attempt(answer.attempt.value());
-    reply->set_outcome(answer.outcome);
-    reply->set_running(app.running());
-    reply->set_queued(app.queued());
-    reply->set_slots(app.slots());
-    reply->set_eta_ms(static_cast<std::uint64_t>(app.eta().count()));
-    auto granted = answer.outcome == pb::RESERVE_GRANTED;
-    reply->set_hold_ms(granted ? static_cast<std::uint64_t>(options_.slot_hold.count()) : 0);
-    reply->set_reason(answer.outcome == pb::RESERVE_NO_REPLICA ? replicas_.why_none_ready(app_name) : answer.reason);
-    auto promise = std::move(found->second.promise);
-    waiting_.erase(found);
-    promise.deliver(std::move(reply));
-  }
-
-  caf::result<invoke_reply> on_invoke(pb::Invoke& request) {
-    attempt_id attempt{request.attempt()};
-    if (auto twice = running_.find(attempt); twice != running_.end()) {
-      twice->second.promises.push_back(self_->make_response_promise<invoke_reply>());
-      return twice->second.promises.back();
-    }
-    auto app = apps_.find(request.app());
-    auto token = app == apps_.end() ? std::nullopt : app->second.use(attempt, now());
-    settle();
-    if (!token) {
-      invoke_reply reply;
-      reply->set_attempt(request.attempt());
-      reply->set_outcome(pb::INVOKE_NOT_STARTED);
-      reply->set_reason("the slot is not held any more; a granted slot is held for "
-                        + std::to_string(options_.slot_hold.count()) + " ms");
-      return reply;
-    }
-    auto& what = *replicas_.find(*token);
-    auto limit = work_limit(*what.spec, request.deadline_ms());
-    auto promise = self_->make_response_promise<invoke_reply>();
-    watch(promise.source());
-    auto& job = running_[attempt];
-    job.app = request.app();
-    job.replica = *token;
-    job.replica_index = what.index;
-    job.started = now();
-    job.promises.push_back(promise);
-    job.overdue = self_->run_delayed(limit + overdue_after, [this, attempt] { on_overdue(attempt); });
-    meter_.set_running(static_cast<std::uint32_t>(running_.size()), now());
-    auto runner = runners_.at(*token);
-    runner->invoke({attempt, std::make_shared<const std::string>(std::move(*request.mutable_body())),
-                    request.content_type(), limit});
-    return promise;
-  }
-
-  static milliseconds work_limit(const pb::AppSpec& spec, std::uint64_t deadline_ms) {
-    auto limit = spec.request_timeout_ms() > 0 ? limited_ms(spec.request_timeout_ms()) : work_limit_default;
-    return deadline_ms > 0 ? std::min(limit, limited_ms(deadline_ms)) : limit;
-  }
-
-  void work_done(attempt_id attempt, pb::InvokeReply result) override {
-    auto found = running_.find(attempt);
-    if (found == running_.end())
-      return;
-    auto job = std::move(found->second);
-    running_.erase(found);
-    job.overdue.dispose();
-    meter_.set_running(static_cast<std::uint32_t>(running_.size()), now());
-    auto& app = apps_.at(job.app);
-    auto completed = result.outcome() == pb::INVOKE_OK || result.outcome() == pb::INVOKE_APP_FAILED;
-    app.finish(attempt, completed, now());
-    ++(result.outcome() == pb::INVOKE_OK ? done_ : failed_);
-    result.set_attempt(attempt.value());
-    result.set_replica_index(job.replica_index);
-    auto service = std::chrono::duration_cast<std::chrono::microseconds>(now() - job.started).count();
-    result.set_service_us(static_cast<std::uint64_t>(service));
-    result.set_running(app.running());
-    result.set_queued(app.queued());
-    result.set_slots(app.slots());
-    for (auto& promise : job.promises)
-      promise.deliver(invoke_reply{result});
-    settle();
-    if (auto what = replicas_.find(job.replica);
-        what && what->state == pb::REPLICA_DRAINING && work_of(job.replica) == 0)
-      stop_replica(job.replica, release_grace_max, what->reason);
-    check_drain();
-  }
-
-  /// Neither the work nor its limit ended it.
-  void on_overdue(attempt_id attempt) {
-    auto found = running_.find(attempt);
-    if (found == running_.end())
-      return;
-    spdlog::error("node.overdue node={} app={} attempt={}", options_.name, found->second.app, to_hex(attempt.value()));
-    if (auto runner = runners_.find(found->second.replica); runner != runners_.end()) {
-      auto keep_alive = runner->second;
-      keep_alive->cancel(attempt, "the deadline passed");
-    }
-    pb::InvokeReply result;
-    result.set_outcome(pb::INVOKE_TIMED_OUT);
-    result.set_reason("the deadline passed, and the work could not be stopped");
-    work_done(attempt, std::move(result));
-  }
-
-  void on_cancel(const pb::Cancel& request) { take_back(attempt_id{request.attempt()}, request.reason()); }
-
-  void take_back(attempt_id attempt, const std::string& reason) {
-    if (auto job = running_.find(attempt); job != running_.end()) {
-      if (auto runner = runners_.find(job->second.replica); runner != runners_.end()) {
-        auto keep_alive = runner->second;
-        keep_alive->cancel(attempt, reason.empty() ? "cancelled" : reason);
-      }
-      return;
-    }
-    for (auto& entry : apps_)
-      if (entry.second.cancel(attempt, now()))
-        break;
-    settle();
-    check_drain();
-  }
-
-  /// Remembers who waits for answers: work for nobody is not worth a slot.
-  void watch(const caf::strong_actor_ptr& client) {
-    if (client && clients_.insert(client->address()).second)
-      self_->monitor(caf::actor_cast<caf::actor>(client));
-  }
-
-  void on_client_lost(const caf::actor_addr& client) {
-    auto came_from = [&client](auto& promise) { return promise.source() == client; };
-    std::vector<attempt_id> orphans;
-    for (auto& [attempt, reservation] : waiting_)
-      if (came_from(reservation.promise))
-        orphans.push_back(attempt);
-    for (auto& [attempt, job] : running_)
-      if (std::all_of(job.promises.begin(), job.promises.end(), came_from))
-        orphans.push_back(attempt);
-    for (auto attempt : orphans)
-      take_back(attempt, "the client's router is gone");
   }
 
   // -- drain and end ---------------------------------------------------------
 
   drain_reply on_drain(const pb::Drain& request) {
     drain_reply reply;
-    reply->set_running(static_cast<std::uint32_t>(running_.size()));
-    reply->set_queued(queued());
+    reply->set_running(desk_.running());
+    reply->set_queued(desk_.queued());
     begin_drain(request.reason().empty() ? "asked by an operator" : request.reason());
     return reply;
   }
@@ -535,7 +291,7 @@ private:
     auto promise = self_->make_response_promise<void>();
     stop_promises_.push_back(promise);
     begin_drain("the process stops");
-    limit = std::clamp<caf::timespan>(limit, caf::timespan{0}, time_max);
+    limit = std::clamp<caf::timespan>(limit, caf::timespan{0}, std::chrono::hours{24});
     drain_.stop_by(now() + limit);
     self_->run_delayed(limit, [this] { check_drain(); });
     check_drain();
@@ -545,33 +301,36 @@ private:
   void begin_drain(const std::string& reason) {
     if (!drain_.begin(reason))
       return;
-    spdlog::info("node.drain node={} running={} queued={} reason=\"{}\"", options_.name, running_.size(), queued(),
-                 reason);
+    spdlog::info("node.drain node={} running={} queued={} reason=\"{}\"", options_.name, desk_.running(),
+                 desk_.queued(), reason);
     replicas_.drain(reason);
-    for (auto& entry : apps_)
-      entry.second.drain();
-    settle();
+    desk_.drain(reason);
     home_.beat();
   }
 
+  void on_work_ended() {
+    for (auto token : replicas_.tokens()) {
+      auto what = replicas_.find(token);
+      if (what && what->state == pb::REPLICA_DRAINING && stopping_.count(token) == 0 && desk_.running(token) == 0)
+        stop_replica(token, std::string{what->reason});
+    }
+    check_drain();
+  }
+
   void check_drain() {
-    auto idle =
-        std::all_of(apps_.begin(), apps_.end(), [](auto& entry) { return entry.second.idle(); }) && running_.empty();
-    auto late = drain_.out_of_time(now());
-    if (drain_.leave(idle || late)) {
-      spdlog::info("node.leave node={} unfinished={}", options_.name, running_.size());
+    if (drain_.leave(desk_.idle() || drain_.out_of_time(now()))) {
+      spdlog::info("node.leave node={} unfinished={}", options_.name, desk_.running());
       home_.leave([this] { stop_all(); });
     }
-    if (stopped_all_ && replicas_.empty()) {
+    if (stops_all_ && replicas_.empty())
       for (auto& promise : std::exchange(stop_promises_, {}))
         promise.deliver();
-    }
   }
 
   void stop_all() {
-    stopped_all_ = true;
+    stops_all_ = true;
     for (auto token : replicas_.tokens())
-      stop_replica(token, stop_grace_max, "the node stops: " + drain_.reason());
+      stop_replica(token, "the node stops: " + drain_.reason());
     check_drain();
   }
 
@@ -582,41 +341,14 @@ private:
     self_->quit(caf::make_error(errc::fenced, std::move(reason)));
   }
 
-  /// Every promise is kept, also at the end.
-  void answer_all(const std::string& reason) {
-    for (auto& [attempt, reservation] : waiting_) {
-      reserve_reply reply;
-      reply->set_attempt(attempt.value());
-      reply->set_outcome(pb::RESERVE_DRAINING);
-      reply->set_reason(reason);
-      reservation.promise.deliver(std::move(reply));
-    }
-    for (auto& [attempt, job] : running_) {
-      invoke_reply reply;
-      reply->set_attempt(attempt.value());
-      reply->set_outcome(pb::INVOKE_REPLICA_LOST);
-      reply->set_reason(reason);
-      for (auto& promise : job.promises)
-        promise.deliver(reply);
-    }
-    for (auto& promise : stop_promises_)
-      promise.deliver();
-  }
-
   // -- what the home is told -------------------------------------------------
 
-  std::uint32_t queued() const {
-    std::uint32_t result = 0;
-    for (auto& entry : apps_)
-      result += entry.second.queued();
-    return result;
-  }
-
   void describe(pb::Heartbeat& beat) {
-    *beat.mutable_load() = meter_.report(world_.machine().sample(), now());
-    beat.mutable_load()->set_queued(queued());
-    beat.mutable_load()->set_requests_done(done_);
-    beat.mutable_load()->set_requests_failed(failed_);
+    auto& load = *beat.mutable_load();
+    load = meter_.report(world_.machine().sample(), now());
+    load.set_queued(desk_.queued());
+    load.set_requests_done(desk_.done());
+    load.set_requests_failed(desk_.failed());
     beat.set_draining(drain_.draining());
   }
 
@@ -649,27 +381,19 @@ private:
   node_id id_;
   incarnation incarnation_;
   /// Keys must differ from those of an earlier incarnation at the same launcher.
-  std::uint64_t next_process_;
+  std::uint64_t last_process_;
   random_source random_;
   load_meter meter_;
   drain_state drain_;
   replica_set replicas_;
-  std::map<claim_token, std::shared_ptr<replica_runner>> runners_;
+  runner_map runners_;
   std::map<process_key, claim_token> processes_;
   /// Replicas whose runner was told to stop.
   std::set<claim_token> stopping_;
-  /// By app name.
-  std::map<std::string, admission> apps_;
-  std::map<attempt_id, waiting_reserve> waiting_;
-  std::map<attempt_id, running_work> running_;
-  /// Monitored routers.
-  std::set<caf::actor_addr> clients_;
-  caf::disposable sweep_;
-  std::optional<time_point> sweep_at_;
+  request_desk desk_;
   std::vector<caf::typed_response_promise<void>> stop_promises_;
-  bool stopped_all_ = false;
-  std::uint64_t done_ = 0;
-  std::uint64_t failed_ = 0;
+  /// The node has said goodbye and ends its replicas.
+  bool stops_all_ = false;
   home_link home_;
 };
 

@@ -12,8 +12,10 @@
 #include <caf/system_messages.hpp>
 #include <caf/timespan.hpp>
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace astra {
 

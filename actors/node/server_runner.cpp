@@ -152,7 +152,7 @@ public:
       reason = "the server ended: " + to_string(event.end);
     if (auto words = last_words(event.log_tail); !words.empty())
       reason += "; its last words: " + words;
-    on_end(reason, event.end == process_end::spawn_failed);
+    on_end(reason);
   }
 
 private:
@@ -213,16 +213,12 @@ private:
   }
 
   /// The process is gone, or was never there.
-  void on_end(const std::string& reason, bool hopeless = false) {
+  void on_end(const std::string& reason) {
     process_ = process_key{};
     give_port_back();
     auto lost = std::exchange(calls_, {});
-    if (!stopping_) {
-      if (hopeless)
-        host_.replica_failed(token_, reason);
-      else
-        host_.replica_crashed(token_, reason);
-    }
+    if (!stopping_)
+      host_.replica_crashed(token_, reason);
     for (auto attempt : lost) {
       pb::InvokeReply result;
       result.set_outcome(pb::INVOKE_REPLICA_LOST);

@@ -83,15 +83,19 @@ fake_platform::fake_platform(caf::actor_system& sys, fake_network& network, std:
       },
     };
   });
-  http_ = sys.spawn([log = &http_log](http_client_actor::pointer) -> http_client_actor::behavior_type {
+  http_ = sys.spawn([log = &http_log](http_client_actor::pointer self) -> http_client_actor::behavior_type {
     return {
-      [log](const http_call& call) -> caf::result<http_answer> {
+      [self, log](const http_call& call) -> caf::result<http_answer> {
         log->calls.push_back(call);
+        if (log->hold) {
+          log->held.push_back(self->make_response_promise<http_answer>());
+          return log->held.back();
+        }
         if (log->answer)
           return log->answer(call);
         return http_answer{200, call.body ? *call.body : std::string{}, call.content_type};
       },
-      [](const http_abort&) {},
+      [log](const http_abort& call) { log->aborted.push_back(call.id); },
     };
   });
 }

@@ -3,6 +3,7 @@
 #include "actors/platform.hpp"
 
 #include <caf/actor_system.hpp>
+#include <caf/typed_response_promise.hpp>
 
 #include <functional>
 #include <map>
@@ -39,6 +40,11 @@ struct fake_http_log {
   std::vector<http_call> calls;
   /// Answers every call; the default answers 200 with the request's body.
   std::function<caf::result<http_answer>(const http_call&)> answer;
+  /// Calls are not answered at all while set.
+  bool hold = false;
+  std::vector<caf::typed_response_promise<http_answer>> held;
+  /// Ids of http_abort.
+  std::vector<std::uint64_t> aborted;
 };
 
 class fake_probe : public machine_probe {

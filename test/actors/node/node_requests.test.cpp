@@ -1,0 +1,251 @@
+#include "test/actors/node/node_fixture.hpp"
+
+using namespace astra;
+using namespace astra::test;
+
+TEST_CASE_FIXTURE(node_fixture, "an actor app works end to end: reserve, invoke, answer with the node's load") {
+  start_node();
+  place(echo_spec(2));
+  auto granted = reserve_now("echo", 1);
+  CHECK(granted.outcome() == pb::RESERVE_GRANTED);
+  CHECK(granted.slots() == 2);
+  CHECK(granted.hold_ms() == 2000);
+  auto& work = post_invoke("echo", 1, "hello");
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_OK);
+  CHECK(work.body().body() == "hello");
+  CHECK(work.body().attempt() == 1);
+  CHECK(work.body().replica_index() == 1);
+  CHECK(work.body().running() == 0);
+  CHECK(work.body().slots() == 2);
+  advance(1s);
+  CHECK(home().beats.back().load().requests_done() == 1);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "an error of an actor app is its failure, in its own words") {
+  start_node();
+  auto spec = echo_spec();
+  spec.mutable_actor()->set_type("counter");
+  spec.mutable_actor()->add_args("init=5");
+  place(spec);
+  auto& work = work_on("echo", 1, "x");
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_APP_FAILED);
+  CHECK(work.body().reason() == "counter takes an integer to add, or nothing to read; got 'x'");
+  advance(1s);
+  CHECK(home().beats.back().load().requests_failed() == 1);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a command gets the body, the limits and the time that is left") {
+  start_node();
+  auto spec = command_spec(2);
+  place(spec);
+  auto& work = work_on("ocr", 7, "page", 4000);
+  REQUIRE(world.processes.launched.size() == 1);
+  auto& launch = world.processes.launched[0];
+  CHECK(launch.command == std::vector<std::string>{"tesseract", "-"});
+  CHECK(launch.environment == std::vector<std::string>{"OMP_THREAD_LIMIT=1"});
+  CHECK(*launch.input == "page");
+  CHECK(launch.time_limit == caf::timespan{4s});
+  CHECK(launch.memory_limit_bytes == (1 << 20) / 2);
+  CHECK(launch.output_limit_bytes == 1000);
+  CHECK_FALSE(work.done());
+  advance(3s);
+  end_process(exit_with(0, "text"));
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_OK);
+  CHECK(work.body().body() == "text");
+  CHECK(work.body().service_us() == 3000000);
+  work_on("ocr", 8, "page", 3600000);
+  CHECK(world.processes.launched[1].time_limit == caf::timespan{30s});
+}
+
+TEST_CASE_FIXTURE(node_fixture, "each end of a command has its outcome, and the slot is free again") {
+  start_node();
+  place(command_spec());
+  auto end = [](process_end how, std::int32_t code = 0) {
+    process_exited event;
+    event.end = how;
+    event.code = code;
+    event.reason = "because";
+    event.log_tail = "tail";
+    return event;
+  };
+  std::uint64_t attempt = 0;
+  auto outcome = [&](const process_exited& event) {
+    auto& work = work_on("ocr", ++attempt);
+    end_process(event);
+    REQUIRE(work.done());
+    return work.body();
+  };
+  auto failed = outcome(end(process_end::exited, 3));
+  CHECK(failed.outcome() == pb::INVOKE_APP_FAILED);
+  CHECK(failed.code() == 3);
+  CHECK(failed.reason() == "because");
+  CHECK(failed.stderr_tail() == "tail");
+  CHECK(outcome(end(process_end::signalled, -11)).outcome() == pb::INVOKE_APP_FAILED);
+  CHECK(outcome(end(process_end::time_limit)).outcome() == pb::INVOKE_TIMED_OUT);
+  CHECK(outcome(end(process_end::memory_limit)).outcome() == pb::INVOKE_MEMORY_EXCEEDED);
+  CHECK(outcome(end(process_end::output_limit)).outcome() == pb::INVOKE_OUTPUT_EXCEEDED);
+  CHECK(outcome(end(process_end::launcher_lost)).outcome() == pb::INVOKE_REPLICA_LOST);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a command that vanished starts nothing, and its replica leaves the rotation") {
+  start_node();
+  place(command_spec());
+  world.processes.absent_commands.insert("tesseract");
+  auto& work = work_on("ocr", 1);
+  advance(50ms);
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_NOT_STARTED);
+  CHECK(status().state() == pb::REPLICA_FAILED);
+  CHECK(reserve_now("ocr", 2).outcome() == pb::RESERVE_NO_REPLICA);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a cancel kills the command at once and is answered") {
+  start_node();
+  place(command_spec());
+  auto& work = work_on("ocr", 7);
+  send_cancel(7);
+  REQUIRE(world.processes.killed.size() == 1);
+  CHECK(world.processes.killed[0].key == world.processes.launched[0].key);
+  CHECK(world.processes.killed[0].grace == caf::timespan{0});
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_CANCELLED);
+  CHECK(reserve_now("ocr", 8).outcome() == pb::RESERVE_GRANTED);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "slots go to waiting requests in the order in which they came") {
+  start_node();
+  place(command_spec());
+  auto& first = work_on("ocr", 1);
+  CHECK(reserve_now("ocr", 2).outcome() == pb::RESERVE_BUSY);
+  auto& second = post_reserve("ocr", 3, 5000);
+  auto& third = post_reserve("ocr", 4, 5000);
+  CHECK_FALSE(second.done());
+  auto full = reserve_now("ocr", 5);
+  CHECK(full.outcome() == pb::RESERVE_BUSY);
+  CHECK(full.queued() == 2);
+  auto& overflow = post_reserve("ocr", 6, 5000);
+  REQUIRE(overflow.done());
+  CHECK(overflow.body().outcome() == pb::RESERVE_QUEUE_FULL);
+  end_process(exit_with(0));
+  CHECK(first.done());
+  REQUIRE(second.done());
+  CHECK(second.body().outcome() == pb::RESERVE_GRANTED);
+  CHECK_FALSE(third.done());
+  post_invoke("ocr", 3);
+  end_process(exit_with(0));
+  REQUIRE(third.done());
+  CHECK(third.body().outcome() == pb::RESERVE_GRANTED);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a wait that is too long ends when its time is over") {
+  start_node();
+  place(command_spec());
+  work_on("ocr", 1);
+  auto& waiting = post_reserve("ocr", 2, 300);
+  advance(299ms);
+  CHECK_FALSE(waiting.done());
+  advance(1ms);
+  REQUIRE(waiting.done());
+  CHECK(waiting.body().outcome() == pb::RESERVE_BUSY);
+}
+
+TEST_CASE_FIXTURE(node_fixture,
+                  "a granted slot that is not used is free after 2 s, and its late invoke starts nothing") {
+  start_node();
+  place(command_spec());
+  CHECK(reserve_now("ocr", 1).outcome() == pb::RESERVE_GRANTED);
+  auto& waiting = post_reserve("ocr", 2, 10000);
+  advance(1999ms);
+  CHECK_FALSE(waiting.done());
+  advance(1ms);
+  REQUIRE(waiting.done());
+  CHECK(waiting.body().outcome() == pb::RESERVE_GRANTED);
+  auto& late = post_invoke("ocr", 1);
+  REQUIRE(late.done());
+  CHECK(late.body().outcome() == pb::INVOKE_NOT_STARTED);
+  CHECK(world.processes.launched.empty());
+}
+
+TEST_CASE_FIXTURE(node_fixture, "work that neither ends nor can be stopped is answered 1 s after its deadline") {
+  start_node();
+  place(command_spec());
+  auto& work = work_on("ocr", 1, "page", 4000);
+  world.processes.owners.clear();
+  advance(4900ms);
+  CHECK_FALSE(work.done());
+  advance(100ms);
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_TIMED_OUT);
+  CHECK(world.processes.killed.size() == 1);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "an invoke that the network delivers twice starts once and is answered twice") {
+  start_node();
+  place(command_spec());
+  auto& first = work_on("ocr", 1);
+  auto& second = post_invoke("ocr", 1);
+  CHECK(world.processes.launched.size() == 1);
+  end_process(exit_with(0, "text"));
+  REQUIRE(first.done());
+  REQUIRE(second.done());
+  CHECK(second.body().body() == "text");
+}
+
+TEST_CASE_FIXTURE(node_fixture, "requests of a router that dies are taken back, waiting and running") {
+  start_node();
+  place(command_spec());
+  work_on("ocr", 1);
+  post_reserve("ocr", 2, 60000);
+  kill(driver);
+  advance(10ms);
+  CHECK(world.processes.killed.size() == 1);
+  advance(1s);
+  CHECK(home().beats.back().load().running() == 0);
+  CHECK(home().beats.back().load().queued() == 0);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a server gets requests as POST, and its status decides on the outcome") {
+  start_node();
+  place(server_spec(""));
+  std::uint16_t answer_status = 200;
+  world.http_log.answer = [&](const http_call& call) -> caf::result<http_answer> {
+    return http_answer{answer_status, "re: " + *call.body, "text/html"};
+  };
+  auto& good = work_on("web", 1, "page", 4000);
+  REQUIRE(good.done());
+  CHECK(good.body().outcome() == pb::INVOKE_OK);
+  CHECK(good.body().body() == "re: page");
+  CHECK(good.body().content_type() == "text/html");
+  auto& call = world.http_log.calls.back();
+  CHECK(call.method == "POST");
+  CHECK(call.target == "/infer");
+  CHECK(call.port == 20000);
+  CHECK(call.timeout == caf::timespan{4s});
+  answer_status = 500;
+  auto& bad = work_on("web", 2);
+  REQUIRE(bad.done());
+  CHECK(bad.body().outcome() == pb::INVOKE_APP_FAILED);
+  CHECK(bad.body().code() == 500);
+  CHECK(bad.body().reason() == "the app answered 500");
+}
+
+TEST_CASE_FIXTURE(node_fixture,
+                  "requests in a server that dies are lost, those in one that refuses were never started") {
+  start_node();
+  place(server_spec(""));
+  world.http_log.answer = [](const http_call&) -> caf::result<http_answer> {
+    return caf::make_error(errc::unreachable, "connection refused");
+  };
+  auto& refused = work_on("web", 1);
+  REQUIRE(refused.done());
+  CHECK(refused.body().outcome() == pb::INVOKE_NOT_STARTED);
+  world.http_log.answer = [](const http_call&) -> caf::result<http_answer> {
+    return caf::make_error(errc::io_failed, "connection reset");
+  };
+  auto& lost = work_on("web", 2);
+  REQUIRE(lost.done());
+  CHECK(lost.body().outcome() == pb::INVOKE_REPLICA_LOST);
+}
