@@ -101,9 +101,11 @@ public:
         peers_.emplace_back().address = address;
   }
 
+  /// Runs before anybody hears of the actor's end, so it cannot withdraw a successor.
+  ~resource_state() { world_.withdraw(resource_service); }
+
   resource_actor::behavior_type make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
-    self_->attach_functor([world = &world_] { world->withdraw(resource_service); });
     world_.publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(self_));
     last_sweep_ = last_sent_ = last_renewal_ = now();
     auto beginning = log_.since(0, now());

@@ -159,6 +159,13 @@ TEST_CASE_FIXTURE(fixture, "a Resource that restarts empty gets its profiles aga
   CHECK_FALSE(seen->view.shards().at(make_resource_id("r1")).lost);
 }
 
+TEST_CASE_FIXTURE(fixture, "a Resource is published while it runs and not longer") {
+  auto r1 = start("r1");
+  CHECK(network.services.count({"r1:1", resource_service}) == 1);
+  kill(r1);
+  CHECK(network.services.count({"r1:1", resource_service}) == 0);
+}
+
 TEST_CASE_FIXTURE(fixture, "a Resource whose own clock jumps by 10 s evicts nobody") {
   auto r1 = start("r1");
   auto r2 = start("r2");
