@@ -3,6 +3,7 @@
 #include "config/load.hpp"
 #include "config/naming.hpp"
 #include "config/schema.pb.h"
+#include "config/toml_tree.hpp"
 #include "config/units.hpp"
 
 #include "messages/wire/app.pb.h"
@@ -123,7 +124,7 @@ public:
     for (auto& entry : env) {
       auto equals = entry.find('=');
       auto name = entry.substr(0, equals);
-      auto key = "env." + name;
+      auto key = "env." + key_part(name);
       if (equals == std::string::npos)
         add("env", "\"" + name + "\" has no value; write NAME=value");
       else if (auto problem = variable_problem(name); !problem.empty())
@@ -154,7 +155,7 @@ private:
 void check_accelerators(const pb::Resources& resources, rule_book& rules) {
   std::set<std::string> kinds;
   for (auto& accelerator : resources.accelerators()) {
-    auto key = "resources.accelerators." + accelerator.kind();
+    auto key = "resources.accelerators." + key_part(accelerator.kind());
     if (auto problem = name_problem(accelerator.kind()); !problem.empty())
       rules.add(key, problem, {"resources.accelerators"});
     else if (!kinds.insert(accelerator.kind()).second)
@@ -166,7 +167,7 @@ void check_accelerators(const pb::Resources& resources, rule_book& rules) {
 void check_labels(const pb::AppSpec& spec, rule_book& rules) {
   std::set<std::string> keys;
   for (auto& label : spec.require()) {
-    auto key = "require.labels." + label.key();
+    auto key = "require.labels." + key_part(label.key());
     if (auto problem = label_problem(label.key(), label.value()); !problem.empty())
       rules.add(key, problem, {"require.labels"});
     else if (!keys.insert(label.key()).second)

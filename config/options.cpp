@@ -2,6 +2,7 @@
 
 #include "config/endpoint.hpp"
 #include "config/naming.hpp"
+#include "config/toml_tree.hpp"
 #include "config/units.hpp"
 
 #include <algorithm>
@@ -51,12 +52,12 @@ public:
                            format_size(value)));
   }
 
-  /// `value` >= `times` x `other`, which operators know as `what`.
+  /// `value` >= `times` x `other`; `what` names one of the latter.
   void at_least(const std::string& key, milliseconds value, int times, const std::string& other_key, milliseconds other,
                 const std::string& what) {
     if (value >= other * times || other <= milliseconds{0} || value <= milliseconds{0})
       return;
-    auto rule = times == 1 ? what + " of " + show(other) : fmt::format("{} {}s of {}", times, what, show(other));
+    auto rule = times == 1 ? other_key + " = " + show(other) : fmt::format("{} {}s of {}", times, what, show(other));
     add(key, show(value) + " is shorter than " + rule + "; make it at least " + show(other * times), {other_key});
   }
 
@@ -111,7 +112,7 @@ std::vector<broken_rule> validate(const node_options& options) {
   rules.between("node.queue_per_slot", options.queue_per_slot, 0, 1000);
   rules.positive("drain.wait", options.drain_wait);
   for (auto& [key, value] : options.labels) {
-    auto place = "node.labels." + key;
+    auto place = "node.labels." + key_part(key);
     if (auto problem = label_problem(key, value); !problem.empty())
       rules.add(place, problem, {"node.labels"});
   }

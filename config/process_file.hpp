@@ -16,7 +16,7 @@ namespace astra {
 /// The file that says all the defaults of the option structs, and nothing else.
 schema::ProcessFile default_process_file();
 
-/// What the file says, in addition to nothing: fields that it lacks keep the defaults of the structs.
+/// What the file says; fields that it lacks keep the defaults of the structs.
 process_options to_options(const schema::ProcessFile& file);
 
 /// Keys of CAF that exist and that an operator must not set, with what to do instead.

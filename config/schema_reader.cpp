@@ -361,13 +361,22 @@ private:
     problem(value.at, key, "must be " + with_auto(field, expected(field)) + ", not " + shown);
   }
 
+  /// A text that came out of a variable is not shown: it may be a secret in the wrong place.
+  void bad_quantity(const proto::FieldDescriptor& field, const toml_value& value, const std::string& key,
+                    const std::string& shown, const std::string& why) {
+    if (shown == found(value))
+      problem(value.at, key, why);
+    else
+      wrong_type(field, value, key, shown);
+  }
+
   void read_duration(proto::Message& message, const proto::FieldDescriptor& field, const toml_value& value,
                      const std::string& key, const std::string& shown) {
     if (value.type != kind::text)
       return wrong_type(field, value, key, shown);
     auto duration = parse_duration(value.text);
     if (!duration.value)
-      return problem(value.at, key, duration.problem);
+      return bad_quantity(field, value, key, shown, duration.problem);
     set_integer(message, field, value, key, duration.value->count());
   }
 
@@ -377,7 +386,7 @@ private:
       return wrong_type(field, value, key, shown);
     auto size = parse_size(value.text);
     if (!size.value)
-      return problem(value.at, key, size.problem);
+      return bad_quantity(field, value, key, shown, size.problem);
     message.GetReflection()->SetUInt64(&message, &field, *size.value);
   }
 
@@ -565,37 +574,6 @@ private:
 };
 
 } // namespace
-
-std::string key_part(const std::string& name) {
-  constexpr auto bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
-  return !name.empty() && name.find_first_not_of(bare) == std::string::npos ? name : quote(name);
-}
-
-std::string quote(const std::string& text) {
-  std::string result = "\"";
-  for (auto c : text) {
-    switch (c) {
-    case '"':
-      result += "\\\"";
-      break;
-    case '\\':
-      result += "\\\\";
-      break;
-    case '\n':
-      result += "\\n";
-      break;
-    case '\t':
-      result += "\\t";
-      break;
-    default:
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-        result += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-      else
-        result += c;
-    }
-  }
-  return result + "\"";
-}
 
 std::string key_of(const proto::FieldDescriptor& field) {
   return field.has_json_name() ? field.json_name() : field.name();

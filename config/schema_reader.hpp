@@ -35,12 +35,6 @@ struct schema_findings {
   std::set<std::string> failed;
 };
 
-/// A name as it stands between the dots of a key, quoted where TOML wants that.
-std::string key_part(const std::string& name);
-
-/// Text in quotes, as TOML writes it.
-std::string quote(const std::string& text);
-
 /// The key of a field: its json_name if the schema gives one, else its name.
 std::string key_of(const google::protobuf::FieldDescriptor& field);
 

@@ -18,6 +18,11 @@ std::size_t replace_cost(char a, char b) {
   return folded(a) == folded(b) ? 1 : 2;
 }
 
+/// Whether one is the start of the other: "warning" for "warn", "mem" for "memory".
+bool is_start(std::string_view a, std::string_view b) {
+  return std::min(a.size(), b.size()) >= 3 && (a.starts_with(b) || b.starts_with(a));
+}
+
 } // namespace
 
 std::size_t half_edits(std::string_view a, std::string_view b) {
@@ -45,8 +50,9 @@ std::optional<std::string> closest(std::string_view word, const std::vector<std:
   std::size_t best_cost = 0;
   for (auto& candidate : candidates) {
     auto cost = half_edits(word, candidate);
-    auto allowed = 2 * std::max<std::size_t>(1, std::max(word.size(), candidate.size()) / 3);
-    if (cost <= allowed && cost < 2 * std::max(word.size(), candidate.size()) && (!best || cost < best_cost)) {
+    auto longer = std::max(word.size(), candidate.size());
+    auto near = cost <= 2 * std::max<std::size_t>(1, longer / 3) && cost < 2 * longer;
+    if ((near || is_start(word, candidate)) && (!best || cost < best_cost)) {
       best = &candidate;
       best_cost = cost;
     }

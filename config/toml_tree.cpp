@@ -1,13 +1,29 @@
 #include "config/toml_tree.hpp"
 
-#define TOML_EXCEPTIONS 0
+namespace {
+
+struct parser_bug {};
+
+// toml++ 3.3 breaks its own assertions on some malformed files, such as "[[[a]]]".  For us they are malformed files.
+constexpr void assert_in_parser(bool holds) {
+  if (!holds)
+    throw parser_bug{};
+}
+
+} // namespace
+
+#define TOML_ASSERT(expr) assert_in_parser(static_cast<bool>(expr))
+#define TOML_EXCEPTIONS 1
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_HEADER_ONLY 1
+#define TOML_MAX_NESTED_VALUES 32
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace astra {
 
@@ -95,7 +111,8 @@ std::string explain(std::string_view description, std::string_view line, std::st
     return "this is not UTF-8 text; save the file as UTF-8";
   if (has("expected digit, saw") && where.ends_with("integer"))
     return "a number with letters; write a value with a unit in quotes, such as \"5s\"";
-  if (where == "boolean" || (where == "key-value pair" && has("expected value")))
+  if (where == "boolean" || has("could not determine value type")
+      || (where == "key-value pair" && has("expected value")))
     return line_before_place.ends_with("=") || line.find_last_not_of(" \t\r") + 1 <= line_before_place.size()
                ? "a value is missing or not complete; text stands in quotes, such as key = \"value\""
                : "not a value; text stands in quotes, such as key = \"value\"";
@@ -103,6 +120,108 @@ std::string explain(std::string_view description, std::string_view line, std::st
   for (auto c : description)
     clean += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
   return "not TOML" + (where.empty() ? "" : " (" + where + ")") + ": " + clean;
+}
+
+struct parse_outcome {
+  std::optional<toml::table> table;
+  /// Of the error, when there is no table.
+  toml_place at;
+  std::string description;
+};
+
+/// Where a key has more parts than any key of ours, which would make a tree too deep for the stack.
+std::optional<toml_place> find_endless_key(std::string_view text, const std::string& file) {
+  constexpr int parts_max = 16;
+  enum class inside { nothing, comment, basic, literal, long_basic, long_literal };
+  auto state = inside::nothing;
+  toml_place at{file, 1, 0};
+  int dots = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    auto c = text[i];
+    auto rest = text.substr(i);
+    auto ends_long = [&](std::string_view mark) {
+      // A text may end in quotes of its own: the last three count.
+      return rest.starts_with(mark) && !(rest.size() > 3 && rest[3] == mark[0]);
+    };
+    ++at.column;
+    switch (state) {
+    case inside::nothing:
+      if (c == '#') {
+        state = inside::comment;
+      } else if (c == '"' || c == '\'') {
+        auto is_long = rest.starts_with(c == '"' ? "\"\"\"" : "'''");
+        state = c == '"' ? (is_long ? inside::long_basic : inside::basic)
+                         : (is_long ? inside::long_literal : inside::literal);
+        i += is_long ? 2 : 0;
+      } else if (c == '.') {
+        if (++dots >= parts_max)
+          return at;
+      } else if (std::string_view{"=,[]{}\n"}.find(c) != std::string_view::npos) {
+        dots = 0;
+      }
+      break;
+    case inside::basic:
+    case inside::long_basic:
+      if (c == '\\')
+        ++i;
+      else if (state == inside::basic ? c == '"' || c == '\n' : ends_long("\"\"\"")) {
+        i += state == inside::basic ? 0 : 2;
+        state = inside::nothing;
+      }
+      break;
+    case inside::literal:
+    case inside::long_literal:
+      if (state == inside::literal ? c == '\'' || c == '\n' : ends_long("'''")) {
+        i += state == inside::literal ? 0 : 2;
+        state = inside::nothing;
+      }
+      break;
+    case inside::comment:
+      if (c == '\n') {
+        state = inside::nothing;
+        dots = 0;
+      }
+      break;
+    }
+    if (c == '\n') {
+      ++at.line;
+      at.column = 0;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<parse_outcome> parse_or_break(std::string_view text, const std::string& file) {
+  try {
+    return parse_outcome{toml::parse(text, std::string_view{file}), {}, {}};
+  } catch (const toml::parse_error& error) {
+    return parse_outcome{std::nullopt, to_place(error.source(), file), std::string{error.description()}};
+  } catch (const parser_bug&) {
+    return std::nullopt;
+  }
+}
+
+/// The text up to the end of the given line.
+std::string_view first_lines(std::string_view text, int lines) {
+  std::size_t end = 0;
+  for (; lines > 0 && end < text.size(); --lines)
+    end = std::min(text.find('\n', end), text.size() - 1) + 1;
+  return text.substr(0, end);
+}
+
+parse_outcome parse(std::string_view text, const std::string& file) {
+  if (auto at = find_endless_key(text, file))
+    return {std::nullopt, *at, "a key has too many parts"};
+  if (auto outcome = parse_or_break(text, file))
+    return std::move(*outcome);
+  // The parser broke without a place: find the first line that it cannot get past.
+  int good = 0;
+  int bad = static_cast<int>(std::count(text.begin(), text.end(), '\n')) + 1;
+  while (good + 1 < bad) {
+    auto middle = good + (bad - good) / 2;
+    (parse_or_break(first_lines(text, middle), file) ? good : bad) = middle;
+  }
+  return {std::nullopt, {file, bad, 1}, "this line is malformed"};
 }
 
 } // namespace
@@ -114,20 +233,19 @@ const toml_entry* toml_value::find(std::string_view key) const {
 
 toml_document parse_toml(std::string_view text, const std::string& file) {
   toml_document result;
-  result.root.at.file = file;
-  auto parsed = toml::parse(text, std::string_view{file});
-  if (parsed) {
-    result.root = to_value(parsed.table(), file);
+  result.root.at = {file, 1, 1};
+  auto parsed = parse(text, file);
+  if (parsed.table) {
+    result.root = to_value(*parsed.table, file);
     result.root.at = {file, 1, 1};
     return result;
   }
-  auto at = to_place(parsed.error().source(), file);
-  auto line = line_of(text, at.line);
-  auto before = line.substr(0, std::min(line.size(), static_cast<std::size_t>(at.column - 1)));
-  result.error = toml_error{at, explain(parsed.error().description(), line, before)};
-  auto complete = text.substr(0, static_cast<std::size_t>(line.data() ? line.data() - text.data() : 0));
-  if (auto start = toml::parse(complete, std::string_view{file})) {
-    result.root = to_value(start.table(), file);
+  auto line = line_of(text, parsed.at.line);
+  auto before = line.substr(0, std::min(line.size(), static_cast<std::size_t>(parsed.at.column - 1)));
+  result.error = toml_error{parsed.at, explain(parsed.description, line, before)};
+  auto complete = text.substr(0, line.data() ? static_cast<std::size_t>(line.data() - text.data()) : 0);
+  if (auto start = parse(complete, file); start.table) {
+    result.root = to_value(*start.table, file);
     result.root.at = {file, 1, 1};
   }
   return result;
@@ -149,6 +267,37 @@ void overlay(toml_value& base, const toml_value& over) {
       i->at = entry.at;
     }
   }
+}
+
+std::string key_part(std::string_view name) {
+  constexpr auto bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+  return !name.empty() && name.find_first_not_of(bare) == std::string::npos ? std::string{name} : quote(name);
+}
+
+std::string quote(std::string_view text) {
+  std::string result = "\"";
+  for (auto c : text) {
+    switch (c) {
+    case '"':
+      result += "\\\"";
+      break;
+    case '\\':
+      result += "\\\\";
+      break;
+    case '\n':
+      result += "\\n";
+      break;
+    case '\t':
+      result += "\\t";
+      break;
+    default:
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+        result += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+      else
+        result += c;
+    }
+  }
+  return result + "\"";
 }
 
 } // namespace astra

@@ -60,4 +60,10 @@ toml_document parse_toml(std::string_view text, const std::string& file);
 /// Lays `over` on `base`: tables are joined key by key, everything else is replaced.
 void overlay(toml_value& base, const toml_value& over);
 
+/// Text in quotes, as TOML writes it.
+std::string quote(std::string_view text);
+
+/// A name as it stands between the dots of a key, quoted where TOML wants that.
+std::string key_part(std::string_view name);
+
 } // namespace astra

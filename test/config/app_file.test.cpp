@@ -1,0 +1,137 @@
+#include "messages/wire/app.pb.h"
+#include "test/config/config_files.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace astra;
+using namespace astra::test;
+
+namespace {
+
+pb::AppSpec spec_of(const std::string& text) {
+  auto app = parse_app_config(text, "app.toml");
+  REQUIRE_MESSAGE(app.spec, show(app.problems));
+  CHECK(app.problems.empty());
+  return *app.spec;
+}
+
+} // namespace
+
+TEST_CASE("a file of two lines is an app with every default filled in") {
+  auto spec = spec_of("name = \"a\"\ncommand = [\"cat\"]\n");
+  CHECK(spec.name() == "a");
+  CHECK(spec.replicas() == 1);
+  CHECK(spec.per_replica().cpu_milli() == 1000);
+  CHECK(spec.per_replica().memory_bytes() == 512ull << 20);
+  CHECK(spec.concurrency() == 1);
+  CHECK(spec.request_timeout_ms() == 30'000);
+  CHECK_FALSE(spec.idempotent());
+  CHECK(spec.queue_limit() == 64);
+  CHECK(spec.weight() == pb::WEIGHT_SEED);
+  CHECK(spec.restart().backoff_min_ms() == 100);
+  CHECK(spec.restart().backoff_max_ms() == 30'000);
+  CHECK(spec.restart().healthy_after_ms() == 60'000);
+  CHECK(spec.restart().budget() == 5);
+  CHECK(spec.restart().budget_window_ms() == 60'000);
+  REQUIRE(spec.has_per_request());
+  CHECK(spec.per_request().output_limit_bytes() == 16ull << 20);
+  CHECK(validate(spec).empty());
+}
+
+TEST_CASE("a server app carries its command, variables and paths; lists are sorted") {
+  auto spec = spec_of(R"(name = "web"
+mode = "server"
+command = ["serve", "--port", "{port}"]
+env = { Z = "1", A = 2, B = true, C = 0.5 }
+[server]
+path = "/invoke"
+ready_path = "/health"
+ready_timeout = "2s"
+stop_grace = "1s"
+[resources]
+cpu = 0.5
+accelerators = { t4 = 1, a10 = 2 }
+[require]
+labels = { zone = "sz3", tier = "spot" }
+)");
+  REQUIRE(spec.has_server());
+  auto& server = spec.server();
+  CHECK(std::vector<std::string>{server.command().begin(), server.command().end()}
+        == std::vector<std::string>{"serve", "--port", "{port}"});
+  CHECK(std::vector<std::string>{server.env().begin(), server.env().end()}
+        == std::vector<std::string>{"A=2", "B=true", "C=0.5", "Z=1"});
+  CHECK(server.path() == "/invoke");
+  CHECK(server.ready_path() == "/health");
+  CHECK(server.ready_timeout_ms() == 2000);
+  CHECK(server.stop_grace_ms() == 1000);
+  CHECK(spec.per_replica().cpu_milli() == 500);
+  REQUIRE(spec.per_replica().accelerators_size() == 2);
+  CHECK(spec.per_replica().accelerators(0).kind() == "a10");
+  CHECK(spec.per_replica().accelerators(1).count() == 1);
+  REQUIRE(spec.require_size() == 2);
+  CHECK(spec.require(0).key() == "tier");
+  CHECK(spec.require(1).value() == "sz3");
+}
+
+TEST_CASE("an actor app carries its type and arguments") {
+  auto spec =
+      spec_of("name = \"c\"\nkind = \"actor\"\nreplicas = 0\n[actor]\ntype = \"counter\"\nargs = { init = 40 }\n");
+  REQUIRE(spec.has_actor());
+  CHECK(spec.replicas() == 0);
+  CHECK(spec.actor().type() == "counter");
+  CHECK(spec.actor().args(0) == "init=40");
+}
+
+TEST_CASE("a file knows the environment, a text from the API does not") {
+  config_files files;
+  auto text = "name = \"a\"\ncommand = [\"${TOOL}\", \"$$1\", \"$2\"]\n";
+  auto app = load_app_config(files.write("a.toml", text), fixed_environment({{"TOOL", "cat"}}));
+  REQUIRE(app.spec);
+  CHECK(app.spec->per_request().command(0) == "cat");
+  CHECK(app.spec->per_request().command(1) == "$1");
+  CHECK(app.spec->per_request().command(2) == "$2");
+  auto refused = parse_app_config(text, "request");
+  CHECK_FALSE(refused.spec);
+  CHECK(
+      show(refused.problems)
+      == "request:2:12: command[0]: '${TOOL}' is not known here: only a file is expanded; write the value, or $${ for "
+         "a literal '${'\n");
+}
+
+TEST_CASE("a spec that came another way is checked by the same rules") {
+  auto good = spec_of("name = \"a\"\ncommand = [\"cat\"]\n");
+  auto problems_with = [&](auto change) {
+    auto spec = good;
+    change(spec);
+    return show(validate(spec));
+  };
+  CHECK(problems_with([](auto& s) { s.set_concurrency(0); }) == "concurrency: must be between 1 and 10000, not 0\n");
+  CHECK(problems_with([](auto& s) { s.clear_kind(); }).find("kind: missing") == 0);
+  CHECK(problems_with([](auto& s) { s.set_name("A"); }).find("name: ") == 0);
+  CHECK(problems_with([](auto& s) { s.set_weight(static_cast<pb::WeightFormula>(9)); }).find("weight: ") == 0);
+  CHECK(problems_with([](auto& s) { s.mutable_per_request()->add_env("X"); }).find("env: \"X\" has no value") == 0);
+  CHECK(problems_with([](auto& s) {
+          s.mutable_per_request()->add_env("X=1");
+          s.mutable_per_request()->add_env("X=2");
+        }).find("env.X: is given twice")
+        == 0);
+  CHECK(
+      problems_with([](auto& s) { s.mutable_per_request()->add_command(std::string("a\0b", 3)); }).find("command[1]: ")
+      == 0);
+  CHECK(problems_with([](auto& s) { s.mutable_per_replica()->clear_cpu_milli(); }).find("resources.cpu: ") == 0);
+  CHECK(problems_with([](auto& s) {
+          for (int i = 0; i < 2; ++i) {
+            auto& label = *s.add_require();
+            label.set_key("zone");
+            label.set_value("a");
+          }
+        })
+        == "require.labels.zone: is given twice; keep one\n");
+  CHECK(problems_with([](auto& s) {
+          s.mutable_actor()->set_type("echo");
+          s.mutable_actor()->add_args("x");
+        })
+        == "actor.args: \"x\" is not NAME=value\n");
+  CHECK(problems_with([](auto& s) { s.set_request_timeout_ms(UINT64_MAX); }).find("timeout: ") == 0);
+  CHECK(validate(pb::AppSpec{}).size() > 5);
+}
