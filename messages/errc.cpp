@@ -1,5 +1,9 @@
 #include "messages/errc.hpp"
 
+#include <caf/exit_reason.hpp>
+#include <caf/message.hpp>
+#include <caf/sec.hpp>
+
 #include <array>
 #include <cstddef>
 #include <iterator>
@@ -36,6 +40,57 @@ bool from_integer(std::underlying_type_t<errc> value, errc& code) {
     return false;
   code = static_cast<errc>(value);
   return true;
+}
+
+std::string error_text(const caf::error& reason) {
+  auto context = reason.context();
+  if (reason.category() == caf::type_id_v<errc>) {
+    if (context.match_element<std::string>(0))
+      return context.get_as<std::string>(0);
+    return to_string(static_cast<errc>(reason.code()));
+  }
+  if (reason.category() == caf::type_id_v<caf::exit_reason>) {
+    switch (static_cast<caf::exit_reason>(reason.code())) {
+    case caf::exit_reason::normal:
+      return "it ended by itself";
+    case caf::exit_reason::remote_link_unreachable:
+      return "its process is gone or out of reach";
+    case caf::exit_reason::user_shutdown:
+      return "it was shut down";
+    case caf::exit_reason::kill:
+      return "it was killed";
+    case caf::exit_reason::unhandled_exception:
+      return "it ended by an exception";
+    case caf::exit_reason::out_of_workers:
+      return "no worker was left for it";
+    case caf::exit_reason::unknown:
+      return "it ended for an unknown reason";
+    }
+  }
+  if (reason.category() == caf::type_id_v<caf::sec>) {
+    switch (static_cast<caf::sec>(reason.code())) {
+    case caf::sec::request_timeout:
+      return "no answer in time";
+    case caf::sec::request_receiver_down:
+    case caf::sec::remote_lookup_failed:
+      return "its process is gone or out of reach";
+    case caf::sec::cannot_connect_to_node:
+      return "connection refused";
+    case caf::sec::cannot_open_port:
+      return "the port is in use or not allowed";
+    case caf::sec::broken_promise:
+      return "it ended without an answer";
+    case caf::sec::unexpected_message:
+      return "the peer does not know this message; is it of another version?";
+    case caf::sec::runtime_error:
+      if (context.match_element<std::string>(0))
+        return context.get_as<std::string>(0);
+      return "it ended by an exception";
+    default:
+      return "the connection failed";
+    }
+  }
+  return reason ? "an unknown error" : "no error";
 }
 
 } // namespace astra

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <caf/default_enum_inspect.hpp>
+#include <caf/error.hpp>
 #include <caf/is_error_code_enum.hpp>
 #include <caf/string_view.hpp>
 
@@ -58,6 +59,9 @@ template <class Inspector>
 bool inspect(Inspector& f, errc& x) {
   return caf::default_enum_inspect(f, x);
 }
+
+/// An error as a user may read it: the sentence that it was made with, or what its code means; never CAF's own names.
+std::string error_text(const caf::error& reason);
 
 } // namespace astra
 

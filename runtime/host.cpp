@@ -242,7 +242,7 @@ bool host::listen() {
   auto port = sys_->middleman().publish(directory_, where->port, where->host.c_str(), true);
   if (!port) {
     complain(fmt::format("net.listen = \"{}\": cannot listen: {}; is another process on this port?",
-                         options_.net.listen, to_string(port.error())));
+                         options_.net.listen, error_text(port.error())));
     return false;
   }
   address_ = to_string(endpoint{where->host, *port});
@@ -314,7 +314,7 @@ int host::run() {
   if (options_.has(process_role::node)) {
     auto launcher = start_launcher();
     if (!launcher)
-      return complain(fmt::format("the process launcher did not start: {}", to_string(launcher.error())));
+      return complain(fmt::format("the process launcher did not start: {}", error_text(launcher.error())));
     launcher_ = std::move(*launcher);
     options_.node.limits_backend = launcher_->backend();
     spdlog::info("process.launcher pid={} limits=\"{}\"", launcher_->pid(), launcher_->backend_detail());
@@ -362,7 +362,7 @@ int host::run_roles() {
   if (options_.has(process_role::gateway)) {
     auto started = start_gateway(*sys_, *world_, options_.gateway, options_.router, view_, options_.name);
     if (!started)
-      return complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, to_string(started.error())));
+      return complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, error_text(started.error())));
     gateway_.emplace(std::move(*started));
   }
   write_run_file(true);
@@ -430,7 +430,7 @@ void host::begin_stop() {
   auto limit = wait + options_.shutdown_timeout;
   sys_->spawn([node, wait, limit, finished](caf::event_based_actor* self) {
     self->request(node, limit, stop_atom_v, wait).then(finished, [finished](const caf::error& reason) {
-      spdlog::warn("process.drain_incomplete reason=\"{}\"", to_string(reason));
+      spdlog::warn("process.drain_incomplete reason=\"{}\"", error_text(reason));
       finished();
     });
   });

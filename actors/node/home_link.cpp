@@ -53,7 +53,7 @@ void home_link::dial() {
           [this, epoch](const caf::error& reason) {
             if (epoch != selector_.epoch() || left_)
               return;
-            on_failure(to_string(reason));
+            on_failure(error_text(reason));
           });
 }
 
@@ -140,7 +140,7 @@ void home_link::on_no_ack(const caf::error& reason, std::uint64_t epoch) {
   // A late answer is silence, which is counted; everything else says that the home is gone.
   if (epoch != selector_.epoch() || left_ || reason == caf::sec::request_timeout)
     return;
-  on_failure(to_string(reason));
+  on_failure(error_text(reason));
 }
 
 void home_link::on_failure(const std::string& reason) {
@@ -169,7 +169,7 @@ void home_link::leave(std::function<void()> done) {
   self_->request(home_, caf::timespan{goodbye_wait}, std::move(message))
       .then([done](const heartbeat_ack&) { done(); },
             [this, done](const caf::error& reason) {
-              spdlog::warn("node.goodbye node={} reason=\"no answer: {}\"", options_.name, to_string(reason));
+              spdlog::warn("node.goodbye node={} reason=\"no answer: {}\"", options_.name, error_text(reason));
               done();
             });
 }

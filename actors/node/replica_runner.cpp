@@ -16,11 +16,4 @@ std::shared_ptr<replica_runner> make_runner(replica_host& host, const app_regist
   return nullptr;
 }
 
-std::string error_text(const caf::error& reason) {
-  auto& context = reason.context();
-  if (context.size() > 0 && context.match_element<std::string>(0))
-    return context.get_as<std::string>(0);
-  return to_string(reason);
-}
-
 } // namespace astra

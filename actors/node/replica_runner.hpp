@@ -101,9 +101,6 @@ std::shared_ptr<replica_runner> make_actor_runner(replica_host& host, const app_
 /// The runner for the kind of app; nullptr when the spec names none.
 std::shared_ptr<replica_runner> make_runner(replica_host& host, const app_registry& apps, const replica& what);
 
-/// The sentence in an error that one of ours was made with; otherwise its text as CAF prints it.
-std::string error_text(const caf::error& reason);
-
 /// Wait for the launcher to say that it has started, found or refused something.
 inline constexpr caf::timespan launcher_wait = std::chrono::seconds{10};
 

@@ -416,7 +416,7 @@ private:
                 [this, i](const caf::error& reason) {
                   peers_[i].dialing = false;
                   back_off(peers_[i]);
-                  spdlog::debug("resource.dial peer={} error=\"{}\"", peers_[i].address, to_string(reason));
+                  spdlog::debug("resource.dial peer={} error=\"{}\"", peers_[i].address, error_text(reason));
                 });
     }
   }
@@ -452,7 +452,7 @@ private:
         .then([this, i, handle = other.handle](const subscribe_ack& ack) { on_peer_ack(peers_[i], handle, *ack); },
               [this, i, handle = other.handle](const caf::error& reason) {
                 if (peers_[i].handle == handle)
-                  lose_peer(peers_[i], "no answer to a subscription: " + to_string(reason));
+                  lose_peer(peers_[i], "no answer to a subscription: " + error_text(reason));
               });
   }
 
@@ -627,7 +627,7 @@ private:
                 finish(id, {},
                        reason == caf::sec::request_timeout
                            ? "the node did not answer within " + std::to_string(options_.claim_timeout.count()) + " ms"
-                           : "the node cannot be asked: " + to_string(reason));
+                           : "the node cannot be asked: " + error_text(reason));
               });
   }
 

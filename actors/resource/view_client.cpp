@@ -74,7 +74,7 @@ private:
             },
             [this](const caf::error& reason) {
               dialing_ = false;
-              try_next(to_string(reason));
+              try_next(error_text(reason));
             });
   }
 
@@ -115,7 +115,7 @@ private:
             },
             [this, asked = source_](const caf::error& reason) {
               if (source_ == asked)
-                try_next("no answer to a subscription: " + to_string(reason));
+                try_next("no answer to a subscription: " + error_text(reason));
             });
   }
 

@@ -654,7 +654,7 @@ private:
     if (open == sessions_.end())
       return;
     auto node = open->first;
-    auto reason = "session lost: " + to_string(down.reason);
+    auto reason = "session lost: " + error_text(down.reason);
     eject(node, reason);
     on_node_lost(node, "node " + name_of(node) + " was lost: " + reason);
   }

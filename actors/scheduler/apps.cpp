@@ -175,7 +175,7 @@ private:
                                  "back",
                                  entry.fenced_by));
     } else {
-      on_crash(entry, to_string(down.reason));
+      on_crash(entry, error_text(down.reason));
     }
   }
 
@@ -254,7 +254,7 @@ private:
       return reply(errc::none, fmt::format("app '{}' is unchanged", name));
     if (auto saved = world_.apps().save(spec); !saved)
       return reply(errc::io_failed, fmt::format("app '{}' was not applied, its spec cannot be stored: {}", name,
-                                                to_string(saved.error())));
+                                                error_text(saved.error())));
     if (!known) {
       start(adopt(spec), milliseconds{0});
       return reply(errc::none, fmt::format("app '{}' is created with {} {}", name, spec.replicas(),
@@ -296,7 +296,7 @@ private:
     spec.set_deleting(true);
     if (auto saved = world_.apps().save(spec); !saved)
       return reply(errc::io_failed, fmt::format("app '{}' was not deleted, the wish cannot be stored: {}", wish.app(),
-                                                to_string(saved.error())));
+                                                error_text(saved.error())));
     entry.spec = std::move(spec);
     if (entry.scheduler)
       self_->send(entry.scheduler, delete_app{wish});
@@ -317,7 +317,7 @@ private:
       auto& entry = apps_.at(name);
       entry.forget_failed = true;
       trouble(entry, fmt::format("deleted, but the store cannot be told: {}; tried again until it can",
-                                 to_string(removed.error())));
+                                 error_text(removed.error())));
       return;
     }
     spdlog::info("apps.gone app={}", name);
@@ -415,7 +415,7 @@ private:
 
   /// Goes to the next choice, at once unless all of them have just failed.
   void leave_home(const caf::error& reason) {
-    spdlog::warn("apps.leave_home name={} resource={} reason=\"{}\"", options_.name, homes_.home(), to_string(reason));
+    spdlog::warn("apps.leave_home name={} resource={} reason=\"{}\"", options_.name, homes_.home(), error_text(reason));
     if (home_)
       self_->demonitor(home_);
     home_ = nullptr;

@@ -106,7 +106,7 @@ private:
               check_view();
             },
             [this](const caf::error& reason) {
-              spdlog::warn("scheduler.no_view app={} reason=\"{}\"", app_, to_string(reason));
+              spdlog::warn("scheduler.no_view app={} reason=\"{}\"", app_, error_text(reason));
             });
   }
 
@@ -154,7 +154,7 @@ private:
     } else if (down.source == source_.address()) {
       self_->quit(caf::make_error(errc::unreachable, "the view client of this process ended"));
     } else if (auto address = sessions_.address_of(down.source)) {
-      spdlog::info("scheduler.resource_lost app={} resource={} reason=\"{}\"", app_, *address, to_string(down.reason));
+      spdlog::info("scheduler.resource_lost app={} resource={} reason=\"{}\"", app_, *address, error_text(down.reason));
       sessions_.on_broken(*address, self_->clock().now(), random_);
     }
   }
@@ -163,7 +163,7 @@ private:
   void open_sessions() {
     for (auto& address : sessions_.due(self_->clock().now())) {
       auto broken = [this, address](const caf::error& reason) {
-        spdlog::debug("scheduler.dial app={} resource={} reason=\"{}\"", app_, address, to_string(reason));
+        spdlog::debug("scheduler.dial app={} resource={} reason=\"{}\"", app_, address, error_text(reason));
         sessions_.on_broken(address, self_->clock().now(), random_);
       };
       self_->request(world_.dialer(), dial_limit, dial_atom_v, address, std::string{resource_service})
@@ -222,7 +222,7 @@ private:
           .then([this, tokens](const claim_reply& reply) { on_reply(*reply, tokens); },
                 [this, tokens](const caf::error& reason) {
                   spdlog::warn("scheduler.no_answer app={} claims={} reason=\"{}\"", app_, tokens.size(),
-                               to_string(reason));
+                               error_text(reason));
                   book_.on_no_answer(tokens, "its Resource did not answer", self_->clock().now());
                 });
     }

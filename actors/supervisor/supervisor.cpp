@@ -97,7 +97,7 @@ private:
       spdlog::info("supervisor.end child={}", found->spec.name);
       return;
     }
-    found->reason = to_string(down.reason);
+    found->reason = error_text(down.reason);
     auto now = self_->clock().now();
     auto delay = found->budget.next_delay(now, now - found->started, random_);
     if (!delay) {

@@ -66,7 +66,7 @@ void command_context::say(std::string_view line) {
 }
 
 int command_context::fail(const caf::error& reason) {
-  return fail(exit_code_of(reason), message_of(reason));
+  return fail(exit_code_of(reason), error_text(reason));
 }
 
 int command_context::fail(exit_code code, std::string_view message) {
@@ -84,7 +84,7 @@ caf::expected<http_answer> command_context::call(http_call call) {
   if (answer)
     return answer;
   auto gateway = gateway_address(options);
-  auto why = message_of(answer.error());
+  auto why = error_text(answer.error());
   // fetch() names method and address, as a log needs it; here the sentence names them already.
   if (auto prefix = fmt::format("{} {}: ", call.method, gateway); why.starts_with(prefix))
     why.erase(0, prefix.size());
@@ -154,15 +154,6 @@ caf::error to_error(const http_answer& answer, const std::string& gateway) {
     message += fmt::format("\n  {}: {}", printable(text_in(problem, "key")), printable(text_in(problem, "message")));
   return caf::make_error(code, message.empty() ? fmt::format("{} answered HTTP {} ({})", gateway, answer.status, name)
                                                : message);
-}
-
-std::string message_of(const caf::error& reason) {
-  auto context = reason.context();
-  if (context.match_element<std::string>(0))
-    return context.get_as<std::string>(0);
-  if (reason.category() == caf::type_id_v<errc>)
-    return to_string(code_of(reason));
-  return caf::to_string(reason);
 }
 
 exit_code exit_code_of(const caf::error& reason) {

@@ -71,9 +71,6 @@ public:
 /// What an answer that is not 2xx says, as an error whose code is the gateway's own where that is known.
 caf::error to_error(const http_answer& answer, const std::string& gateway);
 
-/// The text for users in an error made here or by fetch().
-std::string message_of(const caf::error& reason);
-
 exit_code exit_code_of(const caf::error& reason);
 
 /// The bytes of a file.  Fails with io_failed and the reason.

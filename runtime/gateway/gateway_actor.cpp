@@ -49,12 +49,6 @@ http_response with_retry_after(http_response response, caf::timespan wait) {
   return response;
 }
 
-/// The sentence in an error, or its code.
-std::string message_of(const caf::error& reason) {
-  auto context = reason.context();
-  return context.match_element<std::string>(0) ? context.get_as<std::string>(0) : to_string(reason);
-}
-
 /// HTTP status of a scheduler's refusal, by the name of its errc.
 std::uint16_t status_of_refusal(const std::string& code) {
   errc value = errc::none;
@@ -152,7 +146,7 @@ private:
         .then([](const subscribe_ack&) {},
               [](const caf::error& reason) {
                 spdlog::debug("gateway.subscribe_failed reason=\"{}\"",
-                              to_string(reason)); // The next renewal repeats it.
+                              error_text(reason)); // The next renewal repeats it.
               });
   }
 
@@ -223,7 +217,7 @@ private:
     auto lived = now() - entry.born;
     entry.backoff = lived > setup_.restart_max ? setup_.restart_min
                                                : std::clamp(entry.backoff * 2, setup_.restart_min, setup_.restart_max);
-    spdlog::error("gateway.router_died app={} reason=\"{}\" restart_ms={}", app, to_string(down.reason),
+    spdlog::error("gateway.router_died app={} reason=\"{}\" restart_ms={}", app, error_text(down.reason),
                   entry.backoff.count());
     self_->run_delayed(entry.backoff, [this, app = app] {
       auto again = routers_.find(app);
@@ -360,7 +354,7 @@ private:
                 finish(id, refusal(late ? 504 : 503, late ? "timed_out" : "lost",
                                    fmt::format("the router of the app gave no answer ({}); whether the request was "
                                                "worked on is unknown",
-                                               to_string(reason))));
+                                               error_text(reason))));
               });
   }
 
@@ -499,7 +493,7 @@ private:
         [this, exchange, wanted, address](const caf::error& reason) {
           answer(exchange,
                  refusal(503, "unreachable",
-                         fmt::format("node '{}' at {} does not answer: {}", wanted, address, message_of(reason))));
+                         fmt::format("node '{}' at {} does not answer: {}", wanted, address, error_text(reason))));
         });
   }
 
@@ -513,7 +507,7 @@ private:
     self_->request(slot->second.router, setup_.control_timeout, report_atom_v)
         .then([this, exchange](const router_table& table) { answer(exchange, reply(200, router_table_json(table))); },
               [this, exchange](const caf::error& reason) {
-                answer(exchange, refusal(503, "unavailable", "the router gives no report: " + message_of(reason)));
+                answer(exchange, refusal(503, "unavailable", "the router gives no report: " + error_text(reason)));
               });
   }
 
@@ -539,7 +533,7 @@ private:
           std::vector<pb::ReplicaStatus> replicas(detail->replicas().begin(), detail->replicas().end());
           answer(exchange, reply(200, app_json(view_, detail->record(), replicas, "")));
         },
-        [from_view](const caf::error& reason) { from_view(message_of(reason)); });
+        [from_view](const caf::error& reason) { from_view(error_text(reason)); });
   }
 
   std::vector<pb::ReplicaStatus> replicas_in_view(const std::string& app) const {
@@ -612,7 +606,7 @@ private:
                  with_retry_after(refusal(503, "unavailable",
                                           fmt::format("scheduler '{}' at {} does not answer: {}; whether the {} "
                                                       "took effect is unknown, it may be repeated",
-                                                      scheduler, address, message_of(reason), verb)),
+                                                      scheduler, address, error_text(reason), verb)),
                                   retry_soon));
         });
   }

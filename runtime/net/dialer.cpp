@@ -87,7 +87,7 @@ private:
         },
         [this, address](const caf::error& reason) {
           auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
-          fail(address, caf::make_error(code, address + ": " + to_string(reason)));
+          fail(address, caf::make_error(code, address + ": " + error_text(reason)));
         });
   }
 
@@ -102,12 +102,12 @@ private:
               }
               directories_.erase(address);
               auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
-              reply.deliver(caf::make_error(code, address + ": " + to_string(reason)));
+              reply.deliver(caf::make_error(code, address + ": " + error_text(reason)));
             });
   }
 
   void fail(const std::string& address, const caf::error& reason) {
-    spdlog::debug("net.dial_failed address={} reason=\"{}\"", address, to_string(reason));
+    spdlog::debug("net.dial_failed address={} reason=\"{}\"", address, error_text(reason));
     for (auto& waiting : take(address))
       waiting.reply.deliver(reason);
   }

@@ -256,6 +256,12 @@ load::load(const cluster& target, std::string app, std::string body, unsigned cl
         one.end = steady::now();
         one.status = reply.status;
         one.body = reply.body;
+        for (auto& [name, value] : reply.headers) {
+          if (name == "Astra-Node")
+            one.node = value;
+          if (name == "Astra-Starts")
+            one.starts = std::atoi(value.c_str());
+        }
         std::lock_guard guard{state->mutex};
         state->answers.push_back(std::move(one));
       }

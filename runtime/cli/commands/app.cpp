@@ -184,7 +184,7 @@ int apply_app_file(command_context& context, const apply_options& options) {
   if (!answer) {
     // The gateway knows rules that this version does not.
     auto refused = answer.error() == errc::invalid_argument;
-    return context.fail(refused ? exit_bad_config : exit_code_of(answer.error()), message_of(answer.error()));
+    return context.fail(refused ? exit_bad_config : exit_code_of(answer.error()), error_text(answer.error()));
   }
   if (context.options.format == output_format::json) {
     context.out() << pretty(*answer);

@@ -98,7 +98,7 @@ int invoke_app(command_context& context, const invoke_options& options) {
     return exit_ok;
   }
   auto reason = to_error(*answer, gateway_address(context.options));
-  auto message = message_of(reason);
+  auto message = error_text(reason);
   if (auto wait = header_of(*answer, "Retry-After"); !wait.empty())
     message += fmt::format("; try again in {} s", wait);
   // What the app itself wrote, as it wrote it but for escape sequences.

@@ -1,7 +1,7 @@
 #include "actors/scheduler/apps.hpp"
 
 #include "actors/rendezvous.hpp"
-#include "test/actors/scheduler/fake_resource.hpp"
+#include "test/actors/scheduler/fake_shard.hpp"
 #include "test/support/actor_fixture.hpp"
 
 #include <doctest/doctest.h>
@@ -78,7 +78,7 @@ public:
     return found.size() == replicas;
   }
 
-  fake_resource nodes;
+  fake_shard nodes;
   fake_platform& home = process("r1:1");
   fake_platform& world = process("s1:1");
   resource_actor resource;
@@ -260,7 +260,7 @@ TEST_CASE_FIXTURE(fixture,
 }
 
 TEST_CASE_FIXTURE(fixture, "without its home Resource the process beats to the next choice within 3 s") {
-  std::map<std::string, fake_resource> homes;
+  std::map<std::string, fake_shard> homes;
   std::map<std::string, resource_actor> handles;
   options.resources = {"r2:1", "r3:1"};
   for (auto& address : options.resources) {

@@ -17,7 +17,7 @@
 namespace astra::test {
 
 /// A Resource with all its nodes in one actor: it arbitrates claims, starts replicas at once and publishes the view.
-class fake_resource {
+class fake_shard {
 public:
   std::map<std::string, pb::NodeRow> rows;
   /// Records in the view; those of beats are not added.
