@@ -1,5 +1,7 @@
 #include "messages/errc.hpp"
 
+#include "messages/type_ids.hpp"
+
 #include <caf/exit_reason.hpp>
 #include <caf/message.hpp>
 #include <caf/sec.hpp>
@@ -13,8 +15,8 @@ namespace astra {
 namespace {
 
 constexpr std::string_view names[] = {
-  "none",  "unknown_node", "unknown_app", "unknown_name", "unreachable",      "timed_out",    "fenced",     "conflict",
-  "draining", "saturated", "invalid_argument", "spawn_failed", "app_failed", "io_failed", "cancelled",
+    "none",     "unknown_node", "unknown_app",      "unknown_name", "unreachable", "timed_out", "fenced",    "conflict",
+    "draining", "saturated",    "invalid_argument", "spawn_failed", "app_failed",  "io_failed", "cancelled",
 };
 static_assert(std::size(names) == static_cast<std::size_t>(errc::count_));
 
@@ -54,13 +56,12 @@ std::string error_text(const caf::error& reason) {
     case caf::exit_reason::normal:
       return "it ended by itself";
     case caf::exit_reason::remote_link_unreachable:
+    case caf::exit_reason::unreachable:
       return "its process is gone or out of reach";
     case caf::exit_reason::user_shutdown:
       return "it was shut down";
     case caf::exit_reason::kill:
       return "it was killed";
-    case caf::exit_reason::unhandled_exception:
-      return "it ended by an exception";
     case caf::exit_reason::out_of_workers:
       return "no worker was left for it";
     case caf::exit_reason::unknown:

@@ -1,3 +1,4 @@
+#include "messages/errc.hpp"
 #include "runtime/cli/commands/commands.hpp"
 
 #include "config/units.hpp"

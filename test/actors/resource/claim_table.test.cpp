@@ -151,7 +151,7 @@ TEST_CASE_FIXTURE(desk, "a newer epoch fences the older ones of the same app") {
 }
 
 TEST_CASE("holds and replicas together never exceed the capacity, whatever happens to them") {
-  rc::check([] {
+  CHECK(rc::check([] {
     desk d;
     std::set<std::uint64_t> granted;
     auto steps = *rc::gen::container<std::vector<std::pair<int, int>>>(
@@ -195,5 +195,5 @@ TEST_CASE("holds and replicas together never exceed the capacity, whatever happe
         used += entry.resources().cpu_milli();
       RC_ASSERT(used <= 4000U);
     }
-  });
+  }));
 }

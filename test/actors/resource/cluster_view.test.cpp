@@ -302,7 +302,7 @@ auto rank(const pb::NodeRow& value) {
 } // namespace
 
 TEST_CASE("deltas of several origins, in any interleaving and with repetitions, end in the merge of the true shards") {
-  rc::check([] {
+  CHECK(rc::check([] {
     constexpr std::uint64_t node_count = 4;
     std::vector<model_shard> shards(3);
     for (std::size_t i = 0; i < shards.size(); ++i) {
@@ -401,5 +401,5 @@ TEST_CASE("deltas of several origins, in any interleaving and with repetitions, 
     RC_ASSERT(copy.nodes().size() == view.nodes().size());
     for (auto& [id, entry] : view.nodes())
       RC_ASSERT(rank(copy.find(id)->row) == rank(entry.row));
-  });
+  }));
 }

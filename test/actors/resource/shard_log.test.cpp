@@ -93,7 +93,7 @@ TEST_CASE("a subscriber that missed more removals than are remembered gets a sna
 }
 
 TEST_CASE("deltas, coalesced deltas and snapshots bring every subscriber to the same rows") {
-  rc::check([] {
+  CHECK(rc::check([] {
     shard_log log{resource_id{1}, "r1", 1, 3};
     cluster_view every_delta;
     cluster_view sometimes;
@@ -173,5 +173,5 @@ TEST_CASE("deltas, coalesced deltas and snapshots bring every subscriber to the 
     RC_ASSERT(encode(every_delta.snapshot(resource_id{1}, start)) == truth);
     RC_ASSERT(encode(sometimes.snapshot(resource_id{1}, start)) == truth);
     RC_ASSERT(late.nodes().size() == log.size());
-  });
+  }));
 }

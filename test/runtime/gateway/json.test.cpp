@@ -201,7 +201,7 @@ TEST_CASE("hostile names and reasons come out as valid JSON that reads back, wha
   CHECK(json::parse(apps_json(view))["apps"][0]["reason"] == "\uFFFD");
   CHECK(json::accept(status_json(view, {"\xff", "\"", 0ms}, start)));
 
-  rc::check("any bytes", [](const std::vector<std::uint8_t>& bytes) {
+  CHECK(rc::check("any bytes", [](const std::vector<std::uint8_t>& bytes) {
     std::string text(bytes.begin(), bytes.end());
     RC_ASSERT(json::accept(error_json(text, text)));
     RC_ASSERT(json::accept(health_json(text, text)));
@@ -211,7 +211,7 @@ TEST_CASE("hostile names and reasons come out as valid JSON that reads back, wha
     problem.message = text;
     RC_ASSERT(json::accept(problems_json(text, {problem})));
     RC_ASSERT(json::accept(app_failure_json(text, 1, text)));
-  });
+  }));
 }
 
 TEST_CASE("a spec with bytes that are not UTF-8 is shown without tearing the answer apart") {

@@ -233,7 +233,7 @@ TEST_CASE("random bytes and damaged requests never crash or hang the server") {
   echo_server world{{.body_limit_bytes = 4096, .header_limit_bytes = 1024}};
   const std::string good =
       "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: v\r\n\r\n";
-  rc::check("noise", [&](const std::vector<std::uint8_t>& noise, std::uint16_t place, bool damage) {
+  CHECK(rc::check("noise", [&](const std::vector<std::uint8_t>& noise, std::uint16_t place, bool damage) {
     std::string bytes(noise.begin(), noise.end());
     if (damage)
       bytes = std::string{good}.replace(place % good.size(), std::min<std::size_t>(bytes.size(), 3), bytes);
@@ -241,7 +241,7 @@ TEST_CASE("random bytes and damaged requests never crash or hang the server") {
     client.send(bytes);
     client.half_close();
     RC_ASSERT(client.ends_within(5s));
-  });
+  }));
   auto client = world.connect();
   client.send(get("/alive"));
   CHECK(client.read_reply().body == "GET /alive ");

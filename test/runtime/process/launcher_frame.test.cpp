@@ -47,7 +47,7 @@ std::string bytes_of(const std::vector<std::string>& bodies) {
 } // namespace
 
 TEST_CASE("frames survive any cut of the stream") {
-  rc::check("", [](const std::vector<std::string>& bodies, std::vector<std::uint8_t> cuts) {
+  CHECK(rc::check("", [](const std::vector<std::string>& bodies, std::vector<std::uint8_t> cuts) {
     auto stream = bytes_of(bodies);
     frame_reader reader;
     std::vector<launcher_frame> frames;
@@ -67,7 +67,7 @@ TEST_CASE("frames survive any cut of the stream") {
       RC_ASSERT(frames[i].head.kill().key() == i + 1);
       RC_ASSERT(frames[i].body == bodies[i]);
     }
-  });
+  }));
 }
 
 TEST_CASE("a body of 20 MB passes a socket that takes a little at a time") {
