@@ -3,8 +3,8 @@
 #include "messages/node_protocol.hpp"
 #include "messages/type_ids.hpp"
 
-#include <caf/result.hpp>
 #include <caf/actor_control_block.hpp>
+#include <caf/result.hpp>
 #include <caf/typed_actor.hpp>
 
 // Doors to the outside that are actors themselves: asking them is a message, so a simulated one can answer later,
@@ -14,23 +14,21 @@ namespace astra {
 
 /// Opens sessions to other processes.
 using dialer_actor = caf::typed_actor<
-  // The actor that the process at "host:port" published under the service name.  Fails with unreachable,
-  // timed_out or unknown_name.  Dialling twice is cheap: one session per process is kept.
-  caf::result<caf::strong_actor_ptr>(dial_atom, std::string, std::string)>;
+    // The actor that the process at "host:port" published under the service name.  Fails with unreachable,
+    // timed_out or unknown_name.  Dialling twice is cheap: one session per process is kept.
+    caf::result<caf::strong_actor_ptr>(dial_atom, std::string, std::string)>;
 
 /// Starts processes and watches them; see messages/process.hpp.
 using launcher_actor = caf::typed_actor<
-  // Fails with spawn_failed; a process_exited follows in any case.
-  caf::result<process_started>(launch_process),
-  caf::result<void>(kill_process),
-  // Fails with unknown_name.
-  caf::result<std::string>(resolve_command)>;
+    // Fails with spawn_failed; a process_exited follows in any case.
+    caf::result<process_started>(launch_process), caf::result<void>(kill_process),
+    // Fails with unknown_name.
+    caf::result<std::string>(resolve_command)>;
 
 /// Calls HTTP servers.
 using http_client_actor = caf::typed_actor<
-  // Fails with unreachable (no connection: nothing was sent), timed_out, io_failed (the answer is malformed, too large
-  // or incomplete: the server may have worked on the request) or cancelled.
-  caf::result<http_answer>(http_call),
-  caf::result<void>(http_abort)>;
+    // Fails with unreachable (no connection: nothing was sent), timed_out, io_failed (the answer is malformed, too
+    // large or incomplete: the server may have worked on the request) or cancelled.
+    caf::result<http_answer>(http_call), caf::result<void>(http_abort)>;
 
 } // namespace astra

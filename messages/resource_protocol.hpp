@@ -9,27 +9,24 @@ namespace astra {
 
 /// Whoever wants the cluster view.
 using view_subscriber = caf::typed_actor<
-  // One shard's changes.  Deltas of one origin arrive in order over one session; a gap is answered by subscribing
-  // again with `resync`.
-  caf::result<void>(view_delta)>;
+    // One shard's changes.  Deltas of one origin arrive in order over one session; a gap is answered by subscribing
+    // again with `resync`.
+    caf::result<void>(view_delta)>;
 
 /// Whoever hands out the cluster view: a Resource, or the view client of a process for the actors in it.
 using view_source = caf::typed_actor<
-  // Subscribes the sender (a view_subscriber) or renews its subscription.
-  caf::result<subscribe_ack>(subscribe)>;
+    // Subscribes the sender (a view_subscriber) or renews its subscription.
+    caf::result<subscribe_ack>(subscribe)>;
 
 /// What a node may say to a Resource.
 using heartbeat_sink = caf::typed_actor<
-  // Records that the sender is alive and makes this Resource its home.
-  caf::result<heartbeat_ack>(heartbeat),
-  caf::result<heartbeat_ack>(profile_update)>;
+    // Records that the sender is alive and makes this Resource its home.
+    caf::result<heartbeat_ack>(heartbeat), caf::result<heartbeat_ack>(profile_update)>;
 
 /// What a scheduler process may say to a Resource.
-using claim_sink = caf::typed_actor<
-  caf::result<heartbeat_ack>(scheduler_beat),
-  // Arbitrates at once, asks the nodes, and answers every claim of the batch.
-  caf::result<claim_reply>(claim_batch),
-  caf::result<void>(release_batch)>;
+using claim_sink = caf::typed_actor<caf::result<heartbeat_ack>(scheduler_beat),
+                                    // Arbitrates at once, asks the nodes, and answers every claim of the batch.
+                                    caf::result<claim_reply>(claim_batch), caf::result<void>(release_batch)>;
 
 /// The whole Resource interface.
 using resource_actor = view_source::extend_with<heartbeat_sink>::extend_with<claim_sink>::extend_with<view_subscriber>;

@@ -10,10 +10,9 @@ namespace astra {
 
 /// One app's router, as its gateway sees it.  Never leaves the process.
 using router_actor = view_subscriber::extend<
-  // Exactly one reply, at the latest shortly after the deadline.
-  caf::result<route_result>(route_request),
-  // The client is gone.  The pending route_request is answered as cancelled.
-  caf::result<void>(route_cancel),
-  caf::result<router_table>(report_atom)>;
+    // Exactly one reply, at the latest shortly after the deadline.
+    caf::result<route_result>(route_request),
+    // The client is gone.  The pending route_request is answered as cancelled.
+    caf::result<void>(route_cancel), caf::result<router_table>(report_atom)>;
 
 } // namespace astra

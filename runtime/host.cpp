@@ -6,6 +6,7 @@
 #include "actors/resource/view_client.hpp"
 #include "actors/scheduler/apps.hpp"
 #include "actors/supervisor/supervisor.hpp"
+#include "config/endpoint.hpp"
 #include "config/load.hpp"
 #include "messages/wire/app.pb.h"
 #include "runtime/gateway/gateway.hpp"
@@ -13,7 +14,6 @@
 #include "runtime/log.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
-#include "config/endpoint.hpp"
 #include "runtime/platform_live.hpp"
 #include "runtime/process/capacity.hpp"
 #include "runtime/process/launcher_client.hpp"
@@ -265,7 +265,7 @@ std::vector<child_spec> host::children() {
   if (options_.has(process_role::scheduler))
     result.push_back({"apps", [this] {
                         return caf::actor_cast<caf::actor>(
-                          spawn_apps(*sys_, *world_, options_.scheduler, app_specs_, view_));
+                            spawn_apps(*sys_, *world_, options_.scheduler, app_specs_, view_));
                       }});
   return result;
 }

@@ -15,8 +15,8 @@
 namespace astra {
 
 using supervisor_actor = caf::typed_actor<
-  // How the children are.
-  caf::result<children_report>(report_atom)>;
+    // How the children are.
+    caf::result<children_report>(report_atom)>;
 
 struct supervisor_options {
   std::chrono::milliseconds backoff_min{100};

@@ -32,19 +32,20 @@ listen = "{4}"
   std::string apps;
   for (auto& file : options.app_files)
     apps += fmt::format("{}\"{}\"", apps.empty() ? "" : ", ", file);
-  result.push_back({"scheduler-1",
-                    common("scheduler-1", "scheduler", "127.0.0.1:0") + fmt::format("\n[scheduler]\napps = [{}]\n", apps),
-                    false});
-  result.push_back({"gateway-1",
-                    common("gateway-1", "gateway", "127.0.0.1:0")
-                      + fmt::format("\n[gateway]\nlisten = \"{}\"\n", gateway_listen),
-                    false});
+  result.push_back(
+      {"scheduler-1",
+       common("scheduler-1", "scheduler", "127.0.0.1:0") + fmt::format("\n[scheduler]\napps = [{}]\n", apps), false});
+  result.push_back(
+      {"gateway-1",
+       common("gateway-1", "gateway", "127.0.0.1:0") + fmt::format("\n[gateway]\nlisten = \"{}\"\n", gateway_listen),
+       false});
   for (std::uint32_t i = 0; i < options.nodes; ++i) {
     auto name = fmt::format("node-{}", i + 1);
     auto cores = options.cores[i % options.cores.size()];
     auto config = common(name, "node", "127.0.0.1:0");
     config += fmt::format("\n[node]\nlabels = {{ zone = \"{}\" }}\n", static_cast<char>('a' + i % 3));
-    config += fmt::format("\n[capacity]\ncores = {}\nmemory = \"{}KiB\"\n", cores, options.memory_per_node_bytes / 1024);
+    config +=
+        fmt::format("\n[capacity]\ncores = {}\nmemory = \"{}KiB\"\n", cores, options.memory_per_node_bytes / 1024);
     config += "\n[drain]\nwait = \"10s\"\n";
     result.push_back({name, std::move(config), true});
   }

@@ -252,8 +252,8 @@ bool laptop_cluster::await_ready() {
       auto schedulers = status.is_discarded() ? 0U : static_cast<unsigned>(status["schedulers"].size());
       if (online == options_.nodes && resources == options_.resources && schedulers > 0)
         return true;
-      missing = fmt::format("{} of {} nodes, {} of {} Resources", online, options_.nodes, resources,
-                            options_.resources);
+      missing =
+          fmt::format("{} of {} nodes, {} of {} Resources", online, options_.nodes, resources, options_.resources);
     }
     if (tty)
       std::fprintf(stderr, "\rstarting: %s online   ", missing.c_str());

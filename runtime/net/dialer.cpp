@@ -30,9 +30,7 @@ public:
 
   dialer_actor::behavior_type make_behavior() {
     return {
-      [this](dial_atom, const std::string& address, const std::string& service) {
-        return dial(address, service);
-      },
+        [this](dial_atom, const std::string& address, const std::string& service) { return dial(address, service); },
     };
   }
 
@@ -73,37 +71,36 @@ private:
     }
     auto middleman = self_->system().middleman().actor_handle();
     self_->request(middleman, timeout_, caf::connect_atom_v, where->host, where->port)
-      .then(
-        [this, address](const caf::node_id&, const caf::strong_actor_ptr& directory, const std::set<std::string>&) {
-          if (!directory) {
-            fail(address, caf::make_error(errc::unreachable, address + ": answers, but is no Astra process"));
-            return;
-          }
-          auto handle = caf::actor_cast<directory_actor>(directory);
-          if (directories_.emplace(address, handle).second)
-            self_->monitor(handle);
-          for (auto& waiting : take(address))
-            lookup(handle, address, waiting.service, waiting.reply);
-        },
-        [this, address](const caf::error& reason) {
-          auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
-          fail(address, caf::make_error(code, address + ": " + error_text(reason)));
-        });
-  }
-
-  void lookup(const directory_actor& directory, const std::string& address, const std::string& service,
-              promise reply) {
-    self_->request(directory, timeout_, lookup_atom_v, service)
-      .then([reply](const caf::strong_actor_ptr& target) mutable { reply.deliver(target); },
-            [this, reply, address](caf::error& reason) mutable {
-              if (reason == errc::unknown_name) {
-                reply.deliver(std::move(reason));
+        .then(
+            [this, address](const caf::node_id&, const caf::strong_actor_ptr& directory, const std::set<std::string>&) {
+              if (!directory) {
+                fail(address, caf::make_error(errc::unreachable, address + ": answers, but is no Astra process"));
                 return;
               }
-              directories_.erase(address);
+              auto handle = caf::actor_cast<directory_actor>(directory);
+              if (directories_.emplace(address, handle).second)
+                self_->monitor(handle);
+              for (auto& waiting : take(address))
+                lookup(handle, address, waiting.service, waiting.reply);
+            },
+            [this, address](const caf::error& reason) {
               auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
-              reply.deliver(caf::make_error(code, address + ": " + error_text(reason)));
+              fail(address, caf::make_error(code, address + ": " + error_text(reason)));
             });
+  }
+
+  void lookup(const directory_actor& directory, const std::string& address, const std::string& service, promise reply) {
+    self_->request(directory, timeout_, lookup_atom_v, service)
+        .then([reply](const caf::strong_actor_ptr& target) mutable { reply.deliver(target); },
+              [this, reply, address](caf::error& reason) mutable {
+                if (reason == errc::unknown_name) {
+                  reply.deliver(std::move(reason));
+                  return;
+                }
+                directories_.erase(address);
+                auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
+                reply.deliver(caf::make_error(code, address + ": " + error_text(reason)));
+              });
   }
 
   void fail(const std::string& address, const caf::error& reason) {

@@ -33,12 +33,12 @@ void service_table::clear() {
 directory_actor spawn_directory(caf::actor_system& sys, std::shared_ptr<service_table> services) {
   auto body = [services = std::move(services)](directory_actor::pointer) -> directory_actor::behavior_type {
     return {
-      [services](lookup_atom, const std::string& name) -> caf::result<caf::strong_actor_ptr> {
-        auto found = services->find(name);
-        if (!found)
-          return std::move(found.error());
-        return std::move(*found);
-      },
+        [services](lookup_atom, const std::string& name) -> caf::result<caf::strong_actor_ptr> {
+          auto found = services->find(name);
+          if (!found)
+            return std::move(found.error());
+          return std::move(*found);
+        },
     };
   };
   return sys.spawn(std::move(body));

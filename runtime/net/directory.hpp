@@ -16,8 +16,8 @@ namespace astra {
 
 /// The one actor of a process that other processes can reach without being told of it: it knows the others by name.
 using directory_actor = caf::typed_actor<
-  // The actor behind a service name.  Fails with unknown_name, naming what there is.
-  caf::result<caf::strong_actor_ptr>(lookup_atom, std::string)>;
+    // The actor behind a service name.  Fails with unknown_name, naming what there is.
+    caf::result<caf::strong_actor_ptr>(lookup_atom, std::string)>;
 
 /// Services of this process, by name.  Shared between the platform, which fills it from any thread, and the directory
 /// actor, which reads it.

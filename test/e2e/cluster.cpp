@@ -1,7 +1,7 @@
 #include "test/e2e/cluster.hpp"
 
-#include "runtime/http/fetch.hpp"
 #include "config/endpoint.hpp"
+#include "runtime/http/fetch.hpp"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>

@@ -40,7 +40,7 @@ TEST_CASE("two processes cannot share a state directory or a port") {
   CHECK(same_port.code == 1);
   CHECK(same_port.err.find("cannot listen") != std::string::npos);
   ::kill(first, SIGTERM);
-  CHECK(wait_for_end(first, 10s) == 0);
+  CHECK(wait_for_end(first, 10s).value_or(-1) == 0);
   CHECK_FALSE(std::filesystem::exists(run_file));
 }
 
@@ -58,7 +58,7 @@ TEST_CASE("a node without any Resource waits for one and joins it when it comes"
   std::ifstream in{run_file};
   auto address = nlohmann::json::parse(in)["address"].get<std::string>();
   ::kill(resource, SIGTERM);
-  CHECK(wait_for_end(resource, 10s) == 0);
+  CHECK(wait_for_end(resource, 10s).value_or(-1) == 0);
 
   std::ofstream{node_file} << "name = \"n\"\nroles = [\"node\"]\nresources = [\"" << address << "\"]\nstate_dir = \""
                            << (home.path() / "n").string() << "\"\n";
@@ -84,6 +84,6 @@ TEST_CASE("a node without any Resource waits for one and joins it when it comes"
   }));
   for (auto pid : {node, resource}) {
     ::kill(pid, SIGTERM);
-    CHECK(wait_for_end(pid, 20s) == 0);
+    CHECK(wait_for_end(pid, 20s).value_or(-1) == 0);
   }
 }

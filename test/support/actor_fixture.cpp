@@ -8,8 +8,7 @@ actor_fixture::config::config() {
   set("caf.scheduler.policy", "testing");
 }
 
-actor_fixture::actor_fixture()
-  : scheduler(dynamic_cast<caf::scheduler::test_coordinator&>(sys.scheduler())) {}
+actor_fixture::actor_fixture() : scheduler(dynamic_cast<caf::scheduler::test_coordinator&>(sys.scheduler())) {}
 
 actor_fixture::~actor_fixture() {
   for (auto& handle : owned_)

@@ -39,63 +39,64 @@ fake_platform::fake_platform(caf::actor_system& sys, fake_network& network, std:
   : network_(network), address_(std::move(address)) {
   dialer_ = sys.spawn([&network](dialer_actor::pointer) -> dialer_actor::behavior_type {
     return {
-      [&network](dial_atom, const std::string& peer, const std::string& service) -> caf::result<caf::strong_actor_ptr> {
-        if (network.cut.count(peer) != 0)
-          return caf::make_error(errc::unreachable, peer);
-        auto found = network.services.find({peer, service});
-        if (found == network.services.end())
-          return caf::make_error(errc::unreachable, peer);
-        return found->second;
-      },
+        [&network](dial_atom, const std::string& peer,
+                   const std::string& service) -> caf::result<caf::strong_actor_ptr> {
+          if (network.cut.count(peer) != 0)
+            return caf::make_error(errc::unreachable, peer);
+          auto found = network.services.find({peer, service});
+          if (found == network.services.end())
+            return caf::make_error(errc::unreachable, peer);
+          return found->second;
+        },
     };
   });
   launcher_ = sys.spawn([log = &processes](launcher_actor::pointer self) -> launcher_actor::behavior_type {
     return {
-      [self, log](const launch_process& what) -> caf::result<process_started> {
-        auto owner = caf::actor_cast<process_owner>(self->current_sender());
-        log->launched.push_back(what);
-        if (log->absent_commands.count(what.command.front()) != 0) {
+        [self, log](const launch_process& what) -> caf::result<process_started> {
+          auto owner = caf::actor_cast<process_owner>(self->current_sender());
+          log->launched.push_back(what);
+          if (log->absent_commands.count(what.command.front()) != 0) {
+            process_exited event;
+            event.key = what.key;
+            event.end = process_end::spawn_failed;
+            event.reason = what.command.front() + ": command not found";
+            self->send(owner, std::move(event));
+            return caf::make_error(errc::spawn_failed, what.command.front() + ": command not found");
+          }
+          log->owners[what.key] = owner;
+          if (log->on_launch)
+            log->on_launch(what, owner);
+          return process_started{what.key, 1000 + static_cast<std::int32_t>(log->launched.size())};
+        },
+        [log](const kill_process& what) {
+          log->killed.push_back(what);
           process_exited event;
           event.key = what.key;
-          event.end = process_end::spawn_failed;
-          event.reason = what.command.front() + ": command not found";
-          self->send(owner, std::move(event));
-          return caf::make_error(errc::spawn_failed, what.command.front() + ": command not found");
-        }
-        log->owners[what.key] = owner;
-        if (log->on_launch)
-          log->on_launch(what, owner);
-        return process_started{what.key, 1000 + static_cast<std::int32_t>(log->launched.size())};
-      },
-      [log](const kill_process& what) {
-        log->killed.push_back(what);
-        process_exited event;
-        event.key = what.key;
-        event.end = process_end::killed;
-        event.code = -9;
-        event.reason = what.reason;
-        log->exit(std::move(event));
-      },
-      [log](const resolve_command& what) -> caf::result<std::string> {
-        if (log->absent_commands.count(what.name) != 0)
-          return caf::make_error(errc::unknown_name, what.name + ": command not found");
-        return what.name.starts_with("/") ? what.name : "/bin/" + what.name;
-      },
+          event.end = process_end::killed;
+          event.code = -9;
+          event.reason = what.reason;
+          log->exit(std::move(event));
+        },
+        [log](const resolve_command& what) -> caf::result<std::string> {
+          if (log->absent_commands.count(what.name) != 0)
+            return caf::make_error(errc::unknown_name, what.name + ": command not found");
+          return what.name.starts_with("/") ? what.name : "/bin/" + what.name;
+        },
     };
   });
   http_ = sys.spawn([log = &http_log](http_client_actor::pointer self) -> http_client_actor::behavior_type {
     return {
-      [self, log](const http_call& call) -> caf::result<http_answer> {
-        log->calls.push_back(call);
-        if (log->hold) {
-          log->held.push_back(self->make_response_promise<http_answer>());
-          return log->held.back();
-        }
-        if (log->answer)
-          return log->answer(call);
-        return http_answer{200, call.body ? *call.body : std::string{}, call.content_type};
-      },
-      [log](const http_abort& call) { log->aborted.push_back(call.id); },
+        [self, log](const http_call& call) -> caf::result<http_answer> {
+          log->calls.push_back(call);
+          if (log->hold) {
+            log->held.push_back(self->make_response_promise<http_answer>());
+            return log->held.back();
+          }
+          if (log->answer)
+            return log->answer(call);
+          return http_answer{200, call.body ? *call.body : std::string{}, call.content_type};
+        },
+        [log](const http_abort& call) { log->aborted.push_back(call.id); },
     };
   });
 }

@@ -3,7 +3,8 @@
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
-#include <set>
+#include <chrono>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -153,7 +154,8 @@ TEST_CASE_FIXTURE(desk, "a newer epoch fences the older ones of the same app") {
 TEST_CASE("holds and replicas together never exceed the capacity, whatever happens to them") {
   CHECK(rc::check([] {
     desk d;
-    std::set<std::uint64_t> granted;
+    // Tokens that hold a place, and until when.
+    std::map<std::uint64_t, std::chrono::steady_clock::time_point> granted;
     auto steps = *rc::gen::container<std::vector<std::pair<int, int>>>(
         rc::gen::pair(rc::gen::inRange(0, 6), rc::gen::inRange(1, 8)));
     for (auto [what, draw] : steps) {
@@ -169,7 +171,7 @@ TEST_CASE("holds and replicas together never exceed the capacity, whatever happe
       case 0:
       case 1:
         if (d.claim(token).outcome() == pb::CLAIM_CONFIRMED && !in_profile(token))
-          granted.insert(token);
+          granted.emplace(token, d.now + 2000ms);
         break;
       case 2:
         if (granted.erase(token) > 0) {
@@ -184,12 +186,11 @@ TEST_CASE("holds and replicas together never exceed the capacity, whatever happe
       case 4:
         d.now += 500ms;
         d.claims.expire(d.now);
+        std::erase_if(granted, [&](auto& hold) { return hold.second <= d.now; });
         break;
       default:
         profile.clear_replicas();
       }
-      if (what == 4)
-        std::erase_if(granted, [&](auto held) { return !d.claims.release(claim_token{held}); });
       std::uint64_t used = d.claims.held(node_id{7}).cpu_milli();
       for (auto& entry : profile.replicas())
         used += entry.resources().cpu_milli();

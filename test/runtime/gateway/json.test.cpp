@@ -102,6 +102,7 @@ TEST_CASE("/v1/status sums what is not offline, and counts nodes by state") {
   CHECK(json::parse(text) == json::parse(R"({
     "cluster": {"gateway": "gw", "version": "0.1.0", "uptime_s": 1.5, "view_age_ms": 250},
     "resources": [{"name": "r1", "version": 9, "age_ms": 250, "lost": false}],
+    "schedulers": [{"name": "s1", "state": "online", "reason": "", "address": ""}],
     "nodes": {"online": 1, "suspect": 0, "draining": 1, "offline": 1},
     "cores": {"total": 16.0, "reserved": 7.0, "busy": 8.0},
     "memory": {"total_bytes": 2000, "reserved_bytes": 400},

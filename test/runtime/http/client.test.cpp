@@ -68,9 +68,10 @@ TEST_CASE("a call sends what it says and gets the answer") {
   CHECK(peer.read_until("\r\n\r\n")
         == "POST /t?q=1 HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(server.port())
                + "\r\nConnection: keep-alive\r\nContent-Length: 8\r\nContent-Type: text/plain\r\nA: one\r\n"
-               "B: two  C: three\r\n\r\n");
+                 "B: two  C: three\r\n\r\n");
   CHECK(peer.read_bytes(8) == "question");
-  peer.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 418 Odd\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+  peer.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 418 Odd\r\nX: y\r\nTransfer-Encoding: "
+            "chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
   auto answer = pending.get();
   REQUIRE(answer);
   CHECK(answer->status == 418);
