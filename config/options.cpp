@@ -153,6 +153,8 @@ std::vector<broken_rule> validate(const resource_options& options) {
   rules.positive("resource.peer_timeout", options.peer_timeout);
   rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "resource.load_tick", options.load_tick,
                  "load_tick");
+  // Subscriptions are renewed at the pace of heartbeats.
+  rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "node.heartbeat", options.heartbeat, "heartbeat");
   return rules.take();
 }
 

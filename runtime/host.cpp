@@ -155,6 +155,8 @@ private:
   /// Waits for a signal, a failed role or a finished stop.
   int serve();
   void begin_stop();
+  /// Whether a stop waits for work in progress.
+  bool drains() const { return options_.has(process_role::node) || options_.has(process_role::gateway); }
   void end_children();
 
   process_options options_;
@@ -351,6 +353,8 @@ int host::run_roles() {
     view_client_options view;
     view.name = options_.name;
     view.resources = options_.scheduler.resources;
+    view.orphan_grace = options_.resource.orphan_grace;
+    view.forget_after = options_.resource.forget_after;
     view_ = spawn_view_client(*sys_, *world_, view);
   }
   supervisor_ = spawn_supervisor(*sys_, *world_, supervisor_options{}, children(),
@@ -397,8 +401,7 @@ int host::serve() {
         std::_Exit(128 + static_cast<int>(info.ssi_signo));
       }
       stopping = true;
-      auto limit = options_.shutdown_timeout
-                   + (options_.has(process_role::node) ? options_.node.drain_wait : std::chrono::milliseconds{0});
+      auto limit = options_.shutdown_timeout + (drains() ? options_.node.drain_wait : std::chrono::milliseconds{0});
       spdlog::info("process.stop signal={} limit_ms={}", info.ssi_signo, limit.count());
       deadline_ = std::make_unique<watchdog>(limit);
       begin_stop();
@@ -422,21 +425,35 @@ void host::begin_stop() {
     drained_ = true;
     wake_.notify();
   };
-  if (!node) {
-    finished();
-    return;
-  }
+  auto front = gateway_ ? gateway_->actor() : gateway_actor{};
   // The node keeps to `wait`; the rest is for stopping replicas and saying goodbye.
   auto limit = wait + options_.shutdown_timeout;
-  sys_->spawn([node, wait, limit, finished](caf::event_based_actor* self) {
-    self->request(node, limit, stop_atom_v, wait).then(finished, [finished](const caf::error& reason) {
+  sys_->spawn([node, front, wait, limit, finished](caf::event_based_actor* self) {
+    auto left = std::make_shared<int>((node ? 1 : 0) + (front ? 1 : 0));
+    auto one_done = [left, finished] {
+      if (--*left <= 0)
+        finished();
+    };
+    auto one_failed = [one_done](const caf::error& reason) {
       spdlog::warn("process.drain_incomplete reason=\"{}\"", error_text(reason));
+      one_done();
+    };
+    if (node)
+      self->request(node, limit, stop_atom_v, wait).then(one_done, one_failed);
+    if (front)
+      self->request(front, wait, stop_atom_v).then(one_done, one_failed);
+    if (*left == 0)
       finished();
-    });
   });
 }
 
 void host::end_children() {
+  // Nobody reads signals any more: from here on one more of them ends the process at once.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (auto signal : {SIGTERM, SIGINT})
+    sigaddset(&signals, signal);
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   // A part of the deadline is for what follows.
   if (gateway_)
     gateway_->stop(failed_ ? std::chrono::milliseconds{0} : options_.shutdown_timeout / 2);

@@ -19,11 +19,14 @@
 namespace astra {
 namespace {
 
-/// First port of the kernel's range for outgoing connections.
+/// Ports of replicas start here.
+constexpr std::uint16_t lowest_port = 10240;
+
+/// First port of the kernel's range for outgoing connections; its usual one where that range leaves us no room.
 std::uint16_t first_ephemeral_port() {
   std::ifstream in{"/proc/sys/net/ipv4/ip_local_port_range"};
   unsigned first = 0;
-  return in >> first && first > 10000 && first < 65536 ? static_cast<std::uint16_t>(first) : 32768;
+  return in >> first && first > lowest_port + 1000 && first < 65536 ? static_cast<std::uint16_t>(first) : 32768;
 }
 
 bool is_free(std::uint16_t port) {
@@ -84,12 +87,11 @@ incarnation live_platform::next_incarnation() {
 }
 
 std::uint16_t live_platform::reserve_port() {
-  constexpr std::uint16_t lowest = 10240;
   std::lock_guard guard{mutex_};
-  std::uint16_t width = first_ephemeral_port() - lowest;
+  std::uint16_t width = first_ephemeral_port() - lowest_port;
   random_source random{process_seed_ + ++port_draws_};
   for (int tries = 0; tries < 1000; ++tries) {
-    auto port = static_cast<std::uint16_t>(lowest + random.below(width));
+    auto port = static_cast<std::uint16_t>(lowest_port + random.below(width));
     if (ports_.count(port) == 0 && is_free(port)) {
       ports_.insert(port);
       return port;

@@ -152,7 +152,10 @@ void home_link::on_failure(const std::string& reason) {
 }
 
 void home_link::moved(const std::string& from, const std::string& reason) {
-  spdlog::warn("node.rehome node={} from={} to={} reason=\"{}\"", options_.name, from, selector_.home(), reason);
+  // While nobody answers this happens every second: it is news only when a home was lost.
+  auto level = joined_ || !warned_ ? spdlog::level::warn : spdlog::level::debug;
+  warned_ = true;
+  spdlog::log(level, "node.rehome node={} from={} to={} reason=\"{}\"", options_.name, from, selector_.home(), reason);
   home_ = nullptr;
   dialing_ = joined_ = profile_under_way_ = false;
 }

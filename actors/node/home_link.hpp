@@ -77,6 +77,8 @@ private:
   bool left_ = false;
   /// The home answered since it was chosen.
   bool joined_ = false;
+  /// Whether the loss of the last home was told already.
+  bool warned_ = false;
   std::uint64_t sequence_ = 0;
   std::uint64_t profile_version_ = 1;
   bool profile_due_ = false;

@@ -142,7 +142,7 @@ private:
         .then([](const subscribe_ack&) {},
               [this](const caf::error& why) {
                 // The view stays as it was, and the next renewal is never far.
-                spdlog::debug("router.subscribe_failed app={} reason=\"{}\"", app_, to_string(why));
+                spdlog::debug("router.subscribe_failed app={} reason=\"{}\"", app_, error_text(why));
               });
   }
 
@@ -170,10 +170,10 @@ private:
     }
     auto left = pool_.settle(now());
     for (auto node : lost)
-      on_node_lost(node, "node " + name_of(node) + " was lost: " + pool_.out_reason(node));
+      on_node_offline(node, "node " + name_of(node) + " was lost: " + pool_.out_reason(node));
     leave(left);
     for (auto node : changes.nodes)
-      if (pool_.find(node) == nullptr && requests_at(node).empty())
+      if (sessions_.contains(node) && pool_.find(node) == nullptr && requests_at(node).empty())
         drop_session(node);
     if (was_empty && !pool_.empty(now()))
       unpark(retry_batch);
@@ -475,7 +475,7 @@ private:
     auto node = request->way.node();
     auto reason = why == caf::sec::request_timeout
                       ? "no answer to a request for a slot within " + in_ms(options_.admission_timeout)
-                      : "a request for a slot failed: " + to_string(why);
+                      : "a request for a slot failed: " + error_text(why);
     withdraw(*request, "given up: " + reason);
     if (request->way.where() == dispatch::phase::queued)
       request->way.new_walk();
@@ -582,7 +582,7 @@ private:
     auto request = current(key, attempt);
     if (request == nullptr)
       return;
-    auto reason = "node " + request->node_name + " was lost: " + to_string(why);
+    auto reason = "node " + request->node_name + " was lost: " + error_text(why);
     eject(request->way.node(), reason);
     auto left = pool_.settle(now());
     on_work_lost(key, reason);
@@ -644,7 +644,7 @@ private:
     auto open = sessions_.find(node);
     if (open == sessions_.end() || open->second.dial != number)
       return;
-    eject(node, "cannot be reached at " + open->second.address + ": " + to_string(why));
+    eject(node, "cannot be reached at " + open->second.address + ": " + error_text(why));
     on_node_lost(node, {});
   }
 
@@ -657,6 +657,45 @@ private:
     auto reason = "session lost: " + error_text(down.reason);
     eject(node, reason);
     on_node_lost(node, "node " + name_of(node) + " was lost: " + reason);
+  }
+
+  /// The view says that the node is gone.  What waits there goes elsewhere at once.  What runs there gets a moment
+  /// more: a node that said goodbye has answered everything, and the news of it, over another connection, may have
+  /// overtaken the last answers.
+  void on_node_offline(node_id node, const std::string& why) {
+    auto left = pool_.settle(now());
+    std::vector<request_key> waiting;
+    std::vector<std::pair<request_key, attempt_id>> running;
+    for (auto key : requests_at(node)) {
+      auto& request = requests_.at(key);
+      if (request.way.where() == dispatch::phase::running)
+        running.emplace_back(key, request.way.attempt());
+      else
+        waiting.push_back(key);
+    }
+    for (auto key : waiting)
+      withdraw(requests_.at(key), "its node was taken for lost");
+    if (running.empty())
+      drop_session(node);
+    else
+      self_->run_delayed(options_.admission_timeout, [this, node, why, running = std::move(running)] {
+        for (auto [key, attempt] : running) {
+          auto request = current(key, attempt);
+          if (request == nullptr || request->way.where() != dispatch::phase::running)
+            continue;
+          withdraw(*request, "its node was taken for lost");
+          on_work_lost(key, why);
+        }
+        if (requests_at(node).empty())
+          drop_session(node);
+      });
+    for (auto key : waiting) {
+      auto& request = requests_.at(key);
+      if (request.way.where() == dispatch::phase::queued)
+        request.way.new_walk();
+      walk(key);
+    }
+    leave(left);
   }
 
   /// Nothing comes from this node any more: what waits there goes elsewhere, what runs there is failed over.

@@ -98,21 +98,30 @@ private:
       return;
     }
     found->reason = error_text(down.reason);
+    if (down.reason == errc::fenced) {
+      // A newer incarnation does its work: starting again would fence that one in turn.
+      give_up(*found);
+      return;
+    }
     auto now = self_->clock().now();
     auto delay = found->budget.next_delay(now, now - found->started, random_);
     if (!delay) {
-      found->state = "failed";
       found->reason = "ended " + std::to_string(options_.budget + 1) + " times within "
                       + std::to_string(options_.budget_window.count()) + " ms, at last: " + found->reason;
-      spdlog::error("supervisor.give_up child={} reason=\"{}\"", found->spec.name, found->reason);
-      if (on_failed_)
-        on_failed_(found->spec.name, found->reason);
+      give_up(*found);
       return;
     }
     found->state = "backing off";
     spdlog::warn("supervisor.restart child={} delay_ms={} reason=\"{}\"", found->spec.name, delay->count(),
                  found->reason);
     self_->delayed_send(self_, *delay, retry_atom_v, static_cast<std::uint64_t>(found - children_.begin()));
+  }
+
+  void give_up(child& what) {
+    what.state = "failed";
+    spdlog::error("supervisor.give_up child={} reason=\"{}\"", what.spec.name, what.reason);
+    if (on_failed_)
+      on_failed_(what.spec.name, what.reason);
   }
 
   void on_exit(const caf::exit_msg& exit) {

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -51,18 +52,31 @@ struct child {
   bool running = false;
 };
 
-/// Removes what clusters left behind whose process was killed: its directory carries its pid.
+/// Held locked in a temporary directory for as long as its cluster lives.  A directory without it is not ours.
+constexpr const char* marker_name = "temporary.lock";
+
+/// Takes the marker of a directory, or nothing when another process holds it.
+int lock_marker(const fs::path& directory, int flags) {
+  int fd = ::open((directory / marker_name).c_str(), flags | O_CLOEXEC, 0644);
+  if (fd >= 0 && ::flock(fd, LOCK_EX | LOCK_NB) == 0)
+    return fd;
+  if (fd >= 0)
+    ::close(fd);
+  return -1;
+}
+
+/// Removes what clusters left behind that were killed: their marker is there, and nobody holds it.
 void sweep_stale_directories(const fs::path& parent) {
   std::error_code error;
   for (auto& entry : fs::directory_iterator{parent, error}) {
-    auto name = entry.path().filename().string();
-    if (!name.starts_with(directory_prefix))
+    if (!entry.path().filename().string().starts_with(directory_prefix))
       continue;
-    auto pid = std::atoi(name.c_str() + std::strlen(directory_prefix));
-    if (pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH) {
-      std::error_code ignored;
-      fs::remove_all(entry.path(), ignored);
-    }
+    auto fd = lock_marker(entry.path(), O_RDWR);
+    if (fd < 0)
+      continue;
+    std::error_code ignored;
+    fs::remove_all(entry.path(), ignored);
+    ::close(fd);
   }
 }
 
@@ -109,6 +123,7 @@ private:
   /// Collects children that ended; says so.
   void reap(bool narrate);
   void end();
+  void keep_directory();
   fs::path log_of(const child& which) const { return directory_ / (which.plan.name + ".log"); }
   int fail(const std::string& text) const {
     std::fprintf(stderr, "astra dev: %s\n", text.c_str());
@@ -118,6 +133,8 @@ private:
   dev_options options_;
   fs::path directory_;
   bool remove_directory_ = false;
+  /// Descriptor of the locked marker of a directory that is to be removed.
+  int marker_ = -1;
   std::vector<port_holder> holders_;
   std::vector<std::uint16_t> resource_ports_;
   std::string gateway_listen_;
@@ -149,10 +166,15 @@ bool laptop_cluster::prepare_directory() {
   } else {
     auto parent = fs::temp_directory_path();
     sweep_stale_directories(parent);
-    directory_ = parent / fmt::format("{}{}", directory_prefix, ::getpid());
-    fs::remove_all(directory_, error);
-    fs::create_directories(directory_, error);
+    auto pattern = (parent / fmt::format("{}XXXXXX", directory_prefix)).string();
+    if (!::mkdtemp(pattern.data())) {
+      fail(fmt::format("{}: {}", pattern, std::strerror(errno)));
+      return false;
+    }
+    directory_ = pattern;
     remove_directory_ = !options_.keep;
+    if (remove_directory_)
+      marker_ = lock_marker(directory_, O_RDWR | O_CREAT);
   }
   if (error) {
     fail(fmt::format("{}: {}", directory_.string(), error.message()));
@@ -261,7 +283,7 @@ bool laptop_cluster::await_ready() {
   fail(fmt::format("the cluster was not ready within {} s: {} online; logs are in {}",
                    std::chrono::duration_cast<std::chrono::seconds>(start_timeout).count(), missing,
                    directory_.string()));
-  remove_directory_ = false;
+  keep_directory();
   return false;
 }
 
@@ -283,7 +305,7 @@ void laptop_cluster::print_banner(steady::duration took) const {
   if (::isatty(STDERR_FILENO) != 0)
     std::fprintf(stderr, "\r\033[K");
   auto flag = gateway_listen_ == usual_gateway ? std::string{} : fmt::format(" --gateway {}", gateway_listen_);
-  fmt::print("astra dev: {} nodes, {} Resource{}, 1 scheduler, 1 gateway, {} processes, ready in {:.1f} s\n"
+  fmt::print("astra dev: {} node{}, {} Resource{}, 1 scheduler, 1 gateway, {} processes, ready in {:.1f} s\n"
              "  gateway    http://{}\n"
              "  directory  {}  (configuration, log and state of each process{})\n"
              "try:\n"
@@ -291,8 +313,8 @@ void laptop_cluster::print_banner(steady::duration took) const {
              "  astra{} app apply config/examples/apps/echo.toml\n"
              "  echo hello | astra{} invoke echo\n"
              "^C ends the cluster\n",
-             options_.nodes, options_.resources, options_.resources == 1 ? "" : "s", children_.size(),
-             std::chrono::duration<double>(took).count(), gateway_listen_, directory_.string(),
+             options_.nodes, options_.nodes == 1 ? "" : "s", options_.resources, options_.resources == 1 ? "" : "s",
+             children_.size(), std::chrono::duration<double>(took).count(), gateway_listen_, directory_.string(),
              remove_directory_ ? "; removed at the end" : "", flag, flag, flag);
   std::fflush(stdout);
 }
@@ -362,9 +384,20 @@ void laptop_cluster::end() {
     fs::remove_all(directory_, ignored);
     remove_directory_ = false;
   }
+  if (marker_ >= 0)
+    ::close(marker_);
+  marker_ = -1;
+}
+
+void laptop_cluster::keep_directory() {
+  remove_directory_ = false;
+  std::error_code ignored;
+  fs::remove(directory_ / marker_name, ignored);
 }
 
 int laptop_cluster::run() {
+  // ^C may end a reader of our output, such as tee, first; the children are still to be ended in order.
+  std::signal(SIGPIPE, SIG_IGN);
   auto began = steady::now();
   sigset_t signals;
   sigemptyset(&signals);

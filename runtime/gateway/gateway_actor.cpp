@@ -299,7 +299,10 @@ private:
           refusal(503, "unavailable", "no Resource has answered this gateway yet: it knows no apps"), retry_soon);
     std::vector<std::string> names;
     for (auto& [known, entry] : view_.apps())
-      names.push_back(known);
+      if (!entry.record.deleting())
+        names.push_back(known);
+    if (auto entry = view_.find_app(app); entry != nullptr && entry->record.deleting())
+      return refusal(404, "unknown_app", fmt::format("app '{}' is being deleted", app));
     return refusal(404, "unknown_app", not_found("app", app, names));
   }
 

@@ -24,15 +24,16 @@ public:
   }
 
   child_spec child(const std::string& name) {
-    return {name, [this, name] {
-              auto handle = sys.spawn([this, name](caf::event_based_actor* self) -> caf::behavior {
-                self->attach_functor([this, name] { ended.push_back(name); });
-                return {[](int) {}};
-              });
-              starts[name].push_back(now());
-              running[name] = handle;
-              return handle;
-            }};
+    return {
+        name, [this, name] {
+          auto handle = sys.spawn([this, name](caf::event_based_actor* self) -> caf::behavior {
+            self->attach_functor([this, name] { ended.push_back(name); });
+            return {[self](int) { self->quit(caf::make_error(errc::fenced, "a newer incarnation exists")); }};
+          });
+          starts[name].push_back(now());
+          running[name] = handle;
+          return handle;
+        }};
   }
 
   void start(std::vector<child_spec> children) {
@@ -91,6 +92,16 @@ TEST_CASE_FIXTURE(fixture, "restarts back off: the second within 100 ms, the fif
   REQUIRE(times.size() == 6);
   CHECK(times[2] - times[1] - 2s <= 100ms);
   CHECK(times[5] - times[0] - 8s >= 400ms);
+}
+
+TEST_CASE_FIXTURE(fixture, "a child that was fenced is not started again, and somebody is told at once") {
+  start({child("a")});
+  caf::anon_send(running["a"], 1);
+  advance(60s);
+  CHECK(starts["a"].size() == 1);
+  CHECK(report(0).state == "failed");
+  REQUIRE(failed.size() == 1);
+  CHECK(failed[0].second == "a newer incarnation exists");
 }
 
 TEST_CASE_FIXTURE(fixture, "a child that ends normally is not started again") {
