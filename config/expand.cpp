@@ -1,5 +1,7 @@
 #include "config/expand.hpp"
 
+#include "messages/text.hpp"
+
 #include <cstddef>
 #include <cstdlib>
 #include <optional>
@@ -67,6 +69,8 @@ expansion expand(std::string_view text, const environment_lookup& environment) {
     auto value = environment(name);
     if (split != std::string_view::npos && (!value || value->empty())) {
       result.text += reference.substr(split + 2);
+    } else if (value && to_utf8(*value) != *value) {
+      fail("environment variable " + name + " is not UTF-8 text; set it to some");
     } else if (value) {
       result.text += *value;
       result.variables.push_back(std::move(name));

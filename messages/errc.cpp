@@ -15,8 +15,9 @@ namespace astra {
 namespace {
 
 constexpr std::string_view names[] = {
-    "none",     "unknown_node", "unknown_app",      "unknown_name", "unreachable", "timed_out", "fenced",    "conflict",
-    "draining", "saturated",    "invalid_argument", "spawn_failed", "app_failed",  "io_failed", "cancelled",
+    "none",       "unknown_node", "unknown_app", "unknown_name",    "unreachable",      "timed_out",
+    "fenced",     "conflict",     "draining",    "saturated",       "invalid_argument", "spawn_failed",
+    "app_failed", "io_failed",    "cancelled",   "output_exceeded",
 };
 static_assert(std::size(names) == static_cast<std::size_t>(errc::count_));
 

@@ -44,6 +44,8 @@ enum class errc : std::uint8_t {
   io_failed,
   /// The caller took the request back.
   cancelled,
+  /// An answer or an output is larger than allowed.
+  output_exceeded,
   /// Number of codes, not a code.
   count_
 };

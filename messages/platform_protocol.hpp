@@ -20,15 +20,16 @@ using dialer_actor = caf::typed_actor<
 
 /// Starts processes and watches them; see messages/process.hpp.
 using launcher_actor = caf::typed_actor<
-    // Fails with spawn_failed; a process_exited follows in any case.
+    // Fails with spawn_failed, and a process_exited follows in any case; with conflict when the key is in use.
     caf::result<process_started>(launch_process), caf::result<void>(kill_process),
     // Fails with unknown_name.
     caf::result<std::string>(resolve_command)>;
 
 /// Calls HTTP servers.
 using http_client_actor = caf::typed_actor<
-    // Fails with unreachable (no connection: nothing was sent), timed_out, io_failed (the answer is malformed, too
-    // large or incomplete: the server may have worked on the request) or cancelled.
+    // Fails with unreachable (no connection: nothing was sent), timed_out, cancelled, or, when the server may have
+    // worked on the request: io_failed (the connection closed before the answer was complete), output_exceeded (the
+    // answer is too large) or app_failed (it is malformed).
     caf::result<http_answer>(http_call), caf::result<void>(http_abort)>;
 
 } // namespace astra

@@ -52,6 +52,9 @@ enum class process_end : std::uint8_t {
   spawn_failed,
   /// The launcher died, and with it its children.
   launcher_lost,
+  /// Never ran: the launcher takes nothing at the moment (it is being restarted, or too far behind).  Says nothing
+  /// about the command.
+  refused,
 };
 
 std::string to_string(process_end end);
@@ -66,7 +69,8 @@ struct process_exited {
   /// One sentence, such as "killed after 2 s (time limit)".
   std::string reason;
   std::string output;
-  /// The last bytes of stderr (and stdout when it is log), at most 4 KiB, cut at a line where possible.
+  /// The last bytes of stderr (and stdout when it is log), at most 4 KiB, cut at a line where possible.  Any
+  /// bytes, as output is.
   std::string log_tail;
   /// Bytes written to stderr in all.
   std::uint64_t log_bytes = 0;
@@ -85,6 +89,8 @@ struct kill_process {
 /// Asks whether a command can be started; the reply is its absolute path.
 struct resolve_command {
   std::string name;
+  /// As in launch_process: a PATH in it is the one that counts.
+  std::vector<std::string> environment;
 };
 
 } // namespace astra

@@ -41,6 +41,8 @@ std::string to_string(process_end end) {
     return "spawn_failed";
   case process_end::launcher_lost:
     return "launcher_lost";
+  case process_end::refused:
+    return "refused";
   }
   return "invalid";
 }

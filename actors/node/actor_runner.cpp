@@ -5,11 +5,16 @@
 #include <caf/send.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <chrono>
 #include <set>
 #include <utility>
 
 namespace astra {
 namespace {
+
+/// An actor that ended breaks its promises too, and its monitor follows at once.  One that lives on has dropped the
+/// request.
+constexpr std::chrono::milliseconds broken_promise_wait{100};
 
 /// Whether the error says that the actor ended, not that it answered with an error.
 bool says_gone(const caf::error& reason) {
@@ -68,7 +73,16 @@ public:
             [this, weak, attempt](const caf::error& reason) {
               auto alive = weak.lock();
               // An actor that ended is told by its monitor, together with why.
-              if (!alive || (actor_ && says_gone(reason)))
+              if (!alive)
+                return;
+              if (reason == caf::sec::broken_promise) {
+                host_.self()->run_delayed(broken_promise_wait, [this, weak, attempt] {
+                  if (auto lives = weak.lock())
+                    finish(attempt, pb::INVOKE_APP_FAILED, "the actor dropped the request without an answer");
+                });
+                return;
+              }
+              if (actor_ && says_gone(reason))
                 return;
               auto late = reason == caf::sec::request_timeout;
               finish(attempt, late ? pb::INVOKE_TIMED_OUT : pb::INVOKE_APP_FAILED,

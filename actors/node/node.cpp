@@ -180,8 +180,14 @@ private:
   }
 
   void replica_warming(claim_token token, std::string reason) override {
-    if (auto what = replicas_.find(token); what && what->state == pb::REPLICA_STARTING)
-      set_state(token, pb::REPLICA_WARMING, std::move(reason));
+    auto what = replicas_.find(token);
+    if (!what || (what->state != pb::REPLICA_STARTING && what->state != pb::REPLICA_READY))
+      return;
+    if (what->state == pb::REPLICA_READY)
+      spdlog::warn("node.replica_unready node={} app={} replica={} reason=\"{}\"", options_.name, what->spec->name(),
+                   what->index, reason);
+    desk_.close(*what);
+    set_state(token, pb::REPLICA_WARMING, std::move(reason));
   }
 
   void replica_ready(claim_token token) override {
@@ -223,9 +229,12 @@ private:
   }
 
   /// Takes a replica that ended out of rotation.
-  /// @returns nullptr when it was to go anyway: then it is gone.
+  /// @returns nullptr when it was to go anyway: then it is gone, or goes after its last work.
   const replica* still_wanted(claim_token token) {
     auto what = replicas_.find(token);
+    // It is stopped when the rest of its work has ended.
+    if (what && what->state == pb::REPLICA_DRAINING && stopping_.count(token) == 0 && desk_.running(token) > 0)
+      return nullptr;
     if (what && (what->state == pb::REPLICA_DRAINING || stopping_.count(token) != 0)) {
       replica_stopped(token);
       return nullptr;

@@ -20,18 +20,23 @@ public:
   }
 
   void start() override {
-    auto& command = spec_->per_request().command();
+    auto& app = spec_->per_request();
+    auto& command = app.command();
     if (command.empty()) {
       host_.replica_failed(token_, "the app has no command");
       return;
     }
     auto weak = weak_from_this();
     host_.self()
-        ->request(host_.world().launcher(), launcher_wait, resolve_command{command[0]})
+        ->request(host_.world().launcher(), launcher_wait,
+                  resolve_command{command[0], {app.env().begin(), app.env().end()}})
         .then(
             [this, weak](const std::string&) {
-              if (auto alive = weak.lock(); alive && !stopping_)
-                host_.replica_ready(token_);
+              auto alive = weak.lock();
+              if (!alive || stopping_)
+                return;
+              ready_ = true;
+              host_.replica_ready(token_);
             },
             [this, weak](const caf::error& reason) {
               auto alive = weak.lock();
@@ -59,12 +64,17 @@ public:
     auto weak = weak_from_this();
     host_.self()
         ->request(host_.world().launcher(), launcher_wait, std::move(launch))
-        .then([](const process_started&) {},
-              [this, weak, key](const caf::error& reason) {
-                // A process that could not be started is reported by its process_exited.
-                if (auto alive = weak.lock(); alive && reason != errc::spawn_failed)
-                  finish(key, pb::INVOKE_REPLICA_LOST, "the launcher does not answer: " + error_text(reason));
-              });
+        .then(
+            [](const process_started&) {},
+            [this, weak, key](const caf::error& reason) {
+              // A process that could not be started is reported by its process_exited.
+              auto alive = weak.lock();
+              if (!alive || reason == errc::spawn_failed)
+                return;
+              // It may start yet, and would then be nobody's.
+              host_.self()->send(host_.world().launcher(), kill_process{key, caf::timespan{0}, "nobody waits for it"});
+              finish(key, pb::INVOKE_REPLICA_LOST, "the launcher does not answer: " + error_text(reason));
+            });
   }
 
   void cancel(attempt_id attempt, const std::string& reason) override {
@@ -96,11 +106,11 @@ public:
     else
       result.set_reason(event.reason.empty() ? "the process ended: " + to_string(event.end) : event.reason);
     result.set_stderr_tail(event.log_tail);
-    auto unstartable = event.end == process_end::spawn_failed;
+    // A replica whose command does not run must not attract requests by failing fast.  The first of several that
+    // failed together speaks for all.
+    if (event.end == process_end::spawn_failed && !stopping_ && std::exchange(ready_, false))
+      host_.replica_crashed(token_, result.reason());
     finish(event.key, std::move(result));
-    // When the command is gone the replica must not attract requests by failing fast.
-    if (unstartable && !stopping_)
-      start();
   }
 
 private:
@@ -124,6 +134,7 @@ private:
     case process_end::killed:
       return when_killed;
     case process_end::spawn_failed:
+    case process_end::refused:
       return pb::INVOKE_NOT_STARTED;
     case process_end::launcher_lost:
       return pb::INVOKE_REPLICA_LOST;
@@ -150,6 +161,8 @@ private:
   }
 
   std::map<process_key, job> running_;
+  /// Until a command could not be started.
+  bool ready_ = false;
   bool stopping_ = false;
 };
 

@@ -39,7 +39,7 @@ public:
   /// Key for a process of this replica; the node passes its process_exited to the runner.
   virtual process_key new_process(claim_token replica) = 0;
 
-  /// Runs, but cannot take requests yet.
+  /// Runs, but cannot take requests yet, or none at the moment after having been ready.
   virtual void replica_warming(claim_token replica, std::string reason) = 0;
   virtual void replica_ready(claim_token replica) = 0;
   /// Ended unasked; starting it again may help.  Told before the work that was lost with it.

@@ -1,5 +1,7 @@
 #include "actors/node/replica_set.hpp"
 
+#include "messages/text.hpp"
+
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
@@ -98,7 +100,8 @@ void replica_set::set_state(claim_token token, pb::ReplicaState state, std::stri
   if (found == replicas_.end())
     return;
   found->second.state = state;
-  found->second.reason = std::move(reason);
+  // It may quote an app, which may say any bytes.
+  found->second.reason = to_utf8(std::move(reason));
   found->second.since = now;
 }
 

@@ -1,5 +1,7 @@
 #include "actors/node/request_desk.hpp"
 
+#include "messages/text.hpp"
+
 #include <caf/actor.hpp>
 #include <caf/actor_cast.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -156,6 +158,10 @@ void request_desk::on_done(attempt_id attempt, pb::InvokeReply result) {
   auto& app = apps_.at(work.app);
   auto completed = result.outcome() == pb::INVOKE_OK || result.outcome() == pb::INVOKE_APP_FAILED;
   app.finish(attempt, completed, now());
+  // The words of an app may be any bytes.
+  result.set_reason(to_utf8(std::move(*result.mutable_reason())));
+  result.set_stderr_tail(to_utf8(std::move(*result.mutable_stderr_tail())));
+  result.set_content_type(to_utf8(std::move(*result.mutable_content_type())));
   result.set_attempt(attempt.value());
   result.set_replica_index(work.replica_index);
   auto service = std::chrono::duration_cast<std::chrono::microseconds>(now() - work.started);

@@ -22,6 +22,8 @@ constexpr milliseconds probe_timeout{1000};
 constexpr milliseconds ready_timeout_default{30000};
 /// Between SIGTERM and SIGKILL of a server that never became ready.
 constexpr milliseconds unready_grace{1000};
+/// A server that was ready and accepts no connection for this long is restarted.
+constexpr milliseconds refusal_patience{3000};
 constexpr std::uint64_t response_limit_bytes = 64 * 1024 * 1024;
 constexpr std::size_t last_words_max = 200;
 
@@ -63,6 +65,7 @@ public:
     }
     process_ = host_.new_process(token_);
     end_reason_.clear();
+    doubted_ = false;
     launch_process launch;
     launch.key = process_;
     auto port = std::to_string(port_);
@@ -90,8 +93,12 @@ public:
             },
             [this, weak, key](const caf::error& reason) {
               // A command that could not be started is reported by its process_exited.
-              if (auto alive = weak.lock(); alive && key == process_ && reason != errc::spawn_failed)
-                on_end("the launcher does not answer: " + error_text(reason));
+              auto alive = weak.lock();
+              if (!alive || key != process_ || reason == errc::spawn_failed)
+                return;
+              // It may start yet, and would then be nobody's.
+              kill(caf::timespan{0}, "nobody waits for it");
+              on_end("the launcher does not answer: " + error_text(reason));
             });
   }
 
@@ -183,7 +190,7 @@ private:
                 return;
               auto good = answer.status >= 200 && answer.status < 300;
               if (spec_->server().ready_path().empty() || good)
-                host_.replica_ready(token_);
+                on_probed();
               else
                 probe_later(key, "answers " + std::to_string(answer.status));
             },
@@ -192,17 +199,33 @@ private:
               if (!alive || key != process_ || stopping_)
                 return;
               // Without a path to ask for, whoever accepts a connection is ready, whatever it makes of our question.
-              auto connected = reason == errc::io_failed || reason == errc::timed_out;
+              auto connected = reason == errc::io_failed || reason == errc::timed_out || reason == errc::app_failed
+                               || reason == errc::output_exceeded;
               if (spec_->server().ready_path().empty() && connected)
-                host_.replica_ready(token_);
+                on_probed();
               else
                 probe_later(key, error_text(reason));
             });
   }
 
+  void on_probed() {
+    doubted_ = false;
+    host_.replica_ready(token_);
+  }
+
+  /// A ready server refused a connection: it gets no requests until it answers again, and is restarted when it does
+  /// not.
+  void doubt(const std::string& problem) {
+    if (!process_ || stopping_ || std::exchange(doubted_, true))
+      return;
+    ready_deadline_ = host_.self()->clock().now() + refusal_patience;
+    host_.replica_warming(token_, "accepts no requests any more: " + problem);
+    probe_later(process_, problem);
+  }
+
   void probe_later(process_key key, const std::string& problem) {
     if (host_.self()->clock().now() >= ready_deadline_) {
-      end_reason_ = "not ready in time: " + problem;
+      end_reason_ = (doubted_ ? "accepts no requests any more: " : "not ready in time: ") + problem;
       kill(unready_grace, end_reason_);
       return;
     }
@@ -250,8 +273,15 @@ private:
       result.set_outcome(pb::INVOKE_CANCELLED);
     else if (reason == errc::unreachable)
       result.set_outcome(pb::INVOKE_NOT_STARTED);
+    else if (reason == errc::output_exceeded)
+      result.set_outcome(pb::INVOKE_OUTPUT_EXCEEDED);
+    else if (reason == errc::app_failed)
+      result.set_outcome(pb::INVOKE_APP_FAILED);
     else
       result.set_outcome(pb::INVOKE_REPLICA_LOST);
+    // Before the slot is free again: nobody shall be granted it.
+    if (result.outcome() == pb::INVOKE_NOT_STARTED && calls_.count(attempt) > 0)
+      doubt(result.reason());
     finish(attempt, std::move(result));
   }
 
@@ -265,6 +295,8 @@ private:
   std::uint16_t port_ = 0;
   bool stopping_ = false;
   std::chrono::steady_clock::time_point ready_deadline_;
+  /// It was ready and refused a connection; it is being probed again.
+  bool doubted_ = false;
   /// Why we killed it ourselves; empty when we did not.
   std::string end_reason_;
   std::set<attempt_id> calls_;

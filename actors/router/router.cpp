@@ -37,6 +37,8 @@ constexpr milliseconds retry_after_default{1000};
 /// Until a scheduler has announced the app.
 constexpr milliseconds request_timeout_unknown{60000};
 constexpr std::uint32_t queue_limit_unknown = 100;
+/// A request that nodes took and could not start this often is answered.
+constexpr std::uint32_t not_started_max = 8;
 
 route_result make_result(route_outcome outcome, std::string reason) {
   route_result result;
@@ -112,6 +114,9 @@ private:
     time_point give_up = time_point::max();
     /// Of the node it is at.
     std::string node_name;
+    /// How often a node took it and could not start it, and why the last time.
+    std::uint32_t not_started = 0;
+    std::string not_started_reason;
   };
 
   struct session {
@@ -239,8 +244,10 @@ private:
     auto limit = in_ms(request.timeout);
     auto running = request.way.where() == dispatch::phase::running;
     withdraw(request, "deadline of " + limit + " passed");
-    answer(key, make_result(route_outcome::timed_out,
-                            running ? "not finished within " + limit : "no slot was free within " + limit));
+    auto reason = running ? "not finished within " + limit : "no slot was free within " + limit;
+    if (!running && request.not_started > 0)
+      reason = "not started within " + limit + ": " + request.not_started_reason;
+    answer(key, make_result(route_outcome::timed_out, std::move(reason)));
   }
 
   void on_cancel(const std::string& request_id) {
@@ -556,6 +563,15 @@ private:
       break;
     case pb::INVOKE_NOT_STARTED:
       request->way.not_started();
+      request->not_started_reason =
+          "at node " + request->node_name + ": " + (reply.reason().empty() ? "it was not started" : reply.reason());
+      if (++request->not_started >= not_started_max) {
+        auto result = make_result(route_outcome::unavailable, "not started at " + std::to_string(not_started_max)
+                                                                  + " tries, at last " + request->not_started_reason);
+        result.retry_after = retry_after_default;
+        answer(key, std::move(result));
+        return;
+      }
       walk(key);
       return; // no slot was freed by work that ended
     default: {

@@ -6,6 +6,7 @@
 #include "messages/errc.hpp"
 #include "messages/node_protocol.hpp"
 #include "messages/scheduler_protocol.hpp"
+#include "messages/text.hpp"
 #include "runtime/gateway/json.hpp"
 #include "runtime/gateway/routes.hpp"
 
@@ -342,7 +343,7 @@ private:
       return answer(exchange, with_retry_after(refusal(503, "unavailable", "the router of the app is being restarted"),
                                                retry_soon));
     wish.body = request.body;
-    wish.content_type = std::string{request.header("content-type")};
+    wish.content_type = to_utf8(std::string{request.header("content-type")});
     wish.request_id = id;
     auto patience = setup_.answer_grace + patience_for(entry, wish.deadline);
     exchange->on_gone([addr = self_->address(), id] {

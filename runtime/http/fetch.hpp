@@ -8,7 +8,7 @@ namespace astra {
 
 /// Makes one HTTP call and waits for its answer.  For the command line, which has nothing else to do; actors ask the
 /// platform's http client.
-/// Fails with unreachable, timed_out or io_failed.
+/// Fails as http_client_actor does (messages/platform_protocol.hpp), but never with cancelled.
 caf::expected<http_answer> fetch(const http_call& call);
 
 } // namespace astra

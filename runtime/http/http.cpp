@@ -864,7 +864,7 @@ private:
       if (may_repeat())
         repeat();
       else
-        fail(errc::io_failed, describe(ec));
+        fail(code_of(ec), describe(ec));
       return;
     }
     auto status = parser_->get().result_int();
@@ -900,6 +900,15 @@ private:
     connect();
   }
 
+  /// Whether the server is to blame for the answer it gave, or for giving none.
+  static errc code_of(error_code ec) {
+    if (ec == http::error::body_limit || ec == http::error::header_limit)
+      return errc::output_exceeded;
+    auto cut = ec == http::error::end_of_stream || ec == http::error::partial_message;
+    auto malformed = ec.category() == error_code{http::error::bad_version}.category() && !cut;
+    return malformed ? errc::app_failed : errc::io_failed;
+  }
+
   std::string describe(error_code ec) const {
     if (ec == http::error::body_limit)
       return fmt::format("the answer is larger than {} bytes",
@@ -909,7 +918,8 @@ private:
     if (ec == http::error::end_of_stream || ec == http::error::partial_message || ec == asio::error::connection_reset
         || ec == asio::error::broken_pipe)
       return "the server closed the connection before its answer was complete";
-    return fmt::format("malformed answer: {}", ec.message());
+    return fmt::format("{}: {}", code_of(ec) == errc::app_failed ? "malformed answer" : "the connection failed",
+                       ec.message());
   }
 
   void finish(caf::expected<http_answer> result) {

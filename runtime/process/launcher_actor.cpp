@@ -59,7 +59,7 @@ public:
     return {
         [this](const launch_process& what) { return launch(what); },
         [this](const kill_process& what) { client_->kill(what); },
-        [](const resolve_command& what) { return resolve(what.name); },
+        [](const resolve_command& what) { return resolve(what); },
         [this](const process_started& event) { on_started(event); },
         [this](process_exited& event) { on_exited(std::move(event)); },
     };
@@ -76,14 +76,17 @@ private:
     auto promise = self_->make_response_promise<process_started>();
     auto accepted = client_->launch(what);
     if (!accepted) {
-      promise.deliver(accepted.error());
+      // A key in use belongs to a process that will send its own end.
+      if (accepted.error() == errc::conflict) {
+        promise.deliver(accepted.error());
+        return promise;
+      }
       process_exited event;
       event.key = what.key;
-      event.end = process_end::spawn_failed;
+      event.end = process_end::refused;
       event.reason = sentence(accepted.error());
-      // A key in use belongs to a process that will send its own.
-      if (accepted.error() != errc::conflict)
-        tell(owner, std::move(event));
+      promise.deliver(caf::make_error(errc::spawn_failed, event.reason));
+      tell(owner, std::move(event));
       return promise;
     }
     auto address = caf::actor_cast<caf::actor_addr>(owner);
@@ -93,9 +96,9 @@ private:
     return promise;
   }
 
-  static caf::result<std::string> resolve(const std::string& name) {
+  static caf::result<std::string> resolve(const resolve_command& what) {
     std::string error;
-    auto path = find_command(name, find_in_environment(make_environment({}), "PATH"), error);
+    auto path = find_command(what.name, find_in_environment(make_environment(what.environment), "PATH"), error);
     if (!error.empty())
       return caf::make_error(errc::unknown_name, error);
     return path;

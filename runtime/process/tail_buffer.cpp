@@ -17,8 +17,14 @@ std::string tail_buffer::text() const {
     kept.remove_prefix(kept.size() - capacity_);
   if (total_ > kept.size()) {
     auto line_end = kept.find('\n');
-    if (line_end != std::string_view::npos && line_end + 1 < kept.size())
+    if (line_end != std::string_view::npos && line_end + 1 < kept.size()) {
       kept.remove_prefix(line_end + 1);
+    } else {
+      // The rest of a UTF-8 character that was cut: at most three bytes.
+      for (int rest = 0; rest < 3 && kept.size() > 1 && (static_cast<unsigned char>(kept.front()) & 0xC0U) == 0x80U;
+           ++rest)
+        kept.remove_prefix(1);
+    }
   }
   return std::string{kept};
 }

@@ -15,7 +15,8 @@ public:
   void append(std::string_view data);
   /// Bytes appended in all.
   std::uint64_t total() const { return total_; }
-  /// The last bytes, at most the capacity; when something was dropped, from the start of a line if there is one.
+  /// The last bytes, at most the capacity; when something was dropped, from the start of a line if there is one,
+  /// else from the start of a character.
   std::string text() const;
 
 private:

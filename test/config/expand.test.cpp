@@ -24,6 +24,8 @@ TEST_CASE("variables are put in, with defaults, and $$ is one dollar") {
 TEST_CASE("a reference that cannot be put in says why and the cure") {
   CHECK(expand("${ZONE}", no_environment).problem
         == "environment variable ZONE is not set; set it or write ${ZONE:-default}");
+  CHECK(expand("${ZONE}", fixed_environment({{"ZONE", "\xff"}})).problem
+        == "environment variable ZONE is not UTF-8 text; set it to some");
   CHECK(expand("${ZONE", no_environment).problem.find("not closed") != std::string::npos);
   CHECK(expand("${a-b}", no_environment).problem.find("names no variable") != std::string::npos);
   CHECK(expand("${}", no_environment).problem.find("names no variable") != std::string::npos);

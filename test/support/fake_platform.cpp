@@ -55,13 +55,21 @@ fake_platform::fake_platform(caf::actor_system& sys, fake_network& network, std:
         [self, log](const launch_process& what) -> caf::result<process_started> {
           auto owner = caf::actor_cast<process_owner>(self->current_sender());
           log->launched.push_back(what);
-          if (log->absent_commands.count(what.command.front()) != 0) {
+          auto& name = what.command.front();
+          auto absent = log->absent_commands.count(name) != 0;
+          if (absent || log->broken_commands.count(name) != 0) {
             process_exited event;
             event.key = what.key;
             event.end = process_end::spawn_failed;
-            event.reason = what.command.front() + ": command not found";
+            event.reason = name + (absent ? ": command not found" : ": Exec format error");
+            auto failure = caf::make_error(errc::spawn_failed, event.reason);
             self->send(owner, std::move(event));
-            return caf::make_error(errc::spawn_failed, what.command.front() + ": command not found");
+            return failure;
+          }
+          if (log->hold) {
+            log->owners[what.key] = owner;
+            log->held.push_back(self->make_response_promise<process_started>());
+            return log->held.back();
           }
           log->owners[what.key] = owner;
           if (log->on_launch)
@@ -78,6 +86,7 @@ fake_platform::fake_platform(caf::actor_system& sys, fake_network& network, std:
           log->exit(std::move(event));
         },
         [log](const resolve_command& what) -> caf::result<std::string> {
+          log->resolved.push_back(what);
           if (log->absent_commands.count(what.name) != 0)
             return caf::make_error(errc::unknown_name, what.name + ": command not found");
           return what.name.starts_with("/") ? what.name : "/bin/" + what.name;

@@ -31,6 +31,12 @@ struct fake_launcher_log {
   std::set<std::string> absent_commands;
   /// Called on each launch, for processes that end by themselves.
   std::function<void(const launch_process&, const process_owner&)> on_launch;
+  /// Launches are not answered at all while set.
+  bool hold = false;
+  std::vector<caf::typed_response_promise<process_started>> held;
+  /// Commands that are found but cannot be executed.
+  std::set<std::string> broken_commands;
+  std::vector<resolve_command> resolved;
 
   /// Ends a process: sends process_exited to its owner.
   void exit(process_exited event);

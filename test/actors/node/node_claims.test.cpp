@@ -118,7 +118,7 @@ TEST_CASE_FIXTURE(node_fixture, "a server is warming until it answers, then read
 
 TEST_CASE_FIXTURE(node_fixture, "without a path to ask for, a server that accepts a connection is ready") {
   world.http_log.answer = [](const http_call&) -> caf::result<http_answer> {
-    return caf::make_error(errc::io_failed, "not HTTP");
+    return caf::make_error(errc::app_failed, "not HTTP");
   };
   start_node();
   place(server_spec(""));

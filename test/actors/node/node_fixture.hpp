@@ -164,6 +164,16 @@ public:
     return spec;
   }
 
+  /// At most so many restarts, each after 1 s.
+  static void set_restarts(pb::AppSpec& spec, std::uint32_t budget) {
+    auto& policy = *spec.mutable_restart();
+    policy.set_backoff_min_ms(1000);
+    policy.set_backoff_max_ms(1000);
+    policy.set_healthy_after_ms(60000);
+    policy.set_budget(budget);
+    policy.set_budget_window_ms(600000);
+  }
+
   pb::ClaimResult claim(const pb::AppSpec& spec, std::uint64_t token, std::uint64_t epoch = 1) {
     claim_batch batch;
     batch->set_epoch(epoch);

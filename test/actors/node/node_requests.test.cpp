@@ -1,3 +1,4 @@
+#include "messages/wire.hpp"
 #include "test/actors/node/node_fixture.hpp"
 
 using namespace astra;
@@ -90,6 +91,41 @@ TEST_CASE_FIXTURE(node_fixture, "each end of a command has its outcome, and the 
   CHECK(outcome(end(process_end::launcher_lost)).outcome() == pb::INVOKE_REPLICA_LOST);
 }
 
+TEST_CASE_FIXTURE(node_fixture, "what a command wrote in binary reaches the router as UTF-8") {
+  start_node();
+  place(command_spec());
+  auto& work = work_on("ocr", 1);
+  auto event = exit_with(1);
+  event.log_tail = "\xAC\xFF\x01 end\xE2\x82";
+  event.reason = "cannot read \xFF";
+  end_process(event);
+  REQUIRE(work.done());
+  CHECK(work.body().reason() == "cannot read \uFFFD");
+  CHECK(work.body().stderr_tail() == "\uFFFD\uFFFD\x01 end\uFFFD\uFFFD");
+  pb::InvokeReply received;
+  CHECK(decode(received, encode(work.body())));
+}
+
+TEST_CASE_FIXTURE(node_fixture, "what a server says in binary reaches router and home as UTF-8") {
+  start_node();
+  auto spec = server_spec("");
+  set_restarts(spec, 0);
+  place(spec);
+  world.http_log.answer = [](const http_call&) -> caf::result<http_answer> {
+    return http_answer{200, "\xFF", "text/\xFF"};
+  };
+  auto& work = work_on("web", 1);
+  REQUIRE(work.done());
+  CHECK(work.body().body() == "\xFF");
+  CHECK(work.body().content_type() == "text/\uFFFD");
+  auto event = exit_with(1);
+  event.log_tail = "bye \xFF\n";
+  end_process(event);
+  CHECK(status().reason().find("its last words: bye \uFFFD") != std::string::npos);
+  pb::NodeProfile received;
+  CHECK(decode(received, encode(profile())));
+}
+
 TEST_CASE_FIXTURE(node_fixture, "a command that vanished starts nothing, and its replica leaves the rotation") {
   start_node();
   place(command_spec());
@@ -98,8 +134,94 @@ TEST_CASE_FIXTURE(node_fixture, "a command that vanished starts nothing, and its
   advance(50ms);
   REQUIRE(work.done());
   CHECK(work.body().outcome() == pb::INVOKE_NOT_STARTED);
-  CHECK(status().state() == pb::REPLICA_FAILED);
   CHECK(reserve_now("ocr", 2).outcome() == pb::RESERVE_NO_REPLICA);
+  advance(5s);
+  CHECK(status().state() == pb::REPLICA_FAILED);
+  CHECK(status().reason() == "tesseract: command not found");
+}
+
+TEST_CASE_FIXTURE(node_fixture,
+                  "a command that is found and cannot be executed costs its replica restarts, with the reason") {
+  start_node();
+  auto spec = command_spec(2);
+  set_restarts(spec, 1);
+  place(spec);
+  CHECK(reserve_now("ocr", 1).outcome() == pb::RESERVE_GRANTED);
+  CHECK(reserve_now("ocr", 2).outcome() == pb::RESERVE_GRANTED);
+  world.processes.broken_commands.insert("tesseract");
+  auto& first = post_invoke("ocr", 1);
+  auto& second = post_invoke("ocr", 2);
+  advance(50ms);
+  REQUIRE(first.done());
+  CHECK(first.body().outcome() == pb::INVOKE_NOT_STARTED);
+  CHECK(first.body().reason() == "tesseract: Exec format error");
+  REQUIRE(second.done());
+  CHECK(status().restarts() == 1);
+  CHECK(status().state() == pb::REPLICA_READY); // the first restart is at once
+  work_on("ocr", 3);
+  advance(50ms);
+  CHECK(status().state() == pb::REPLICA_FAILED);
+  CHECK(status().reason().starts_with("tesseract: Exec format error; given up after 1 restarts"));
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a launcher that takes nothing at the moment costs no restart") {
+  start_node();
+  place(command_spec());
+  auto& work = work_on("ocr", 1);
+  process_exited event;
+  event.end = process_end::refused;
+  event.reason = "the process launcher is being restarted";
+  end_process(event);
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_NOT_STARTED);
+  CHECK(status().state() == pb::REPLICA_READY);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a launch that is not answered within 10 s is taken back") {
+  start_node();
+  place(command_spec());
+  world.processes.hold = true;
+  auto& work = work_on("ocr", 1, "page", 20000);
+  advance(10s);
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_REPLICA_LOST);
+  REQUIRE(world.processes.killed.size() == 1);
+  CHECK(world.processes.killed[0].key == world.processes.launched[0].key);
+  auto server = server_spec("");
+  set_restarts(server, 1);
+  place(server, 2);
+  advance(10s);
+  REQUIRE(world.processes.killed.size() == 2);
+  CHECK(world.processes.killed[1].key == world.processes.launched[1].key);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a command is looked up in the app's own PATH") {
+  start_node();
+  auto spec = command_spec();
+  spec.mutable_per_request()->add_env("PATH=/opt/app");
+  place(spec);
+  REQUIRE(world.processes.resolved.size() == 1);
+  CHECK(world.processes.resolved[0].environment == std::vector<std::string>{"OMP_THREAD_LIMIT=1", "PATH=/opt/app"});
+}
+
+TEST_CASE_FIXTURE(node_fixture, "an actor that drops a request has failed at it 100 ms later, and lives on") {
+  registry.add("dropper", [](caf::actor_system& sys, const app_arguments&) -> caf::expected<app_actor> {
+    return sys.spawn([](app_actor::pointer self) -> app_actor::behavior_type {
+      return {[self](const work_request&) { return self->make_response_promise<work_result>(); }};
+    });
+  });
+  start_node();
+  auto spec = echo_spec();
+  spec.mutable_actor()->set_type("dropper");
+  place(spec);
+  auto& work = work_on("echo", 1);
+  advance(99ms);
+  CHECK_FALSE(work.done());
+  advance(1ms);
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_APP_FAILED);
+  CHECK(work.body().reason() == "the actor dropped the request without an answer");
+  CHECK(status().state() == pb::REPLICA_READY);
 }
 
 TEST_CASE_FIXTURE(node_fixture, "a cancel kills the command at once and is answered") {
@@ -245,7 +367,46 @@ TEST_CASE_FIXTURE(node_fixture,
   world.http_log.answer = [](const http_call&) -> caf::result<http_answer> {
     return caf::make_error(errc::io_failed, "connection reset");
   };
+  CHECK(reserve_now("web", 2).outcome() == pb::RESERVE_NO_REPLICA);
+  advance(200ms);
+  CHECK(status().state() == pb::REPLICA_READY);
   auto& lost = work_on("web", 2);
   REQUIRE(lost.done());
   CHECK(lost.body().outcome() == pb::INVOKE_REPLICA_LOST);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a ready server that accepts no connection for 3 s is restarted, and says why") {
+  start_node();
+  auto spec = server_spec("");
+  set_restarts(spec, 0);
+  place(spec);
+  world.http_log.answer = [](const http_call&) -> caf::result<http_answer> {
+    return caf::make_error(errc::unreachable, "connection refused");
+  };
+  work_on("web", 1);
+  advance(50ms);
+  CHECK(status().state() == pb::REPLICA_WARMING);
+  CHECK(status().reason() == "accepts no requests any more: connection refused");
+  advance(2800ms);
+  CHECK(world.processes.killed.empty());
+  advance(300ms);
+  REQUIRE(world.processes.killed.size() == 1);
+  CHECK(status().state() == pb::REPLICA_FAILED);
+  CHECK(status().reason().starts_with("accepts no requests any more: connection refused; given up"));
+}
+
+TEST_CASE_FIXTURE(node_fixture, "an answer of a server that is too large or malformed is the app's failure") {
+  start_node();
+  place(server_spec(""));
+  auto code = errc::output_exceeded;
+  world.http_log.answer = [&code](const http_call&) -> caf::result<http_answer> {
+    return caf::make_error(code, "bad");
+  };
+  auto& large = work_on("web", 1);
+  REQUIRE(large.done());
+  CHECK(large.body().outcome() == pb::INVOKE_OUTPUT_EXCEEDED);
+  code = errc::app_failed;
+  auto& malformed = work_on("web", 2);
+  REQUIRE(malformed.done());
+  CHECK(malformed.body().outcome() == pb::INVOKE_APP_FAILED);
 }

@@ -29,6 +29,8 @@ struct node_script {
   bool draining = false;
   /// Answers this to every invoke instead of working.
   std::optional<pb::InvokeOutcome> outcome;
+  /// Why, with that answer.
+  std::string reason;
 
   std::uint32_t reserves = 0;
   std::vector<std::uint64_t> cancels;
@@ -125,7 +127,9 @@ request_sink::behavior_type fake_node(request_sink::pointer self, script_ptr scr
           if (*script->outcome != pb::INVOKE_NOT_STARTED)
             ++script->starts[what->request_id()];
           script->granted.erase(attempt);
-          promise.deliver(script->work_answer(attempt, *script->outcome, {}));
+          auto answer = script->work_answer(attempt, *script->outcome, {});
+          answer->set_reason(script->reason);
+          promise.deliver(std::move(answer));
         } else {
           ++script->starts[what->request_id()];
           script->running.emplace(attempt, promise);
@@ -533,6 +537,30 @@ TEST_CASE_FIXTURE(router_fixture, "work that was certainly not started is tried 
     CHECK(log->answer().node == "n2");
     CHECK(log->answer().starts == 1);
   }
+}
+
+TEST_CASE_FIXTURE(router_fixture, "work that could not be started 8 times is unavailable, with the last reason") {
+  auto node = add_node("n1");
+  node->outcome = pb::INVOKE_NOT_STARTED;
+  node->reason = "tesseract: Exec format error";
+  start();
+  auto log = invoke_app("q1");
+  advance(1s);
+  CHECK(log->answer().outcome == route_outcome::unavailable);
+  CHECK(log->answer().reason == "not started at 8 tries, at last at node n1: tesseract: Exec format error");
+  CHECK(log->answer().starts == 0);
+  CHECK(node->reserves == 8);
+}
+
+TEST_CASE_FIXTURE(router_fixture, "the answer at a deadline says why the work was never started") {
+  auto node = add_node("n1");
+  node->outcome = pb::INVOKE_NOT_STARTED;
+  node->reason = "tesseract: Exec format error";
+  start();
+  auto log = invoke_app("q1", 120ms);
+  advance(120ms);
+  CHECK(log->answer().outcome == route_outcome::timed_out);
+  CHECK(log->answer().reason == "not started within 120 ms: at node n1: tesseract: Exec format error");
 }
 
 TEST_CASE_FIXTURE(router_fixture, "a failure of the app itself is passed on and not tried again") {

@@ -275,6 +275,13 @@ TEST_CASE_FIXTURE(fixture, "the subscription is renewed every second with what i
   CHECK(subscriptions[2].resync());
 }
 
+TEST_CASE_FIXTURE(fixture, "a client's content type that is not UTF-8 is made so before it travels") {
+  show_cluster();
+  invoke("ocr", {{"content-type", "text/\xff"}});
+  REQUIRE(routers.calls.size() == 1);
+  CHECK(routers.calls[0].request.content_type == "text/\uFFFD");
+}
+
 TEST_CASE_FIXTURE(fixture, "an invoke goes to its app's router and comes back with where it ran") {
   show_cluster();
   auto exchange = invoke("ocr", {{"content-type", "image/png"}, {"astra-timeout", "1500ms"}});

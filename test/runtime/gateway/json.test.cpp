@@ -240,7 +240,8 @@ TEST_CASE("an app in JSON is read strictly, and its name must be the path's") {
   REQUIRE(good.spec);
   CHECK(good.spec->name() == "ocr");
   for (auto text : {"", "{", "[]", "null", R"({"replica": 2})", R"({"replicas": "many"})", R"({"replicas": -1})",
-                    R"({"name": "other", "concurrency": 1})", "{\"name\": \"\xff\"}"}) {
+                    R"({"name": "other", "concurrency": 1})", "{\"name\": \"\xff\"}",
+                    "{\"per_request\": {\"env\": [\"A=\xff\"]}}", R"({"per_request": {"env": ["A=\ud800"]}})"}) {
     CAPTURE(text);
     auto bad = read_app_json(text, "ocr");
     CHECK_FALSE(bad.spec);

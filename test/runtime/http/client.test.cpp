@@ -167,18 +167,25 @@ TEST_CASE("the timeout covers a server that accepts and stays silent, or sends f
   CHECK(client.start(call).get().error() == errc::timed_out);
 }
 
-TEST_CASE("answers over the limit, malformed or cut short are io_failed") {
-  const std::pair<std::string, std::string> bad[] = {
-      {"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n", "larger than 1000 bytes"},
-      {"HTTP/1.1 200 OK\r\n\r\n" + std::string(2000, 'x'), "larger than 1000 bytes"},
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n" + std::string(0xfff, 'x'), "larger than"},
-      {"HTTP/1.1 200 OK\r\nA: " + std::string(100'000, 'x'), "headers of the answer are too large"},
-      {"SSH-2.0-OpenSSH\r\n", "malformed answer"},
-      {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "closed the connection"},
-      {"HTTP/1.1 200", "closed the connection"},
-      {"", "closed the connection"},
+TEST_CASE("answers over the limit, malformed or cut short have a code each") {
+  struct bad_answer {
+    std::string bytes;
+    std::string why;
+    errc code;
   };
-  for (auto& [bytes, why] : bad) {
+  const bad_answer bad[] = {
+      {"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n", "larger than 1000 bytes", errc::output_exceeded},
+      {"HTTP/1.1 200 OK\r\n\r\n" + std::string(2000, 'x'), "larger than 1000 bytes", errc::output_exceeded},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n" + std::string(0xfff, 'x'), "larger than",
+       errc::output_exceeded},
+      {"HTTP/1.1 200 OK\r\nA: " + std::string(100'000, 'x'), "headers of the answer are too large",
+       errc::output_exceeded},
+      {"SSH-2.0-OpenSSH\r\n", "malformed answer", errc::app_failed},
+      {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "closed the connection", errc::io_failed},
+      {"HTTP/1.1 200", "closed the connection", errc::io_failed},
+      {"", "closed the connection", errc::io_failed},
+  };
+  for (auto& [bytes, why, code] : bad) {
     CAPTURE(why);
     tcp_listener server;
     waiting_caller client;
@@ -191,7 +198,7 @@ TEST_CASE("answers over the limit, malformed or cut short are io_failed") {
     peer.close();
     auto answer = pending.get();
     REQUIRE_FALSE(answer);
-    CHECK(answer.error() == errc::io_failed);
+    CHECK(answer.error() == code);
     CHECK(to_string(answer.error()).find(why) != std::string::npos);
   }
 }

@@ -111,15 +111,20 @@ TEST_CASE_FIXTURE(fixture, "a key in use fails the request only") {
 
 TEST_CASE_FIXTURE(fixture, "commands are resolved to their path") {
   caf::expected<std::string> result{caf::error{}};
-  auto resolve = [&](const char* name) {
+  auto resolve = [&](const char* name, std::vector<std::string> environment = {}) {
     (*self)
-        ->request(launcher, 60s, resolve_command{name})
+        ->request(launcher, 60s, resolve_command{name, environment})
         .receive([&](const std::string& path) { result = path; }, [&](caf::error& error) { result = error; });
   };
   resolve("sh");
   REQUIRE(result);
   CHECK(result->ends_with("/sh"));
   resolve("no-such-command");
+  CHECK(result.error() == errc::unknown_name);
+  resolve("launcher_host", {"PATH=" ASTRA_BINARY_DIR "/test"});
+  REQUIRE(result);
+  CHECK(*result == ASTRA_BINARY_DIR "/test/launcher_host");
+  resolve("sh", {"PATH=/nowhere"});
   CHECK(result.error() == errc::unknown_name);
 }
 
@@ -130,7 +135,7 @@ TEST_CASE_FIXTURE(fixture, "after the client is closed a launch fails with a rea
   CHECK(started.error() == errc::spawn_failed);
   auto end = next_exit();
   REQUIRE(end);
-  CHECK(end->end == process_end::spawn_failed);
+  CHECK(end->end == process_end::refused);
   CHECK_FALSE(end->reason.empty());
 }
 

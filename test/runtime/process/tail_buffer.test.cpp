@@ -34,6 +34,18 @@ TEST_CASE("a tail of one long line keeps the last 4 bytes of it") {
   CHECK(line.text() == "efg\n");
 }
 
+TEST_CASE("a tail that was cut within a character begins with the next one") {
+  tail_buffer tail{6};
+  tail.append("\xE2\x82\xAC\xE2\x82\xAC"
+              "ab");
+  CHECK(tail.text()
+        == "\xE2\x82\xAC"
+           "ab");
+  tail_buffer binary{5};
+  binary.append("\x80\x80\x80\x80\x80\x80");
+  CHECK(binary.text() == "\x80\x80");
+}
+
 TEST_CASE("whatever the pieces, a tail is the end of the stream") {
   CHECK(rc::check("", [](const std::vector<std::string>& pieces) {
     tail_buffer tail{10};
