@@ -77,6 +77,7 @@ public:
         [this](const app_detail& report) { on_report(report->record()); },
         [this](beat_atom) {
           self_->delayed_send(self_, options_.heartbeat, beat_atom_v);
+          forget_again();
           beat();
         },
         [this](refresh_atom) {
@@ -316,13 +317,24 @@ private:
     if (auto removed = world_.apps().remove(name); !removed) {
       auto& entry = apps_.at(name);
       entry.forget_failed = true;
-      trouble(entry, fmt::format("deleted, but the store cannot be told: {}; tried again until it can",
-                                 error_text(removed.error())));
+      auto reason = fmt::format("deleted, but the store cannot be told: {}; tried again until it can",
+                                error_text(removed.error()));
+      if (entry.record.reason() != reason)
+        trouble(entry, std::move(reason));
       return;
     }
     spdlog::info("apps.gone app={}", name);
     apps_.erase(name);
     beat_soon();
+  }
+
+  void forget_again() {
+    std::vector<std::string> names;
+    for (auto& [name, entry] : apps_)
+      if (entry.forget_failed)
+        names.push_back(name);
+    for (auto& name : names)
+      forget(name);
   }
 
   caf::result<app_detail> on_describe(const std::string& name) {
@@ -366,12 +378,6 @@ private:
   }
 
   void beat() {
-    std::vector<std::string> to_forget;
-    for (auto& [name, entry] : apps_)
-      if (entry.forget_failed)
-        to_forget.push_back(name);
-    for (auto& name : to_forget)
-      forget(name);
     if (!home_) {
       dial_home();
       return;

@@ -175,6 +175,24 @@ TEST_CASE_FIXTURE(fixture, "a deleted app is marked, releases everything and the
   CHECK(each_index_once(1));
 }
 
+TEST_CASE_FIXTURE(fixture, "a store that cannot forget a deleted app is tried once per heartbeat, and told of once") {
+  start();
+  apply(small_app("ocr", 1));
+  advance(500ms);
+  remove("ocr");
+  world.store.full = true;
+  advance(3s);
+  CHECK(nodes.replicas().empty());
+  CHECK(told("ocr").reason().find("deleted, but the store cannot be told") != std::string::npos);
+  auto beats = nodes.beats.size();
+  advance(10s);
+  CHECK(nodes.beats.size() <= beats + 10);
+  world.store.full = false;
+  advance(1100ms);
+  CHECK(told("ocr").spec().name().empty());
+  CHECK(world.store.specs.empty());
+}
+
 TEST_CASE_FIXTURE(fixture, "a deletion goes on in the next process") {
   start();
   apply(small_app("ocr", 3));
