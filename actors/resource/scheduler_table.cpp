@@ -49,8 +49,9 @@ void scheduler_table::record_apps(const pb::SchedulerBeat& beat) {
     if (!known || std::tuple{known->epoch(), known->version()} < std::tuple{record.epoch(), record.version()})
       log_.put(record, stream::claims);
   }
-  // A process that leaves need not name its apps any more, but their replicas run on.
-  if (beat.leaving())
+  // A process that leaves need not name its apps any more, but their replicas run on; one that has just started asks
+  // the view first what its forerunner managed.
+  if (beat.leaving() || beat.settling())
     return;
   std::vector<std::string> gone;
   for (auto& [name, record] : log_.apps())
