@@ -92,12 +92,14 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
         return apply_outcome::gap;
     } else if (snapshot) {
       // Whoever sends it may be behind the relay that we listened to before; an edited shard is worth less than that.
-      if (delta.version() < shard.version && !shard.edited && !shard.lost)
+      if (delta.version() < shard.version && !shard.edited && !shard.lost && !delta.origin_lost())
         return apply_outcome::stale;
     } else {
       if (delta.base() > shard.version)
         return apply_outcome::gap;
-      if (delta.version() < shard.version || (delta.version() == shard.version && delta.base() < delta.version()))
+      // Of a lost origin nothing newer will come, so whoever relays it is right even from behind.
+      auto behind = delta.version() < shard.version && !delta.origin_lost();
+      if (behind || (delta.version() == shard.version && delta.base() < delta.version()))
         return apply_outcome::stale;
     }
   }

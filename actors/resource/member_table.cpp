@@ -44,7 +44,7 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   who.closed = false;
   who.draining = beat.draining();
   who.left = beat.leaving();
-  result.change = judge(id, who, now);
+  result.change = judge(id, who, {}, now);
   return result;
 }
 
@@ -72,8 +72,11 @@ std::optional<transition> member_table::connection_closed(node_id id, time_point
   auto found = members_.find(id);
   if (found == members_.end())
     return std::nullopt;
-  found->second.closed = true;
-  return judge(id, found->second, now);
+  auto& who = found->second;
+  who.closed = true;
+  if (who.offline_since)
+    return std::nullopt;
+  return judge(id, who, {}, now);
 }
 
 bool member_table::moved_away(node_id id) {
@@ -96,7 +99,7 @@ std::vector<transition> member_table::sweep(time_point now) {
   std::vector<transition> result;
   for (auto entry = members_.begin(); entry != members_.end();) {
     auto& [id, who] = *entry;
-    if (auto change = judge(id, who, now))
+    if (auto change = judge(id, who, who.seen.silence(now), now))
       result.push_back(std::move(*change));
     if (who.offline_since && now - *who.offline_since >= forget_after_) {
       log_.remove(id);
@@ -114,8 +117,8 @@ void member_table::extend_leases(std::chrono::nanoseconds gap, time_point now) {
 }
 
 /// Brings the row's liveness in line with what is known of the member.
-std::optional<transition> member_table::judge(node_id id, member& who, time_point now) {
-  auto silence = who.seen.silence(now);
+std::optional<transition> member_table::judge(node_id id, member& who, std::chrono::nanoseconds silence,
+                                              time_point now) {
   auto liveness = pb::LIVENESS_ONLINE;
   std::string reason;
   if (who.left) {

@@ -55,7 +55,8 @@ public:
   /// A profile of a node that does not beat here is not accepted.
   verdict record(const pb::ProfileUpdate& update, time_point now);
 
-  /// The node's connection ended: suspect until the next beat.
+  /// The node's connection ended: suspect until the next beat.  Only a sweep makes it offline: when the observer
+  /// itself slept, it learns that there.
   std::optional<transition> connection_closed(node_id id, time_point now);
 
   /// Drops the row: the node lives at another Resource now.
@@ -86,7 +87,7 @@ private:
     std::optional<time_point> offline_since;
   };
 
-  std::optional<transition> judge(node_id id, member& who, time_point now);
+  std::optional<transition> judge(node_id id, member& who, std::chrono::nanoseconds silence, time_point now);
 
   shard_log& log_;
   patience patience_;

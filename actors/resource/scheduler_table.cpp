@@ -35,7 +35,7 @@ scheduler_table::verdict scheduler_table::record(const pb::SchedulerBeat& beat, 
   who.closed = false;
   who.left = beat.leaving();
   record_apps(beat);
-  judge(id, who, now);
+  judge(id, who, {}, now);
   return {.accepted = true};
 }
 
@@ -49,8 +49,9 @@ void scheduler_table::record_apps(const pb::SchedulerBeat& beat) {
     if (!known || std::tuple{known->epoch(), known->version()} < std::tuple{record.epoch(), record.version()})
       log_.put(record, stream::claims);
   }
-  // A process that leaves need not name its apps any more, but their replicas run on.
-  if (beat.leaving())
+  // A process that leaves need not name its apps any more, but their replicas run on; one that has just started asks
+  // the view first what its forerunner managed.
+  if (beat.leaving() || beat.settling())
     return;
   std::vector<std::string> gone;
   for (auto& [name, record] : log_.apps())
@@ -64,8 +65,11 @@ void scheduler_table::connection_closed(scheduler_id id, time_point now) {
   auto found = members_.find(id);
   if (found == members_.end())
     return;
-  found->second.closed = true;
-  judge(id, found->second, now);
+  auto& who = found->second;
+  who.closed = true;
+  // Only a sweep makes it offline: when the observer itself slept, it learns that there.
+  if (!who.offline_since)
+    judge(id, who, {}, now);
 }
 
 bool scheduler_table::moved_away(scheduler_id id) {
@@ -84,7 +88,7 @@ bool scheduler_table::moved_away(scheduler_id id) {
 void scheduler_table::sweep(time_point now) {
   for (auto entry = members_.begin(); entry != members_.end();) {
     auto& [id, who] = *entry;
-    judge(id, who, now);
+    judge(id, who, who.seen.silence(now), now);
     if (who.offline_since && now - *who.offline_since >= forget_after_ && !manages_apps(id)) {
       log_.remove(id);
       entry = members_.erase(entry);
@@ -100,8 +104,7 @@ void scheduler_table::extend_leases(std::chrono::nanoseconds gap, time_point now
 }
 
 /// Brings the row's liveness in line with what is known of the member.
-void scheduler_table::judge(scheduler_id id, member& who, time_point now) {
-  auto silence = who.seen.silence(now);
+void scheduler_table::judge(scheduler_id id, member& who, std::chrono::nanoseconds silence, time_point now) {
   auto liveness = pb::LIVENESS_ONLINE;
   std::string reason;
   if (who.left) {

@@ -53,7 +53,7 @@ private:
   };
 
   void record_apps(const pb::SchedulerBeat& beat);
-  void judge(scheduler_id id, member& who, time_point now);
+  void judge(scheduler_id id, member& who, std::chrono::nanoseconds silence, time_point now);
   bool manages_apps(scheduler_id id) const;
 
   shard_log& log_;

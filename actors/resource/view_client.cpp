@@ -70,7 +70,9 @@ private:
               source_ = handle;
               seen_.renew(now());
               self_->monitor(handle);
-              renew(true);
+              // What came through another Resource may contain rows which that one added: the new one would never
+              // mention them, so everything is asked for anew.
+              subscribe_with({}, true);
             },
             [this](const caf::error& reason) {
               dialing_ = false;
@@ -97,15 +99,17 @@ private:
     backoff_ = std::min(backoff_ * 2, backoff_max);
   }
 
-  /// Subscribes, or renews that.
-  void renew(bool resync) {
+  /// Renews the subscription; with `resync` what was missed is sent again.
+  void renew(bool resync) { subscribe_with(keeper_.view().versions(), resync); }
+
+  void subscribe_with(const std::vector<pb::ShardVersion>& held, bool resync) {
     last_renewal_ = now();
     resyncing_ = resyncing_ || resync;
     pb::Subscribe request;
     request.set_scope(pb::Subscribe::ALL_SHARDS);
     request.set_subscriber(options_.name);
     request.set_resync(resync);
-    for (auto& have : keeper_.view().versions())
+    for (auto& have : held)
       *request.add_have() = have;
     self_->request(caf::actor_cast<view_source>(source_), options_.silence, subscribe{std::move(request)})
         .then(
@@ -172,19 +176,25 @@ private:
 
   void look_around() {
     self_->run_delayed(check, [this] { look_around(); });
-    auto late = now() - last_check_ - check;
+    auto passed = now() - last_check_;
+    auto late = passed - check;
     last_check_ = now();
-    if (late > check) {
-      // This process slept: the silence was its own.
+    // When this process slept, the silence was its own.
+    if (late > check)
       seen_.extend(late, now());
+    // And while no Resource is listened to, nothing can prove that a node found another home.
+    if (!source_)
+      keeper_.extend_grace(passed, now());
+    else if (late > check)
       keeper_.extend_grace(late, now());
-    }
     if (source_ && seen_.silence(now()) >= options_.silence)
       try_next(silence_text(seen_.silence(now())));
     else if (source_ && now() - last_renewal_ >= options_.renew)
       renew(std::exchange(resyncing_, false));
     else if (!source_ && now() >= next_dial_)
       dial();
+    if (!source_)
+      return;
     view_changes changes;
     for (auto& edit : keeper_.expire(now(), changes))
       subscribers_.send(std::move(edit), true);

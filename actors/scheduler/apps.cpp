@@ -2,6 +2,7 @@
 
 #include "actors/node/home_selector.hpp"
 #include "actors/random.hpp"
+#include "actors/resource/cluster_view.hpp"
 #include "actors/scheduler/claim_book.hpp"
 #include "actors/scheduler/scheduler.hpp"
 #include "actors/supervisor/restart_budget.hpp"
@@ -20,6 +21,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -35,8 +37,11 @@ constexpr std::chrono::seconds describe_limit{5};
 /// Changes within this time go into one beat.
 constexpr milliseconds beat_delay{20};
 
+/// Deleted apps that are remembered, in case a node that slept comes back with replicas of theirs.
+constexpr std::size_t deleted_max = 256;
+
 /// The front with its own timers.
-using apps_impl = apps_actor::extend_with<app_report_sink>::extend<
+using apps_impl = apps_actor::extend_with<app_report_sink>::extend_with<view_subscriber>::extend<
     // Time to beat.
     caf::result<void>(beat_atom),
     // Time to tell the home Resource what has changed since the last beat.
@@ -50,8 +55,8 @@ public:
 
   apps_state(apps_impl::pointer self, platform* world, const scheduler_options& options, std::vector<pb::AppSpec> files,
              view_source view)
-    : self_(self), world_(*world), options_(options), view_(std::move(view)), process_(make_scheduler_id(options.name)),
-      incarnation_(world->next_incarnation()), random_(world->seed("apps")),
+    : self_(self), world_(*world), options_(options), source_(std::move(view)),
+      process_(make_scheduler_id(options.name)), incarnation_(world->next_incarnation()), random_(world->seed("apps")),
       homes_(options.name, options.resources, 2 * options.heartbeat, self->clock().now()) {
     for (auto& spec : files)
       wanted_[spec.name()] = std::move(spec);
@@ -64,7 +69,8 @@ public:
   apps_impl::behavior_type make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
     self_->set_exit_handler([this](const caf::exit_msg& exit) { on_exit(exit); });
-    self_->monitor(view_);
+    self_->monitor(source_);
+    watch(false);
     // After a cold start nodes need a beat or two to turn up.
     for (auto& [app, spec] : std::exchange(wanted_, {}))
       start(adopt(spec), 2 * options_.heartbeat);
@@ -75,8 +81,12 @@ public:
         [this](const delete_app& wish) { return on_delete(*wish); },
         [this](const describe_app& question) { return on_describe(question->app()); },
         [this](const app_detail& report) { on_report(report->record()); },
+        [this](const view_delta& delta) { on_delta(*delta); },
         [this](beat_atom) {
           self_->delayed_send(self_, options_.heartbeat, beat_atom_v);
+          watch(std::exchange(resyncing_, false));
+          settle();
+          forget_again();
           beat();
         },
         [this](refresh_atom) {
@@ -119,6 +129,107 @@ private:
     return entry;
   }
 
+  // -- the view ----------------------------------------------------------------
+
+  /// Subscribes, or renews that.
+  void watch(bool resync) {
+    pb::Subscribe wish;
+    wish.set_scope(pb::Subscribe::ALL_SHARDS);
+    wish.set_subscriber(options_.name);
+    wish.set_resync(resync);
+    for (auto& version : view_.versions())
+      *wish.add_have() = std::move(version);
+    self_->request(source_, 2 * options_.heartbeat, subscribe{std::move(wish)})
+        .then(
+            [this](const subscribe_ack& ack) {
+              auto& held = view_.shards();
+              auto& shards = ack->shards();
+              if (!view_since_ && !shards.empty() && std::all_of(shards.begin(), shards.end(), [&](auto& shard) {
+                    return held.count(resource_id{shard.origin()}) != 0;
+                  }))
+                view_since_ = self_->clock().now();
+            },
+            [this](const caf::error& reason) {
+              spdlog::debug("apps.no_view name={} reason=\"{}\"", options_.name, error_text(reason));
+            });
+  }
+
+  void on_delta(const pb::ViewDelta& delta) {
+    view_changes changes;
+    switch (view_.apply(delta, self_->clock().now(), changes)) {
+    case cluster_view::apply_outcome::applied:
+      resyncing_ = false;
+      break;
+    case cluster_view::apply_outcome::gap:
+      if (!std::exchange(resyncing_, true))
+        watch(true);
+      return;
+    case cluster_view::apply_outcome::stale:
+      return;
+    }
+    for (auto id : changes.nodes)
+      if (auto entry = view_.find(id))
+        look_for_deleted(*entry);
+  }
+
+  /// Once the view is there: apps that a forerunner of this process managed, and that neither a file nor the store
+  /// names any more, would keep their replicas for ever.
+  void settle() {
+    if (settled_ || !view_since_ || self_->clock().now() - *view_since_ < 2 * options_.heartbeat)
+      return;
+    settled_ = true;
+    std::vector<pb::AppRecord> left_over;
+    for (auto& [name, shown] : view_.apps())
+      if (scheduler_id{shown.record.scheduler()} == process_ && apps_.count(name) == 0)
+        left_over.push_back(shown.record);
+    for (auto& record : left_over)
+      delete_left_over(record, "no app file and no entry of the app store names it any more");
+  }
+
+  /// A node that was frozen while an app was deleted, for longer than the view remembers it, still runs replicas.
+  void look_for_deleted(const node_entry& node) {
+    if (deleted_.empty() || node.row.liveness() == pb::LIVENESS_OFFLINE)
+      return;
+    for (auto& replica : node.row.profile().replicas()) {
+      auto found = deleted_.find(replica.app());
+      if (found == deleted_.end() || replica.state() == pb::REPLICA_STOPPED || replica.epoch() > found->second.epoch())
+        continue;
+      auto record = std::move(found->second);
+      deleted_.erase(found);
+      auto shown = view_.find_app(replica.app());
+      if (!shown || scheduler_id{shown->record.scheduler()} == process_)
+        delete_left_over(record, fmt::format("deleted, but {} has come back with a replica of it", node.name()));
+    }
+  }
+
+  /// The record of an app here unknown whose scheduler process will not answer; null when there is none.
+  const pb::AppRecord* abandoned(const std::string& name) const {
+    auto shown = view_.find_app(name);
+    if (!shown)
+      return nullptr;
+    scheduler_id owner{shown->record.scheduler()};
+    auto process = view_.find_scheduler(owner);
+    auto alive = process && process->row.liveness() != pb::LIVENESS_OFFLINE;
+    return alive && owner != process_ ? nullptr : &shown->record;
+  }
+
+  void delete_left_over(const pb::AppRecord& record, const std::string& reason) {
+    auto spec = record.spec();
+    spec.set_deleting(true);
+    spdlog::warn("apps.left_over app={} epoch={} reason=\"{}; its replicas are stopped\"", spec.name(), record.epoch(),
+                 reason);
+    if (auto saved = world_.apps().save(spec); !saved)
+      spdlog::warn("apps.left_over app={} reason=\"if this process ends first, its replicas stay: {}\"", spec.name(),
+                   error_text(saved.error()));
+    take_over(adopt(std::move(spec)), record.epoch());
+  }
+
+  /// Starts the scheduler of an app that had one of `epoch` elsewhere or before.
+  void take_over(app& entry, std::uint64_t epoch) {
+    entry.fenced_by = epoch;
+    start(entry, milliseconds{0});
+  }
+
   // -- schedulers ------------------------------------------------------------
 
   void start(app& entry, milliseconds settle) {
@@ -142,13 +253,13 @@ private:
     entry.record = std::move(record);
     spdlog::info("apps.start app={} epoch={}", entry.spec.name(), what.epoch.value());
     entry.scheduler =
-        spawn_scheduler(self_->system(), world_, options_, std::move(what), view_, app_report_sink{apps_impl{self_}});
+        spawn_scheduler(self_->system(), world_, options_, std::move(what), source_, app_report_sink{apps_impl{self_}});
     self_->monitor(entry.scheduler);
     beat_soon();
   }
 
   void on_down(const caf::down_msg& down) {
-    if (down.source == view_.address()) {
+    if (down.source == source_.address()) {
       stop_schedulers();
       world_.withdraw(apps_service);
       self_->quit(caf::make_error(errc::unreachable, "the view client of this process ended"));
@@ -256,6 +367,12 @@ private:
       return reply(errc::io_failed, fmt::format("app '{}' was not applied, its spec cannot be stored: {}", name,
                                                 error_text(saved.error())));
     if (!known) {
+      deleted_.erase(name);
+      if (auto shown = view_.find_app(name)) {
+        auto epoch = shown->record.epoch();
+        take_over(adopt(spec), epoch);
+        return reply(errc::none, fmt::format("app '{}' is taken over from its former scheduler", name));
+      }
       start(adopt(spec), milliseconds{0});
       return reply(errc::none, fmt::format("app '{}' is created with {} {}", name, spec.replicas(),
                                            spec.replicas() == 1 ? "replica" : "replicas"));
@@ -286,8 +403,15 @@ private:
       return answer("delete", wish.app(), wish.origin(), code, std::move(message));
     };
     auto found = apps_.find(wish.app());
-    if (found == apps_.end())
-      return reply(errc::unknown_app, fmt::format("no app '{}'", wish.app()));
+    if (found == apps_.end()) {
+      auto record = abandoned(wish.app());
+      if (!record)
+        return reply(errc::unknown_app, fmt::format("no app '{}'", wish.app()));
+      delete_left_over(pb::AppRecord{*record}, "deleted here, because its scheduler process is gone");
+      return reply(errc::none, fmt::format("app '{}' is being deleted; should its former scheduler process come back "
+                                           "and still name it, it comes back too",
+                                           wish.app()));
+    }
     auto& entry = found->second;
     if (entry.spec.deleting())
       return reply(errc::none,
@@ -316,13 +440,28 @@ private:
     if (auto removed = world_.apps().remove(name); !removed) {
       auto& entry = apps_.at(name);
       entry.forget_failed = true;
-      trouble(entry, fmt::format("deleted, but the store cannot be told: {}; tried again until it can",
-                                 error_text(removed.error())));
+      auto reason = fmt::format("deleted, but the store cannot be told: {}; tried again until it can",
+                                error_text(removed.error()));
+      if (entry.record.reason() != reason)
+        trouble(entry, std::move(reason));
       return;
     }
     spdlog::info("apps.gone app={}", name);
+    deleted_[name] = apps_.at(name).record;
+    if (deleted_.size() > deleted_max)
+      deleted_.erase(std::min_element(deleted_.begin(), deleted_.end(),
+                                      [](auto& a, auto& b) { return a.second.epoch() < b.second.epoch(); }));
     apps_.erase(name);
     beat_soon();
+  }
+
+  void forget_again() {
+    std::vector<std::string> names;
+    for (auto& [name, entry] : apps_)
+      if (entry.forget_failed)
+        names.push_back(name);
+    for (auto& name : names)
+      forget(name);
   }
 
   caf::result<app_detail> on_describe(const std::string& name) {
@@ -359,6 +498,7 @@ private:
     result.set_address(world_.address());
     result.set_incarnation(incarnation_.value());
     result.set_sequence(++sequence_);
+    result.set_settling(!settled_);
     for (auto& [name, entry] : apps_)
       if (entry.fenced_by == 0)
         *result.add_apps() = entry.record;
@@ -366,12 +506,6 @@ private:
   }
 
   void beat() {
-    std::vector<std::string> to_forget;
-    for (auto& [name, entry] : apps_)
-      if (entry.forget_failed)
-        to_forget.push_back(name);
-    for (auto& name : to_forget)
-      forget(name);
     if (!home_) {
       dial_home();
       return;
@@ -446,7 +580,7 @@ private:
   apps_impl::pointer self_;
   platform& world_;
   scheduler_options options_;
-  view_source view_;
+  view_source source_;
   scheduler_id process_;
   incarnation incarnation_;
   random_source random_;
@@ -455,6 +589,15 @@ private:
   /// Apps that stand in a file of this process.
   std::set<std::string> files_;
   std::map<std::string, app> apps_;
+  /// The last records of apps whose replicas are gone.
+  std::map<std::string, pb::AppRecord> deleted_;
+  cluster_view view_;
+  /// A delta was missing, and what is missing has been asked for.
+  bool resyncing_ = false;
+  /// When all shards of the source were here for the first time.
+  std::optional<std::chrono::steady_clock::time_point> view_since_;
+  /// Apps of the forerunner have been looked for.
+  bool settled_ = false;
   home_selector homes_;
   bool dialling_ = false;
   claim_sink home_;

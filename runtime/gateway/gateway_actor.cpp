@@ -573,7 +573,7 @@ private:
       return answer(exchange, reply(400, problems_json(message, reading.problems)));
     }
     std::string why;
-    auto scheduler = view_.find_app(app) != nullptr ? scheduler_of(app, why) : scheduler_for_new_app(why);
+    auto scheduler = view_.find_app(app) != nullptr ? scheduler_to_change(app, why) : scheduler_for_new_app(why);
     pb::ApplyApp wish;
     *wish.mutable_spec() = std::move(*reading.spec);
     wish.set_origin("gateway " + setup_.name);
@@ -584,7 +584,7 @@ private:
     if (view_.find_app(app) == nullptr)
       return answer(exchange, unknown_app(app));
     std::string why;
-    auto scheduler = scheduler_of(app, why);
+    auto scheduler = scheduler_to_change(app, why);
     pb::DeleteApp wish;
     wish.set_app(app);
     wish.set_origin("gateway " + setup_.name);
@@ -615,20 +615,21 @@ private:
         });
   }
 
-  /// Null, with the reason in `why`, when the scheduler process of an existing app cannot be asked.
-  const pb::SchedulerRow* scheduler_of(const std::string& app, std::string& why) const {
+  /// The scheduler process of an existing app or, when that one is gone, any other: it takes the app over.  Null, with
+  /// the reason in `why`, when there is none.
+  const pb::SchedulerRow* scheduler_to_change(const std::string& app, std::string& why) const {
     scheduler_id id{view_.find_app(app)->record.scheduler()};
     auto entry = view_.find_scheduler(id);
-    if (entry == nullptr) {
-      why = fmt::format("app '{}' belongs to scheduler {}, which is not in the view", app, to_string(id));
-      return nullptr;
-    }
-    if (entry->row.liveness() == pb::LIVENESS_OFFLINE) {
-      why = fmt::format("app '{}' belongs to scheduler '{}', which is offline: {}", app, entry->row.name(),
-                        entry->row.reason());
-      return nullptr;
-    }
-    return &entry->row;
+    if (entry != nullptr && entry->row.liveness() != pb::LIVENESS_OFFLINE)
+      return &entry->row;
+    std::string why_no_other;
+    auto other = scheduler_for_new_app(why_no_other);
+    if (other == nullptr)
+      why = entry == nullptr ? fmt::format("app '{}' belongs to scheduler {}, which is not in the view; {}", app,
+                                           to_string(id), why_no_other)
+                             : fmt::format("app '{}' belongs to scheduler '{}', which is offline: {}; {}", app,
+                                           entry->row.name(), entry->row.reason(), why_no_other);
+    return other;
   }
 
   /// The online scheduler process with the fewest apps, the first by id of equals.

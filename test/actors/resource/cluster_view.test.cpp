@@ -212,6 +212,35 @@ TEST_CASE("an edited or lost shard is wanted anew, and a snapshot heals it") {
   CHECK(view.versions().empty());
 }
 
+TEST_CASE("a relay that is behind is believed that the origin is lost, and what it then decides of its rows") {
+  cluster_view view;
+  auto first = delta(r1, 0, 9);
+  *first.add_nodes() = full_row(7, 1, 1, 1);
+  REQUIRE(apply(view, first) == outcome::applied);
+  auto behind = delta(r1, 0, 8);
+  *behind.add_nodes() = full_row(7, 1, 1, 1);
+  CHECK(apply(view, behind) == outcome::stale);
+
+  SUBCASE("told by a snapshot") {
+    behind.set_origin_lost(true);
+    CHECK(apply(view, behind) == outcome::applied);
+  }
+  SUBCASE("told by an edit") {
+    auto edit = delta(r1, 8, 8);
+    CHECK(apply(view, edit) == outcome::stale);
+    edit.set_origin_lost(true);
+    CHECK(apply(view, edit) == outcome::applied);
+  }
+  CHECK(view.shards().at(r1).lost);
+  auto decided = delta(r1, 8, 8);
+  decided.set_origin_lost(true);
+  auto offline = row(7, 1, 1, 1);
+  offline.set_liveness(pb::LIVENESS_OFFLINE);
+  *decided.add_nodes() = offline;
+  CHECK(apply(view, decided) == outcome::applied);
+  CHECK_FALSE(view.find(node_id{7})->usable());
+}
+
 TEST_CASE("a removed origin takes its rows along, those of others stay") {
   cluster_view view;
   auto one = delta(r1, 0, 1);

@@ -90,6 +90,20 @@ TEST_CASE_FIXTURE(table, "a closed connection makes a node suspect at once, but 
   CHECK(row().liveness() == pb::LIVENESS_OFFLINE);
 }
 
+TEST_CASE_FIXTURE(table,
+                  "a connection that closed while the observer slept for 10 s makes a node suspect, not offline") {
+  next_beat();
+  now += 10s;
+  auto change = members.connection_closed(node_id{7}, now);
+  REQUIRE(change);
+  CHECK(change->after == pb::LIVENESS_SUSPECT);
+  members.extend_leases(10s, now);
+  CHECK(members.sweep(now).empty());
+  now += 3s;
+  members.sweep(now);
+  CHECK(row().liveness() == pb::LIVENESS_OFFLINE);
+}
+
 TEST_CASE_FIXTURE(table, "an older incarnation is fenced, a newer one starts with an empty row") {
   next_beat();
   profile(1);

@@ -50,6 +50,34 @@ TEST_CASE_FIXTURE(table, "app records follow their scheduler's beats and outlive
   CHECK(log.find(scheduler_id{1}));
 }
 
+TEST_CASE_FIXTURE(table, "a connection that closed while the observer slept makes a scheduler suspect, not offline") {
+  schedulers.record(beat(1, 1, {}), now);
+  now += 10s;
+  schedulers.connection_closed(scheduler_id{1}, now);
+  CHECK(log.find(scheduler_id{1})->liveness() == pb::LIVENESS_SUSPECT);
+  schedulers.extend_leases(10s, now);
+  schedulers.sweep(now);
+  CHECK(log.find(scheduler_id{1})->liveness() == pb::LIVENESS_SUSPECT);
+  now += 3s;
+  schedulers.sweep(now);
+  schedulers.connection_closed(scheduler_id{1}, now);
+  CHECK(log.find(scheduler_id{1})->liveness() == pb::LIVENESS_OFFLINE);
+}
+
+TEST_CASE_FIXTURE(table, "a process that has just started keeps its forerunner's records until it has settled") {
+  schedulers.record(beat(1, 1, {"echo", "ocr"}), now);
+  auto started = beat(1, 1, {"ocr"}, 2);
+  started.set_incarnation(2);
+  started.set_settling(true);
+  schedulers.record(started, now);
+  CHECK(log.find_app("ocr")->epoch() == 2);
+  CHECK(log.find_app("echo"));
+  started.set_sequence(2);
+  started.set_settling(false);
+  schedulers.record(started, now);
+  CHECK_FALSE(log.find_app("echo"));
+}
+
 TEST_CASE_FIXTURE(table, "an app belongs to the scheduler with the larger epoch") {
   schedulers.record(beat(1, 1, {"ocr"}, 5, 3), now);
   schedulers.record(beat(2, 1, {"ocr"}, 6, 1), now);

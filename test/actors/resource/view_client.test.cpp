@@ -82,6 +82,41 @@ TEST_CASE_FIXTURE(fixture, "the only Resource restarts: the view stays as it was
   CHECK_FALSE(seen->ever(node->name, "gone"));
 }
 
+TEST_CASE_FIXTURE(fixture,
+                  "the view stays as it was for 60 s without any Resource, although the last one had restarted") {
+  addresses = {"r1:1"};
+  auto first = start("r1");
+  auto node = join("r1");
+  auto seen = watch(client("r1"));
+  advance(3s);
+  node->silent = true;
+  kill(first);
+  auto second = start("r1");
+  advance(3s);
+  kill(second);
+  advance(60s);
+  CHECK(seen->state(node->name) == "ONLINE");
+  CHECK_FALSE(seen->ever(node->name, "OFFLINE"));
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a row that a relay kept for a restarted Resource goes when that one is listened to itself") {
+  addresses = {"r1:1", "r2:1"};
+  auto before = start("r1");
+  auto relay = start("r2");
+  auto dead = join("r1");
+  auto seen = watch(client("r2"));
+  advance(3s);
+  kill(dead->handle);
+  kill(before);
+  start("r1");
+  advance(3s);
+  REQUIRE(seen->state(dead->name) == "ONLINE");
+  kill(relay);
+  advance(30s);
+  CHECK(seen->state(dead->name) == "gone");
+}
+
 TEST_CASE_FIXTURE(fixture, "a shard that the next Resource does not know is removed once its grace is over") {
   auto r1 = start("r1");
   auto lonely = join("r1");

@@ -175,6 +175,104 @@ TEST_CASE_FIXTURE(fixture, "a deleted app is marked, releases everything and the
   CHECK(each_index_once(1));
 }
 
+TEST_CASE_FIXTURE(fixture, "a store that cannot forget a deleted app is tried once per heartbeat, and told of once") {
+  start();
+  apply(small_app("ocr", 1));
+  advance(500ms);
+  remove("ocr");
+  world.store.full = true;
+  advance(3s);
+  CHECK(nodes.replicas().empty());
+  CHECK(told("ocr").reason().find("deleted, but the store cannot be told") != std::string::npos);
+  auto beats = nodes.beats.size();
+  advance(10s);
+  CHECK(nodes.beats.size() <= beats + 10);
+  world.store.full = false;
+  advance(1100ms);
+  CHECK(told("ocr").spec().name().empty());
+  CHECK(world.store.specs.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "an app that the next process is not given any more is deleted once the view is there") {
+  start({small_app("ocr", 2), small_app("echo", 1)});
+  for (auto name : {"ocr", "echo"})
+    nodes.apps.push_back(told(name));
+  kill(apps);
+  apps = own(spawn_apps(sys, world, options, {small_app("ocr", 2)}, resource));
+  advance(500ms);
+  CHECK(nodes.beats.back().settling());
+  CHECK(nodes.replicas().size() == 3);
+  advance(5s);
+  CHECK_FALSE(nodes.beats.back().settling());
+  CHECK(each_index_once(2));
+  CHECK(told("ocr").ready() == 2);
+  CHECK(told("echo").spec().name().empty());
+  CHECK(world.store.specs.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "apps of a living scheduler elsewhere are left alone by a process that starts") {
+  pb::AppRecord record;
+  *record.mutable_spec() = small_app("ocr", 2);
+  record.set_scheduler(make_scheduler_id("s2").value());
+  record.set_epoch(7);
+  nodes.apps.push_back(record);
+  nodes.schedulers.emplace_back().set_scheduler(make_scheduler_id("s2").value());
+  nodes.schedulers.back().set_liveness(pb::LIVENESS_ONLINE);
+  start();
+  advance(5s);
+  CHECK_FALSE(describe("ocr").found());
+  CHECK(remove("ocr").code() == "unknown_app");
+  CHECK(world.store.specs.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a replica that comes back after its app was deleted is released within 2 s") {
+  start();
+  apply(small_app("ocr", 1));
+  advance(500ms);
+  auto name = nodes.replicas().begin()->second;
+  auto frozen = nodes.rows[name];
+  nodes.rows.erase(name);
+  nodes.publish();
+  advance(5s);
+  remove("ocr");
+  advance(5s);
+  REQUIRE(world.store.specs.empty());
+  REQUIRE(nodes.replicas().empty());
+  frozen.set_sequence(frozen.sequence() + 1);
+  nodes.rows[name] = frozen;
+  nodes.publish();
+  advance(2s);
+  CHECK(nodes.replicas().empty());
+  advance(1s);
+  CHECK_FALSE(describe("ocr").found());
+  CHECK(world.store.specs.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "an app of a scheduler process that is gone can be deleted and applied here") {
+  start();
+  apply(small_app("ocr", 1));
+  apply(small_app("echo", 1));
+  advance(500ms);
+  for (auto name : {"ocr", "echo"}) {
+    nodes.apps.push_back(told(name));
+    nodes.apps.back().set_epoch(1000);
+  }
+  kill(apps);
+  world.store.specs.clear();
+  options.name = "s2";
+  start();
+  CHECK_FALSE(describe("ocr").found());
+  CHECK(nodes.replicas().size() == 2);
+  CHECK(remove("ocr").ok());
+  auto reply = apply(small_app("echo", 2));
+  CHECK(reply.message() == "app 'echo' is taken over from its former scheduler");
+  advance(3s);
+  CHECK(each_index_once(2));
+  CHECK(told("echo").ready() == 2);
+  CHECK(told("echo").epoch() > 1000);
+  CHECK(told("ocr").spec().name().empty());
+}
+
 TEST_CASE_FIXTURE(fixture, "a deletion goes on in the next process") {
   start();
   apply(small_app("ocr", 3));

@@ -22,6 +22,7 @@ public:
   std::map<std::string, pb::NodeRow> rows;
   /// Records in the view; those of beats are not added.
   std::vector<pb::AppRecord> apps;
+  std::vector<pb::SchedulerRow> schedulers;
   std::vector<pb::SchedulerBeat> beats;
   std::vector<pb::ClaimBatch> batches;
   std::vector<pb::Release> releases;
@@ -104,6 +105,8 @@ private:
       *result.add_nodes() = row;
     for (auto& record : apps)
       *result.add_apps() = record;
+    for (auto& row : schedulers)
+      *result.add_schedulers() = row;
     return result;
   }
 

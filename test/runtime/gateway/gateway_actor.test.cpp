@@ -533,6 +533,24 @@ TEST_CASE_FIXTURE(fixture, "an apply of a known app goes to its own scheduler") 
   CHECK(applied[0].second.spec().name() == "echo");
 }
 
+TEST_CASE_FIXTURE(fixture, "an apply and a delete of an app whose scheduler is gone go to another that is online") {
+  show_cluster();
+  serve_apps("s2");
+  reply->set_ok(true);
+  auto offline = delta(5, 6);
+  add_scheduler(offline, "s1", pb::LIVENESS_OFFLINE);
+  show(std::move(offline));
+  CHECK(call("PUT", "/v1/apps/ocr", good_app, as_json)->answers.at(0).status == 200);
+  auto gone = delta(6, 7);
+  gone.add_removed_schedulers(make_scheduler_id("s1").value());
+  show(std::move(gone));
+  CHECK(call("DELETE", "/v1/apps/ocr")->answers.at(0).status == 200);
+  REQUIRE(applied.size() == 1);
+  CHECK(applied[0].first == "s2");
+  REQUIRE(deleted.size() == 1);
+  CHECK(deleted[0].first == "s2");
+}
+
 TEST_CASE_FIXTURE(fixture, "a new app goes to the online scheduler with the fewest apps") {
   show_cluster();
   auto more = delta(5, 6);
@@ -574,7 +592,8 @@ TEST_CASE_FIXTURE(fixture, "apply and delete without a scheduler to ask are 503 
   add_scheduler(offline, "s2", pb::LIVENESS_OFFLINE);
   show(std::move(offline));
   CHECK(call("DELETE", "/v1/apps/ocr")->message()
-        == "app 'ocr' belongs to scheduler 's1', which is offline: silent for 3 s");
+        == "app 'ocr' belongs to scheduler 's1', which is offline: silent for 3 s; no scheduler process is online (2 "
+           "known); start one with the role \"scheduler\"");
   CHECK(call("PUT", "/v1/apps/new", good_app, as_json)
             ->message()
             .starts_with("no scheduler process is online (2 known)"));
