@@ -126,15 +126,21 @@ private:
   void on_releases(const pb::ReleaseBatch& batch) {
     for (auto& release : batch.releases()) {
       auto known = replicas_.release(release);
+      claim_token token{release.token()};
+      auto grace = bounded_ms(release.grace_ms());
+      if (known && replicas_.find(token)->state == pb::REPLICA_DRAINING) {
+        // A release is repeated until its replica is gone; the first one counts.
+        if (grace.count() == 0 || desk_.running(token) == 0)
+          stop_replica(token, std::string{replicas_.find(token)->reason});
+        continue;
+      }
       spdlog::info("node.release node={} app={} replica={} token={} known={} reason=\"{}\"", options_.name,
                    release.app(), release.replica_index(), to_hex(release.token()), known, release.reason());
       if (!known)
         continue;
-      claim_token token{release.token()};
       auto reason = release.reason().empty() ? "released by its scheduler" : release.reason();
       set_state(token, pb::REPLICA_DRAINING, reason);
       desk_.close(*replicas_.find(token));
-      auto grace = bounded_ms(release.grace_ms());
       if (grace.count() == 0 || desk_.running(token) == 0)
         stop_replica(token, reason);
       else

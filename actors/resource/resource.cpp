@@ -78,6 +78,8 @@ struct peer {
   lease seen;
   /// It is this Resource itself.
   bool self = false;
+  /// Has this Resource's name, and that was logged.
+  bool namesake = false;
   bool dialing = false;
   /// A request for what was missed is under way.
   bool resyncing = false;
@@ -432,6 +434,7 @@ private:
       return;
     }
     other.handle = handle;
+    other.namesake = false;
     other.seen.renew(now());
     self_->monitor(handle);
     renew_at(other, true);
@@ -462,8 +465,9 @@ private:
     other.seen.renew(now());
     other.backoff = redial_min;
     if (resource_id{ack.resource()} == id_) {
-      spdlog::error("resource.peer address={} reason=\"another Resource is named {} too; names must differ\"",
-                    other.address, options_.name);
+      if (!std::exchange(other.namesake, true))
+        spdlog::error("resource.peer address={} reason=\"another Resource is named {} too; names must differ\"",
+                      other.address, options_.name);
       return;
     }
     if (!other.id)

@@ -83,7 +83,9 @@ private:
   /// Leaves the present Resource for the next.  All of them are tried at once; only after a whole round of failures
   /// is there a pause.
   void try_next(const std::string& reason) {
-    spdlog::info("view_client.leave resource={} reason=\"{}\"", order_[choice_], reason);
+    // While all Resources are down, one line is enough.
+    auto level = std::exchange(lost_, true) ? spdlog::level::debug : spdlog::level::warn;
+    spdlog::log(level, "view_client.leave resource={} reason=\"{}\"", order_[choice_], reason);
     if (source_)
       self_->demonitor(caf::actor_cast<caf::actor_addr>(source_));
     source_ = nullptr;
@@ -127,6 +129,7 @@ private:
     seen_.renew(now());
     failures_ = 0;
     backoff_ = backoff_min;
+    lost_ = false;
     if (source_name_ != ack.resource_name())
       spdlog::info("view_client.join resource={} address={}", ack.resource_name(), order_[choice_]);
     source_id_ = resource_id{ack.resource()};
@@ -239,6 +242,8 @@ private:
   resource_id source_id_;
   std::string source_name_;
   lease seen_;
+  /// No Resource has acknowledged a subscription since the last one was left.
+  bool lost_ = false;
   bool resyncing_ = false;
   time_point last_renewal_;
   time_point last_check_;

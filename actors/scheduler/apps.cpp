@@ -62,8 +62,14 @@ public:
       wanted_[spec.name()] = std::move(spec);
     for (auto& [app, spec] : wanted_)
       files_.insert(app);
-    for (auto& spec : world->apps().load())
+    for (auto& spec : world->apps().load()) {
+      auto file = wanted_.find(spec.name());
+      if (file != wanted_.end() && !spec.deleting() && encode(file->second) != encode(spec))
+        spdlog::warn("apps.file_ignored app={} reason=\"its app file differs from what was applied and is in the app "
+                     "store; the store counts, until the file is applied: astra app apply FILE\"",
+                     spec.name());
       wanted_[spec.name()] = std::move(spec);
+    }
   }
 
   apps_impl::behavior_type make_behavior() {
@@ -514,6 +520,7 @@ private:
         .then(
             [this](const heartbeat_ack& ack) {
               homes_.on_ack(self_->clock().now());
+              home_lost_ = false;
               if (!ack->fenced())
                 return;
               spdlog::error("apps.fenced name={} reason=\"a newer process of this name is running\"", options_.name);
@@ -549,7 +556,10 @@ private:
 
   /// Goes to the next choice, at once unless all of them have just failed.
   void leave_home(const caf::error& reason) {
-    spdlog::warn("apps.leave_home name={} resource={} reason=\"{}\"", options_.name, homes_.home(), error_text(reason));
+    // While all Resources are down, one line is enough.
+    auto level = std::exchange(home_lost_, true) ? spdlog::level::debug : spdlog::level::warn;
+    spdlog::log(level, "apps.leave_home name={} resource={} reason=\"{}\"", options_.name, homes_.home(),
+                error_text(reason));
     if (home_)
       self_->demonitor(home_);
     home_ = nullptr;
@@ -601,6 +611,8 @@ private:
   home_selector homes_;
   bool dialling_ = false;
   claim_sink home_;
+  /// No Resource has acknowledged a beat since the last one was left.
+  bool home_lost_ = false;
   std::uint64_t sequence_ = 0;
   bool beat_pending_ = false;
 };

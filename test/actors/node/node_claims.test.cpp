@@ -89,6 +89,22 @@ TEST_CASE_FIXTURE(node_fixture, "a release kills what its grace does not suffice
   CHECK(profile().replicas_size() == 0);
 }
 
+TEST_CASE_FIXTURE(node_fixture,
+                  "a repeated release of a draining replica changes nothing, and its grace still ends at 5 s") {
+  start_node();
+  place(command_spec());
+  auto& work = work_on("ocr", 7);
+  release("ocr", 1, 5000);
+  auto version = profile().version();
+  advance(2s);
+  release("ocr", 1, 5000);
+  CHECK(profile().version() == version);
+  CHECK(status().state() == pb::REPLICA_DRAINING);
+  advance(3s);
+  CHECK(work.done());
+  CHECK(profile().replicas_size() == 0);
+}
+
 TEST_CASE_FIXTURE(node_fixture, "a late release of one claim does not touch another of the same replica") {
   start_node();
   place(echo_spec(), 2);
