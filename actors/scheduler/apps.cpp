@@ -179,7 +179,7 @@ private:
   }
 
   /// Once the view is there: apps that a forerunner of this process managed, and that neither a file nor the store
-  /// names any more, would keep their replicas for ever.
+  /// names any more, would have nobody.  They go on as they were: a store that was lost must not stop what runs.
   void settle() {
     if (settled_ || !view_since_ || self_->clock().now() - *view_since_ < 2 * options_.heartbeat)
       return;
@@ -189,7 +189,7 @@ private:
       if (scheduler_id{shown.record.scheduler()} == process_ && apps_.count(name) == 0)
         left_over.push_back(shown.record);
     for (auto& record : left_over)
-      delete_left_over(record, "no app file and no entry of the app store names it any more");
+      adopt_left_over(record);
   }
 
   /// A node that was frozen while an app was deleted, for longer than the view remembers it, still runs replicas.
@@ -217,6 +217,19 @@ private:
     auto process = view_.find_scheduler(owner);
     auto alive = process && process->row.liveness() != pb::LIVENESS_OFFLINE;
     return alive && owner != process_ ? nullptr : &shown->record;
+  }
+
+  void adopt_left_over(const pb::AppRecord& record) {
+    auto spec = record.spec();
+    spec.set_deleting(record.deleting());
+    spdlog::warn(
+        "apps.adopted app={} epoch={} reason=\"it runs, but no app file and no entry of the app store names it "
+        "any more; to stop it: astra app delete {}\"",
+        spec.name(), record.epoch(), spec.name());
+    if (auto saved = world_.apps().save(spec); !saved)
+      spdlog::warn("apps.adopted app={} reason=\"not kept for the next start: {}\"", spec.name(),
+                   error_text(saved.error()));
+    take_over(adopt(std::move(spec)), record.epoch());
   }
 
   void delete_left_over(const pb::AppRecord& record, const std::string& reason) {

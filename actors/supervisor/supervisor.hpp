@@ -34,8 +34,8 @@ struct child_spec {
 
 /// Spawns a supervisor: it starts the children in order and restarts each one that dies abnormally, after a backoff
 /// and within a budget (one for one).  A child whose budget is spent stays down, with its last reason in the report
-/// and in the log, and `on_failed(name, reason)` is called once; so does one that ended with errc::fenced, at once.  An exit message to the supervisor ends the
-/// children in reverse order, then itself.
+/// and in the log, and `on_failed(name, reason)` is called once; so does one that ended with errc::fenced, at once.  An
+/// exit message to the supervisor ends the children in reverse order, then itself.
 supervisor_actor spawn_supervisor(caf::actor_system& sys, platform& world, supervisor_options options,
                                   std::vector<child_spec> children,
                                   std::function<void(const std::string&, const std::string&)> on_failed);

@@ -193,7 +193,7 @@ TEST_CASE_FIXTURE(fixture, "a store that cannot forget a deleted app is tried on
   CHECK(world.store.specs.empty());
 }
 
-TEST_CASE_FIXTURE(fixture, "an app that the next process is not given any more is deleted once the view is there") {
+TEST_CASE_FIXTURE(fixture, "an app that the next process is not given any more goes on, until it is deleted") {
   start({small_app("ocr", 2), small_app("echo", 1)});
   for (auto name : {"ocr", "echo"})
     nodes.apps.push_back(told(name));
@@ -204,8 +204,13 @@ TEST_CASE_FIXTURE(fixture, "an app that the next process is not given any more i
   CHECK(nodes.replicas().size() == 3);
   advance(5s);
   CHECK_FALSE(nodes.beats.back().settling());
-  CHECK(each_index_once(2));
   CHECK(told("ocr").ready() == 2);
+  CHECK(told("echo").ready() == 1);
+  CHECK(nodes.replicas().size() == 3);
+  CHECK(world.store.specs.count("echo") == 1);
+  CHECK(remove("echo").ok());
+  advance(5s);
+  CHECK(nodes.replicas().size() == 2);
   CHECK(told("echo").spec().name().empty());
   CHECK(world.store.specs.empty());
 }

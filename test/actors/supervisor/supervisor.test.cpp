@@ -24,16 +24,15 @@ public:
   }
 
   child_spec child(const std::string& name) {
-    return {
-        name, [this, name] {
-          auto handle = sys.spawn([this, name](caf::event_based_actor* self) -> caf::behavior {
-            self->attach_functor([this, name] { ended.push_back(name); });
-            return {[self](int) { self->quit(caf::make_error(errc::fenced, "a newer incarnation exists")); }};
-          });
-          starts[name].push_back(now());
-          running[name] = handle;
-          return handle;
-        }};
+    return {name, [this, name] {
+              auto handle = sys.spawn([this, name](caf::event_based_actor* self) -> caf::behavior {
+                self->attach_functor([this, name] { ended.push_back(name); });
+                return {[self](int) { self->quit(caf::make_error(errc::fenced, "a newer incarnation exists")); }};
+              });
+              starts[name].push_back(now());
+              running[name] = handle;
+              return handle;
+            }};
   }
 
   void start(std::vector<child_spec> children) {
