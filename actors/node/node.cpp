@@ -7,6 +7,7 @@
 #include "actors/node/replica_set.hpp"
 #include "actors/node/request_desk.hpp"
 #include "actors/random.hpp"
+#include "messages/replica_state.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/typed_event_based_actor.hpp>

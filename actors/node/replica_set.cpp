@@ -1,5 +1,6 @@
 #include "actors/node/replica_set.hpp"
 
+#include "messages/replica_state.hpp"
 #include "messages/text.hpp"
 
 #include <spdlog/fmt/fmt.h>
@@ -209,31 +210,6 @@ restart_policy restart_policy_of(const pb::AppSpec& spec) {
   policy.budget = spec.restart().budget();
   policy.budget_window = ms(spec.restart().budget_window_ms());
   return policy;
-}
-
-std::string replica_state_text(pb::ReplicaState state) {
-  switch (state) {
-  case pb::REPLICA_PLANNED:
-    return "planned";
-  case pb::REPLICA_CLAIMED:
-    return "claimed";
-  case pb::REPLICA_STARTING:
-    return "starting";
-  case pb::REPLICA_WARMING:
-    return "warming";
-  case pb::REPLICA_READY:
-    return "ready";
-  case pb::REPLICA_DRAINING:
-    return "draining";
-  case pb::REPLICA_BACKING_OFF:
-    return "backing off";
-  case pb::REPLICA_FAILED:
-    return "failed";
-  case pb::REPLICA_STOPPED:
-    return "stopped";
-  default:
-    return "unknown";
-  }
 }
 
 } // namespace astra

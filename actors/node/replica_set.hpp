@@ -112,7 +112,4 @@ private:
 /// The policy of an app; the defaults of `restart_policy` for an app that states none.
 restart_policy restart_policy_of(const pb::AppSpec& spec);
 
-/// "ready", "backing off": a state in the words of operators.
-std::string replica_state_text(pb::ReplicaState state);
-
 } // namespace astra

@@ -1,5 +1,7 @@
 #include "actors/router/node_pool.hpp"
 
+#include "messages/replica_state.hpp"
+
 #include <algorithm>
 #include <tuple>
 
@@ -14,31 +16,6 @@ struct replica_summary {
   std::string reason;
 };
 
-std::string state_name(pb::ReplicaState state) {
-  switch (state) {
-  case pb::REPLICA_PLANNED:
-    return "planned";
-  case pb::REPLICA_CLAIMED:
-    return "claimed";
-  case pb::REPLICA_STARTING:
-    return "starting";
-  case pb::REPLICA_WARMING:
-    return "warming";
-  case pb::REPLICA_READY:
-    return "ready";
-  case pb::REPLICA_DRAINING:
-    return "draining";
-  case pb::REPLICA_BACKING_OFF:
-    return "backing off";
-  case pb::REPLICA_FAILED:
-    return "failed";
-  case pb::REPLICA_STOPPED:
-    return "stopped";
-  default:
-    return "in an unknown state";
-  }
-}
-
 std::string with_reason(std::string what, const std::string& reason) {
   return reason.empty() ? what : what + ": " + reason;
 }
@@ -52,7 +29,7 @@ replica_summary summarise(const pb::NodeRow& row, const std::string& app) {
     if (replica.state() == pb::REPLICA_READY)
       result.slots += std::max(1U, replica.concurrency());
     else if (result.reason.empty())
-      result.reason = with_reason(state_name(replica.state()), replica.reason());
+      result.reason = with_reason(replica_state_text(replica.state()), replica.reason());
   }
   return result;
 }

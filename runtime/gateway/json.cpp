@@ -1,5 +1,7 @@
 #include "runtime/gateway/json.hpp"
 
+#include "messages/replica_state.hpp"
+
 #include <google/protobuf/util/json_util.h>
 #include <nlohmann/json.hpp>
 
@@ -37,29 +39,11 @@ std::string_view name_of(pb::Liveness liveness) {
   }
 }
 
-std::string_view name_of(pb::ReplicaState state) {
-  switch (state) {
-  case pb::REPLICA_PLANNED:
-    return "planned";
-  case pb::REPLICA_CLAIMED:
-    return "claimed";
-  case pb::REPLICA_STARTING:
-    return "starting";
-  case pb::REPLICA_WARMING:
-    return "warming";
-  case pb::REPLICA_READY:
-    return "ready";
-  case pb::REPLICA_DRAINING:
-    return "draining";
-  case pb::REPLICA_BACKING_OFF:
-    return "backing_off";
-  case pb::REPLICA_FAILED:
-    return "failed";
-  case pb::REPLICA_STOPPED:
-    return "stopped";
-  default:
-    return "unknown";
-  }
+/// One word, for programs: "backing_off".
+std::string name_of(pb::ReplicaState state) {
+  auto text = replica_state_text(state);
+  std::replace(text.begin(), text.end(), ' ', '_');
+  return text;
 }
 
 std::string_view kind_of(const pb::AppSpec& spec) {

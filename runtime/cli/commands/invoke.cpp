@@ -1,7 +1,7 @@
-#include "messages/errc.hpp"
 #include "runtime/cli/commands/commands.hpp"
 
 #include "config/units.hpp"
+#include "messages/errc.hpp"
 #include "runtime/cli/human.hpp"
 #include "runtime/cli/table.hpp"
 

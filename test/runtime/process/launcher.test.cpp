@@ -157,10 +157,15 @@ struct harness {
     return events->wait(what.key);
   }
 
-  /// No child of the launcher is left, not even a zombie.
+  /// No child of the launcher is left, not even a zombie.  One that was killed as a stray may take a moment to go.
   bool childless() const {
-    auto all = scan_processes("/proc");
-    return std::none_of(all.begin(), all.end(), [this](auto& process) { return process.parent == pid; });
+    for (int tries = 0; tries < 100; ++tries) {
+      auto all = scan_processes("/proc");
+      if (std::none_of(all.begin(), all.end(), [this](auto& process) { return process.parent == pid; }))
+        return true;
+      std::this_thread::sleep_for(20ms);
+    }
+    return false;
   }
 
   std::shared_ptr<recorder> events = std::make_shared<recorder>();
