@@ -68,13 +68,17 @@ void smooth_wrr::assign(std::vector<member> pool, random_source* phase) {
 std::optional<node_id> smooth_wrr::pick(std::span<const node_id> passed_over) {
   std::int64_t total = 0;
   member* best = nullptr;
+  // A copy: read through the pointer, it would be loaded again after every store to a credit.
+  std::int64_t best_credit = 0;
   for (auto& member : members_) {
     if (std::find(passed_over.begin(), passed_over.end(), member.node) != passed_over.end())
       continue;
     member.credit += member.weight;
     total += member.weight;
-    if (best == nullptr || member.credit > best->credit)
+    if (best == nullptr || member.credit > best_credit) {
       best = &member;
+      best_credit = member.credit;
+    }
   }
   if (best == nullptr)
     return std::nullopt;
