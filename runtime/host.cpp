@@ -151,7 +151,7 @@ private:
   bool load_apps();
   bool listen();
   std::vector<child_spec> children();
-  void write_run_file(bool ready);
+  void write_run_file();
   /// Waits for a signal, a failed role or a finished stop.
   int serve();
   void begin_stop();
@@ -272,8 +272,8 @@ std::vector<child_spec> host::children() {
   return result;
 }
 
-void host::write_run_file(bool ready) {
-  nlohmann::json run = {{"name", options_.name}, {"pid", ::getpid()}, {"address", address_}, {"ready", ready}};
+void host::write_run_file() {
+  nlohmann::json run = {{"name", options_.name}, {"pid", ::getpid()}, {"address", address_}, {"ready", true}};
   for (auto role : options_.roles)
     run["roles"].push_back(to_string(role));
   if (gateway_)
@@ -369,7 +369,7 @@ int host::run_roles() {
       return complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, error_text(started.error())));
     gateway_.emplace(std::move(*started));
   }
-  write_run_file(true);
+  write_run_file();
   std::string roles;
   for (auto role : options_.roles)
     roles += (roles.empty() ? "" : ",") + to_string(role);
