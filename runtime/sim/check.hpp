@@ -1,0 +1,116 @@
+#pragma once
+
+#include "actors/resource/cluster_view.hpp"
+#include "config/scenario.hpp"
+#include "messages/ids.hpp"
+#include "messages/local.hpp"
+#include "messages/wire/control.pb.h"
+#include "runtime/sim/event.hpp"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace astra::sim {
+
+/// A machine as checks see it.
+struct machine_facts {
+  std::string name;
+  std::string address;
+  std::string zone;
+  std::vector<process_role> roles;
+  /// Its node, if it has that role and is no crowd.
+  node_id node;
+  bool up = false;
+  bool stalled = false;
+  /// Grows with every start of its process.
+  std::uint32_t boot = 0;
+  /// Since when it has been up, or down.
+  instant since{0};
+};
+
+/// A process of an app that runs on a machine.
+struct process_facts {
+  machine_id machine{};
+  std::uint64_t key = 0;
+  std::string command;
+};
+
+/// What everybody believes at the end of the quiet phase, asked of the actors themselves.
+struct final_state {
+  /// By Resource machine: its merged view.
+  std::map<machine_id, cluster_view> views;
+  /// By scheduler machine and app.
+  std::map<machine_id, std::map<std::string, pb::AppDetail>> apps;
+  /// By gateway machine: the routing table of each of its apps.
+  std::map<machine_id, std::map<std::string, router_table>> tables;
+  /// Who did not answer.
+  std::vector<std::string> silent;
+};
+
+/// What checks may ask at any time.
+class world_facts {
+public:
+  virtual ~world_facts() = default;
+  virtual instant now() const = 0;
+  virtual const scenario& what() const = 0;
+  /// By machine_id; the first is nobody.
+  virtual std::span<const machine_facts> machines() const = 0;
+  virtual std::optional<machine_id> find(std::string_view name) const = 0;
+  /// Of the actor, by its number in events: "resource-1/astra.resource#12".
+  virtual std::string actor_name(std::uint64_t actor) const = 0;
+  /// Whether messages pass from one to the other now.
+  virtual bool passes(machine_id from, machine_id to) const = 0;
+  /// Since when neither a fault nor its after-effects (a cut, a stall, a machine down or just started) were there.
+  virtual instant calm_since() const = 0;
+  virtual std::vector<process_facts> processes() const = 0;
+};
+
+/// One thing that must always hold.  A new object per run.
+class check {
+public:
+  virtual ~check() = default;
+
+  /// As a scenario names it: "one-holder".
+  virtual std::string_view name() const = 0;
+
+  /// Sees every event, in order.
+  virtual void on_event(const event&, const world_facts&) {}
+
+  /// Sees the end of the quiet phase.
+  virtual void at_quiet(const final_state&, const world_facts&) {}
+
+  /// What was wrong; empty: all is well.  The first finding stays.
+  const std::string& failure() const { return failure_; }
+
+protected:
+  void fail(std::string what) {
+    if (failure_.empty())
+      failure_ = std::move(what);
+  }
+
+private:
+  std::string failure_;
+};
+
+/// What a scenario's author can know of an invariant.
+struct check_info {
+  std::string name;
+  /// A sentence.
+  std::string about;
+  /// Its default bound; 0: it has none.
+  std::chrono::nanoseconds bound{0};
+};
+
+/// All invariants, sorted by name.
+const std::vector<check_info>& all_checks();
+
+/// The invariants of one run: all of them but those that the scenario turns off, with the scenario's bounds.
+std::vector<std::unique_ptr<check>> make_checks(const scenario& what);
+
+} // namespace astra::sim
