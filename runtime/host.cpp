@@ -1,11 +1,6 @@
 #include "runtime/host.hpp"
 
 #include "actors/apps/app_registry.hpp"
-#include "actors/node/node.hpp"
-#include "actors/resource/resource.hpp"
-#include "actors/resource/view_client.hpp"
-#include "actors/scheduler/apps.hpp"
-#include "actors/supervisor/supervisor.hpp"
 #include "config/endpoint.hpp"
 #include "config/load.hpp"
 #include "messages/wire/app.pb.h"
@@ -18,10 +13,11 @@
 #include "runtime/process/capacity.hpp"
 #include "runtime/process/launcher_client.hpp"
 #include "runtime/process/machine_probe.hpp"
+#include "runtime/roles.hpp"
 
+#include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
-#include <caf/event_based_actor.hpp>
 #include <caf/io/middleman.hpp>
 #include <caf/send.hpp>
 #include <fcntl.h>
@@ -44,7 +40,6 @@
 #include <fstream>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -150,7 +145,6 @@ private:
   void detect();
   bool load_apps();
   bool listen();
-  std::vector<child_spec> children();
   void write_run_file();
   /// Waits for a signal, a failed role or a finished stop.
   int serve();
@@ -176,12 +170,8 @@ private:
   directory_actor directory_;
   std::string address_;
   std::unique_ptr<live_platform> world_;
-  view_source view_;
-  supervisor_actor supervisor_;
+  std::unique_ptr<role_set> roles_;
   std::optional<gateway> gateway_;
-  /// The node that runs now; replaced when its supervisor restarts it.
-  std::mutex node_mutex_;
-  node_actor node_;
 };
 
 int complain(const std::string& text) {
@@ -249,27 +239,6 @@ bool host::listen() {
   }
   address_ = to_string(endpoint{where->host, *port});
   return true;
-}
-
-std::vector<child_spec> host::children() {
-  std::vector<child_spec> result;
-  if (options_.has(process_role::resource))
-    result.push_back({"resource", [this] {
-                        return caf::actor_cast<caf::actor>(spawn_resource(*sys_, *world_, options_.resource));
-                      }});
-  if (options_.has(process_role::node))
-    result.push_back({"node", [this] {
-                        auto node = spawn_node(*sys_, *world_, options_.node, app_actors_);
-                        std::lock_guard guard{node_mutex_};
-                        node_ = node;
-                        return caf::actor_cast<caf::actor>(node);
-                      }});
-  if (options_.has(process_role::scheduler))
-    result.push_back({"apps", [this] {
-                        return caf::actor_cast<caf::actor>(
-                            spawn_apps(*sys_, *world_, options_.scheduler, app_specs_, view_));
-                      }});
-  return result;
 }
 
 void host::write_run_file() {
@@ -342,29 +311,22 @@ int host::run_roles() {
   parts.address = address_;
   parts.state_dir = state_dir_;
   parts.services = services_;
-  parts.dialer = spawn_dialer(*sys_, address_, services_, options_.net.dial_timeout);
+  parts.dialer = spawn_dialer(*sys_, caf::actor_cast<caf::actor>(sys_->middleman().actor_handle()), address_, services_,
+                              options_.net.dial_timeout);
   if (launcher_)
     parts.launcher = spawn_launcher_actor(*sys_, *launcher_);
   parts.http = spawn_http_client(*sys_);
   parts.machine = make_machine_probe([this] { return launcher_ ? launcher_->pid() : 0; });
   world_ = std::make_unique<live_platform>(std::move(parts));
 
-  if (options_.has(process_role::scheduler) || options_.has(process_role::gateway)) {
-    view_client_options view;
-    view.name = options_.name;
-    view.resources = options_.scheduler.resources;
-    view.orphan_grace = options_.resource.orphan_grace;
-    view.forget_after = options_.resource.forget_after;
-    view_ = spawn_view_client(*sys_, *world_, view);
-  }
-  supervisor_ = spawn_supervisor(*sys_, *world_, supervisor_options{}, children(),
-                                 [this](const std::string& child, const std::string& reason) {
-                                   spdlog::critical("process.role_failed role={} reason=\"{}\"", child, reason);
-                                   failed_ = true;
-                                   wake_.notify();
-                                 });
+  roles_ = std::make_unique<role_set>(*sys_, *world_, options_, app_specs_, app_actors_,
+                                      [this](const std::string& role, const std::string& reason) {
+                                        spdlog::critical("process.role_failed role={} reason=\"{}\"", role, reason);
+                                        failed_ = true;
+                                        wake_.notify();
+                                      });
   if (options_.has(process_role::gateway)) {
-    auto started = start_gateway(*sys_, *world_, options_.gateway, options_.router, view_, options_.name);
+    auto started = gateway::start(*sys_, options_.gateway, roles_->gateway());
     if (!started)
       return complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, error_text(started.error())));
     gateway_.emplace(std::move(*started));
@@ -415,35 +377,11 @@ void host::begin_stop() {
   // The gateway refuses new requests from now on; those it has go on while the node drains.
   if (gateway_)
     gateway_->drain();
-  node_actor node;
-  {
-    std::lock_guard guard{node_mutex_};
-    node = node_;
-  }
   auto wait = caf::timespan{options_.node.drain_wait};
-  auto finished = [this] {
+  // The node keeps to `wait`; the rest is for stopping replicas and saying goodbye.
+  roles_->stop(wait, wait + options_.shutdown_timeout, [this] {
     drained_ = true;
     wake_.notify();
-  };
-  auto front = gateway_ ? gateway_->actor() : gateway_actor{};
-  // The node keeps to `wait`; the rest is for stopping replicas and saying goodbye.
-  auto limit = wait + options_.shutdown_timeout;
-  sys_->spawn([node, front, wait, limit, finished](caf::event_based_actor* self) {
-    auto left = std::make_shared<int>((node ? 1 : 0) + (front ? 1 : 0));
-    auto one_done = [left, finished] {
-      if (--*left <= 0)
-        finished();
-    };
-    auto one_failed = [one_done](const caf::error& reason) {
-      spdlog::warn("process.drain_incomplete reason=\"{}\"", error_text(reason));
-      one_done();
-    };
-    if (node)
-      self->request(node, limit, stop_atom_v, wait).then(one_done, one_failed);
-    if (front)
-      self->request(front, wait, stop_atom_v).then(one_done, one_failed);
-    if (*left == 0)
-      finished();
   });
 }
 
@@ -458,22 +396,16 @@ void host::end_children() {
   if (gateway_)
     gateway_->stop(failed_ ? std::chrono::milliseconds{0} : options_.shutdown_timeout / 2);
   gateway_.reset();
-  auto end = [](auto& handle) {
-    if (handle)
-      caf::anon_send_exit(handle, caf::exit_reason::user_shutdown);
-    handle = nullptr;
-  };
-  end(supervisor_);
-  end(view_);
-  end(directory_);
-  {
-    std::lock_guard guard{node_mutex_};
-    node_ = nullptr;
-  }
+  if (roles_)
+    roles_->end();
+  if (directory_)
+    caf::anon_send_exit(directory_, caf::exit_reason::user_shutdown);
+  directory_ = nullptr;
   if (world_)
     world_->end_actors();
   // The world outlives those who hold a reference to it, and no handle outlives the system.
   sys_->await_all_actors_done();
+  roles_.reset();
   world_.reset();
   services_->clear();
   sys_.reset();

@@ -95,8 +95,8 @@ void gateway::stop(std::chrono::milliseconds limit) {
   actor_ = nullptr;
 }
 
-caf::expected<gateway> start_gateway(caf::actor_system& sys, platform& world, const gateway_options& options,
-                                     const router_options& routers, view_source view, std::string process_name) {
+gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const router_options& routers, view_source view,
+                            std::string process_name) {
   gateway_setup setup;
   setup.name = std::move(process_name);
   setup.version = ASTRA_VERSION;
@@ -104,7 +104,7 @@ caf::expected<gateway> start_gateway(caf::actor_system& sys, platform& world, co
   setup.start_router = [&sys, &world, routers, view](const std::string& app) {
     return spawn_router(sys, world, routers, app, view);
   };
-  return gateway::start(sys, options, spawn_gateway_actor(sys, world, std::move(setup)));
+  return spawn_gateway_actor(sys, world, std::move(setup));
 }
 
 } // namespace astra

@@ -48,9 +48,9 @@ private:
   gateway_actor actor_;
 };
 
-/// Starts a gateway with the routers of actors/router.
-/// @pre `validate` of both options returned no error; `world` outlives the gateway.
-caf::expected<gateway> start_gateway(caf::actor_system& sys, platform& world, const gateway_options& options,
-                                     const router_options& routers, view_source view, std::string process_name);
+/// Spawns a gateway's actor with the routers of actors/router.
+/// @pre `validate(routers)` returned no error; `world` outlives the actor.
+gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const router_options& routers, view_source view,
+                            std::string process_name);
 
 } // namespace astra

@@ -2,8 +2,6 @@
 
 #include "config/endpoint.hpp"
 
-#include <caf/io/middleman.hpp>
-#include <caf/io/middleman_actor.hpp>
 #include <caf/response_promise.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <spdlog/spdlog.h>
@@ -19,9 +17,10 @@ class dialer_state {
 public:
   static constexpr const char* name = "astra.dialer";
 
-  dialer_state(dialer_actor::pointer self, std::string own_address, std::shared_ptr<service_table> own_services,
-               caf::timespan timeout)
-    : self_(self), own_address_(std::move(own_address)), own_services_(std::move(own_services)), timeout_(timeout) {
+  dialer_state(dialer_actor::pointer self, caf::actor connector, std::string own_address,
+               std::shared_ptr<service_table> own_services, caf::timespan timeout)
+    : self_(self), connector_(std::move(connector)), own_address_(std::move(own_address)),
+      own_services_(std::move(own_services)), timeout_(timeout) {
     // A directory whose process is gone never answers again: forget it, so that the next dial connects anew.
     self_->set_down_handler([this](const caf::down_msg& down) {
       std::erase_if(directories_, [&down](auto& entry) { return entry.second.address() == down.source; });
@@ -69,8 +68,7 @@ private:
       fail(address, caf::make_error(errc::invalid_argument, address + ": not of the form host:port"));
       return;
     }
-    auto middleman = self_->system().middleman().actor_handle();
-    self_->request(middleman, timeout_, caf::connect_atom_v, where->host, where->port)
+    self_->request(connector_, timeout_, caf::connect_atom_v, where->host, where->port)
         .then(
             [this, address](const caf::node_id&, const caf::strong_actor_ptr& directory, const std::set<std::string>&) {
               if (!directory) {
@@ -115,6 +113,7 @@ private:
   }
 
   dialer_actor::pointer self_;
+  caf::actor connector_;
   std::string own_address_;
   std::shared_ptr<service_table> own_services_;
   caf::timespan timeout_;
@@ -124,9 +123,10 @@ private:
 
 } // namespace
 
-dialer_actor spawn_dialer(caf::actor_system& sys, std::string own_address, std::shared_ptr<service_table> own_services,
-                          caf::timespan timeout) {
-  return sys.spawn<dialer_actor::stateful_impl<dialer_state>>(std::move(own_address), std::move(own_services), timeout);
+dialer_actor spawn_dialer(caf::actor_system& sys, caf::actor connector, std::string own_address,
+                          std::shared_ptr<service_table> own_services, caf::timespan timeout) {
+  return sys.spawn<dialer_actor::stateful_impl<dialer_state>>(std::move(connector), std::move(own_address),
+                                                              std::move(own_services), timeout);
 }
 
 } // namespace astra

@@ -3,6 +3,7 @@
 #include "messages/platform_protocol.hpp"
 #include "runtime/net/directory.hpp"
 
+#include <caf/actor.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/timespan.hpp>
 
@@ -11,9 +12,11 @@
 
 namespace astra {
 
-/// Spawns the dialer of a process.  It opens one connection per peer process through CAF's middleman, asks the peer's
+/// Spawns the dialer of a process.  It opens one connection per peer process through `connector`, asks the peer's
 /// directory for the wanted service, and answers dials of `own_address` from `own_services` without a network.
-dialer_actor spawn_dialer(caf::actor_system& sys, std::string own_address, std::shared_ptr<service_table> own_services,
-                          caf::timespan timeout);
+/// @param connector answers (connect_atom, host, port) as CAF's middleman actor does: with the peer's node id and the
+/// handle of its directory.
+dialer_actor spawn_dialer(caf::actor_system& sys, caf::actor connector, std::string own_address,
+                          std::shared_ptr<service_table> own_services, caf::timespan timeout);
 
 } // namespace astra

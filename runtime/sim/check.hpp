@@ -5,6 +5,7 @@
 #include "messages/ids.hpp"
 #include "messages/local.hpp"
 #include "messages/wire/control.pb.h"
+#include "runtime/sim/checks/topics.hpp"
 #include "runtime/sim/event.hpp"
 
 #include <cstdint>
@@ -79,7 +80,10 @@ public:
   /// As a scenario names it: "one-holder".
   virtual std::string_view name() const = 0;
 
-  /// Sees every event, in order.
+  /// The events that it wants to see.
+  virtual topics wants() const { return topics::all(); }
+
+  /// Sees, in order, every event of its topics.
   virtual void on_event(const event&, const world_facts&) {}
 
   /// Sees the end of the quiet phase.
@@ -112,5 +116,26 @@ const std::vector<check_info>& all_checks();
 
 /// The invariants of one run: all of them but those that the scenario turns off, with the scenario's bounds.
 std::vector<std::unique_ptr<check>> make_checks(const scenario& what);
+
+/// The checks of one run.  An event is classified once and reaches only those that want it, so that most events cost a
+/// table look-up whatever the number of checks.
+class check_set {
+public:
+  explicit check_set(std::vector<std::unique_ptr<check>> checks);
+
+  /// @returns false from the first failure on; later events change nothing any more.
+  bool on_event(const event& what, const world_facts& facts);
+  bool at_quiet(const final_state& state, const world_facts& facts);
+
+  /// The check that failed; null while all is well.
+  const check* failed() const { return failed_; }
+
+private:
+  std::vector<std::unique_ptr<check>> checks_;
+  /// By event kind and message kind: where its listeners begin; those of the next one begin where they end.
+  std::vector<std::uint32_t> begin_;
+  std::vector<check*> listeners_;
+  const check* failed_ = nullptr;
+};
 
 } // namespace astra::sim

@@ -206,7 +206,7 @@ TEST_CASE("an address in use is an error, and the actor ends with it") {
   live_gateway world;
   gateway_options options;
   options.listen = world.front->address();
-  auto second = start_gateway(world.sys, *world.world, options, {}, world.view, "second");
+  auto second = gateway::start(world.sys, options, spawn_gateway(world.sys, *world.world, {}, world.view, "second"));
   REQUIRE_FALSE(second);
   CHECK(to_string(second.error()).find(options.listen) != std::string::npos);
 }
@@ -215,7 +215,7 @@ TEST_CASE("a gateway with real routers starts, serves and stops") {
   live_gateway world;
   gateway_options options;
   options.listen = "127.0.0.1:0";
-  auto real = start_gateway(world.sys, *world.world, options, {}, world.view, "real");
+  auto real = gateway::start(world.sys, options, spawn_gateway(world.sys, *world.world, {}, world.view, "real"));
   REQUIRE(real);
   pb::ViewDelta delta;
   delta.set_origin(1);

@@ -1,0 +1,64 @@
+#pragma once
+
+#include "actors/apps/app_registry.hpp"
+#include "actors/platform.hpp"
+#include "actors/supervisor/supervisor.hpp"
+#include "config/options.hpp"
+#include "messages/node_protocol.hpp"
+#include "runtime/gateway/gateway_actor.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/timespan.hpp>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace astra {
+
+/// The actors of one process, as its roles want them: the same set under a live platform and under a simulated one.
+class role_set {
+public:
+  using on_failed = std::function<void(const std::string& role, const std::string& reason)>;
+
+  /// Spawns the view client, the supervised roles and the gateway's actor.
+  /// @param failed called once for a role that its supervisor gives up, on that actor's thread.
+  /// @pre `validate(options)` returned no error; system, platform and registry outlive the set.
+  role_set(caf::actor_system& sys, platform& world, const process_options& options, std::vector<pb::AppSpec> apps,
+           const app_registry& actors, on_failed failed);
+  role_set(const role_set&) = delete;
+  role_set& operator=(const role_set&) = delete;
+
+  /// Null in processes without the gateway role.
+  const gateway_actor& gateway() const { return gateway_; }
+
+  /// The node that runs now: another one after its supervisor restarted it.  Null in processes without that role.
+  node_actor node() const;
+
+  const supervisor_actor& supervisor() const { return supervisor_; }
+
+  /// Drains: the node finishes its work for at most `wait` and says goodbye, the gateway answers what it has; `done` is
+  /// called when both have, or after `limit`.  On a thread of the actor system.
+  void stop(caf::timespan wait, caf::timespan limit, std::function<void()> done);
+
+  /// Sends exit messages to all of them but the gateway's actor.
+  void end();
+
+private:
+  std::vector<child_spec> children();
+
+  caf::actor_system& sys_;
+  platform& world_;
+  process_options options_;
+  std::vector<pb::AppSpec> apps_;
+  const app_registry& actors_;
+  view_source view_;
+  gateway_actor gateway_;
+  supervisor_actor supervisor_;
+  mutable std::mutex mutex_;
+  node_actor node_;
+};
+
+} // namespace astra

@@ -1,0 +1,224 @@
+#include "runtime/sim/checks/history.hpp"
+
+#include "actors/router/dispatch.hpp"
+#include "messages/wire/app.pb.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+// Starts of work.
+
+namespace astra::sim {
+namespace {
+
+/// Follows attempts at nodes.  Work is started when a node handles an invoke; it was not when the node answers that
+/// nothing was started, which it does at once when the slot is not held.  A second invoke of an attempt that is
+/// running joins it and starts nothing.
+class no_double_start : public named_check<no_double_start> {
+public:
+  static constexpr const char* label = "no-double-start";
+  static constexpr const char* about =
+      "Work that is not idempotent is started once, other work three times at most, and one attempt never twice.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return topics{}
+        .add(event_kind::step, {message_kind::invoke, message_kind::invoke_reply})
+        .add(event_kind::send, {message_kind::invoke_reply, message_kind::reserve});
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    if (auto reply = content_as<invoke_reply>(what)) {
+      if (said(what))
+        on_reply(**reply, what.sender);
+      return;
+    }
+    if (auto slot = content_as<reserve>(what)) {
+      on_reserve(**slot, what);
+      return;
+    }
+    settle();
+    if (auto work = content_as<invoke>(what))
+      if (roles_.of(what.actor, facts) == actor_role::node)
+        on_invoke(**work, what, facts);
+  }
+
+  void at_quiet(const final_state&, const world_facts&) override { settle(); }
+
+private:
+  struct attempt_record {
+    std::uint64_t request = 0;
+    /// The node actor that works on it; 0: none does.
+    std::uint64_t runs_at = 0;
+    std::uint32_t starts = 0;
+  };
+
+  struct request_record {
+    std::uint32_t starts = 0;
+    std::uint32_t allowed = 1;
+  };
+
+  void on_invoke(const pb::Invoke& work, const event& what, const world_facts& facts) {
+    auto& attempt = attempts_[work.attempt()];
+    if (attempt.runs_at == what.actor)
+      return;
+    attempt.request = joint_id(name_hash(work.app()), name_hash(work.request_id()));
+    attempt.runs_at = what.actor;
+    ++attempt.starts;
+    auto& request = requests_[attempt.request];
+    request.allowed = allowed_of(work.app(), facts.what());
+    ++request.starts;
+    if (attempt.starts > 1 || request.starts > request.allowed)
+      doubtful_ = {work.attempt(), work.request_id(), what.actor};
+  }
+
+  void on_reply(const pb::InvokeReply& reply, std::uint64_t node) {
+    auto attempt = attempts_.find(reply.attempt());
+    if (attempt == nullptr || attempt->runs_at != node)
+      return;
+    attempt->runs_at = 0;
+    if (reply.outcome() != pb::INVOKE_NOT_STARTED || attempt->starts == 0)
+      return;
+    --attempt->starts;
+    --requests_.find(attempt->request)->starts;
+  }
+
+  /// A router asks once per attempt.
+  void on_reserve(const pb::Reserve& slot, const event& what) {
+    auto& asked = asked_[slot.attempt()];
+    if (asked)
+      fail(fmt::format("attempt {} of app {} is used for a second request for a slot (event {})",
+                       to_hex(slot.attempt()), slot.app(), what.number));
+    asked = true;
+  }
+
+  /// By now the node would have said that nothing was started.
+  void settle() {
+    if (doubtful_.attempt == 0)
+      return;
+    auto doubtful = std::exchange(doubtful_, {});
+    auto& attempt = *attempts_.find(doubtful.attempt);
+    auto& request = *requests_.find(attempt.request);
+    if (attempt.starts > 1)
+      fail(fmt::format("attempt {} of request {} was started {} times", to_hex(doubtful.attempt), doubtful.name,
+                       attempt.starts));
+    else if (request.starts > request.allowed)
+      fail(fmt::format("request {} was started {} times, allowed are {}", doubtful.name, request.starts,
+                       request.allowed));
+  }
+
+  static std::uint32_t allowed_of(const std::string& app, const scenario& script) {
+    for (auto& entry : script.apps)
+      if (entry.spec && entry.spec->name() == app)
+        return entry.spec->idempotent() ? dispatch::starts_max : 1;
+    return dispatch::starts_max;
+  }
+
+  struct doubt {
+    std::uint64_t attempt = 0;
+    std::string name;
+    std::uint64_t node = 0;
+  };
+
+  actor_roles roles_;
+  id_table<attempt_record> attempts_;
+  id_table<request_record> requests_;
+  /// Attempts for which a router asked for a slot.
+  id_table<bool> asked_;
+  /// A start too many, unless the node says that it was none.
+  doubt doubtful_;
+};
+
+/// Nothing has started until a granted slot is used, and a slot that is not used in time is free again.
+class slot_before_start : public named_check<slot_before_start> {
+public:
+  static constexpr const char* label = "slot-before-start";
+  static constexpr const char* about = "A node starts work only under a slot that it granted and still holds.";
+  /// Added to the time that a slot is held.
+  static constexpr nanoseconds default_bound{std::chrono::milliseconds{100}};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return topics{}
+        .add(event_kind::step, {message_kind::reserve, message_kind::invoke, message_kind::invoke_reply})
+        .said({message_kind::reserve_reply, message_kind::invoke_reply});
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    if (auto slot = content_as<reserve>(what)) {
+      if (what.kind == event_kind::step)
+        attempts_[(*slot)->attempt()].asked_at = what.at;
+    } else if (auto grant = content_as<reserve_reply>(what)) {
+      if (said(what) && (*grant)->outcome() == pb::RESERVE_GRANTED)
+        on_grant(**grant, what);
+    } else if (auto reply = content_as<invoke_reply>(what)) {
+      if (!said(what) || doubtful_.attempt == 0 || (*reply)->attempt() != doubtful_.attempt)
+        return;
+      if ((*reply)->outcome() == pb::INVOKE_NOT_STARTED)
+        doubtful_ = {};
+      else
+        settle();
+    } else if (auto work = content_as<invoke>(what)) {
+      settle();
+      if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::node)
+        on_invoke(**work, what);
+    }
+  }
+
+  void at_quiet(const final_state&, const world_facts&) override { settle(); }
+
+private:
+  struct attempt_record {
+    instant asked_at{-1};
+    std::uint64_t granted_by = 0;
+    /// The slot is free again after this, unless it was used.
+    instant held_until{-1};
+    bool used = false;
+  };
+
+  void on_grant(const pb::ReserveReply& grant, const event& what) {
+    auto& attempt = attempts_[grant.attempt()];
+    if (attempt.granted_by == what.sender)
+      return; // the same slot, told again
+    attempt.granted_by = what.sender;
+    // Clocks may drift by some per cent.
+    attempt.held_until = what.at + std::chrono::milliseconds{grant.hold_ms()} * 11 / 10 + bound();
+  }
+
+  void on_invoke(const pb::Invoke& work, const event& what) {
+    auto& attempt = attempts_[work.attempt()];
+    if (std::exchange(attempt.used, true))
+      return; // no-double-start judges it
+    if (attempt.granted_by != what.actor)
+      doubtful_ = {work.attempt(), "without a slot that it granted"};
+    else if (what.at > attempt.held_until)
+      doubtful_ = {work.attempt(), "under a slot that was free again since " + seconds_text(attempt.held_until)};
+  }
+
+  void settle() {
+    if (doubtful_.attempt != 0)
+      fail(fmt::format("a node starts attempt {} {}", to_hex(doubtful_.attempt), doubtful_.why));
+  }
+
+  struct doubt {
+    std::uint64_t attempt = 0;
+    std::string why;
+  };
+
+  actor_roles roles_;
+  id_table<attempt_record> attempts_;
+  doubt doubtful_;
+};
+
+} // namespace
+
+void add_start_checks(std::vector<check_kind>& all) {
+  all.push_back(kind_of_check<no_double_start>());
+  all.push_back(kind_of_check<slot_before_start>());
+}
+
+} // namespace astra::sim

@@ -1,0 +1,297 @@
+#include "runtime/sim/checks/history.hpp"
+#include "runtime/sim/checks/node_profiles.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+// Views of the cluster: on their way, and at quiet.
+
+namespace astra::sim {
+namespace {
+
+using rank = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>;
+
+rank rank_of(const pb::NodeRow& row) {
+  return {row.incarnation(), row.home_epoch(), row.sequence()};
+}
+
+/// Deltas as they are said.
+///
+/// A Resource speaks for its own shard: versions and rows only go forward, whomever it tells.  A view client passes on
+/// what it applied: within an epoch its versions go forward too, except where its shard was lost or edited by a relay,
+/// which a snapshot from behind may replace.
+class view_monotone : public named_check<view_monotone> {
+public:
+  static constexpr const char* label = "view-monotone";
+  static constexpr const char* about =
+      "Within an epoch of a Resource its versions and the (incarnation, home epoch, sequence) of its rows never go "
+      "backwards, from itself or from view clients, and deltas lead from a version to a later one.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override { return topics{}.said({message_kind::view_delta}); }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    auto delta = content_as<view_delta>(what);
+    if (!delta || !said(what))
+      return;
+    auto& body = **delta;
+    if (body.origin_removed()) {
+      passed_on_[joint_id(joint_id(what.sender, what.actor), body.origin())] = {};
+      return;
+    }
+    if (body.base() > body.version())
+      return fail(fmt::format("a delta of shard {} leads from version {} back to {}", body.origin_name(), body.base(),
+                              body.version()));
+    if (body.origin_name() == facts_of(what.machine, facts).name
+        && roles_.of(what.sender, facts) == actor_role::resource)
+      on_own(body, what);
+    else if (roles_.of(what.sender, facts) == actor_role::view_client)
+      on_passed_on(body, what);
+  }
+
+private:
+  struct stream_record {
+    std::uint64_t epoch = 0;
+    std::uint64_t version = 0;
+  };
+
+  struct shard_record {
+    std::uint64_t epoch = 0;
+    std::uint64_t base = 0;
+    std::uint64_t version = 0;
+    int rows = -1;
+  };
+
+  struct row_record {
+    std::uint64_t epoch = 0;
+    rank last{};
+  };
+
+  void on_own(const pb::ViewDelta& delta, const event& what) {
+    auto& stream = streams_[joint_id(what.sender, what.actor)];
+    if (delta.epoch() < stream.epoch || (delta.epoch() == stream.epoch && delta.version() < stream.version))
+      fail(fmt::format("{} sends version {} of epoch {} to a subscriber that had version {} of epoch {}",
+                       delta.origin_name(), delta.version(), delta.epoch(), stream.version, stream.epoch));
+    stream = {delta.epoch(), delta.version()};
+    // The same delta goes to many.
+    auto& shard = shards_[delta.origin()];
+    auto repeated = shard.epoch == delta.epoch() && shard.base == delta.base() && shard.version == delta.version()
+                    && shard.rows == delta.nodes_size();
+    if (repeated)
+      return;
+    // Within a machine, what was said before may be handled later.
+    if (what.kind != event_kind::send)
+      return;
+    if (delta.epoch() < shard.epoch || (delta.epoch() == shard.epoch && delta.version() < shard.version))
+      fail(fmt::format("shard {} is at version {} of epoch {} and was at version {} of epoch {}", delta.origin_name(),
+                       delta.version(), delta.epoch(), shard.version, shard.epoch));
+    shard = {delta.epoch(), delta.base(), delta.version(), delta.nodes_size()};
+    for (auto& row : delta.nodes()) {
+      auto& known = rows_[joint_id(delta.origin(), row.node())];
+      auto now = rank_of(row);
+      if (known.epoch == delta.epoch() && now < known.last)
+        fail(fmt::format("shard {} tells of beat {} of node {} (incarnation {}, home epoch {}) after beat {} "
+                         "(incarnation {}, home epoch {})",
+                         delta.origin_name(), row.sequence(), to_hex(row.node()), row.incarnation(), row.home_epoch(),
+                         std::get<2>(known.last), std::get<0>(known.last), std::get<1>(known.last)));
+      known = {delta.epoch(), now};
+    }
+  }
+
+  void on_passed_on(const pb::ViewDelta& delta, const event& what) {
+    // Each subscriber handles them in its own time.
+    auto& shard = passed_on_[joint_id(joint_id(what.sender, what.actor), delta.origin())];
+    auto& edited_epoch = edited_[joint_id(what.sender, delta.origin())];
+    auto snapshot = delta.base() == 0;
+    auto edit = delta.origin_lost()
+                || (!snapshot && delta.base() == delta.version()
+                    && delta.nodes_size() + delta.removed_nodes_size() + delta.apps_size() + delta.removed_apps_size()
+                               + delta.schedulers_size() + delta.removed_schedulers_size()
+                           > 0);
+    if (delta.epoch() < shard.epoch)
+      fail(fmt::format("a view client passes on epoch {} of shard {} after epoch {}", delta.epoch(),
+                       delta.origin_name(), shard.epoch));
+    else if (delta.epoch() == shard.epoch && delta.version() < shard.version && !delta.origin_lost()
+             && !(snapshot && edited_epoch == delta.epoch()))
+      fail(fmt::format("a view client passes on version {} of shard {} after version {}", delta.version(),
+                       delta.origin_name(), shard.version));
+    else if (delta.epoch() > shard.epoch && shard.epoch != 0 && !snapshot)
+      fail(fmt::format("a view client goes to epoch {} of shard {} without a snapshot", delta.epoch(),
+                       delta.origin_name()));
+    if (edit)
+      edited_epoch = std::max(edited_epoch, delta.epoch());
+    shard.epoch = delta.epoch();
+    shard.version = delta.version();
+  }
+
+  actor_roles roles_;
+  /// By (sender, receiver).
+  id_table<stream_record> streams_;
+  /// By origin.
+  id_table<shard_record> shards_;
+  /// By (view client, subscriber, origin).
+  id_table<shard_record> passed_on_;
+  /// By (view client, origin): the last epoch in which it was lost or edited.
+  id_table<std::uint64_t> edited_;
+  /// By (origin, node).
+  id_table<row_record> rows_;
+};
+
+/// At quiet every Resource sees the truth.
+class views_agree : public named_check<views_agree> {
+public:
+  static constexpr const char* label = "views-agree";
+  static constexpr const char* about = "At quiet every Resource sees exactly the nodes that are up, as they described "
+                                       "themselves last, with the same homes, "
+                                       "and no shard of a Resource that is up counts as lost.";
+  /// What changed within this time before the end may still be under way.
+  static constexpr nanoseconds default_bound{std::chrono::seconds{5}};
+
+  using named_check::named_check;
+
+  topics wants() const override { return node_profiles::wants(); }
+
+  void on_event(const event& what, const world_facts& facts) override { nodes_.observe(what, facts); }
+
+  void at_quiet(const final_state& state, const world_facts& facts) override {
+    for (auto& [resource, view] : state.views) {
+      if (!settled(resource, facts))
+        continue;
+      compare_nodes(resource, view, facts);
+      compare_shards(resource, view, facts);
+    }
+    compare_with_each_other(state, facts);
+  }
+
+private:
+  bool settled(machine_id machine, const world_facts& facts) const {
+    auto& known = facts_of(machine, facts);
+    return known.up && !known.stalled && facts.now() - known.since >= 2 * bound();
+  }
+
+  bool recent(machine_id machine, const world_facts& facts) {
+    auto changed = nodes_[machine].changed;
+    return changed >= instant{0} && facts.now() - changed < bound();
+  }
+
+  void compare_nodes(machine_id resource, const cluster_view& view, const world_facts& facts) {
+    auto& viewer = facts_of(resource, facts).name;
+    auto machines = facts.machines();
+    for (std::uint32_t i = 1; i < machines.size(); ++i) {
+      machine_id id{i};
+      auto& machine = machines[i];
+      if (!machine.node || recent(id, facts))
+        continue;
+      auto entry = view.find(machine.node);
+      if (!machine.up) {
+        if (entry && facts.now() - machine.since >= 4 * bound() && entry->row.liveness() != pb::LIVENESS_OFFLINE)
+          fail(fmt::format("{} sees node {} {}, it is down since {}", viewer, machine.name,
+                           pb::Liveness_Name(entry->row.liveness()), seconds_text(machine.since)));
+        continue;
+      }
+      if (!settled(id, facts))
+        continue;
+      auto& truth = nodes_[id];
+      auto profile = nodes_.profile_of(id);
+      auto liveness = truth.draining ? pb::LIVENESS_DRAINING : pb::LIVENESS_ONLINE;
+      if (!entry)
+        fail(fmt::format("{} does not see node {}, which is up since {}", viewer, machine.name,
+                         seconds_text(machine.since)));
+      else if (entry->row.liveness() != liveness)
+        fail(fmt::format("{} sees node {} {} ({}), it is up and well", viewer, machine.name,
+                         pb::Liveness_Name(entry->row.liveness()), entry->row.reason()));
+      else if (entry->row.incarnation() != truth.incarnation)
+        fail(fmt::format("{} sees incarnation {} of node {}, it is {}", viewer, entry->row.incarnation(), machine.name,
+                         truth.incarnation));
+      else if (!profile || entry->row.profile().version() != profile->version())
+        fail(fmt::format("{} has profile {} of node {}, the last is {}", viewer, entry->row.profile().version(),
+                         machine.name, profile ? profile->version() : 0));
+      else if (!same_replicas(entry->row.profile(), *profile))
+        fail(fmt::format("{} has other replicas of node {} than it has told", viewer, machine.name));
+      if (entry && !facts_up(entry->origin, facts))
+        fail(fmt::format("{} sees node {} at a home that is down", viewer, machine.name));
+    }
+  }
+
+  static bool same_replicas(const pb::NodeProfile& a, const pb::NodeProfile& b) {
+    return std::equal(a.replicas().begin(), a.replicas().end(), b.replicas().begin(), b.replicas().end(),
+                      [](const pb::ReplicaStatus& x, const pb::ReplicaStatus& y) {
+                        return x.token() == y.token() && x.state() == y.state() && x.index() == y.index()
+                               && x.epoch() == y.epoch() && x.spec_hash() == y.spec_hash() && x.app() == y.app();
+                      });
+  }
+
+  static bool facts_up(resource_id origin, const world_facts& facts) {
+    auto machines = facts.machines();
+    return std::any_of(machines.begin(), machines.end(), [&](auto& machine) {
+      return machine.up && has_role(machine, process_role::resource) && make_resource_id(machine.name) == origin;
+    });
+  }
+
+  void compare_shards(machine_id resource, const cluster_view& view, const world_facts& facts) {
+    auto machines = facts.machines();
+    for (std::uint32_t i = 1; i < machines.size(); ++i) {
+      if (!has_role(machines[i], process_role::resource) || !settled(machine_id{i}, facts))
+        continue;
+      auto shard = view.shards().find(make_resource_id(machines[i].name));
+      auto& viewer = facts_of(resource, facts).name;
+      if (shard == view.shards().end())
+        fail(fmt::format("{} has no shard of {}, which is up", viewer, machines[i].name));
+      else if (shard->second.lost)
+        fail(fmt::format("{} counts the shard of {} as lost, which is up", viewer, machines[i].name));
+    }
+  }
+
+  void compare_with_each_other(const final_state& state, const world_facts& facts) {
+    const cluster_view* first = nullptr;
+    std::string first_name;
+    for (auto& [resource, view] : state.views) {
+      if (!settled(resource, facts))
+        continue;
+      auto& name = facts_of(resource, facts).name;
+      if (first == nullptr) {
+        first = &view;
+        first_name = name;
+        continue;
+      }
+      for (auto& [id, entry] : first->nodes()) {
+        auto other = view.find(id);
+        auto machine = machines_.of(id.value(), facts);
+        if (machine == machine_id{} || recent(machine, facts) || !settled(machine, facts))
+          continue;
+        if (!other)
+          fail(fmt::format("{} sees node {}, {} does not", first_name, entry.name(), name));
+        else if (other->origin != entry.origin || other->row.liveness() != entry.row.liveness()
+                 || other->row.home_epoch() != entry.row.home_epoch()
+                 || other->row.incarnation() != entry.row.incarnation())
+          fail(fmt::format("{} and {} do not see node {} alike", first_name, name, entry.name()));
+      }
+      for (auto& [app, entry] : first->apps()) {
+        auto other = view.find_app(app);
+        // A record that is as new as this comparison may be under way.
+        if (other && other->record.epoch() != entry.record.epoch())
+          fail(fmt::format("{} knows epoch {} of the scheduler of app {}, {} knows epoch {}", first_name,
+                           entry.record.epoch(), app, name, other->record.epoch()));
+        if (!other && !entry.record.deleting())
+          fail(fmt::format("{} knows app {}, {} does not", first_name, app, name));
+      }
+    }
+  }
+
+  node_profiles nodes_;
+  node_machines machines_;
+};
+
+} // namespace
+
+void add_view_checks(std::vector<check_kind>& all) {
+  all.push_back(kind_of_check<view_monotone>());
+  all.push_back(kind_of_check<views_agree>());
+}
+
+} // namespace astra::sim
