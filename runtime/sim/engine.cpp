@@ -161,14 +161,6 @@ struct rule {
 
 } // namespace
 
-std::string_view to_string(event_kind kind) {
-  static constexpr std::string_view names[] = {"step", "send",  "arrive",  "drop",  "connect", "disconnect",
-                                               "boot", "crash", "stop",    "stall", "go_on",   "fault",
-                                               "heal", "log",   "request", "answer"};
-  static_assert(std::size(names) == static_cast<std::size_t>(event_kind::count_));
-  return names[static_cast<std::size_t>(kind)];
-}
-
 class engine::impl : public caf::proxy_registry::backend {
 public:
   impl(const engine_options& options, observer watch)
