@@ -16,10 +16,6 @@ rank rank_of(const pb::Heartbeat& beat) {
   return {beat.incarnation(), beat.home_epoch(), beat.sequence()};
 }
 
-rank rank_of(const pb::NodeRow& row) {
-  return {row.incarnation(), row.home_epoch(), row.sequence()};
-}
-
 /// What Resources have heard of nodes: the beats that they handled, without those that are older than one before.
 class leases {
 public:
