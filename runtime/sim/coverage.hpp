@@ -46,6 +46,10 @@ std::string_view to_string(protocol_state state);
 /// came first.  Counts of several runs can be added up.
 class coverage {
 public:
+  coverage() = default;
+  coverage(coverage&&) = default;
+  coverage& operator=(coverage&&) = default;
+
   /// Must see every event of a run, in order.
   void observe(const event& what, const world_facts& facts);
 
@@ -86,7 +90,7 @@ private:
 
   std::map<std::string, std::uint64_t, std::less<>> logs_;
   std::map<std::string, counts, std::less<>> pairs_;
-  /// Faults that are active, and how many of each kind.
+  /// Faults that are active: their row of `pairs_` and their kind.
   std::vector<std::pair<counts*, std::string>> active_;
   /// Until when a state counts as going on.
   std::array<instant, states> until_{};

@@ -172,9 +172,9 @@ public:
       if (content_as<heartbeat_ack>(what)) {
         here.has_home = here.has_home || roles_.of(what.actor, facts) == actor_role::node;
       } else if (auto beat = content_as<heartbeat>(what)) {
+        look(what.at, facts);
         if (said(what) && (*beat)->draining())
           here.due = instant{-1};
-        look(what.at, facts);
       } else if (roles_.of(what.actor, facts) == actor_role::node) {
         here = {};
       }

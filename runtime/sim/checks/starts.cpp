@@ -27,12 +27,14 @@ public:
   topics wants() const override {
     return topics{}
         .add(event_kind::step, {message_kind::invoke, message_kind::invoke_reply})
-        .add(event_kind::send, {message_kind::invoke_reply, message_kind::reserve});
+        .add(event_kind::send, {message_kind::invoke_reply, message_kind::reserve})
+        .add(event_kind::drop, {message_kind::invoke_reply});
   }
 
   void on_event(const event& what, const world_facts& facts) override {
     if (auto reply = content_as<invoke_reply>(what)) {
-      if (said(what))
+      // What is said into a closed connection is lost, and said all the same.
+      if (said(what) || what.kind == event_kind::drop)
         on_reply(**reply, what.sender);
       return;
     }
@@ -145,7 +147,8 @@ public:
   topics wants() const override {
     return topics{}
         .add(event_kind::step, {message_kind::reserve, message_kind::invoke, message_kind::invoke_reply})
-        .said({message_kind::reserve_reply, message_kind::invoke_reply});
+        .said({message_kind::reserve_reply, message_kind::invoke_reply})
+        .add(event_kind::drop, {message_kind::invoke_reply});
   }
 
   void on_event(const event& what, const world_facts& facts) override {
@@ -156,7 +159,8 @@ public:
       if (said(what) && (*grant)->outcome() == pb::RESERVE_GRANTED)
         on_grant(**grant, what);
     } else if (auto reply = content_as<invoke_reply>(what)) {
-      if (!said(what) || doubtful_.attempt == 0 || (*reply)->attempt() != doubtful_.attempt)
+      if (!(said(what) || what.kind == event_kind::drop) || doubtful_.attempt == 0
+          || (*reply)->attempt() != doubtful_.attempt)
         return;
       if ((*reply)->outcome() == pb::INVOKE_NOT_STARTED)
         doubtful_ = {};
