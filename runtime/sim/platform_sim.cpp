@@ -17,8 +17,7 @@ constexpr std::uint64_t wall_base_ns = 1'767'225'600'000'000'000U;
 
 class sim_probe : public machine_probe {
 public:
-  sim_probe(std::shared_ptr<machine_processes> processes,
-            std::function<std::chrono::steady_clock::time_point()> clock)
+  sim_probe(std::shared_ptr<machine_processes> processes, std::function<std::chrono::steady_clock::time_point()> clock)
     : processes_(std::move(processes)), clock_(std::move(clock)) {}
 
   machine_sample sample() override {

@@ -154,9 +154,9 @@ caf::expected<std::string> process_model::resolve(const std::string& name,
 }
 
 bool process_model::has_command(const std::string& name) const {
-  return options_.apps
-         && std::any_of(options_.apps->begin(), options_.apps->end(),
-                        [&](auto& app) { return first_word(app.command) == name; });
+  return options_.apps && std::any_of(options_.apps->begin(), options_.apps->end(), [&](auto& app) {
+           return first_word(app.command) == name;
+         });
 }
 
 /// @pre the first word is the name of a command.
@@ -187,9 +187,8 @@ void process_model::call(std::uint64_t ticket, const http_call& what, time_point
     return refuse(ticket, what, errc::timed_out, "no time was left for it");
   if (!is_token_line(what.method) || !is_token_line(what.target) || what.host.empty())
     return refuse(ticket, what, errc::io_failed, "method, target or host is not valid");
-  auto server = std::find_if(processes_.begin(), processes_.end(), [&](auto& entry) {
-    return entry.second.listening && entry.second.port == what.port;
-  });
+  auto server = std::find_if(processes_.begin(), processes_.end(),
+                             [&](auto& entry) { return entry.second.listening && entry.second.port == what.port; });
   if (!is_loopback(what.host) || server == processes_.end())
     return refuse(ticket, what, errc::unreachable, "Connection refused");
   auto& target = server->second;
@@ -273,9 +272,8 @@ duration process_model::draw_service(const sim_app& app, std::uint64_t process, 
   auto place = counter(process, request);
   auto whole = log_uniform(std::max(duration{1}, app.behaviour.service_min), app.behaviour.service_max,
                            chance_.unit(draw_kind::process_service, subject(), place));
-  return end == outcome::good
-             ? whole
-             : part_of(whole, chance_.unit(draw_kind::process_fate, subject(), place ^ second_draw));
+  return end == outcome::good ? whole
+                              : part_of(whole, chance_.unit(draw_kind::process_fate, subject(), place ^ second_draw));
 }
 
 // -- time -----------------------------------------------------------------------------------------------------------
@@ -510,9 +508,8 @@ void process_model::on_exec(process& what) {
 
 void process_model::on_started_up(process& what) {
   if (what.app->serves) {
-    auto taken = std::any_of(processes_.begin(), processes_.end(), [&](auto& entry) {
-      return entry.second.listening && entry.second.port == what.port;
-    });
+    auto taken = std::any_of(processes_.begin(), processes_.end(),
+                             [&](auto& entry) { return entry.second.listening && entry.second.port == what.port; });
     if (what.port == 0 || taken) {
       log(what, what.port == 0 ? "PORT is not set" : "bind: Address already in use");
       apply(what, what.fate.on_exit(1));
@@ -675,8 +672,7 @@ std::vector<process_model::running_process> process_model::running() const {
 }
 
 bool process_model::port_in_use(std::uint16_t port) const {
-  return std::any_of(processes_.begin(), processes_.end(),
-                     [port](auto& entry) { return entry.second.port == port; });
+  return std::any_of(processes_.begin(), processes_.end(), [port](auto& entry) { return entry.second.port == port; });
 }
 
 // -- faults ---------------------------------------------------------------------------------------------------------
@@ -728,8 +724,7 @@ void process_model::lose_launcher(time_point now) {
   }
 }
 
-void process_model::end_all(time_point now) {
-  advance(now);
+void process_model::end_all() {
   while (!processes_.empty())
     remove(processes_.begin()->second, "the server closed the connection before its answer was complete");
   process_events_.clear();

@@ -59,9 +59,7 @@ struct platform_fixture : actor_fixture {
     return what;
   }
 
-  owner_actor owner_of(sim_platform& world) {
-    return own(spawn_owner(sys, world.launcher(), log));
-  }
+  owner_actor owner_of(sim_platform& world) { return own(spawn_owner(sys, world.launcher(), log)); }
 
   sim_disk disk;
   std::shared_ptr<service_table> services = std::make_shared<service_table>();
@@ -204,7 +202,8 @@ TEST_CASE_FIXTURE(platform_fixture, "the faults of processes reach the actors in
   CHECK(log->ends.at(3).end == process_end::launcher_lost);
 }
 
-TEST_CASE_FIXTURE(platform_fixture, "stored apps survive a boot; a full disk fails with the reason and changes nothing") {
+TEST_CASE_FIXTURE(platform_fixture,
+                  "stored apps survive a boot; a full disk fails with the reason and changes nothing") {
   {
     auto& store = boot(1, 1).apps();
     CHECK(store.save(spec("b")));

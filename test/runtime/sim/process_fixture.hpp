@@ -43,7 +43,8 @@ inline owner_actor spawn_owner(caf::actor_system& sys, launcher_actor launcher, 
                     log->pids[key] = event.pid;
                   },
                   [log, key](const caf::error& reason) {
-                    log->lines.push_back("refused " + std::to_string(key) + " " + to_string(static_cast<errc>(reason.code())));
+                    log->lines.push_back("refused " + std::to_string(key) + " "
+                                         + to_string(static_cast<errc>(reason.code())));
                     log->refusals[key] = reason;
                   });
         },
@@ -70,8 +71,8 @@ public:
       return app;
     };
     sim::process_model_options options;
-    options.apps = std::make_shared<const sim::sim_app_table>(sim::sim_app_table{
-        program("sleep", 1000s, false), program("cat", 90ms, false), program("web", 90ms, true)});
+    options.apps = std::make_shared<const sim::sim_app_table>(
+        sim::sim_app_table{program("sleep", 1000s, false), program("cat", 90ms, false), program("web", 90ms, true)});
     processes = std::make_shared<sim::machine_processes>(sim::process_model{sim::draws{1}, 1, 1, options, now()});
     launcher = own(sim::spawn_sim_launcher(sys, processes));
     http = own(sim::spawn_sim_http(sys, processes));

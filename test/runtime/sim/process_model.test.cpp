@@ -139,7 +139,7 @@ struct harness {
   std::uint64_t last_ticket = 0;
 };
 
-scenario_behaviour always(double scenario_behaviour::* fate, nanoseconds service = 90ms) {
+scenario_behaviour always(double scenario_behaviour::*fate, nanoseconds service = 90ms) {
   auto result = behaviour(9ms, service);
   result.*fate = 1.0;
   return result;
@@ -645,7 +645,8 @@ TEST_CASE("interference has its average and swings within its bounds") {
   CHECK_FALSE(world.model.next_due());
 }
 
-TEST_CASE("nothing shifts because somebody looks: ends are the same with and without samples, and however time passes") {
+TEST_CASE(
+    "nothing shifts because somebody looks: ends are the same with and without samples, and however time passes") {
   rc::check([] {
     auto how = behaviour(1ms, 1ms);
     how.start_max = 50ms;
@@ -665,7 +666,8 @@ TEST_CASE("nothing shifts because somebody looks: ends are the same with and wit
       harness world{options, seed};
       auto next_look = looks.begin();
       auto pass = [&](time_point until) {
-        for (; look && next_look != looks.end() && start + std::chrono::microseconds{*next_look} <= until; ++next_look) {
+        for (; look && next_look != looks.end() && start + std::chrono::microseconds{*next_look} <= until;
+             ++next_look) {
           world.run(start + std::chrono::microseconds{*next_look});
           world.model.sample(world.now);
           world.collect();
