@@ -40,3 +40,18 @@ function(astra_layer name)
   add_executable(astra_${name}_links "${PROJECT_SOURCE_DIR}/cmake/link_fence.cpp")
   target_link_libraries(astra_${name}_links PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,astra_${name}>")
 endfunction()
+
+# The library astra_<layer>_<variant>: the layer's sources and some more, compiled with other definitions, which its
+# users see too.  Not part of `all`.
+#
+#   astra_layer_variant(actors mutants SOURCES mutant.cpp DEFINITIONS ASTRA_MUTANTS)
+function(astra_layer_variant name variant)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEFINITIONS" ${ARGN})
+  set(target astra_${name}_${variant})
+  get_target_property(sources astra_${name} SOURCES)
+  add_library(${target} STATIC EXCLUDE_FROM_ALL ${sources} ${arg_SOURCES})
+  target_include_directories(${target} PUBLIC "${PROJECT_BINARY_DIR}/include-root/${name}")
+  target_compile_definitions(${target} PUBLIC ${arg_DEFINITIONS})
+  get_target_property(links astra_${name} LINK_LIBRARIES)
+  target_link_libraries(${target} PUBLIC ${links})
+endfunction()

@@ -3,6 +3,7 @@
 #include "config/load.hpp"
 #include "config/naming.hpp"
 #include "config/schema.pb.h"
+#include "config/schema_reader.hpp"
 #include "config/toml_tree.hpp"
 #include "config/units.hpp"
 
@@ -60,6 +61,15 @@ template <class Out>
 void join_pairs(const text_map& map, Out* out) {
   for (auto& [name, value] : sorted(map))
     out->Add(name + "=" + value);
+}
+
+/// The other way round.
+template <class Texts>
+void split_pairs(const Texts& pairs, text_map* out) {
+  for (auto& pair : pairs) {
+    auto equals = pair.find('=');
+    (*out)[pair.substr(0, equals)] = equals == std::string::npos ? "" : pair.substr(equals + 1);
+  }
 }
 
 /// Keys and tables that say nothing for the kind and mode of this app.
@@ -272,6 +282,57 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
     per_request.set_output_limit_bytes(full.output().limit());
   }
   return spec;
+}
+
+schema::AppFile to_file(const pb::AppSpec& spec) {
+  schema::AppFile result;
+  result.set_name(spec.name());
+  result.set_replicas(spec.replicas());
+  result.set_concurrency(spec.concurrency());
+  result.set_timeout(static_cast<std::int64_t>(spec.request_timeout_ms()));
+  result.set_idempotent(spec.idempotent());
+  result.set_queue_limit(spec.queue_limit());
+  auto& resources = *result.mutable_resources();
+  resources.set_cpu(spec.per_replica().cpu_milli());
+  resources.set_memory(spec.per_replica().memory_bytes());
+  for (auto& accelerator : spec.per_replica().accelerators())
+    (*resources.mutable_accelerators())[accelerator.kind()] = accelerator.count();
+  for (auto& label : spec.require())
+    (*result.mutable_require()->mutable_labels())[label.key()] = label.value();
+  auto& restart = *result.mutable_restart();
+  restart.set_backoff_min(static_cast<std::int64_t>(spec.restart().backoff_min_ms()));
+  restart.set_backoff_max(static_cast<std::int64_t>(spec.restart().backoff_max_ms()));
+  restart.set_healthy_after(static_cast<std::int64_t>(spec.restart().healthy_after_ms()));
+  restart.set_budget(spec.restart().budget());
+  restart.set_budget_window(static_cast<std::int64_t>(spec.restart().budget_window_ms()));
+  switch (spec.kind_case()) {
+  case pb::AppSpec::kPerRequest:
+    *result.mutable_command() = spec.per_request().command();
+    split_pairs(spec.per_request().env(), result.mutable_env());
+    result.mutable_output()->set_limit(spec.per_request().output_limit_bytes());
+    break;
+  case pb::AppSpec::kServer: {
+    result.set_mode("server");
+    *result.mutable_command() = spec.server().command();
+    split_pairs(spec.server().env(), result.mutable_env());
+    auto& server = *result.mutable_server();
+    server.set_path(spec.server().path());
+    if (!spec.server().ready_path().empty())
+      server.set_ready_path(spec.server().ready_path());
+    server.set_ready_timeout(static_cast<std::int64_t>(spec.server().ready_timeout_ms()));
+    server.set_stop_grace(static_cast<std::int64_t>(spec.server().stop_grace_ms()));
+    break;
+  }
+  case pb::AppSpec::kActor:
+    result.set_kind("actor");
+    result.mutable_actor()->set_type(spec.actor().type());
+    split_pairs(spec.actor().args(), result.mutable_actor()->mutable_args());
+    break;
+  case pb::AppSpec::KIND_NOT_SET:
+    break;
+  }
+  remove_equal(result, default_app_file());
+  return result;
 }
 
 std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {

@@ -21,6 +21,9 @@ namespace astra {
 /// `broken`.
 pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broken);
 
+/// The file of an app, without what is a default; to_spec() makes the same spec of it.
+schema::AppFile to_file(const pb::AppSpec& spec);
+
 /// The rules that a spec must keep, with the keys of the file.
 std::vector<broken_rule> app_rules(const pb::AppSpec& spec);
 

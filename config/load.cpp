@@ -5,15 +5,13 @@
 #include "config/process_file.hpp"
 #include "config/schema.pb.h"
 #include "config/schema_reader.hpp"
+#include "config/text_file.hpp"
 #include "config/toml_tree.hpp"
 
 #include "messages/wire/app.pb.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <system_error>
@@ -26,40 +24,6 @@
 namespace astra {
 
 namespace {
-
-constexpr std::size_t file_bytes_max = 4 * 1024 * 1024;
-
-struct file_text {
-  std::string text;
-  /// Why it could not be read; empty: it could.
-  std::string problem;
-};
-
-file_text read_file(const std::string& path) {
-  file_text result;
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    result.problem = "is a directory; name a file";
-    return result;
-  }
-  auto file = std::fopen(path.c_str(), "rb");
-  if (!file) {
-    result.problem = std::string{"cannot be opened: "} + std::strerror(errno);
-    return result;
-  }
-  char buffer[65536];
-  while (auto n = std::fread(buffer, 1, sizeof(buffer), file)) {
-    result.text.append(buffer, n);
-    if (result.text.size() > file_bytes_max) {
-      result.problem = "is larger than 4 MiB; this is no configuration";
-      break;
-    }
-  }
-  if (std::ferror(file))
-    result.problem = "cannot be read";
-  std::fclose(file);
-  return result;
-}
 
 struct glob_result {
   std::vector<std::string> paths;
@@ -97,7 +61,7 @@ public:
   toml_value read(const std::string& path, const toml_place& asked_by) {
     order_.emplace(path, order_.size());
     toml_value result;
-    auto file = read_file(path);
+    auto file = read_text_file(path);
     if (!file.problem.empty()) {
       unreadable_ = true;
       if (asked_by.file.empty())
@@ -171,41 +135,6 @@ private:
   std::map<std::string, std::size_t> order_;
   bool unreadable_ = false;
 };
-
-/// The place to show for a rule: its key, else a key it speaks of, else the table that the key belongs in.
-toml_place place_of(const broken_rule& rule, const std::map<std::string, value_origin>& origins,
-                    const std::string& file) {
-  if (auto i = origins.find(rule.key); i != origins.end())
-    return i->second.at;
-  for (auto& key : rule.related)
-    if (auto i = origins.find(key); i != origins.end())
-      return i->second.at;
-  for (auto key = rule.key; key.find_last_of(".[") != std::string::npos;) {
-    key.resize(key.find_last_of(".["));
-    if (auto i = origins.find(key); i != origins.end())
-      return i->second.at;
-  }
-  return {file, 1, 1};
-}
-
-/// The broken rules as problems, without those that only follow from a key that was not understood.
-std::vector<config_problem> to_problems(const std::vector<broken_rule>& rules, const schema_findings& findings,
-                                        const std::string& file) {
-  std::vector<config_problem> result;
-  auto failed = [&](const std::string& key) {
-    return std::any_of(findings.failed.begin(), findings.failed.end(), [&](auto& other) {
-      return key == other || (key.starts_with(other) && key[other.size()] == '.')
-             || (other.starts_with(key) && (other[key.size()] == '[' || other[key.size()] == '.'));
-    });
-  };
-  for (auto& rule : rules) {
-    if (failed(rule.key) || std::any_of(rule.related.begin(), rule.related.end(), failed))
-      continue;
-    auto at = place_of(rule, findings.origins, file);
-    result.push_back({at.file, at.line, at.column, rule.key, rule.message});
-  }
-  return result;
-}
 
 /// Replaces the patterns among the app files by what they match, and checks every app file.
 std::vector<config_problem> check_app_files(std::vector<std::string>& app_files, const schema_findings& findings,
@@ -307,7 +236,7 @@ app_config::app_config(app_config&&) noexcept = default;
 app_config::~app_config() = default;
 
 app_config load_app_config(const std::string& path, const environment_lookup& environment) {
-  auto file = read_file(path);
+  auto file = read_text_file(path);
   if (!file.problem.empty()) {
     app_config result;
     result.problems.push_back({path, 0, 0, {}, file.problem});

@@ -172,9 +172,9 @@ private:
 };
 
 /// Copies plain options into the file; lists and tables have no default to show.
-class to_file {
+class into_file {
 public:
-  explicit to_file(schema::ProcessFile& file) : file_(file) {}
+  explicit into_file(schema::ProcessFile& file) : file_(file) {}
 
   template <class T>
   void operator()(std::string_view key, T& option) {
@@ -244,15 +244,23 @@ void collect_caf(const proto::Message& table, const std::string& prefix,
 } // namespace
 
 schema::ProcessFile default_process_file() {
-  schema::ProcessFile result;
-  process_options defaults;
-  to_file io{result};
-  pair_fields(io, defaults);
+  auto result = to_file(process_options{});
   // No default: what an operator has to say, and what only a stated capacity has.
   result.clear_name();
   result.clear_state_dir();
   result.mutable_capacity()->clear_cores();
   result.mutable_capacity()->clear_memory();
+  return result;
+}
+
+schema::ProcessFile to_file(process_options options) {
+  options.node.resources.clear();
+  options.node.labels.clear();
+  options.node.accelerators.clear();
+  options.scheduler.app_files.clear();
+  schema::ProcessFile result;
+  into_file io{result};
+  pair_fields(io, options);
   return result;
 }
 

@@ -16,6 +16,9 @@ namespace astra {
 /// The file that says all the defaults of the option structs, and nothing else.
 schema::ProcessFile default_process_file();
 
+/// The file that says all these options but the lists, the labels and [caf].
+schema::ProcessFile to_file(process_options options);
+
 /// What the file says; fields that it lacks keep the defaults of the structs.
 process_options to_options(const schema::ProcessFile& file);
 

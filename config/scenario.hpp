@@ -121,6 +121,9 @@ struct scenario_load {
 /// | scale | app | the app is applied again with `amount` replicas |
 /// | update | app | the app is applied again with another spec hash |
 /// | delete | app | the app is deleted; applied again after `duration`, if that is not 0 |
+///
+/// What says nothing for a kind stays at its default.  A crash, power, stop or drain without a duration leaves the
+/// machine to `restart_after`.
 struct scenario_fault {
   std::string kind;
   nanoseconds at{0};
@@ -193,13 +196,20 @@ struct scenario_config {
   std::vector<config_problem> problems;
 };
 
-/// Reads a scenario file strictly and checks it; never stops at the first problem.
-scenario_config load_scenario(const std::string& path, const environment_lookup& environment);
+/// Reads a scenario file strictly and checks it; never stops at the first problem.  With `invariants`, the checks must
+/// name some of them.
+scenario_config load_scenario(const std::string& path, const environment_lookup& environment,
+                              const std::vector<std::string>* invariants = nullptr);
 
-/// The same for a text; `name` stands in for the file in problems.
-scenario_config parse_scenario(const std::string& text, const std::string& name);
+/// The same for a text; `name` stands in for the file in problems, and app files are looked for beside it.
+scenario_config parse_scenario(const std::string& text, const std::string& name,
+                               const std::vector<std::string>* invariants = nullptr);
+
+/// The rules between the values of a scenario that were not read from a file; keys as in the file.  Empty: good.
+std::vector<broken_rule> validate(const scenario& what, const std::vector<std::string>* invariants = nullptr);
 
 /// A file that load_scenario reads back to the same scenario: what shrinking and interactive sessions save.
+/// @pre `validate(what)` returned no rule.
 std::string write_scenario(const scenario& what);
 
 /// Every kind of fault, in the order of the table above.

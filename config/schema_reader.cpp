@@ -8,6 +8,7 @@
 #include <google/protobuf/message.h>
 #include <google/protobuf/reflection.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -30,6 +31,10 @@ using cpp_type = proto::FieldDescriptor::CppType;
 
 schema::Notation notation_of(const proto::FieldDescriptor& field) {
   return field.options().GetExtension(schema::notation);
+}
+
+bool is_flat(const proto::FieldDescriptor& field) {
+  return field.options().GetExtension(schema::flat);
 }
 
 bool is_key(const proto::FieldDescriptor& field) {
@@ -56,6 +61,8 @@ std::string expected(const proto::FieldDescriptor& field) {
     return "a size in quotes, such as \"8GiB\"";
   case schema::CORES:
     return "a number of cores, such as 4 or 0.5";
+  case schema::FINE_DURATION:
+    return "a duration in quotes, such as \"200us\"";
   default:
     break;
   }
@@ -109,8 +116,10 @@ public:
   void read_table(proto::Message& message, const toml_value& table, const std::string& prefix) {
     for (auto& entry : table.entries) {
       auto key = join(prefix, key_part(entry.key));
-      if (auto field = find_field(*message.GetDescriptor(), entry.key))
-        read_field(message, *field, entry.value, key);
+      if (auto cure = advice_.find(key); cure != advice_.end())
+        problem(entry.at, key, cure->second);
+      else if (auto field = find_field(*message.GetDescriptor(), entry.key))
+        read_field(owner_of(message, *field), *field, entry.value, key);
       else
         unknown_key(message, entry, prefix, key);
     }
@@ -118,10 +127,37 @@ public:
 
 private:
   static const proto::FieldDescriptor* find_field(const proto::Descriptor& type, const std::string& key) {
-    for (int i = 0; i < type.field_count(); ++i)
-      if (is_key(*type.field(i)) && key_of(*type.field(i)) == key)
-        return type.field(i);
+    for (int i = 0; i < type.field_count(); ++i) {
+      auto field = type.field(i);
+      if (is_flat(*field)) {
+        if (auto inner = find_field(*field->message_type(), key))
+          return inner;
+      } else if (is_key(*field) && key_of(*field) == key) {
+        return field;
+      }
+    }
     return nullptr;
+  }
+
+  /// The message that has the field: this one, or one whose keys stand in the same table.
+  static proto::Message& owner_of(proto::Message& message, const proto::FieldDescriptor& field) {
+    if (field.containing_type() == message.GetDescriptor())
+      return message;
+    auto& type = *message.GetDescriptor();
+    for (int i = 0; i < type.field_count(); ++i)
+      if (is_flat(*type.field(i)) && field.containing_type() == type.field(i)->message_type())
+        return *message.GetReflection()->MutableMessage(&message, type.field(i));
+    return message;
+  }
+
+  /// Names of all keys of a table of this type.
+  static void collect_keys(const proto::Descriptor& type, std::vector<std::string>& keys) {
+    for (int i = 0; i < type.field_count(); ++i) {
+      if (is_flat(*type.field(i)))
+        collect_keys(*type.field(i)->message_type(), keys);
+      else if (is_key(*type.field(i)))
+        keys.push_back(key_of(*type.field(i)));
+    }
   }
 
   void problem(const toml_place& at, const std::string& key, std::string message) {
@@ -131,14 +167,8 @@ private:
 
   void unknown_key(const proto::Message& message, const toml_entry& entry, const std::string& prefix,
                    const std::string& key) {
-    for (auto& [name, cure] : advice_)
-      if (key == name)
-        return problem(entry.at, key, cure);
-    auto& type = *message.GetDescriptor();
     std::vector<std::string> known;
-    for (int i = 0; i < type.field_count(); ++i)
-      if (is_key(*type.field(i)))
-        known.push_back(key_of(*type.field(i)));
+    collect_keys(*message.GetDescriptor(), known);
     auto elsewhere = places_of(entry.key);
     auto meant = closest(entry.key, known);
     if (!elsewhere.empty())
@@ -160,8 +190,10 @@ private:
     std::string result;
     for (int i = 0; i < file_.field_count(); ++i) {
       auto field = file_.field(i);
-      if (!field->is_repeated() && field->message_type() && find_field(*field->message_type(), key))
-        result += (result.empty() ? "in [" : " or [") + key_of(*field) + "]";
+      if (field->is_map() || !field->message_type() || !find_field(*field->message_type(), key))
+        continue;
+      auto table = "[" + key_of(*field) + "]";
+      result += (result.empty() ? "in " : " or ") + (field->is_repeated() ? "[" + table + "]" : table);
     }
     return result;
   }
@@ -191,6 +223,9 @@ private:
   void read_nested(proto::Message& message, const proto::FieldDescriptor& field, const toml_value& value,
                    const std::string& key) {
     auto nested = message.GetReflection()->MutableMessage(&message, &field);
+    auto& shorthand = field.options().GetExtension(schema::shorthand);
+    if (!shorthand.empty() && value.type != kind::table && value.type != kind::list)
+      return read_scalar(*nested, *nested->GetDescriptor()->FindFieldByName(shorthand), value, key);
     if (value.type != kind::table)
       return problem(value.at, key, "must be a table, [" + key + "], not " + found(value));
     remember(key, value, {});
@@ -325,6 +360,9 @@ private:
     case schema::DURATION:
       read_duration(message, field, plain, key, shown);
       break;
+    case schema::FINE_DURATION:
+      read_fine_duration(message, field, plain, key, shown);
+      break;
     case schema::SIZE:
       read_size(message, field, plain, key, shown);
       break;
@@ -378,6 +416,16 @@ private:
     if (!duration.value)
       return bad_quantity(field, value, key, shown, duration.problem);
     set_integer(message, field, value, key, duration.value->count());
+  }
+
+  void read_fine_duration(proto::Message& message, const proto::FieldDescriptor& field, const toml_value& value,
+                          const std::string& key, const std::string& shown) {
+    if (value.type != kind::text)
+      return wrong_type(field, value, key, shown);
+    auto duration = parse_fine_duration(value.text);
+    if (!duration.value)
+      return bad_quantity(field, value, key, shown, duration.problem);
+    message.GetReflection()->SetInt64(&message, &field, duration.value->count());
   }
 
   void read_size(proto::Message& message, const proto::FieldDescriptor& field, const toml_value& value,
@@ -484,6 +532,8 @@ std::string render_scalar(const proto::Message& message, const proto::FieldDescr
   }
   case cpp_type::CPPTYPE_INT64: {
     auto value = reflection.GetInt64(message, &field);
+    if (notation_of(field) == schema::FINE_DURATION)
+      return quote(format_fine_duration(std::chrono::nanoseconds{value}));
     return notation_of(field) == schema::DURATION ? quote(format_duration(std::chrono::milliseconds{value}))
                                                   : std::to_string(value);
   }
@@ -573,6 +623,131 @@ private:
   std::vector<effective_value>& values_;
 };
 
+/// The place to show for a rule: its key, else a key it speaks of, else the table that the key belongs in.
+toml_place place_of(const broken_rule& rule, const std::map<std::string, value_origin>& origins,
+                    const std::string& file) {
+  if (auto i = origins.find(rule.key); i != origins.end())
+    return i->second.at;
+  for (auto& key : rule.related)
+    if (auto i = origins.find(key); i != origins.end())
+      return i->second.at;
+  for (auto key = rule.key; key.find_last_of(".[") != std::string::npos;) {
+    key.resize(key.find_last_of(".["));
+    if (auto i = origins.find(key); i != origins.end())
+      return i->second.at;
+  }
+  return {file, 1, 1};
+}
+
+/// Text as expand() leaves it alone.
+std::string escape(const std::string& text) {
+  std::string result;
+  for (auto c : text)
+    result += c == '$' ? std::string{"$$"} : std::string{c};
+  return result;
+}
+
+/// Writes a message as a table of a file: its own keys first, then the tables in it.
+class writer {
+public:
+  std::string take() { return std::move(text_); }
+
+  void table(const proto::Message& message, const std::string& path) {
+    leaves(message);
+    sections(message, path);
+  }
+
+private:
+  /// The one field that stands for the whole table, if no other is set.
+  static const proto::FieldDescriptor* shorthand_of(const proto::Message& message,
+                                                    const proto::FieldDescriptor& field) {
+    auto& name = field.options().GetExtension(schema::shorthand);
+    if (name.empty() || !message.GetReflection()->HasField(message, &field))
+      return nullptr;
+    auto& nested = message.GetReflection()->GetMessage(message, &field);
+    std::vector<const proto::FieldDescriptor*> set;
+    nested.GetReflection()->ListFields(nested, &set);
+    return set.size() == 1 && set.front()->name() == name ? set.front() : nullptr;
+  }
+
+  static std::string scalar(const proto::Message& message, const proto::FieldDescriptor& field) {
+    if (field.cpp_type() == cpp_type::CPPTYPE_STRING)
+      return quote(escape(message.GetReflection()->GetString(message, &field)));
+    return render_scalar(message, field);
+  }
+
+  void line(const proto::FieldDescriptor& field, const std::string& value) {
+    text_ += key_part(key_of(field)) + " = " + value + "\n";
+  }
+
+  void leaves(const proto::Message& message) {
+    auto& reflection = *message.GetReflection();
+    for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+      auto& field = *message.GetDescriptor()->field(i);
+      if (is_flat(field)) {
+        leaves(reflection.GetMessage(message, &field));
+      } else if (field.is_map()) {
+        map(message, field);
+      } else if (field.is_repeated()) {
+        list(message, field);
+      } else if (auto inner = shorthand_of(message, field)) {
+        line(field, scalar(reflection.GetMessage(message, &field), *inner));
+      } else if (field.cpp_type() != cpp_type::CPPTYPE_MESSAGE && is_key(field)
+                 && reflection.HasField(message, &field)) {
+        line(field, scalar(message, field));
+      }
+    }
+  }
+
+  void map(const proto::Message& message, const proto::FieldDescriptor& field) {
+    std::map<std::string, std::string> sorted;
+    for (int i = 0; i < message.GetReflection()->FieldSize(message, &field); ++i) {
+      auto& pair = message.GetReflection()->GetRepeatedMessage(message, &field, i);
+      auto name = pair.GetReflection()->GetString(pair, field.message_type()->map_key());
+      sorted[name] = scalar(pair, *field.message_type()->map_value());
+    }
+    std::string items;
+    for (auto& [name, value] : sorted)
+      items += (items.empty() ? "" : ", ") + key_part(name) + " = " + value;
+    if (!items.empty())
+      line(field, "{ " + items + " }");
+  }
+
+  void list(const proto::Message& message, const proto::FieldDescriptor& field) {
+    if (field.cpp_type() == cpp_type::CPPTYPE_MESSAGE)
+      return;
+    std::string items;
+    for (auto& item : message.GetReflection()->GetRepeatedFieldRef<std::string>(message, &field))
+      items += (items.empty() ? "" : ", ") + quote(escape(item));
+    if (!items.empty())
+      line(field, "[" + items + "]");
+  }
+
+  void sections(const proto::Message& message, const std::string& path) {
+    auto& reflection = *message.GetReflection();
+    for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+      auto& field = *message.GetDescriptor()->field(i);
+      auto name = join(path, key_part(key_of(field)));
+      if (field.cpp_type() != cpp_type::CPPTYPE_MESSAGE || field.is_map()) {
+        continue;
+      } else if (is_flat(field)) {
+        sections(reflection.GetMessage(message, &field), path);
+      } else if (field.is_repeated()) {
+        for (int n = 0; n < reflection.FieldSize(message, &field); ++n) {
+          text_ += "\n[[" + name + "]]\n";
+          table(reflection.GetRepeatedMessage(message, &field, n), name);
+        }
+      } else if (auto& nested = reflection.GetMessage(message, &field);
+                 nested.ByteSizeLong() > 0 && !shorthand_of(message, field)) {
+        text_ += "\n[" + name + "]\n";
+        table(nested, name);
+      }
+    }
+  }
+
+  std::string text_;
+};
+
 } // namespace
 
 std::string key_of(const proto::FieldDescriptor& field) {
@@ -610,6 +785,49 @@ std::vector<effective_value> render_all(const proto::Message& message,
   std::vector<effective_value> result;
   renderer{origins, result}.walk(message, {});
   return result;
+}
+
+std::vector<config_problem> to_problems(const std::vector<broken_rule>& rules, const schema_findings& findings,
+                                        const std::string& file) {
+  std::vector<config_problem> result;
+  auto failed = [&](const std::string& key) {
+    return std::any_of(findings.failed.begin(), findings.failed.end(), [&](auto& other) {
+      return key == other || (key.starts_with(other) && key[other.size()] == '.')
+             || (other.starts_with(key) && (other[key.size()] == '[' || other[key.size()] == '.'));
+    });
+  };
+  for (auto& rule : rules) {
+    if (failed(rule.key) || std::any_of(rule.related.begin(), rule.related.end(), failed))
+      continue;
+    auto at = place_of(rule, findings.origins, file);
+    result.push_back({at.file, at.line, at.column, rule.key, rule.message});
+  }
+  return result;
+}
+
+std::string write_schema(const proto::Message& message) {
+  writer result;
+  result.table(message, {});
+  return result.take();
+}
+
+void remove_equal(proto::Message& message, const proto::Message& other) {
+  auto& reflection = *message.GetReflection();
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    auto& field = *message.GetDescriptor()->field(i);
+    if (field.is_repeated() || !reflection.HasField(message, &field) || !reflection.HasField(other, &field))
+      continue;
+    bool equal = false;
+    if (field.cpp_type() == cpp_type::CPPTYPE_MESSAGE) {
+      auto& nested = *reflection.MutableMessage(&message, &field);
+      remove_equal(nested, reflection.GetMessage(other, &field));
+      equal = nested.ByteSizeLong() == 0;
+    } else {
+      equal = render_scalar(message, field) == render_scalar(other, field);
+    }
+    if (equal)
+      reflection.ClearField(&message, &field);
+  }
 }
 
 } // namespace astra

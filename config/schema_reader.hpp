@@ -38,8 +38,8 @@ struct schema_findings {
 /// The key of a field: its json_name if the schema gives one, else its name.
 std::string key_of(const google::protobuf::FieldDescriptor& field);
 
-/// Fills `message` from the table `root`.  `advice` holds keys outside the schema for which there is more to say than
-/// "unknown key".
+/// Fills `message` from the table `root`.  `advice` holds keys that must not be there, in the schema or not, with what
+/// to do instead.
 schema_findings read_schema(google::protobuf::Message& message, const toml_value& root,
                             const environment_lookup& environment, const std::map<std::string, std::string>& advice);
 
@@ -50,5 +50,17 @@ std::string render(const google::protobuf::Message& message, const google::proto
 /// their own.
 std::vector<effective_value> render_all(const google::protobuf::Message& message,
                                         const std::map<std::string, value_origin>& origins);
+
+/// The broken rules as problems, without those that only follow from a key that was not understood.  A rule without a
+/// place of its own is shown at a key it speaks of, else at the table around it, else at the start of `file`.
+std::vector<config_problem> to_problems(const std::vector<broken_rule>& rules, const schema_findings& findings,
+                                        const std::string& file);
+
+/// The file that read_schema reads back to the same message.
+/// @pre No field that is set through another one ("auto") is set, and all numbers are finite.
+std::string write_schema(const google::protobuf::Message& message);
+
+/// Takes out of `message` the single values that `other` has too; lists and maps stay.
+void remove_equal(google::protobuf::Message& message, const google::protobuf::Message& other);
 
 } // namespace astra

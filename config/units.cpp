@@ -25,6 +25,11 @@ constexpr std::array duration_units{
     unit{"s", 1'000'000},      unit{"ms", 1'000},        unit{"us", 1},
 };
 
+constexpr std::array fine_duration_units{
+    unit{"d", 86'400'000'000'000}, unit{"h", 3'600'000'000'000}, unit{"m", 60'000'000'000}, unit{"min", 60'000'000'000},
+    unit{"s", 1'000'000'000},      unit{"ms", 1'000'000},        unit{"us", 1'000},         unit{"ns", 1},
+};
+
 constexpr std::array size_units{
     unit{"TiB", 1ull << 40},
     unit{"GiB", 1ull << 30},
@@ -107,19 +112,23 @@ quantity<std::uint64_t> parse_count(std::string_view text, const format_help& he
       return too_large();
     count = count * 10 + digit;
   }
-  // Seven digits times the largest scale still fit 64 bits.
+  // Nine digits: a second has that many nanoseconds.
   auto digits = whole_end < number_end ? text.substr(whole_end + 1, number_end - whole_end - 1) : std::string_view{};
   while (!digits.empty() && digits.back() == '0')
     digits.remove_suffix(1);
   std::uint64_t numerator = 0;
   std::uint64_t denominator = 1;
-  bool exact = digits.size() <= 7;
+  bool exact = digits.size() <= 9;
   for (auto c : exact ? digits : std::string_view{}) {
     numerator = numerator * 10 + static_cast<std::uint64_t>(c - '0');
     denominator *= 10;
   }
-  exact = exact && numerator * found->scale % denominator == 0;
-  auto fraction = numerator * found->scale / denominator;
+  // What a decimal scale and the denominator have in common is taken out, so that the product fits 64 bits.
+  auto scale = found->scale;
+  for (; denominator > 1 && scale % 10 == 0; denominator /= 10)
+    scale /= 10;
+  exact = exact && numerator <= max / scale && numerator * scale % denominator == 0;
+  auto fraction = exact ? numerator * scale / denominator : 0;
   if (!exact)
     return fail(written + " is finer than " + std::string{help.units.back().name} + "; round it");
   if (count > max - fraction)
@@ -158,6 +167,19 @@ std::string format_duration(std::chrono::milliseconds value) {
   if (value.count() == 0)
     return "0s";
   return format_count(static_cast<std::uint64_t>(value.count()) * 1000, duration_units);
+}
+
+quantity<std::chrono::nanoseconds> parse_fine_duration(std::string_view text) {
+  auto count = parse_count(text, {fine_duration_units, "a duration", "200us", "s"});
+  if (!count.value)
+    return {std::nullopt, count.problem};
+  if (*count.value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+    return {std::nullopt, "'" + std::string{text} + "' is too large; a duration ends at 292 years"};
+  return {std::chrono::nanoseconds{*count.value}, {}};
+}
+
+std::string format_fine_duration(std::chrono::nanoseconds value) {
+  return value.count() == 0 ? "0s" : format_count(static_cast<std::uint64_t>(value.count()), fine_duration_units);
 }
 
 quantity<std::uint64_t> parse_size(std::string_view text) {

@@ -25,6 +25,13 @@ quantity<std::chrono::milliseconds> parse_duration(std::string_view text);
 /// @pre `value` is not negative.
 std::string format_duration(std::chrono::milliseconds value);
 
+/// The same down to a nanosecond, with the unit ns as well: "200us".  For virtual time.
+quantity<std::chrono::nanoseconds> parse_fine_duration(std::string_view text);
+
+/// The shortest exact text that parse_fine_duration reads back: "200us", "1500ms", "0s".
+/// @pre `value` is not negative.
+std::string format_fine_duration(std::chrono::nanoseconds value);
+
 /// Reads a number and one unit, decimal (B, kB, MB, GB, TB) or binary (KiB, MiB, GiB, TiB): "8GiB", "1.5MB".  A
 /// fraction of a byte is refused.
 quantity<std::uint64_t> parse_size(std::string_view text);

@@ -35,9 +35,8 @@ role_set::role_set(caf::actor_system& sys, platform& world, const process_option
 std::vector<child_spec> role_set::children() {
   std::vector<child_spec> result;
   if (options_.has(process_role::resource))
-    result.push_back({"resource", [this] {
-                        return caf::actor_cast<caf::actor>(spawn_resource(sys_, world_, options_.resource));
-                      }});
+    result.push_back(
+        {"resource", [this] { return caf::actor_cast<caf::actor>(spawn_resource(sys_, world_, options_.resource)); }});
   if (options_.has(process_role::node))
     result.push_back({"node", [this] {
                         auto node = spawn_node(sys_, world_, options_.node, actors_);
@@ -47,8 +46,7 @@ std::vector<child_spec> role_set::children() {
                       }});
   if (options_.has(process_role::scheduler))
     result.push_back({"apps", [this] {
-                        return caf::actor_cast<caf::actor>(
-                            spawn_apps(sys_, world_, options_.scheduler, apps_, view_));
+                        return caf::actor_cast<caf::actor>(spawn_apps(sys_, world_, options_.scheduler, apps_, view_));
                       }});
   return result;
 }

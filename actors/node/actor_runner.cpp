@@ -1,3 +1,4 @@
+#include "actors/mutant.hpp"
 #include "actors/node/replica_runner.hpp"
 
 #include <caf/exit_reason.hpp>
@@ -111,7 +112,7 @@ public:
       host_.replica_crashed(token_, reason);
     for (auto attempt : lost) {
       pb::InvokeReply result;
-      result.set_outcome(pb::INVOKE_REPLICA_LOST);
+      result.set_outcome(MUTANT(lost_work_called_not_started) ? pb::INVOKE_NOT_STARTED : pb::INVOKE_REPLICA_LOST);
       result.set_reason(reason);
       host_.work_done(attempt, std::move(result));
     }

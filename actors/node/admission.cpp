@@ -1,5 +1,7 @@
 #include "actors/node/admission.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <algorithm>
 #include <cassert>
 #include <utility>
@@ -36,7 +38,7 @@ void admission::reserve(attempt_id attempt, std::chrono::nanoseconds may_wait, t
     return decide(attempt, pb::RESERVE_GRANTED, "");
   if (running_.count(attempt) != 0 || std::any_of(queue_.begin(), queue_.end(), waits))
     return decide(attempt, pb::RESERVE_BUSY, "the attempt is known already");
-  if (draining_)
+  if (draining_ && !MUTANT(slot_granted_while_draining))
     return decide(attempt, pb::RESERVE_DRAINING, "the node is draining");
   auto slots_now = slots();
   if (slots_now == 0)
@@ -72,7 +74,8 @@ void admission::finish(attempt_id attempt, bool completed, time_point now) {
     service_s_ = measured_ ? 0.8 * service_s_ + 0.2 * seconds : seconds;
     measured_ = true;
   }
-  release_slot(found->second.replica);
+  if (completed || !MUTANT(slot_leaked_on_failure))
+    release_slot(found->second.replica);
   running_.erase(found);
   expire(now);
 }
@@ -87,7 +90,8 @@ bool admission::cancel(attempt_id attempt, time_point now) {
   auto found = held_.find(attempt);
   if (found == held_.end())
     return false;
-  release_slot(found->second.replica);
+  if (!MUTANT(slot_leaked_on_cancel))
+    release_slot(found->second.replica);
   held_.erase(found);
   expire(now);
   grant_waiting(now);
@@ -96,6 +100,8 @@ bool admission::cancel(attempt_id attempt, time_point now) {
 
 void admission::drain() {
   draining_ = true;
+  if (MUTANT(queue_kept_on_drain))
+    return;
   for (auto& waiting : std::exchange(queue_, {}))
     decide(waiting.attempt, pb::RESERVE_DRAINING, "the node is draining");
 }
@@ -106,7 +112,8 @@ void admission::expire(time_point now) {
       ++entry;
       continue;
     }
-    release_slot(entry->second.replica);
+    if (!MUTANT(slot_leaked_on_expiry))
+      release_slot(entry->second.replica);
     entry = held_.erase(entry);
   }
   // Waits that are over go before slots are given: a grant after the deadline would be a grant to nobody.
@@ -222,7 +229,8 @@ void admission::grant_waiting(time_point now) {
       return;
     ++free->second.busy;
     ++free->second.granted;
-    held_[queue_.front().attempt] = {free->first, now + limits_.hold};
+    auto hold = MUTANT(reservation_never_expires) ? std::chrono::hours{24} : limits_.hold;
+    held_[queue_.front().attempt] = {free->first, now + hold};
     decide(queue_.front().attempt, pb::RESERVE_GRANTED, "");
     queue_.pop_front();
   }

@@ -1,5 +1,7 @@
 #include "actors/node/home_link.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <caf/actor_cast.hpp>
 #include <caf/sec.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -48,7 +50,8 @@ void home_link::dial() {
             dialing_ = false;
             home_ = caf::actor_cast<heartbeat_sink>(found);
             beat();
-            send_profile();
+            if (!MUTANT(profile_not_sent_after_rehome))
+              send_profile();
           },
           [this, epoch](const caf::error& reason) {
             if (epoch != selector_.epoch() || left_)
@@ -114,14 +117,14 @@ void home_link::send_profile() {
             on_ack(*ack, epoch);
           },
           [this, epoch](const caf::error& reason) {
-            if (epoch == selector_.epoch())
+            if (epoch == selector_.epoch() && !MUTANT(lost_profile_not_resent))
               profile_under_way_ = false;
             on_no_ack(reason, epoch);
           });
 }
 
 void home_link::on_ack(const pb::HeartbeatAck& ack, std::uint64_t epoch) {
-  if (ack.fenced()) {
+  if (ack.fenced() && !MUTANT(fence_ignored_by_node)) {
     to_node_.fenced(selector_.home());
     return;
   }
@@ -132,7 +135,7 @@ void home_link::on_ack(const pb::HeartbeatAck& ack, std::uint64_t epoch) {
     spdlog::info("node.join node={} home={} home_epoch={} incarnation={}", options_.name, selector_.home(), epoch,
                  incarnation_.value());
   // A Resource that restarted, or lost the update, holds an older profile or none.
-  if (ack.profile_version() < profile_version_ && !profile_under_way_)
+  if (ack.profile_version() < profile_version_ && !profile_under_way_ && !MUTANT(profile_not_sent_after_rehome))
     send_profile();
 }
 
@@ -161,7 +164,7 @@ void home_link::moved(const std::string& from, const std::string& reason) {
 }
 
 void home_link::leave(std::function<void()> done) {
-  if (!home_) {
+  if (!home_ || MUTANT(goodbye_not_sent)) {
     left_ = true;
     done();
     return;

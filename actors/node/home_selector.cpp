@@ -1,5 +1,6 @@
 #include "actors/node/home_selector.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/rendezvous.hpp"
 
 #include <cassert>
@@ -25,15 +26,17 @@ bool home_selector::on_error(time_point now) {
 }
 
 bool home_selector::check_silence(time_point now) {
-  if (now - alive_ < silence_max_)
+  if (now - alive_ < silence_max_ || MUTANT(silent_home_kept))
     return false;
   move(now);
   return true;
 }
 
 void home_selector::move(time_point now) {
-  current_ = (current_ + 1) % order_.size();
-  ++epoch_;
+  if (!MUTANT(home_never_changed))
+    current_ = (current_ + 1) % order_.size();
+  if (!MUTANT(rehome_without_epoch))
+    ++epoch_;
   alive_ = now;
 }
 

@@ -1,5 +1,6 @@
 #include "actors/node/node.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/node/drain_state.hpp"
 #include "actors/node/home_link.hpp"
 #include "actors/node/load_meter.hpp"
@@ -141,8 +142,9 @@ private:
         continue;
       auto reason = release.reason().empty() ? "released by its scheduler" : release.reason();
       set_state(token, pb::REPLICA_DRAINING, reason);
-      desk_.close(*replicas_.find(token));
-      if (grace.count() == 0 || desk_.running(token) == 0)
+      if (!MUTANT(released_replica_takes_work))
+        desk_.close(*replicas_.find(token));
+      if (grace.count() == 0 || desk_.running(token) == 0 || MUTANT(release_kills_work))
         stop_replica(token, reason);
       else
         self_->run_delayed(grace, [this, token, reason] { stop_replica(token, reason); });
@@ -213,7 +215,7 @@ private:
     spdlog::warn("node.replica_crash node={} app={} replica={} state=\"{}\" reason=\"{}\"", options_.name,
                  what->spec->name(), what->index, replica_state_text(what->state), what->reason);
     home_.profile_changed();
-    if (delay)
+    if (delay && !MUTANT(crashed_replica_not_restarted))
       self_->run_delayed(*delay, [this, token] { start_again(token); });
   }
 
@@ -246,7 +248,7 @@ private:
       replica_stopped(token);
       return nullptr;
     }
-    if (what)
+    if (what && !MUTANT(crashed_replica_takes_work))
       desk_.remove(*what);
     return what;
   }
@@ -262,7 +264,8 @@ private:
     stopping_.erase(token);
     runners_.erase(token);
     replicas_.erase(token);
-    home_.profile_changed();
+    if (!MUTANT(gone_replica_shown))
+      home_.profile_changed();
     check_drain();
   }
 
@@ -334,7 +337,7 @@ private:
   }
 
   void check_drain() {
-    if (drain_.leave(desk_.idle() || drain_.out_of_time(now()))) {
+    if (drain_.leave(desk_.idle() || drain_.out_of_time(now()) || MUTANT(node_leaves_with_work))) {
       spdlog::info("node.leave node={} unfinished={}", options_.name, desk_.running());
       home_.leave([this] { stop_all(); });
     }
@@ -365,7 +368,7 @@ private:
     load.set_queued(desk_.queued());
     load.set_requests_done(desk_.done());
     load.set_requests_failed(desk_.failed());
-    beat.set_draining(drain_.draining());
+    beat.set_draining(drain_.draining() && !MUTANT(drain_not_told));
   }
 
   void describe(pb::NodeProfile& profile) {

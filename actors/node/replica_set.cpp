@@ -1,5 +1,6 @@
 #include "actors/node/replica_set.hpp"
 
+#include "actors/mutant.hpp"
 #include "messages/replica_state.hpp"
 #include "messages/text.hpp"
 
@@ -49,7 +50,7 @@ pb::ClaimOutcome replica_set::check(const pb::ClaimBatch& batch, const pb::Claim
     reason = "the claim is for another incarnation of this node";
     return pb::CLAIM_NODE_GONE;
   }
-  if (auto newest = newest_epoch(spec.name()); batch.epoch() < newest) {
+  if (auto newest = newest_epoch(spec.name()); batch.epoch() < newest && !MUTANT(fenced_claim_obeyed)) {
     reason =
         fmt::format("epoch {} of the scheduler of app '{}' is fenced by epoch {}", batch.epoch(), spec.name(), newest);
     return pb::CLAIM_FENCED;
@@ -61,7 +62,7 @@ pb::ClaimOutcome replica_set::check(const pb::ClaimBatch& batch, const pb::Claim
   }
   if (replicas_.count(token) != 0)
     return pb::CLAIM_CONFIRMED;
-  if (draining_) {
+  if (draining_ && !MUTANT(claim_granted_while_draining)) {
     reason = "the node is draining: " + drain_reason_;
     return pb::CLAIM_NODE_DRAINING;
   }
@@ -82,12 +83,13 @@ pb::ClaimOutcome replica_set::check(const pb::ClaimBatch& batch, const pb::Claim
 }
 
 bool replica_set::release(const pb::Release& release) {
-  if (release.epoch() < newest_epoch(release.app()))
+  if (release.epoch() < newest_epoch(release.app()) && !MUTANT(fenced_release_obeyed))
     return false;
   auto& newest = epochs_[release.app()];
   newest = std::max(newest, release.epoch());
   claim_token token{release.token()};
-  bury(token);
+  if (!MUTANT(tombstone_missing))
+    bury(token);
   return replicas_.count(token) != 0;
 }
 
@@ -129,7 +131,8 @@ std::optional<std::chrono::milliseconds> replica_set::crashed(claim_token token,
 }
 
 void replica_set::erase(claim_token token) {
-  capacity_.give_back(token);
+  if (!MUTANT(capacity_leaked))
+    capacity_.give_back(token);
   replicas_.erase(token);
 }
 

@@ -1,3 +1,4 @@
+#include "actors/mutant.hpp"
 #include "actors/node/replica_runner.hpp"
 #include "messages/http_call.hpp"
 
@@ -201,7 +202,7 @@ private:
               // Without a path to ask for, whoever accepts a connection is ready, whatever it makes of our question.
               auto connected = reason == errc::io_failed || reason == errc::timed_out || reason == errc::app_failed
                                || reason == errc::output_exceeded;
-              if (spec_->server().ready_path().empty() && connected)
+              if ((spec_->server().ready_path().empty() && connected) || MUTANT(unready_replica_opened))
                 on_probed();
               else
                 probe_later(key, error_text(reason));
@@ -244,7 +245,7 @@ private:
       host_.replica_crashed(token_, reason);
     for (auto attempt : lost) {
       pb::InvokeReply result;
-      result.set_outcome(pb::INVOKE_REPLICA_LOST);
+      result.set_outcome(MUTANT(lost_work_called_not_started) ? pb::INVOKE_NOT_STARTED : pb::INVOKE_REPLICA_LOST);
       result.set_reason("the server died while it worked on the request: " + reason);
       host_.work_done(attempt, std::move(result));
     }

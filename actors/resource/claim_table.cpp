@@ -1,5 +1,7 @@
 #include "actors/resource/claim_table.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <algorithm>
 #include <cstdio>
 #include <utility>
@@ -139,7 +141,8 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
     return refuse(pb::CLAIM_LABEL_MISMATCH, std::move(reason));
   auto& wanted = batch.spec().per_replica();
   node_id node{claim.node()};
-  if (auto reason = why_no_room(wanted, free_resources(row->profile(), held(node))); !reason.empty())
+  if (auto reason = why_no_room(wanted, free_resources(row->profile(), held(node)));
+      !reason.empty() && !MUTANT(claim_granted_without_room))
     return refuse(pb::CLAIM_NO_ROOM, std::move(reason));
   holds_[token] = {node, wanted, now + hold_time_};
   by_node_[node][token] = wanted;
@@ -149,7 +152,7 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
 std::uint64_t claim_table::fence(const std::string& app, std::uint64_t epoch, time_point now) {
   auto& seen = epochs_[app];
   seen.last = now;
-  if (epoch < seen.epoch)
+  if (epoch < seen.epoch && !MUTANT(fenced_epoch_accepted))
     return seen.epoch;
   seen.epoch = epoch;
   return 0;
@@ -199,7 +202,7 @@ bool claim_table::drop(node_id node) {
 std::vector<node_id> claim_table::expire(time_point now) {
   std::vector<claim_token> due;
   for (auto& [token, hold] : holds_)
-    if (hold.expires <= now)
+    if (hold.expires <= now && !MUTANT(hold_never_expires))
       due.push_back(token);
   std::vector<node_id> result;
   for (auto token : due)

@@ -1,5 +1,7 @@
 #include "actors/resource/cluster_view.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <algorithm>
 #include <set>
 #include <tuple>
@@ -12,7 +14,8 @@ using time_point = cluster_view::time_point;
 
 /// Of two rows of one node, the one with the larger rank is the later one.
 auto rank(const pb::NodeRow& row) {
-  return std::tuple{row.incarnation(), row.home_epoch(), row.sequence()};
+  auto life = MUTANT(dead_life_outranks_new) ? 0 : row.incarnation();
+  return std::tuple{life, row.home_epoch(), row.sequence()};
 }
 
 auto rank(const pb::AppRecord& record) {
@@ -26,7 +29,7 @@ auto rank(const pb::SchedulerRow& row) {
 }
 
 void take(node_entry& entry, const pb::NodeRow& part, resource_id origin, time_point now) {
-  if (entry.row.incarnation() != part.incarnation())
+  if (entry.row.incarnation() != part.incarnation() && !MUTANT(replicas_outlive_their_node))
     entry.row.Clear();
   auto& row = entry.row;
   row.set_node(part.node());
@@ -81,7 +84,7 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
       return apply_outcome::gap;
   } else {
     auto& shard = known->second;
-    if (delta.epoch() < shard.epoch)
+    if (delta.epoch() < shard.epoch && !MUTANT(shard_epoch_ignored))
       return apply_outcome::stale;
     if (delta.origin_removed()) {
       drop(origin, changes);
@@ -92,13 +95,14 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
         return apply_outcome::gap;
     } else if (snapshot) {
       // Whoever sends it may be behind the relay that we listened to before; an edited shard is worth less than that.
-      if (delta.version() < shard.version && !shard.edited && !shard.lost && !delta.origin_lost())
+      if (delta.version() < shard.version && !shard.edited && !shard.lost && !delta.origin_lost()
+          && !MUTANT(stale_snapshot_wins))
         return apply_outcome::stale;
     } else {
-      if (delta.base() > shard.version)
+      if (delta.base() > shard.version && !MUTANT(gap_accepted))
         return apply_outcome::gap;
       // Of a lost origin nothing newer will come, so whoever relays it is right even from behind.
-      auto behind = delta.version() < shard.version && !delta.origin_lost();
+      auto behind = delta.version() < shard.version && !delta.origin_lost() && !MUTANT(stale_delta_wins);
       if (behind || (delta.version() == shard.version && delta.base() < delta.version()))
         return apply_outcome::stale;
     }
@@ -167,7 +171,8 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
     }
   }
   for (auto id : delta.removed_nodes()) {
-    rows.nodes.erase(node_id{id});
+    if (!MUTANT(removal_ignored))
+      rows.nodes.erase(node_id{id});
     refresh_node(node_id{id}, origin, changes);
   }
   for (auto& record : delta.apps()) {
@@ -288,7 +293,7 @@ const cluster_view::shard_rows* cluster_view::rows(resource_id origin) const {
 std::vector<pb::ShardVersion> cluster_view::versions() const {
   std::vector<pb::ShardVersion> result;
   for (auto& [origin, shard] : shards_) {
-    if (shard.lost || shard.edited)
+    if ((shard.lost || shard.edited) && !MUTANT(edited_shard_trusted))
       continue;
     auto& have = result.emplace_back();
     have.set_origin(origin.value());

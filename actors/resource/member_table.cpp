@@ -1,5 +1,7 @@
 #include "actors/resource/member_table.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <utility>
 
 namespace astra {
@@ -10,14 +12,15 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   auto known = log_.find(id);
   if (known) {
     result.profile_version = known->profile().version();
-    if (beat.incarnation() < known->incarnation()) {
+    if (beat.incarnation() < known->incarnation() && !MUTANT(incarnation_ignored)) {
       result.fenced = true;
       return result;
     }
     auto same = beat.incarnation() == known->incarnation();
-    if (same && beat.home_epoch() < known->home_epoch())
+    if (same && beat.home_epoch() < known->home_epoch() && !MUTANT(home_epoch_ignored))
       return result;
-    if (same && beat.home_epoch() == known->home_epoch() && beat.sequence() <= known->sequence())
+    if (same && beat.home_epoch() == known->home_epoch() && beat.sequence() <= known->sequence()
+        && !MUTANT(old_beat_accepted))
       return result;
   }
   result.accepted = true;
@@ -29,7 +32,8 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   if (restarted) {
     if (!known)
       ++alive_;
-    row.clear_profile();
+    if (!MUTANT(profile_kept_over_restart))
+      row.clear_profile();
     row.clear_load();
     *row.mutable_held() = {};
     result.profile_version = 0;
@@ -42,8 +46,8 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   auto& who = members_[id];
   who.seen.renew(now);
   who.closed = false;
-  who.draining = beat.draining();
-  who.left = beat.leaving();
+  who.draining = beat.draining() && !MUTANT(drain_flag_lost);
+  who.left = beat.leaving() && !MUTANT(goodbye_ignored);
   result.change = judge(id, who, {}, now);
   return result;
 }
@@ -57,8 +61,8 @@ member_table::verdict member_table::record(const pb::ProfileUpdate& update, time
     return result;
   result.profile_version = known->profile().version();
   result.fenced = profile.incarnation() < known->incarnation();
-  if (profile.incarnation() != known->incarnation() || update.home_epoch() != known->home_epoch()
-      || profile.version() <= result.profile_version)
+  if ((profile.incarnation() != known->incarnation() && !MUTANT(profile_of_former_life))
+      || update.home_epoch() != known->home_epoch() || profile.version() <= result.profile_version)
     return result;
   result.accepted = true;
   // The first one makes the node usable: that is a transition.
@@ -73,7 +77,7 @@ std::optional<transition> member_table::connection_closed(node_id id, time_point
   if (found == members_.end())
     return std::nullopt;
   auto& who = found->second;
-  who.closed = true;
+  who.closed = !MUTANT(closed_connection_trusted);
   if (who.offline_since)
     return std::nullopt;
   return judge(id, who, {}, now);
@@ -124,10 +128,10 @@ std::optional<transition> member_table::judge(node_id id, member& who, std::chro
   if (who.left) {
     liveness = pb::LIVENESS_OFFLINE;
     reason = who.draining ? "drained" : "said goodbye";
-  } else if (silence >= patience_.evict_after) {
+  } else if (silence >= patience_.evict_after && !MUTANT(silent_never_evicted)) {
     liveness = pb::LIVENESS_OFFLINE;
     reason = silence_text(silence);
-  } else if (who.draining) {
+  } else if (who.draining && !(who.closed && MUTANT(drain_lost_on_disconnect))) {
     liveness = pb::LIVENESS_DRAINING;
     reason = "draining: finishes its work and takes no more";
   } else if (who.closed) {
@@ -146,7 +150,7 @@ std::optional<transition> member_table::judge(node_id id, member& who, std::chro
   if (liveness == pb::LIVENESS_OFFLINE) {
     who.offline_since = now;
     --alive_;
-  } else if (who.offline_since) {
+  } else if (who.offline_since && !MUTANT(offline_clock_kept)) {
     who.offline_since.reset();
     ++alive_;
   }

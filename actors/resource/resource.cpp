@@ -1,5 +1,6 @@
 #include "actors/resource/resource.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/resource/claim_table.hpp"
 #include "actors/resource/lease.hpp"
@@ -139,7 +140,8 @@ private:
       // It has moved on meanwhile, and this beat was long on its way; or this is its forerunner.
       auto& row = elsewhere->row;
       ack.set_fenced(row.incarnation() > beat.incarnation());
-      if (std::tuple{row.incarnation(), row.home_epoch()} > std::tuple{beat.incarnation(), beat.home_epoch()})
+      if (std::tuple{row.incarnation(), row.home_epoch()} > std::tuple{beat.incarnation(), beat.home_epoch()}
+          && !MUTANT(moved_node_taken_back))
         return heartbeat_ack{std::move(ack)};
     }
     auto verdict = members_.record(beat, now());
@@ -246,7 +248,8 @@ private:
       auto own = members_.find(node);
       if (!own || !shown || shown->origin == id_
           || std::tuple{own->incarnation(), own->home_epoch()}
-                 >= std::tuple{shown->row.incarnation(), shown->row.home_epoch()})
+                 >= std::tuple{shown->row.incarnation(), shown->row.home_epoch()}
+          || MUTANT(moved_node_kept))
         continue;
       spdlog::info("resource.moved node={} to={}", node_name(node), resource_name(shown->origin));
       claims_.drop(node);
@@ -318,7 +321,7 @@ private:
     self_->run_delayed(options_.sweep, [this] { sweep(); });
     auto late = now() - last_sweep_ - options_.sweep;
     last_sweep_ = now();
-    if (late > options_.sweep) {
+    if (late > options_.sweep && !MUTANT(observer_sleep_not_forgiven)) {
       // Whoever did not listen distrusts itself first.
       spdlog::warn("resource.late late_ms={}", std::chrono::duration_cast<milliseconds>(late).count());
       members_.extend_leases(late, now());
@@ -410,7 +413,8 @@ private:
   void dial_peers() {
     for (std::size_t i = 0; i < peers_.size(); ++i) {
       auto& other = peers_[i];
-      if (other.self || other.handle || other.dialing || other.next_dial > now())
+      if (other.self || other.handle || other.dialing || other.next_dial > now()
+          || (other.id && MUTANT(lost_peer_not_dialled)))
         continue;
       other.dialing = true;
       self_->request(world_.dialer(), options_.peer_timeout, dial_atom_v, other.address, std::string{resource_service})
@@ -494,7 +498,7 @@ private:
       subscribers_.send(std::move(delta), false);
       break;
     case cluster_view::apply_outcome::gap:
-      if (!from->resyncing) {
+      if (!from->resyncing && !MUTANT(peer_resync_not_asked)) {
         spdlog::info("resource.gap peer={} base={} version={}", received.origin_name(), received.base(),
                      received.version());
         renew_at(*from, true);
@@ -529,7 +533,7 @@ private:
     back_off(other);
     auto reached_otherwise =
         std::any_of(peers_.begin(), peers_.end(), [&](auto& twin) { return twin.handle && twin.id == other.id; });
-    if (!other.id || reached_otherwise)
+    if (!other.id || reached_otherwise || MUTANT(lost_peer_rows_kept))
       return;
     view_changes changes;
     if (auto edit = keeper_.lose(other.id, now(), changes))
@@ -673,7 +677,7 @@ private:
         *result.mutable_row() = *row;
     }
     members_.hold(asked.node, claims_.held(asked.node));
-    if (--whole.open == 0 && whole.promise.pending())
+    if (--whole.open == 0 && whole.promise.pending() && !MUTANT(claim_round_unanswered))
       whole.promise.deliver(claim_reply{std::move(whole.reply)});
     arm();
   }

@@ -1,5 +1,6 @@
 #include "actors/resource/scheduler_table.hpp"
 
+#include "actors/mutant.hpp"
 #include "messages/wire.hpp"
 
 #include <algorithm>
@@ -16,7 +17,7 @@ scheduler_table::verdict scheduler_table::record(const pb::SchedulerBeat& beat, 
   auto known = log_.find(id);
   auto& who = members_[id];
   if (known) {
-    if (beat.incarnation() < known->incarnation())
+    if (beat.incarnation() < known->incarnation() && !MUTANT(scheduler_incarnation_ignored))
       return {.fenced = true};
     if (beat.incarnation() == known->incarnation() && beat.sequence() <= who.sequence)
       return {};
@@ -46,16 +47,17 @@ void scheduler_table::record_apps(const pb::SchedulerBeat& beat) {
     named.insert(name);
     auto known = log_.find_app(name);
     // Of two schedulers that believe to manage an app, the one with the larger epoch is right.
-    if (!known || std::tuple{known->epoch(), known->version()} < std::tuple{record.epoch(), record.version()})
+    if (!known || std::tuple{known->epoch(), known->version()} < std::tuple{record.epoch(), record.version()}
+        || MUTANT(older_app_record_wins))
       log_.put(record, stream::claims);
   }
   // A process that leaves need not name its apps any more, but their replicas run on; one that has just started asks
   // the view first what its forerunner managed.
-  if (beat.leaving() || beat.settling())
+  if (beat.leaving() || (beat.settling() && !MUTANT(record_dropped_while_settling)))
     return;
   std::vector<std::string> gone;
   for (auto& [name, record] : log_.apps())
-    if (record.scheduler() == beat.scheduler() && named.count(name) == 0)
+    if (record.scheduler() == beat.scheduler() && named.count(name) == 0 && !MUTANT(deleted_app_announced))
       gone.push_back(name);
   for (auto& name : gone)
     log_.remove_app(name);

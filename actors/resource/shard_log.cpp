@@ -1,5 +1,7 @@
 #include "actors/resource/shard_log.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <algorithm>
 #include <utility>
 
@@ -161,7 +163,7 @@ pb::ViewDelta shard_log::since(std::uint64_t version, time_point now) const {
   if (snapshot)
     return delta;
   for (auto& gone : removals_) {
-    if (gone.version <= version || present(gone))
+    if (gone.version <= version || present(gone) || MUTANT(removals_not_caught_up))
       continue;
     if (gone.node)
       delta.add_removed_nodes(gone.node.value());

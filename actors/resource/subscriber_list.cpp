@@ -1,5 +1,6 @@
 #include "actors/resource/subscriber_list.hpp"
 
+#include "actors/mutant.hpp"
 #include "messages/type_ids.hpp"
 
 #include <caf/message.hpp>
@@ -16,7 +17,7 @@ bool subscriber_list::renew(const caf::strong_actor_ptr& who, const pb::Subscrib
     known->seen.renew(now);
     auto widened = all_shards && !known->all_shards;
     known->all_shards = all_shards;
-    return widened || request.resync();
+    return widened || (request.resync() && !MUTANT(resync_ignored));
   }
   self_->monitor(who);
   subscribers_.push_back({who, request.subscriber(), all_shards, {now, now}});

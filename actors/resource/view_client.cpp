@@ -1,5 +1,6 @@
 #include "actors/resource/view_client.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/rendezvous.hpp"
 #include "actors/resource/lease.hpp"
@@ -83,6 +84,8 @@ private:
   /// Leaves the present Resource for the next.  All of them are tried at once; only after a whole round of failures
   /// is there a pause.
   void try_next(const std::string& reason) {
+    if (source_ && MUTANT(dead_resource_kept))
+      return;
     // While all Resources are down, one line is enough.
     auto level = std::exchange(lost_, true) ? spdlog::level::debug : spdlog::level::warn;
     spdlog::log(level, "view_client.leave resource={} reason=\"{}\"", order_[choice_], reason);
@@ -140,7 +143,7 @@ private:
       spoken_for.insert(resource_id{shard.origin()});
     std::vector<resource_id> silent;
     for (auto& [origin, shard] : keeper_.view().shards())
-      if (spoken_for.count(origin) == 0)
+      if (spoken_for.count(origin) == 0 && !MUTANT(unspoken_shard_kept))
         silent.push_back(origin);
     view_changes changes;
     for (auto origin : silent)
@@ -160,7 +163,7 @@ private:
       subscribers_.send(std::move(delta), true);
       break;
     case cluster_view::apply_outcome::gap:
-      if (!resyncing_) {
+      if (!resyncing_ && !MUTANT(view_resync_not_asked)) {
         spdlog::info("view_client.gap origin={} base={} version={}", received.origin_name(), received.base(),
                      received.version());
         renew(true);
@@ -186,13 +189,13 @@ private:
     if (late > check)
       seen_.extend(late, now());
     // And while no Resource is listened to, nothing can prove that a node found another home.
-    if (!source_)
+    if (!source_ && !MUTANT(grace_runs_while_deaf))
       keeper_.extend_grace(passed, now());
     else if (late > check)
       keeper_.extend_grace(late, now());
     if (source_ && seen_.silence(now()) >= options_.silence)
       try_next(silence_text(seen_.silence(now())));
-    else if (source_ && now() - last_renewal_ >= options_.renew)
+    else if (source_ && now() - last_renewal_ >= options_.renew && !MUTANT(subscription_not_renewed))
       renew(std::exchange(resyncing_, false));
     else if (!source_ && now() >= next_dial_)
       dial();

@@ -1,5 +1,7 @@
 #include "actors/resource/view_keeper.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -51,7 +53,8 @@ view_keeper::apply_outcome view_keeper::accept(pb::ViewDelta& delta, time_point 
   std::erase_if(orphans.apps, spoken_for);
   std::erase_if(orphans.schedulers, spoken_for);
   for (auto& row : delta.nodes())
-    orphans.nodes.erase(node_id{row.node()});
+    if (!MUTANT(told_orphan_expires))
+      orphans.nodes.erase(node_id{row.node()});
   for (auto id : delta.removed_nodes())
     orphans.nodes.erase(node_id{id});
   for (auto& record : delta.apps())
@@ -80,7 +83,7 @@ view_keeper::orphanage view_keeper::carry_over(resource_id origin, pb::ViewDelta
   auto& known = found == orphans_.end() ? none : found->second;
   auto keep = [&](const auto& orphans, const auto& key) {
     auto entry = orphans.find(key);
-    return new_epoch || (entry != orphans.end() && entry->second.foreign);
+    return (new_epoch && !MUTANT(restart_drops_rows)) || (entry != orphans.end() && entry->second.foreign);
   };
 
   std::set<node_id> told_nodes;
@@ -198,7 +201,8 @@ void view_keeper::expire_nodes(resource_id origin, orphanage& orphans, time_poin
       entry = orphans.nodes.erase(entry);
       continue;
     }
-    if (!orphan.offline_since && now - orphan.since >= limits_.orphan_grace) {
+    auto grace_over = now - orphan.since >= limits_.orphan_grace || MUTANT(orphans_dropped_at_once);
+    if (!orphan.offline_since && grace_over && !MUTANT(orphans_never_dropped)) {
       orphan.offline_since = now;
       auto& row = *edit.add_nodes();
       row.set_node(id.value());
@@ -248,7 +252,7 @@ void view_keeper::expire_apps(resource_id origin, orphanage& orphans, time_point
       unnamed = scheduler && scheduler->row.liveness() == pb::LIVENESS_ONLINE
                 && (scheduler->origin != origin || orphans.schedulers.count(id) == 0);
     }
-    if (moved || unnamed) {
+    if (moved || unnamed || MUTANT(app_dies_with_its_resource)) {
       edit.add_removed_apps(name);
       entry = orphans.apps.erase(entry);
     } else {

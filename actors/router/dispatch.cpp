@@ -1,5 +1,7 @@
 #include "actors/router/dispatch.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <algorithm>
 #include <cassert>
 
@@ -52,7 +54,8 @@ void dispatch::offered(milliseconds eta) {
 
 void dispatch::not_started() {
   assert(phase_ == phase::running && starts_ > 0);
-  --starts_;
+  if (!MUTANT(not_started_counts_as_started))
+    --starts_;
 }
 
 void dispatch::new_walk() {
@@ -62,9 +65,9 @@ void dispatch::new_walk() {
 
 dispatch::verdict dispatch::lost(retry_budget& budget, time_point now) const {
   assert(starts_ > 0);
-  if (!idempotent_)
+  if (!idempotent_ && !MUTANT(lost_work_started_again))
     return verdict::not_idempotent;
-  if (starts_ >= starts_max)
+  if (starts_ >= starts_max && !MUTANT(lost_work_started_endlessly))
     return verdict::too_often;
   return budget.take(now) ? verdict::again : verdict::budget_spent;
 }

@@ -1,5 +1,6 @@
 #include "actors/router/node_pool.hpp"
 
+#include "actors/mutant.hpp"
 #include "messages/replica_state.hpp"
 
 #include <algorithm>
@@ -40,9 +41,9 @@ std::string why_not_serving(const pb::NodeRow& row, const replica_summary& repli
   case pb::LIVENESS_SUSPECT:
     break;
   case pb::LIVENESS_DRAINING:
-    return with_reason("draining", row.reason());
+    return MUTANT(draining_node_in_rotation) ? std::string{} : with_reason("draining", row.reason());
   case pb::LIVENESS_OFFLINE:
-    return with_reason("offline", row.reason());
+    return MUTANT(offline_node_in_rotation) ? std::string{} : with_reason("offline", row.reason());
   default:
     return "its liveness is unknown";
   }
@@ -71,7 +72,8 @@ bool node_pool::observe(const pb::NodeRow& row) {
   // A new life at the same address does not count: the session with the old one has ended by itself, and what runs
   // there now may be ours already.
   auto lost = known != members_.end()
-              && (row.liveness() == pb::LIVENESS_OFFLINE || row.profile().address() != known->second.address);
+              && (row.liveness() == pb::LIVENESS_OFFLINE || row.profile().address() != known->second.address)
+              && !MUTANT(work_at_offline_node_awaited);
   auto replicas = summarise(row, app_);
   if (!replicas.any) {
     forget(node);
@@ -87,7 +89,7 @@ bool node_pool::observe(const pb::NodeRow& row) {
   member.slots = replicas.slots;
   member.cannot_serve = why_not_serving(row, replicas);
   member.suspected = row.liveness() == pb::LIVENESS_SUSPECT ? with_reason("suspect", row.reason()) : std::string{};
-  if (std::pair{life, row.sequence()} > member.held_at)
+  if (std::pair{life, row.sequence()} > member.held_at && !MUTANT(ejection_never_ends))
     member.held.clear();
   auto is = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
   unsettled_ = unsettled_ || known == members_.end() || was != is;
@@ -95,7 +97,7 @@ bool node_pool::observe(const pb::NodeRow& row) {
 }
 
 void node_pool::forget(node_id node) {
-  if (members_.erase(node) != 0)
+  if (!MUTANT(vanished_node_keeps_weight) && members_.erase(node) != 0)
     unsettled_ = true;
 }
 
@@ -132,7 +134,7 @@ void node_pool::refresh() {
     able.emplace_back(node, &member);
     doubted += doubt(member) ? 1 : 0;
   }
-  if (2 * doubted <= able.size())
+  if (2 * doubted <= able.size() || MUTANT(mass_doubt_empties_rotation))
     std::erase_if(able, [&](auto& entry) { return doubt(*entry.second); });
 
   std::vector<weight_input> inputs;
@@ -229,7 +231,7 @@ void node_pool::expire(time_point now) {
   for (auto& [node, member] : members_) {
     if (member.held.empty())
       continue;
-    if (member.held_until <= now) {
+    if (member.held_until <= now && !MUTANT(ejection_never_ends)) {
       member.held.clear();
       unsettled_ = true;
     } else {

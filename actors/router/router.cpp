@@ -1,5 +1,6 @@
 #include "actors/router/router.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
 #include "actors/router/dispatch.hpp"
@@ -243,6 +244,8 @@ private:
     auto& request = found->second;
     auto limit = in_ms(request.timeout);
     auto running = request.way.where() == dispatch::phase::running;
+    if (!running && MUTANT(deadline_of_waiting_ignored))
+      return;
     withdraw(request, "deadline of " + limit + " passed");
     auto reason = running ? "not finished within " + limit : "no slot was free within " + limit;
     if (!running && request.not_started > 0)
@@ -274,7 +277,8 @@ private:
     auto entry = requests_.extract(key);
     auto& request = entry.mapped();
     parked_.erase(key);
-    give_place_back(request);
+    if (!MUTANT(queue_place_leaked))
+      give_place_back(request);
     request.deadline_timer.dispose();
     result.node = request.node_name;
     result.tries = request.way.tries();
@@ -289,7 +293,7 @@ private:
 
   /// Tells the node that the attempt is over, so that it frees the slot or stops the work.
   void withdraw(const pending& request, std::string reason) {
-    if (request.way.where() == dispatch::phase::parked)
+    if (request.way.where() == dispatch::phase::parked || MUTANT(withdrawn_without_a_word))
       return;
     auto open = sessions_.find(request.way.node());
     if (open == sessions_.end() || !open->second.node)
@@ -356,7 +360,7 @@ private:
   }
 
   void schedule_retry() {
-    if (retry_scheduled_)
+    if (retry_scheduled_ || MUTANT(parked_never_retried))
       return;
     retry_scheduled_ = true;
     self_->run_delayed(retry_interval, [this] {
@@ -385,7 +389,7 @@ private:
   bool take_place(pending& request) {
     auto limit = record_.has_spec() ? record_.spec().queue_limit() : queue_limit_unknown;
     if (!request.has_place) {
-      if (waiting_ >= limit && request.way.starts() == 0)
+      if (waiting_ >= limit && request.way.starts() == 0 && !MUTANT(queue_limit_ignored))
         return false;
       request.has_place = true;
       ++waiting_;
@@ -720,7 +724,8 @@ private:
     auto affected = requests_at(node);
     for (auto key : affected)
       withdraw(requests_.at(key), "its node was taken for lost");
-    drop_session(node);
+    if (!MUTANT(dead_session_kept))
+      drop_session(node);
     for (auto key : affected) {
       auto& request = requests_.at(key);
       if (request.way.where() == dispatch::phase::running) {
@@ -757,7 +762,9 @@ private:
   /// Null when the request is answered or tries elsewhere by now.
   pending* current(request_key key, attempt_id attempt) {
     auto found = requests_.find(key);
-    return found != requests_.end() && found->second.way.attempt() == attempt ? &found->second : nullptr;
+    if (found == requests_.end() || (found->second.way.attempt() != attempt && !MUTANT(former_attempt_counts)))
+      return nullptr;
+    return &found->second;
   }
 
   std::vector<request_key> requests_at(node_id node) const {

@@ -1,5 +1,7 @@
 #include "actors/router/smooth_wrr.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -82,7 +84,7 @@ std::optional<node_id> smooth_wrr::pick(std::span<const node_id> passed_over) {
   }
   if (best == nullptr)
     return std::nullopt;
-  best->credit -= total;
+  best->credit -= MUTANT(credit_sum_not_conserved) ? best->weight : total;
   return best->node;
 }
 

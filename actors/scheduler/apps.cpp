@@ -1,5 +1,6 @@
 #include "actors/scheduler/apps.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/node/home_selector.hpp"
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
@@ -194,7 +195,7 @@ private:
 
   /// A node that was frozen while an app was deleted, for longer than the view remembers it, still runs replicas.
   void look_for_deleted(const node_entry& node) {
-    if (deleted_.empty() || node.row.liveness() == pb::LIVENESS_OFFLINE)
+    if (deleted_.empty() || node.row.liveness() == pb::LIVENESS_OFFLINE || MUTANT(frozen_replica_survives_deletion))
       return;
     for (auto& replica : node.row.profile().replicas()) {
       auto found = deleted_.find(replica.app());

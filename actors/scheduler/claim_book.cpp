@@ -1,5 +1,6 @@
 #include "actors/scheduler/claim_book.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "messages/wire.hpp"
 
@@ -90,7 +91,8 @@ void claim_book::observe(const node_entry& entry, time_point now) {
   if (row.has_profile()) {
     std::map<claim_token, pb::ReplicaStatus> replicas;
     for (auto& replica : row.profile().replicas())
-      if (replica.app() == spec_.name() && replica.state() != pb::REPLICA_STOPPED)
+      if (replica.app() == spec_.name() && replica.state() != pb::REPLICA_STOPPED
+          && (replica.epoch() == epoch_ || !MUTANT(replicas_not_adopted)))
         replicas.emplace(claim_token{replica.token()}, replica);
     if (replicas.empty()) {
       seen_.erase(id);
@@ -134,7 +136,8 @@ void claim_book::expire(const cluster_view& view, time_point now) {
   std::erase_if(seen_, [&](auto& entry) {
     auto& node = entry.second;
     // An offline node that the view has forgotten is given up, others may be on the move.
-    return node.vanished && (lost(node) || now - *node.vanished >= options_.vanish_grace);
+    return node.vanished
+           && (lost(node) || now - *node.vanished >= options_.vanish_grace || MUTANT(moving_node_given_up));
   });
   std::erase_if(excluded_, [now](auto& entry) { return entry.second.until <= now; });
   while (!replacements_.empty() && now - replacements_.front() >= std::chrono::seconds{1})
@@ -155,7 +158,7 @@ void claim_book::release_failed(time_point now) {
     if (lost(node))
       continue;
     for (auto& [token, replica] : node.replicas) {
-      if (replica.state() != pb::REPLICA_FAILED || released_.count(token) != 0)
+      if (replica.state() != pb::REPLICA_FAILED || released_.count(token) != 0 || MUTANT(failed_replica_kept))
         continue;
       if (replica.spec_hash() == spec_hash_ && replica.index() < wanted()) {
         excluded_[id] = {now + options_.failure_exclusion,
@@ -172,7 +175,7 @@ void claim_book::release_failed(time_point now) {
 claim_book::holders_by_index claim_book::count_holders() {
   holders_by_index result;
   for (auto& [id, node] : seen_) {
-    if (lost(node))
+    if (lost(node) && !MUTANT(lost_replica_not_replaced))
       continue;
     for (auto& [token, replica] : node.replicas) {
       if (released_.count(token) != 0)
@@ -182,7 +185,8 @@ claim_book::holders_by_index claim_book::count_holders() {
       found.where = &node;
       found.status = &replica;
       found.outdated = replica.spec_hash() != spec_hash_;
-      found.leaving = node.liveness == pb::LIVENESS_DRAINING || replica.state() == pb::REPLICA_DRAINING;
+      found.leaving = (node.liveness == pb::LIVENESS_DRAINING && !MUTANT(draining_replica_counted))
+                      || replica.state() == pb::REPLICA_DRAINING;
       result[replica.index()].push_back(found);
     }
   }
@@ -201,7 +205,8 @@ claim_book::wishes claim_book::review(const holders_by_index& holders, time_poin
   std::vector<std::pair<time_point, std::uint32_t>> lost_ones;
   for (auto found = holders.lower_bound(wanted()); found != holders.end(); ++found)
     for (auto& surplus : found->second)
-      release_holder(surplus, deleting_ ? "the app is being deleted" : "fewer replicas are wanted", now);
+      if (!MUTANT(surplus_not_released))
+        release_holder(surplus, deleting_ ? "the app is being deleted" : "fewer replicas are wanted", now);
   for (std::uint32_t index = 0; index < wanted(); ++index) {
     auto& slot = slots_[index];
     slot.unplaced.clear();
@@ -211,7 +216,7 @@ claim_book::wishes claim_book::review(const holders_by_index& holders, time_poin
         slot.held = false;
         slot.lost = now;
       }
-      if (claimed(index))
+      if (claimed(index) && !MUTANT(index_claimed_twice))
         continue;
       if (slot.lost)
         lost_ones.emplace_back(*slot.lost, index);
@@ -231,7 +236,7 @@ claim_book::wishes claim_book::review(const holders_by_index& holders, time_poin
     for (std::size_t i = current ? 1 : 0; i < found->second.size(); ++i) {
       auto& other = found->second[i];
       // One that still works stays until its successor is ready, and only one.
-      if (!keeps && other.serving() && !(current && best.ready())) {
+      if (!keeps && other.serving() && !(current && best.ready()) && !MUTANT(old_replica_released_first)) {
         keeps = true;
         slot.updating |= current && other.outdated;
         continue;
@@ -255,7 +260,7 @@ claim_book::wishes claim_book::review(const holders_by_index& holders, time_poin
   std::sort(lost_ones.begin(), lost_ones.end());
   std::vector<std::uint32_t> first;
   for (auto& [since, index] : lost_ones) {
-    if (replacements_.size() + first.size() < options_.replace_per_s)
+    if (replacements_.size() + first.size() < options_.replace_per_s || MUTANT(replacement_rate_ignored))
       first.push_back(index);
     else
       slots_[index].unplaced =
@@ -306,7 +311,7 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
   for (auto& placement : planned.placements) {
     pb::Claim message;
     message.set_sequence(++sequence_);
-    auto token = token_of(spec_.name(), epoch_, sequence_);
+    auto token = token_of(spec_.name(), epoch_, MUTANT(token_reused) ? placement.replica_index : sequence_);
     message.set_token(token.value());
     message.set_node(placement.node.value());
     message.set_node_incarnation(view.find(placement.node)->row.incarnation());
@@ -372,7 +377,9 @@ void claim_book::send_releases(const cluster_view& view, const std::set<resource
     if (seen)
       release.since = now;
     // The first time in any case: what is not seen may still be on its way to the node.
-    auto due = !release.sent || (seen && !lost(node->second) && now - *release.sent >= options_.release_retry);
+    auto due = !release.sent
+               || (seen && !lost(node->second) && now - *release.sent >= options_.release_retry
+                   && !MUTANT(release_not_repeated));
     auto entry = view.find(release.node);
     if (!due || !entry || reachable.count(entry->origin) == 0)
       continue;
@@ -434,7 +441,7 @@ void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std:
 }
 
 bool claim_book::gone(time_point now) const {
-  return deleting_ && seen_.empty() && claims_.empty()
+  return deleting_ && (seen_.empty() || MUTANT(app_forgotten_early)) && claims_.empty()
          && std::all_of(released_.begin(), released_.end(), [&](auto& entry) {
               auto& release = entry.second;
               return !release.doubtful || now - release.since >= options_.claim_timeout;

@@ -1,5 +1,6 @@
 #include "actors/scheduler/scheduler.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
 #include "actors/scheduler/claim_book.hpp"
@@ -115,7 +116,8 @@ private:
   void check_view() {
     auto& held = view_.shards();
     if (!view_since_ && !shards_.empty()
-        && std::all_of(shards_.begin(), shards_.end(), [&](auto id) { return held.count(id) != 0; }))
+        && (std::all_of(shards_.begin(), shards_.end(), [&](auto id) { return held.count(id) != 0; })
+            || MUTANT(planned_on_part_of_view)))
       view_since_ = self_->clock().now();
   }
 
@@ -144,7 +146,7 @@ private:
         book_.forget(id, now);
     }
     auto record = view_.find_app(app_);
-    if (record && record->record.epoch() > epoch_.value())
+    if (record && record->record.epoch() > epoch_.value() && !MUTANT(newer_scheduler_ignored))
       stop_fenced(record->record.epoch());
   }
 
@@ -191,7 +193,7 @@ private:
 
   void tick() {
     auto now = self_->clock().now();
-    if (!view_since_ || now - *view_since_ < settle_) {
+    if (!view_since_ || (now - *view_since_ < settle_ && !MUTANT(settling_skipped))) {
       report();
       return;
     }
@@ -241,7 +243,7 @@ private:
       book_.on_result(result, now, random_);
     }
     book_.on_no_answer({open.begin(), open.end()}, "its Resource said nothing about it", now);
-    if (fenced)
+    if (fenced && !MUTANT(newer_scheduler_ignored))
       stop_fenced(reply.newer_epoch());
   }
 

@@ -1,5 +1,7 @@
 #include "actors/supervisor/restart_budget.hpp"
 
+#include "actors/mutant.hpp"
+
 #include <algorithm>
 
 namespace astra {
@@ -8,9 +10,9 @@ std::optional<std::chrono::milliseconds> restart_budget::next_delay(time_point n
                                                                     random_source& random) {
   if (uptime >= policy_.healthy_after)
     streak_ = 0;
-  while (!recent_.empty() && now - recent_.front() >= policy_.budget_window)
+  while (!recent_.empty() && now - recent_.front() >= policy_.budget_window && !MUTANT(restart_budget_never_resets))
     recent_.pop_front();
-  if (recent_.size() >= policy_.budget)
+  if (recent_.size() >= policy_.budget && !MUTANT(restart_budget_ignored))
     return std::nullopt;
   recent_.push_back(now);
   ++restarts_;

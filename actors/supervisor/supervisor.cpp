@@ -1,5 +1,6 @@
 #include "actors/supervisor/supervisor.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/supervisor/restart_budget.hpp"
 
@@ -98,7 +99,7 @@ private:
       return;
     }
     found->reason = error_text(down.reason);
-    if (down.reason == errc::fenced) {
+    if (down.reason == errc::fenced && !MUTANT(fenced_child_restarted)) {
       // A newer incarnation does its work: starting again would fence that one in turn.
       give_up(*found);
       return;
@@ -114,7 +115,8 @@ private:
     found->state = "backing off";
     spdlog::warn("supervisor.restart child={} delay_ms={} reason=\"{}\"", found->spec.name, delay->count(),
                  found->reason);
-    self_->delayed_send(self_, *delay, retry_atom_v, static_cast<std::uint64_t>(found - children_.begin()));
+    if (!MUTANT(child_not_restarted))
+      self_->delayed_send(self_, *delay, retry_atom_v, static_cast<std::uint64_t>(found - children_.begin()));
   }
 
   void give_up(child& what) {

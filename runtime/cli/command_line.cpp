@@ -101,6 +101,7 @@ private:
   void add_app();
   void add_invoke_and_router();
   void add_config();
+  void add_sim();
 
   bool set_gateway(const std::string& text);
   const CLI::App* deepest() const;
@@ -129,6 +130,7 @@ private:
   invoke_options invoke_;
   config_check_options config_check_;
   config_show_options config_show_;
+  sim_options sim_;
   std::vector<std::string> help_words_;
 };
 
@@ -143,6 +145,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_app();
   add_invoke_and_router();
   add_config();
+  add_sim();
   add(&root_, "version", version_text, show_version);
   add(&root_, "help", {"Show the help of a command", "", "astra help app apply"})
       ->add_option("COMMAND", help_words_, "The command's words");
@@ -302,6 +305,41 @@ void command_line::add_config() {
   show->add_option("FILE", config_show_.file, "The file")->required();
   add_kind(show, config_show_.kind);
   show->add_flag("--effective", config_show_.effective, "Defaults too");
+}
+
+void command_line::add_sim() {
+  auto* sim = add(&root_, "sim", sim_text);
+  auto one_file = [this](CLI::App* to) {
+    to->add_option("FILE", sim_.files, "The scenario")->required()->expected(1);
+    to->add_option("--seed", sim_.seeds, "Which run (default: the scenario's first)");
+    to->add_option("--mutant", sim_.mutant, "Break this rule of a protocol (only in astra_mutants)");
+    to->add_option("--trace", sim_.trace, "Write what happened here; -: as text to stdout");
+    to->add_option("--html", sim_.html, "Write a space-time diagram here");
+    to->add_flag("--debug-log", sim_.debug_log, "Hear what actors log at level debug too");
+  };
+  one_file(add(sim, "run", sim_run_text, [this](command_context& context) { return run_sim(context, sim_); }));
+  one_file(add(sim, "replay", sim_replay_text, [this](command_context& context) { return replay_sim(context, sim_); }));
+  auto* explore =
+      add(sim, "explore", sim_explore_text, [this](command_context& context) { return explore_sim(context, sim_); });
+  explore->add_option("FILE", sim_.files, "Scenarios")->required();
+  explore->add_option("--seeds", sim_.seeds, "Which runs, such as 1..1000 (default: the scenario's)");
+  explore->add_option_function<std::string>(
+      "--jobs", [this](const std::string& text) { sim_.jobs = read_count("--jobs", text, 256); },
+      "Processes at work (default: one per core)");
+  explore->add_option_function<std::string>(
+      "--limit", [this](const std::string& text) { sim_.limit = read_duration("--limit", text); },
+      "End after this much time, such as 60s");
+  explore->add_flag("--twice", sim_.twice, "Run each seed three times and compare all that happens");
+  explore->add_flag("--first-failure", sim_.first_failure, "End at the first failure");
+  explore->add_flag("--coverage", sim_.coverage, "Show which faults met which states");
+  explore->add_option("--mutant", sim_.mutant, "Break this rule of a protocol (only in astra_mutants)");
+  auto* lint = add(sim, "lint", sim_lint_text, [this](command_context& context) { return lint_sim(context, sim_); });
+  lint->add_option("FILE", sim_.files, "Scenarios")->required();
+  auto* bench =
+      add(sim, "bench", sim_bench_text, [this](command_context& context) { return bench_sim(context, sim_); });
+  bench->add_option("FILE", sim_.files, "Scenarios")->required();
+  bench->add_option("--seeds", sim_.seeds, "Which runs, such as 1..10 (default: 1)");
+  add(sim, "checks", sim_checks_text, list_sim_checks);
 }
 
 bool command_line::set_gateway(const std::string& text) {

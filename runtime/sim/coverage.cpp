@@ -185,6 +185,27 @@ std::uint64_t coverage::count(std::string_view what) const {
              : pair->second[static_cast<std::size_t>(std::distance(std::begin(names), state))];
 }
 
+std::map<std::string, std::uint64_t> coverage::entries() const {
+  std::map<std::string, std::uint64_t> result{logs_.begin(), logs_.end()};
+  for (auto& [kind, row] : pairs_)
+    for (std::size_t i = 0; i < states; ++i)
+      if (row[i] != 0)
+        result[kind + std::string{pair_mark} + std::string{names[i]}] = row[i];
+  return result;
+}
+
+void coverage::add(std::string_view what, std::uint64_t times) {
+  auto mark = what.find(pair_mark);
+  if (mark == std::string_view::npos) {
+    logs_[std::string{what}] += times;
+    return;
+  }
+  auto state = std::find(std::begin(names), std::end(names), what.substr(mark + pair_mark.size()));
+  if (state != std::end(names))
+    pairs_[std::string{what.substr(0, mark)}][static_cast<std::size_t>(std::distance(std::begin(names), state))] +=
+        times;
+}
+
 std::vector<std::string> coverage::missing(const std::vector<std::string>& wishes) const {
   std::vector<std::string> result;
   for (auto& wish : wishes)

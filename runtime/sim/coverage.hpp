@@ -59,6 +59,12 @@ public:
   /// How often a log event ("resource.fence") or a pair ("partition x draining") was reached.
   std::uint64_t count(std::string_view what) const;
 
+  /// Everything that was reached at least once, by name, as `count` knows it.
+  std::map<std::string, std::uint64_t> entries() const;
+
+  /// Adds `times` to an entry, as another process counted it.
+  void add(std::string_view what, std::uint64_t times);
+
   /// Those of `wishes` that were not reached, in their order.
   std::vector<std::string> missing(const std::vector<std::string>& wishes) const;
 

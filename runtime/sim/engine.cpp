@@ -161,13 +161,6 @@ struct rule {
 
 } // namespace
 
-std::string_view to_string(event_kind kind) {
-  static constexpr std::string_view names[] = {"step", "send",  "arrive", "drop",  "connect", "disconnect", "boot", "crash",
-                                               "stop", "stall", "go_on",  "fault", "heal",    "log",        "request", "answer"};
-  static_assert(std::size(names) == static_cast<std::size_t>(event_kind::count_));
-  return names[static_cast<std::size_t>(kind)];
-}
-
 class engine::impl : public caf::proxy_registry::backend {
 public:
   impl(const engine_options& options, observer watch)
@@ -275,8 +268,8 @@ public:
     void start() override {
       owner_.unit_.connect(system());
       caf::actor_config cfg{&owner_.unit_};
-      utility_actors_[printer_id] = caf::make_actor<printer_actor, caf::actor>(
-          system().next_actor_id(), system().node(), &system(), cfg, owner_);
+      utility_actors_[printer_id] =
+          caf::make_actor<printer_actor, caf::actor>(system().next_actor_id(), system().node(), &system(), cfg, owner_);
     }
 
     void stop() override { owner_.finish(); }
@@ -346,8 +339,8 @@ public:
       }
     }
     caf::actor_config cfg{&unit_};
-    auto result = caf::make_actor<proxy, caf::strong_actor_ptr>(actor, where, system_.get(), cfg, *this, current_, way,
-                                                                side);
+    auto result =
+        caf::make_actor<proxy, caf::strong_actor_ptr>(actor, where, system_.get(), cfg, *this, current_, way, side);
     if (way) {
       auto ask = std::make_unique<packet>();
       ask->kind = packet_kind::monitor;
@@ -521,9 +514,8 @@ public:
     auto found = by_address_.find(address);
     auto boot = machines_[from].boot;
     auto refuse = [this, from, boot, done](std::int64_t after, std::string why) {
-      schedule(now_ + after, from, boot, [done, why = std::move(why)] {
-        done(caf::make_error(errc::unreachable, why));
-      });
+      schedule(now_ + after, from, boot,
+               [done, why = std::move(why)] { done(caf::make_error(errc::unreachable, why)); });
     };
     if (found == by_address_.end()) {
       refuse(1'000'000, address + ": no such host");
@@ -551,7 +543,8 @@ public:
       });
       return;
     }
-    schedule(now_ + first, to, target.boot, [this, from, to, boot, address, done] { accept(from, to, boot, address, done); });
+    schedule(now_ + first, to, target.boot,
+             [this, from, to, boot, address, done] { accept(from, to, boot, address, done); });
   }
 
   rule_id add_rule(std::vector<machine_id> from, std::vector<machine_id> to, bool cuts, double factor) {
@@ -599,6 +592,10 @@ public:
     queue_.push(std::max(when.count(), now_), ++sequence_, std::move(entry));
   }
 
+  void at_machine(std::uint32_t where, instant when, std::function<void()> what) {
+    schedule(std::max(when.count(), now_), where, machines_[where].boot, std::move(what));
+  }
+
   bool step(instant end) {
     if (!ready_.empty()) {
       run(ready_.pop());
@@ -628,6 +625,8 @@ public:
     what.peer = machine_id{peer};
     what.text = text;
     what.cause = present_event_;
+    if (kind == event_kind::log)
+      what.actor = present_actor_;
     emit(what, text.empty() ? 0 : XXH64(text.data(), text.size(), 0));
   }
 
@@ -691,8 +690,9 @@ private:
 
   void push(caf::resumable* what) {
     if (what->subtype() != caf::resumable::scheduled_actor)
-      give_up("actor on " + machines_[current_].name
-              + " runs in a thread of its own or does I/O of its own, which no seed decides; actors must be event-based");
+      give_up(
+          "actor on " + machines_[current_].name
+          + " runs in a thread of its own or does I/O of its own, which no seed decides; actors must be event-based");
     auto actor = static_cast<caf::scheduled_actor*>(what);
     auto id = actor->id();
     if (names_.size() <= id)
@@ -720,7 +720,8 @@ private:
       later.what = wake{next};
       machines_[current_].held.push_back(std::move(later));
     } else if (options_.step_max.count() > 0 && !closing_) {
-      auto wait = random_.below(static_cast<std::uint64_t>(options_.step_max.count()), draw_kind::step_time, id, ++waits_);
+      auto wait =
+          random_.below(static_cast<std::uint64_t>(options_.step_max.count()), draw_kind::step_time, id, ++waits_);
       happening later;
       later.machine = current_;
       later.boot = machines_[current_].boot;
@@ -760,6 +761,7 @@ private:
     }
     emit(seen, 0);
     present_event_ = events_;
+    present_actor_ = what.actor;
     chain_ = what.chain;
     heir_ = true;
     switch (actor->resume(&unit_, 1)) {
@@ -787,6 +789,7 @@ private:
       give_up(actor_name(what.actor)
               + " spawned a detached or blocking actor: a thread, which no seed decides; actors must be event-based");
     present_event_ = 0;
+    present_actor_ = 0;
     enter(nobody);
   }
 
@@ -907,8 +910,8 @@ private:
     message->id = what->mid;
     caf::binary_serializer sink{&unit_, message->bytes};
     if (!sink.apply(what->payload))
-      give_up(actor_name(message->sender) + " sends to another machine what cannot be serialised: "
-              + caf::to_string(what->payload.types()));
+      give_up(actor_name(message->sender)
+              + " sends to another machine what cannot be serialised: " + caf::to_string(what->payload.types()));
     emit(seen, XXH64(message->bytes.data(), message->bytes.size(), 0));
     message->cause = events_;
     message->chain = std::exchange(heir_, false) ? chain_ : ++last_chain_;
@@ -1164,8 +1167,9 @@ private:
     if (silent && direction.silent_since < 0) {
       direction.silent_since = now_;
       auto subject = link_subject(from, to, way->generation);
-      auto late = random_.below(static_cast<std::uint64_t>(std::max<std::int64_t>(options_.connection_heartbeat.count(), 1)),
-                                draw_kind::retransmit, subject, ++direction.sent);
+      auto late =
+          random_.below(static_cast<std::uint64_t>(std::max<std::int64_t>(options_.connection_heartbeat.count(), 1)),
+                        draw_kind::retransmit, subject, ++direction.sent);
       auto since = now_;
       schedule(now_ + options_.connection_timeout.count() + static_cast<std::int64_t>(late), to, machines_[to].boot,
                [this, way, side, since] {
@@ -1177,9 +1181,8 @@ private:
       auto away = std::min<std::int64_t>(now_ - direction.silent_since, 3'000'000'000);
       std::int64_t wait = 0;
       if (opened)
-        wait = static_cast<std::int64_t>(
-            random_.below(static_cast<std::uint64_t>(away) + 1, draw_kind::retransmit,
-                          link_subject(from, to, way->generation), ++direction.sent));
+        wait = static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(away) + 1, draw_kind::retransmit,
+                                                       link_subject(from, to, way->generation), ++direction.sent));
       auto since = direction.silent_since;
       direction.last_arrival = std::max(direction.last_arrival, now_ + wait);
       auto held = std::exchange(direction.held, {});
@@ -1310,6 +1313,7 @@ private:
   std::vector<bool> exported_;
   /// The event that is being handled, and its causal chain; the first that comes of it inherits the chain.
   std::uint64_t present_event_ = 0;
+  std::uint64_t present_actor_ = 0;
   std::uint64_t chain_ = 0;
   std::uint64_t last_chain_ = 0;
   bool heir_ = false;
@@ -1329,61 +1333,130 @@ engine::~engine() {
   present_engine = nullptr;
 }
 
-engine* engine::present() { return present_engine; }
+engine* engine::present() {
+  return present_engine;
+}
 
-caf::actor_system& engine::system() { return *impl_->system_; }
-const engine_options& engine::options() const { return impl_->options_; }
-const draws& engine::random() const { return impl_->random_; }
+caf::actor_system& engine::system() {
+  return *impl_->system_;
+}
+const engine_options& engine::options() const {
+  return impl_->options_;
+}
+const draws& engine::random() const {
+  return impl_->random_;
+}
 
 namespace {
-std::uint32_t index(machine_id where) { return static_cast<std::uint32_t>(where); }
+std::uint32_t index(machine_id where) {
+  return static_cast<std::uint32_t>(where);
+}
 } // namespace
 
 machine_id engine::add_machine(std::string name, std::string address) {
   return machine_id{impl_->add_machine(std::move(name), std::move(address))};
 }
-void engine::boot(machine_id where, const std::function<void()>& start) { impl_->boot(index(where), start); }
-void engine::on(machine_id where, const std::function<void()>& what) { impl_->on(index(where), what); }
-void engine::kill(machine_id where, death how, std::string_view why) { impl_->kill(index(where), how, why); }
-void engine::stall(machine_id where) { impl_->stall(index(where)); }
-void engine::go_on(machine_id where) { impl_->go_on(index(where)); }
-void engine::set_drift(machine_id where, double ppm) { impl_->set_drift(index(where), ppm); }
-bool engine::up(machine_id where) const { return impl_->machines_[index(where)].up; }
-bool engine::stalled(machine_id where) const { return impl_->machines_[index(where)].stalled; }
-std::uint32_t engine::boots(machine_id where) const { return impl_->machines_[index(where)].boot; }
-std::size_t engine::machine_count() const { return impl_->machines_.size(); }
-const std::string& engine::machine_name(machine_id where) const { return impl_->machines_[index(where)].name; }
-machine_id engine::current() const { return machine_id{impl_->current_}; }
+void engine::boot(machine_id where, const std::function<void()>& start) {
+  impl_->boot(index(where), start);
+}
+void engine::on(machine_id where, const std::function<void()>& what) {
+  impl_->on(index(where), what);
+}
+void engine::kill(machine_id where, death how, std::string_view why) {
+  impl_->kill(index(where), how, why);
+}
+void engine::stall(machine_id where) {
+  impl_->stall(index(where));
+}
+void engine::go_on(machine_id where) {
+  impl_->go_on(index(where));
+}
+void engine::set_drift(machine_id where, double ppm) {
+  impl_->set_drift(index(where), ppm);
+}
+bool engine::up(machine_id where) const {
+  return impl_->machines_[index(where)].up;
+}
+bool engine::stalled(machine_id where) const {
+  return impl_->machines_[index(where)].stalled;
+}
+std::uint32_t engine::boots(machine_id where) const {
+  return impl_->machines_[index(where)].boot;
+}
+std::size_t engine::machine_count() const {
+  return impl_->machines_.size();
+}
+const std::string& engine::machine_name(machine_id where) const {
+  return impl_->machines_[index(where)].name;
+}
+machine_id engine::current() const {
+  return machine_id{impl_->current_};
+}
 std::chrono::steady_clock::time_point engine::local_time(machine_id where) const {
   return impl_->local_time(index(where));
 }
-std::vector<caf::strong_actor_ptr> engine::actors(machine_id where) { return impl_->actors(index(where)); }
-std::string engine::actor_name(std::uint64_t actor) const { return impl_->actor_name(actor); }
-machine_id engine::machine_of(std::uint64_t actor) const { return machine_id{impl_->owner(actor)}; }
+std::vector<caf::strong_actor_ptr> engine::actors(machine_id where) {
+  return impl_->actors(index(where));
+}
+std::string engine::actor_name(std::uint64_t actor) const {
+  return impl_->actor_name(actor);
+}
+machine_id engine::machine_of(std::uint64_t actor) const {
+  return machine_id{impl_->owner(actor)};
+}
 void engine::set_directory(machine_id where, caf::strong_actor_ptr directory) {
   impl_->machines_[index(where)].directory = std::move(directory);
 }
-void engine::connect(const std::string& address, on_connected done) { impl_->connect(address, std::move(done)); }
+void engine::connect(const std::string& address, on_connected done) {
+  impl_->connect(address, std::move(done));
+}
 engine::rule_id engine::cut(std::vector<machine_id> from, std::vector<machine_id> to) {
   return impl_->add_rule(std::move(from), std::move(to), true, 1.0);
 }
 engine::rule_id engine::slow(std::vector<machine_id> from, std::vector<machine_id> to, double factor) {
   return impl_->add_rule(std::move(from), std::move(to), false, factor);
 }
-void engine::lift(rule_id rule) { impl_->lift(rule); }
-bool engine::passes(machine_id from, machine_id to) const { return impl_->passes(index(from), index(to)); }
-instant engine::now() const { return instant{impl_->now_}; }
-void engine::at(instant when, std::function<void()> what) { impl_->at(when, std::move(what)); }
-void engine::run_until(instant end) { impl_->run_until(end); }
-bool engine::step(instant end) { return impl_->step(end); }
-void engine::stop() { impl_->stopped_ = true; }
-bool engine::stopped() const { return impl_->stopped_; }
-std::uint64_t engine::events() const { return impl_->events_; }
-std::uint64_t engine::steps() const { return impl_->steps_; }
-std::uint64_t engine::trace_hash() const { return impl_->hash_; }
+void engine::lift(rule_id rule) {
+  impl_->lift(rule);
+}
+bool engine::passes(machine_id from, machine_id to) const {
+  return impl_->passes(index(from), index(to));
+}
+instant engine::now() const {
+  return instant{impl_->now_};
+}
+void engine::at(instant when, std::function<void()> what) {
+  impl_->at(when, std::move(what));
+}
+void engine::at(machine_id where, instant when, std::function<void()> what) {
+  impl_->at_machine(index(where), when, std::move(what));
+}
+void engine::run_until(instant end) {
+  impl_->run_until(end);
+}
+bool engine::step(instant end) {
+  return impl_->step(end);
+}
+void engine::stop() {
+  impl_->stopped_ = true;
+}
+bool engine::stopped() const {
+  return impl_->stopped_;
+}
+std::uint64_t engine::events() const {
+  return impl_->events_;
+}
+std::uint64_t engine::steps() const {
+  return impl_->steps_;
+}
+std::uint64_t engine::trace_hash() const {
+  return impl_->hash_;
+}
 void engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text) {
   impl_->emit(kind, index(where), index(peer), text);
 }
-void engine::log_line(std::string_view text) { impl_->log_line(text); }
+void engine::log_line(std::string_view text) {
+  impl_->log_line(text);
+}
 
 } // namespace astra::sim

@@ -127,6 +127,9 @@ public:
   /// Runs `what` as nobody, before everything else that is due then.
   void at(instant when, std::function<void()> what);
 
+  /// Runs `what` on a machine, in its present boot: later while it is stalled, never when it dies before.
+  void at(machine_id where, instant when, std::function<void()> what);
+
   /// Runs until nothing is left that is due by `end`, or until stop().
   void run_until(instant end);
 

@@ -46,9 +46,7 @@ public:
   std::size_t size() const { return size_; }
 
   /// Time of the next entry; the largest number when there is none.
-  std::int64_t next_time() {
-    return settle() ? due_.front().time : std::numeric_limits<std::int64_t>::max();
-  }
+  std::int64_t next_time() { return settle() ? due_.front().time : std::numeric_limits<std::int64_t>::max(); }
 
   /// @pre not empty
   entry pop() {

@@ -112,3 +112,28 @@ TEST_CASE("cores are kept in thousandths") {
   CHECK(format_cores(4000) == "4");
   CHECK(format_cores(1001) == "1.001");
 }
+
+TEST_CASE("fine durations are read and written down to a nanosecond") {
+  CHECK(parse_fine_duration("200us").value == 200us);
+  CHECK(parse_fine_duration("20ns").value == 20ns);
+  CHECK(parse_fine_duration("1.000000001s").value == 1'000'000'001ns);
+  CHECK(parse_fine_duration("0.123456789d").value == 10'666'666'569'600ns);
+  CHECK(parse_fine_duration("0.5m").value == 30s);
+  CHECK(parse_fine_duration("0s").value == 0ns);
+  CHECK(format_fine_duration(200us) == "200us");
+  CHECK(format_fine_duration(1500ms) == "1500ms");
+  CHECK(format_fine_duration(1'000'000'001ns) == "1000000001ns");
+  CHECK(format_fine_duration(0ns) == "0s");
+  CHECK(parse_fine_duration("0.5ns").problem == "'0.5ns' is finer than ns; round it");
+  CHECK(parse_fine_duration("1.0000000001s").problem == "'1.0000000001s' is finer than ns; round it");
+  CHECK(parse_fine_duration("107000d").problem == "'107000d' is too large; a duration ends at 292 years");
+  CHECK(parse_fine_duration("300000d").problem == "'300000d' is too large");
+  CHECK(parse_fine_duration("5").problem == "'5' has no unit; write \"5s\" or another of d, h, m, min, s, ms, us, ns");
+  // The files of processes know no ns, and nothing finer than a millisecond.
+  CHECK(parse_duration("5000000ns").problem.find("unknown unit 'ns'") == 0);
+  CHECK(parse_duration("200us").problem.find("finer than a millisecond") != std::string::npos);
+  CHECK(rc::check([](std::int64_t any, std::uint8_t shift) {
+    std::chrono::nanoseconds value{(any & INT64_MAX) >> (shift % 63)};
+    RC_ASSERT(parse_fine_duration(format_fine_duration(value)).value == value);
+  }));
+}

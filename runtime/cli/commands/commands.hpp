@@ -87,6 +87,36 @@ int show_config(command_context& context, const config_show_options& options);
 /// Whether a TOML text is a process's file or an app's, by the top-level names in it.
 file_kind guess_file_kind(std::string_view text);
 
+extern const command_text sim_text, sim_run_text, sim_explore_text, sim_replay_text, sim_lint_text, sim_bench_text,
+    sim_checks_text;
+struct sim_options {
+  /// Scenario files.
+  std::vector<std::string> files;
+  /// "7", "1..1000"; empty: as the scenario says.
+  std::string seeds;
+  /// Worker processes; 0: one per core.
+  std::uint32_t jobs = 0;
+  /// Each seed runs in three processes' lives, and all that happens must be equal.
+  bool twice = false;
+  bool first_failure = false;
+  /// Wall time for all; unset: until every seed is run.
+  std::optional<std::chrono::milliseconds> limit;
+  /// Name of the mutant to switch on, in a build that has them.
+  std::string mutant;
+  /// What happened is written here, compact; "-": as text to stdout.
+  std::string trace;
+  /// A space-time diagram is written here.
+  std::string html;
+  bool debug_log = false;
+  bool coverage = false;
+};
+int run_sim(command_context& context, const sim_options& options);
+int explore_sim(command_context& context, const sim_options& options);
+int replay_sim(command_context& context, const sim_options& options);
+int lint_sim(command_context& context, const sim_options& options);
+int bench_sim(command_context& context, const sim_options& options);
+int list_sim_checks(command_context& context);
+
 extern const command_text version_text;
 int show_version(command_context& context);
 

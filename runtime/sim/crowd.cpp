@@ -1,0 +1,204 @@
+#include "runtime/sim/crowd.hpp"
+
+#include "actors/random.hpp"
+#include "actors/rendezvous.hpp"
+#include "messages/resource_protocol.hpp"
+#include "messages/type_ids.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/event_based_actor.hpp>
+#include <caf/stateful_actor.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace astra::sim {
+namespace {
+
+/// Nodes take turns within the heartbeat interval: neighbours in memory beat one after the other.
+constexpr std::uint32_t slices = 50;
+
+class crowd_state {
+public:
+  static constexpr const char* name = "astra.crowd";
+
+  crowd_state(caf::event_based_actor* self, platform& world, node_options options, std::uint32_t count)
+    : self_(self), world_(world), options_(std::move(options)), incarnation_(world.next_incarnation()) {
+    members_.resize(count);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      auto text = name_of(i);
+      members_[i].id = make_node_id(text);
+      turn(i, rendezvous_order(text, options_.resources).front());
+    }
+    random_source random{world.seed("crowd")};
+    first_ = std::chrono::nanoseconds{static_cast<std::int64_t>(
+        random.below(static_cast<std::uint64_t>(std::chrono::nanoseconds{options_.heartbeat}.count())))};
+  }
+
+  caf::behavior make_behavior() {
+    self_->set_down_handler([this](const caf::down_msg& down) {
+      for (auto& [address, home] : homes_)
+        if (home.handle && home.handle->address() == down.source)
+          lose(address);
+    });
+    self_->run_delayed(first_, [this] { tick(); });
+    return {[](int) {}};
+  }
+
+private:
+  struct member {
+    node_id id;
+    std::uint64_t home_epoch = 1;
+    std::uint32_t sequence = 0;
+    std::uint16_t home = 0;
+    bool described = false;
+  };
+
+  struct home {
+    caf::strong_actor_ptr handle;
+    bool dialing = false;
+    std::uint16_t number = 0;
+    /// Beats in a row without an answer.
+    std::uint32_t silent = 0;
+  };
+
+  std::string name_of(std::uint32_t i) const { return options_.name + '/' + std::to_string(i + 1); }
+
+  void turn(std::uint32_t i, const std::string& address) {
+    auto [found, fresh] = homes_.try_emplace(address);
+    if (fresh) {
+      found->second.number = static_cast<std::uint16_t>(addresses_.size());
+      addresses_.push_back(address);
+    }
+    members_[i].home = found->second.number;
+  }
+
+  void tick() {
+    self_->run_delayed(options_.heartbeat / slices, [this] { tick(); });
+    auto count = static_cast<std::uint32_t>(members_.size());
+    auto from = static_cast<std::uint32_t>(std::uint64_t{count} * slice_ / slices);
+    auto to = static_cast<std::uint32_t>(std::uint64_t{count} * (slice_ + 1) / slices);
+    slice_ = (slice_ + 1) % slices;
+    for (auto i = from; i < to; ++i)
+      beat(i);
+  }
+
+  void beat(std::uint32_t i) {
+    auto& who = members_[i];
+    auto& address = addresses_[who.home];
+    auto& there = homes_.at(address);
+    if (!there.handle)
+      return dial(address);
+    heartbeat message;
+    message->set_node(who.id.value());
+    message->set_incarnation(incarnation_.value());
+    message->set_sequence(++who.sequence);
+    message->set_home_epoch(who.home_epoch);
+    message->set_profile_version(1);
+    ask(i, message);
+    if (!std::exchange(who.described, true))
+      describe(i);
+  }
+
+  template <class Message>
+  void ask(std::uint32_t i, Message& message) {
+    auto& who = members_[i];
+    auto epoch = who.home_epoch;
+    self_
+        ->request(caf::actor_cast<heartbeat_sink>(homes_.at(addresses_[who.home]).handle),
+                  caf::timespan{options_.heartbeat}, std::move(message))
+        .then(
+            [this, i, epoch](const heartbeat_ack& ack) {
+              if (members_[i].home_epoch != epoch)
+                return;
+              homes_.at(addresses_[members_[i].home]).silent = 0;
+              if (ack->profile_version() < 1)
+                members_[i].described = false;
+            },
+            [this, i, epoch](const caf::error&) {
+              if (members_[i].home_epoch != epoch)
+                return;
+              auto& there = homes_.at(addresses_[members_[i].home]);
+              // Two rounds of beats without an answer.
+              if (++there.silent > 2 * members_.size())
+                lose(addresses_[members_[i].home]);
+            });
+  }
+
+  void describe(std::uint32_t i) {
+    auto& who = members_[i];
+    profile_update message;
+    message->set_home_epoch(who.home_epoch);
+    auto& profile = *message->mutable_profile();
+    profile.set_node(who.id.value());
+    profile.set_incarnation(incarnation_.value());
+    profile.set_version(1);
+    profile.set_name(name_of(i));
+    profile.set_address(world_.address());
+    profile.mutable_capacity()->set_cpu_milli(options_.cpu_milli);
+    profile.mutable_capacity()->set_memory_bytes(options_.memory_bytes);
+    ask(i, message);
+  }
+
+  void dial(const std::string& address) {
+    auto& there = homes_.at(address);
+    if (std::exchange(there.dialing, true))
+      return;
+    self_
+        ->request(world_.dialer(), caf::timespan{options_.home_silence}, dial_atom_v, address,
+                  std::string{resource_service})
+        .then(
+            [this, address](const caf::strong_actor_ptr& found) {
+              auto& home = homes_.at(address);
+              home.dialing = false;
+              home.silent = 0;
+              home.handle = found;
+              self_->monitor(found);
+            },
+            [this, address](const caf::error&) {
+              homes_.at(address).dialing = false;
+              lose(address);
+            });
+  }
+
+  /// Its nodes turn to their next choices.
+  void lose(const std::string& address) {
+    auto& gone = homes_.at(address);
+    gone.handle = nullptr;
+    gone.silent = 0;
+    auto number = gone.number;
+    for (std::uint32_t i = 0; i < members_.size(); ++i) {
+      auto& who = members_[i];
+      if (who.home != number)
+        continue;
+      auto order = rendezvous_order(name_of(i), options_.resources);
+      auto now = std::find(order.begin(), order.end(), address);
+      auto next = now == order.end() || now + 1 == order.end() ? order.begin() : now + 1;
+      ++who.home_epoch;
+      who.described = false;
+      turn(i, *next);
+    }
+  }
+
+  caf::event_based_actor* self_;
+  platform& world_;
+  node_options options_;
+  incarnation incarnation_;
+  std::vector<member> members_;
+  std::map<std::string, home> homes_;
+  std::vector<std::string> addresses_;
+  std::chrono::nanoseconds first_{0};
+  std::uint32_t slice_ = 0;
+};
+
+} // namespace
+
+void spawn_crowd(caf::actor_system& sys, platform& world, const node_options& options, std::uint32_t count) {
+  sys.spawn<caf::stateful_actor<crowd_state>>(std::ref(world), options, count);
+}
+
+} // namespace astra::sim

@@ -1,0 +1,88 @@
+#pragma once
+
+#include "config/scenario.hpp"
+#include "runtime/sim/check.hpp"
+#include "runtime/sim/engine.hpp"
+#include "runtime/sim/event.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace astra::sim {
+
+struct world_options {
+  /// Sees every event, after the checks.
+  std::function<void(const event&)> watch;
+  /// Whether the scenario's invariants are checked.
+  bool checks = true;
+  /// Faults of the run; nothing: those that the scenario and the seed draw.
+  std::optional<std::vector<scenario_fault>> faults;
+  /// Whether what the actors log at level debug is heard too.
+  bool debug_log = false;
+};
+
+/// How a run ended.
+struct run_result {
+  bool passed = false;
+  /// The invariant that failed, and how; empty when none did.
+  std::string check;
+  std::string failure;
+  /// When it failed, or the end of the run.
+  instant at{0};
+  std::uint64_t failed_event = 0;
+  std::uint64_t trace_hash = 0;
+  std::uint64_t events = 0;
+  std::uint64_t steps = 0;
+};
+
+/// One run of a scenario: its machines with their production actors, clients, faults and invariants.
+class world : public world_facts {
+public:
+  /// @pre `what` has no problems.
+  world(std::shared_ptr<const scenario> what, std::uint64_t seed, world_options options);
+  ~world() override;
+
+  /// Runs until `until`, the end of the run, or the first failure.  @returns whether there is more to run.
+  bool run_until(instant until);
+
+  /// One event.  @returns whether there is more to run.
+  bool step();
+
+  /// Runs to the end.
+  run_result run();
+
+  /// What is known now.
+  run_result result() const;
+
+  /// End of the horizon and of the quiet phase.
+  instant end() const;
+
+  engine& core();
+
+  /// What happens in this run that is no actor's doing, by start.
+  const std::vector<scenario_fault>& faults() const;
+
+  /// One more of them, from now on.
+  void inject(scenario_fault fault);
+
+  // -- world_facts -------------------------------------------------------------
+  instant now() const override;
+  const scenario& what() const override;
+  std::span<const machine_facts> machines() const override;
+  std::optional<machine_id> find(std::string_view name) const override;
+  std::string actor_name(std::uint64_t actor) const override;
+  bool passes(machine_id from, machine_id to) const override;
+  instant calm_since() const override;
+  std::vector<process_facts> processes() const override;
+
+private:
+  class impl;
+  std::unique_ptr<impl> impl_;
+};
+
+} // namespace astra::sim
