@@ -618,13 +618,13 @@ public:
       now_ = end.count();
   }
 
-  void emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text) {
+  void emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text, std::uint64_t cause = 0) {
     event what;
     what.kind = kind;
     what.machine = machine_id{where};
     what.peer = machine_id{peer};
     what.text = text;
-    what.cause = present_event_;
+    what.cause = cause != 0 ? cause : present_event_;
     if (kind == event_kind::log)
       what.actor = present_actor_;
     emit(what, text.empty() ? 0 : XXH64(text.data(), text.size(), 0));
@@ -758,6 +758,8 @@ private:
       seen.sender = next->sender ? next->sender->id() : 0;
       seen.message_id = next->mid.integer_value();
       seen.content = &next->payload;
+      if (auto from = owner(seen.sender); seen.sender != 0 && from != where)
+        seen.peer = machine_id{from};
     }
     emit(seen, 0);
     present_event_ = events_;
@@ -1452,8 +1454,8 @@ std::uint64_t engine::steps() const {
 std::uint64_t engine::trace_hash() const {
   return impl_->hash_;
 }
-void engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text) {
-  impl_->emit(kind, index(where), index(peer), text);
+void engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) {
+  impl_->emit(kind, index(where), index(peer), text, cause);
 }
 void engine::log_line(std::string_view text) {
   impl_->log_line(text);
