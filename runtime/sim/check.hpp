@@ -44,6 +44,8 @@ struct process_facts {
 
 /// What everybody believes at the end of the quiet phase, asked of the actors themselves.
 struct final_state {
+  /// When everybody was asked; the answers came within two seconds.
+  instant asked{0};
   /// By Resource machine: its merged view.
   std::map<machine_id, cluster_view> views;
   /// By scheduler machine and app.

@@ -834,6 +834,7 @@ public:
       return !finished_;
     // Questions and answers are part of the run: its end is deterministic too.
     finished_ = true;
+    final_.asked = engine_.now();
     ask_all();
     engine_.run_until(end() + question_time);
     if (checks_ && !failed_ && !checks_->at_quiet(final_, facade_))
