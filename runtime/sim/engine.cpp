@@ -773,10 +773,17 @@ private:
       job again = what;
       again.cause = present_event_;
       again.chain = what.chain;
-      if (machines_[where].stalled || !machines_[where].up)
+      if (!machines_[where].up) {
         release(again);
-      else
+      } else if (machines_[where].stalled) {
+        happening later;
+        later.machine = where;
+        later.boot = machines_[where].boot;
+        later.what = wake{again};
+        machines_[where].held.push_back(std::move(later));
+      } else {
         ready_.push(again);
+      }
       break;
     }
     case caf::resumable::done:
@@ -957,7 +964,13 @@ private:
       if (random_.unit(draw_kind::overtake, subject, number) >= options_.network.overtake)
         arrival = direction.last_arrival = std::max(arrival, direction.last_arrival + 1);
     } else {
+      auto hears_last = std::max(now_, direction.last_arrival);
       arrival = direction.last_arrival = std::max(arrival, direction.last_arrival + 1);
+      // Keep-alives come no sooner than what was sent before them.
+      auto patience = options_.connection_timeout.count() + options_.connection_heartbeat.count();
+      if (arrival - hears_last > patience)
+        schedule(hears_last + patience, to, machines_[to].boot,
+                 [this, way, side] { close(way, 1 - side, "nothing was heard for the connection timeout"); });
     }
     put(arrival, to, std::move(what));
   }
