@@ -40,7 +40,7 @@ constexpr std::uint64_t mebibyte = 1024 * 1024;
 /// What a kind of fault happens to, and what must be said about it.
 struct fault_rule {
   enum class victims { machines, nodes, links, halves, app };
-  enum class lasting { never, maybe, always };
+  enum class lasting { maybe, always };
 
   const char* kind;
   victims on;
@@ -66,12 +66,12 @@ constexpr std::array fault_rules{
                5e5},
     fault_rule{"slow_disk", victims::machines, lasting::always, "ms that storing takes, such as amount = 300", 0, 6e5},
     fault_rule{"full_disk", victims::machines, lasting::always},
-    fault_rule{"process_crash", victims::nodes, lasting::never},
+    fault_rule{"process_crash", victims::nodes, lasting::maybe},
     fault_rule{"process_hang", victims::nodes, lasting::always},
     fault_rule{"interference", victims::machines, lasting::always, "busy cores, such as amount = 3", 0, 1e5},
     fault_rule{"drain", victims::nodes, lasting::maybe},
-    fault_rule{"scale", victims::app, lasting::never, "replicas, such as amount = 4", 0, 1e6},
-    fault_rule{"update", victims::app, lasting::never},
+    fault_rule{"scale", victims::app, lasting::maybe, "replicas, such as amount = 4", 0, 1e6},
+    fault_rule{"update", victims::app, lasting::maybe},
     fault_rule{"delete", victims::app, lasting::maybe},
 };
 
@@ -170,7 +170,8 @@ class machine_index {
 public:
   explicit machine_index(const std::vector<scenario_machines>& machines) : machines_(machines) {}
 
-  /// The groups of which at least one machine matches a target such as "node-3", "node-*", "role:node", "zone:a".
+  /// The groups of which at least one machine matches a target such as "node-3", "node-*", "role:node", "zone:a",
+  /// "*".
   std::vector<const scenario_machines*> match(const std::string& target) const {
     std::vector<const scenario_machines*> result;
     for (auto& group : machines_)
@@ -190,6 +191,11 @@ public:
   bool has_role(process_role role) const {
     return std::any_of(machines_.begin(), machines_.end(), [&](auto& group) { return has(group, role); });
   }
+
+  /// Whether some machine has a node of its own, that can run something.
+  bool has_node() const { return std::any_of(machines_.begin(), machines_.end(), is_node); }
+
+  static bool is_node(const scenario_machines& group) { return has(group, process_role::node) && group.crowd == 0; }
 
   /// Everything that a target can say, the groups' machines in short.
   std::string targets() const {
@@ -244,7 +250,7 @@ private:
       auto end = group.zones.begin() + static_cast<std::ptrdiff_t>(used);
       return std::find(group.zones.begin(), end, target.substr(5)) != end;
     }
-    return target == group.name + "-*" || is_member(group, target);
+    return target == "*" || target == group.name + "-*" || is_member(group, target);
   }
 
   std::vector<std::string> wide_targets() const {
@@ -473,11 +479,11 @@ private:
         rules_.add(at("swarm", i), quote(kind) + " is listed twice; keep one", {"swarm"});
       else if (rule->on == victims::app && what_.apps.empty())
         rules_.add(at("swarm", i), quote(kind) + " needs an app; write [[apps]], or remove it", {"apps", "swarm"});
-      else if (rule->on == victims::nodes && !index_.has_role(process_role::node))
+      else if (rule->on == victims::nodes && !index_.has_node())
         rules_.add(at("swarm", i), quote(kind) + " needs a node; give some machines roles = [\"node\"]",
                    {"machines", "swarm"});
     }
-    rules_.between("swarm_faults", what_.swarm_faults, 1, 10'000);
+    rules_.between("swarm_faults", what_.swarm_faults, 0, 10'000);
   }
 
   void check_fault(const scenario_fault& fault, const std::string& key) {
@@ -498,8 +504,6 @@ private:
       return;
     if (rule.duration == lasting::always && fault.duration == 0ns)
       rules_.add(key + "duration", "missing; say how long, such as duration = \"3s\"", {key + "kind"});
-    if (rule.duration == lasting::never && fault.duration > 0ns)
-      nothing(key + "duration", fault.kind);
   }
 
   void check_amount(const scenario_fault& fault, const fault_rule& rule, const std::string& key) {
@@ -538,7 +542,7 @@ private:
                  {key + "kind"});
     if (!on_links && rule.on != victims::halves && !fault.others.empty())
       nothing(key + "others", fault.kind);
-    if (!on_links && fault.both_ways)
+    if (!on_links && rule.on != victims::halves && fault.both_ways)
       nothing(key + "both_ways", fault.kind);
     check_targets(fault.targets, key, "targets", rule.on == victims::nodes ? &fault.kind : nullptr);
     check_targets(fault.others, key, "others", nullptr);
@@ -567,7 +571,7 @@ private:
                        + "here are: " + index_.targets(),
                    {key + list, "machines"});
       } else if (node_fault && std::none_of(groups.begin(), groups.end(), [](auto group) {
-                   return has(*group, process_role::node) && group->crowd == 0;
+                   return machine_index::is_node(*group);
                  })) {
         rules_.add(place,
                    quote(targets[i]) + " has no node of its own, which a " + *node_fault

@@ -122,13 +122,14 @@ struct scenario_load {
 /// | update | app | the app is applied again with another spec hash |
 /// | delete | app | the app is deleted; applied again after `duration`, if that is not 0 |
 ///
-/// What says nothing for a kind stays at its default.  A crash, power, stop or drain without a duration leaves the
+/// What says nothing for a kind stays at its default.  A process_crash, scale or update is over at once; its duration
+/// is how long checks make allowance for it.  A crash, power, stop or drain without a duration leaves the
 /// machine to `restart_after`.
 struct scenario_fault {
   std::string kind;
   nanoseconds at{0};
   nanoseconds duration{0};
-  /// "node-3" (a machine), "node-*" (a group), "role:node", "zone:a".
+  /// "node-3" (a machine), "node-*" (a group), "role:node", "zone:a", "*" (all).
   std::vector<std::string> targets;
   std::vector<std::string> others;
   double amount = 0.0;

@@ -133,8 +133,8 @@ public:
   std::uint64_t events() const override { return events_; }
   std::uint64_t steps() const override { return steps_; }
   std::uint64_t trace_hash() const override { return hash_; }
-  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text) override {
-    emit(kind, index(where), index(peer), text);
+  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) override {
+    emit(kind, index(where), index(peer), text, cause);
   }
   void log_line(std::string_view text) override {
     if (!silent_)
@@ -302,7 +302,7 @@ private:
   std::uint64_t tie();
   void happen(happening entry);
   static void discard(happening& entry);
-  void emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text);
+  void emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text, std::uint64_t cause = 0);
   void emit(event& what, std::uint64_t payload);
 
   engine_options options_;
@@ -1672,13 +1672,14 @@ void basp_engine::discard(happening& entry) {
   entry.what = std::monostate{};
 }
 
-void basp_engine::emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text) {
+void basp_engine::emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text,
+                       std::uint64_t cause) {
   event what;
   what.kind = kind;
   what.machine = machine_id{where};
   what.peer = machine_id{peer};
   what.text = text;
-  what.cause = present_event_;
+  what.cause = cause != 0 ? cause : present_event_;
   if (kind == event_kind::log)
     what.actor = present_actor_;
   emit(what, text.empty() ? 0 : XXH64(text.data(), text.size(), 0));

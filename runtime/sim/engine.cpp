@@ -207,7 +207,8 @@ public:
   std::uint64_t events() const override;
   std::uint64_t steps() const override;
   std::uint64_t trace_hash() const override;
-  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text) override;
+  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text,
+            std::uint64_t cause) override;
   void log_line(std::string_view text) override;
 
 private:
@@ -675,13 +676,13 @@ public:
       now_ = end.count();
   }
 
-  void emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text) {
+  void emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text, std::uint64_t cause = 0) {
     event what;
     what.kind = kind;
     what.machine = machine_id{where};
     what.peer = machine_id{peer};
     what.text = text;
-    what.cause = present_event_;
+    what.cause = cause != 0 ? cause : present_event_;
     if (kind == event_kind::log)
       what.actor = present_actor_;
     emit(what, text.empty() ? 0 : XXH64(text.data(), text.size(), 0));
@@ -815,6 +816,8 @@ private:
       seen.sender = next->sender ? next->sender->id() : 0;
       seen.message_id = next->mid.integer_value();
       seen.content = &next->payload;
+      if (auto from = owner(seen.sender); seen.sender != 0 && from != where)
+        seen.peer = machine_id{from};
     }
     emit(seen, 0);
     present_event_ = events_;
@@ -1534,8 +1537,8 @@ std::uint64_t wire_engine::steps() const {
 std::uint64_t wire_engine::trace_hash() const {
   return impl_->hash_;
 }
-void wire_engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text) {
-  impl_->emit(kind, index(where), index(peer), text);
+void wire_engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) {
+  impl_->emit(kind, index(where), index(peer), text, cause);
 }
 void wire_engine::log_line(std::string_view text) {
   impl_->log_line(text);

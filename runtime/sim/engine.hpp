@@ -148,7 +148,9 @@ public:
   virtual std::uint64_t trace_hash() const = 0;
 
   /// Tells the observer something of the caller's making.
-  virtual void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text) = 0;
+  /// @param cause number of the event that it follows from; 0: the one that is happening.
+  virtual void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text,
+                    std::uint64_t cause = 0) = 0;
 
   /// Tells observers and the trace that something was logged; called by the log's sink.
   virtual void log_line(std::string_view text) = 0;

@@ -724,8 +724,7 @@ void process_model::lose_launcher(time_point now) {
   }
 }
 
-void process_model::end_all(time_point now) {
-  advance(now);
+void process_model::end_all() {
   while (!processes_.empty())
     remove(processes_.begin()->second, "the server closed the connection before its answer was complete");
   process_events_.clear();

@@ -145,8 +145,9 @@ public:
   void set_extra_cores(double cores, time_point now);
   /// The launcher dies, and with it everything it ran.
   void lose_launcher(time_point now);
-  /// The agent is gone: everything it ran ends, and nobody is told but those who wait for an answer of a server.
-  void end_all(time_point now);
+  /// The agent is gone, and takes everything it ran along: nobody is told but those who wait for an answer of a server.
+  /// Takes no time, because a machine that has just died has none to tell.
+  void end_all();
 
 private:
   /// What becomes of one request, or of one launch of a process per request.

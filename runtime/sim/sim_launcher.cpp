@@ -48,7 +48,7 @@ public:
     processes_->armed.reset();
     processes_->wake_launcher = nullptr;
     processes_->launcher_woken = false;
-    processes_->model.end_all(self_->clock().now());
+    processes_->model.end_all();
     processes_->settle();
   }
 

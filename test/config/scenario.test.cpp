@@ -318,17 +318,17 @@ private:
       result.app = what.apps.empty() ? "none" : what.apps.back().spec->name();
       if (result.kind == "scale")
         result.amount = static_cast<double>(number(0, 3));
-      else if (result.kind == "delete")
-        maybe([&] { result.duration = duration(0ns, 10s); });
+      maybe([&] { result.duration = duration(0ns, 10s); });
       return result;
     }
-    if (result.kind != "process_crash")
-      result.duration = duration(1ns, 10s);
-    result.targets = {first + "-1", "role:node"};
+    result.duration = duration(1ns, 10s);
+    result.targets = {first + "-1", "role:node", "*"};
     if (is({"cut", "slow_link"})) {
       result.others = {first + "-*"};
       maybe([&] { result.both_ways = true; });
     }
+    if (result.kind == "partition")
+      maybe([&] { result.both_ways = true; });
     if (result.kind == "partition")
       maybe([&] { result.others = {first + "-*"}; });
     if (is({"slow_link", "slow_disk", "interference"}))
@@ -402,7 +402,7 @@ const std::vector<broken_text> broken_texts = {
     {good + "step_max = \"2s\"\n", "9:12: step_max: ", "must be between \"0s\" and \"1s\", not \"2s\""},
     {good + "swarm = [\"crush\"]\n", "9:10: swarm[0]: ", "there is no kind of fault \"crush\"; did you mean 'crash'?"},
     {good + "swarm = [\"crash\", \"crash\"]\n", "9:19: swarm[1]: ", "listed twice"},
-    {good + "swarm_faults = 0\n", "9:16: swarm_faults: ", "between 1 and 10000"},
+    {good + "swarm_faults = 20000\n", "9:16: swarm_faults: ", "between 0 and 10000"},
     {good + "sometimes = [\"\"]\n", "9:14: sometimes[0]: ", "is empty"},
     {good + "about = 3\n", "9:9: about: ", "must be text in quotes"},
     {"horizon = \"1s\"\nmachines = [{ name = \"r\", roles = [\"resource\"] }]\n", "1:1: name: ", "missing"},
@@ -503,8 +503,11 @@ const std::vector<broken_text> broken_texts = {
     {fault("kind = \"scale\"\napp = \"ocr\""), "10:8: faults[0].amount: ", "how many replicas"},
     {fault("kind = \"scale\"\napp = \"ocr\"\namount = 1.5"), "12:10: faults[0].amount: ", "whole number"},
     {fault("kind = \"scale\"\namount = 2"), "9:1: faults[0].app: ", "missing; name an app; there are: ocr"},
+    {fault("kind = \"stall\"\nduration = \"1s\"\ntargets = [\"node-1\"]\nboth_ways = true"),
+     "13:13: faults[0].both_ways: ", "says nothing for a stall"},
+    {"name = \"s\"\nswarm = [\"drain\"]\n[[machines]]\nname = \"r\"\nroles = [\"resource\"]\n",
+     "2:10: swarm[0]: ", "needs a node"},
     {fault("kind = \"update\"\napp = \"ocr\"\ntargets = [\"node-1\"]"), "12:11: faults[0].targets: ", "says nothing"},
-    {fault("kind = \"update\"\napp = \"ocr\"\nduration = \"1s\""), "12:12: faults[0].duration: ", "says nothing"},
     // Checks.
     {good + "[[checks]]\nbound = \"1s\"\n", "9:1: checks[0].invariant: ", "missing; name an invariant"},
     {good + "[[checks]]\ninvariant = \"one-holdr\"\n", "10:13: checks[0].invariant: ", "did you mean 'one-holder'?"},
