@@ -589,7 +589,23 @@ public:
   void at(instant when, std::function<void()> what) {
     happening entry;
     entry.what = std::move(what);
-    queue_.push(std::max(when.count(), now_), ++sequence_, std::move(entry));
+    queue_.push(std::max(when.count(), now_), behind_first | ++calls_, std::move(entry));
+  }
+
+  void first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+    assert(rank < behind_first);
+    happening entry;
+    entry.what = std::move(what);
+    queue_.push(std::max(when.count(), now_), rank, std::move(entry));
+  }
+
+  void reseed(std::uint64_t seed) {
+    options_.seed = seed;
+    random_ = draws{seed};
+    auto waiting = ready_.drain();
+    ready_ = run_queue{policy_, options_.depth, 20'000, random_};
+    for (auto& what : waiting)
+      ready_.push(what);
   }
 
   void at_machine(std::uint32_t where, instant when, std::function<void()> what) {
@@ -1307,6 +1323,9 @@ private:
   std::uint64_t dials_ = 0;
   std::uint64_t waits_ = 0;
   std::uint64_t sequence_ = 0;
+  /// Counted apart from what actors schedule, so that one fault more or less shifts no tie of theirs.
+  std::uint64_t calls_ = 0;
+  static constexpr auto behind_first = std::uint64_t{1} << 62;
   /// By number of actor.
   std::vector<std::uint32_t> owners_;
   std::vector<const char*> names_;
@@ -1401,6 +1420,16 @@ std::vector<caf::strong_actor_ptr> engine::actors(machine_id where) {
 std::string engine::actor_name(std::uint64_t actor) const {
   return impl_->actor_name(actor);
 }
+std::size_t engine::mailbox_size(const caf::strong_actor_ptr& actor) {
+  auto& mailbox = static_cast<caf::scheduled_actor*>(caf::actor_cast<caf::abstract_actor*>(actor))->mailbox();
+  return mailbox.closed() || mailbox.blocked() ? 0 : mailbox.size();
+}
+std::vector<machine_id> engine::peers(machine_id where) const {
+  std::vector<machine_id> result;
+  for (auto& [peer, way] : impl_->machines_[index(where)].peers)
+    result.push_back(machine_id{peer});
+  return result;
+}
 machine_id engine::machine_of(std::uint64_t actor) const {
   return machine_id{impl_->owner(actor)};
 }
@@ -1427,6 +1456,12 @@ instant engine::now() const {
 }
 void engine::at(instant when, std::function<void()> what) {
   impl_->at(when, std::move(what));
+}
+void engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+  impl_->first_at(when, rank, std::move(what));
+}
+void engine::reseed(std::uint64_t seed) {
+  impl_->reseed(seed);
 }
 void engine::at(machine_id where, instant when, std::function<void()> what) {
   impl_->at_machine(index(where), when, std::move(what));
