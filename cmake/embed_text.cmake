@@ -1,4 +1,4 @@
-# Turns a text file into a C++ source that defines `constexpr`-initialised text:
+# Turns a text file into a C++ source that defines it as a std::string_view of that name:
 #   cmake -DINPUT=a.html -DOUTPUT=a.cpp -DNAME=astra::sim::space_time_template -P embed_text.cmake
 # As numbers, because a string literal may be limited to 64 KiB and a delimiter could occur in the text.
 file(READ "${INPUT}" bytes HEX)

@@ -250,6 +250,9 @@ std::vector<std::string> message_sequence(const trace& what, std::uint64_t numbe
   for (auto i = *target; i-- > 0;) {
     auto& x = what.records[i];
     auto all = x.machine == machine_id{} && x.peer == machine_id{};
+    // That everything started in the beginning is no trouble.
+    if (x.kind == event_kind::boot && x.at == what.records.front().at)
+      continue;
     if (is_fault(x.kind) && !seen.contains(i) && (all || involved.contains(x.machine) || involved.contains(x.peer)))
       troubles.push_back(i);
   }

@@ -44,6 +44,8 @@ struct process_facts {
 
 /// What everybody believes at the end of the quiet phase, asked of the actors themselves.
 struct final_state {
+  /// When everybody was asked; the answers came within two seconds.
+  instant asked{0};
   /// By Resource machine: its merged view.
   std::map<machine_id, cluster_view> views;
   /// By scheduler machine and app.
@@ -131,10 +133,15 @@ public:
   const check* failed() const { return failed_; }
 
 private:
+  void learn(const event& what);
+  bool tell(const event& what, const world_facts& facts);
+
   std::vector<std::unique_ptr<check>> checks_;
   /// By event kind and message kind: where its listeners begin; those of the next one begin where they end.
   std::vector<std::uint32_t> begin_;
   std::vector<check*> listeners_;
+  /// Machines by actor, as far as it has been seen at work.
+  std::vector<machine_id> places_;
   const check* failed_ = nullptr;
 };
 

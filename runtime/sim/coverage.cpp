@@ -136,6 +136,8 @@ void coverage::on_fault(std::string_view kind, instant at) {
 }
 
 void coverage::on_heal(std::string_view kind) {
+  if (kind.starts_with("everything"))
+    active_.clear();
   auto found = std::find_if(active_.begin(), active_.end(), [kind](auto& entry) { return entry.second == kind; });
   if (found != active_.end())
     active_.erase(found);

@@ -634,13 +634,13 @@ public:
       now_ = end.count();
   }
 
-  void emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text) {
+  void emit(event_kind kind, std::uint32_t where, std::uint32_t peer, std::string_view text, std::uint64_t cause = 0) {
     event what;
     what.kind = kind;
     what.machine = machine_id{where};
     what.peer = machine_id{peer};
     what.text = text;
-    what.cause = present_event_;
+    what.cause = cause != 0 ? cause : present_event_;
     if (kind == event_kind::log)
       what.actor = present_actor_;
     emit(what, text.empty() ? 0 : XXH64(text.data(), text.size(), 0));
@@ -774,6 +774,8 @@ private:
       seen.sender = next->sender ? next->sender->id() : 0;
       seen.message_id = next->mid.integer_value();
       seen.content = &next->payload;
+      if (auto from = owner(seen.sender); seen.sender != 0 && from != where)
+        seen.peer = machine_id{from};
     }
     emit(seen, 0);
     present_event_ = events_;
@@ -787,10 +789,17 @@ private:
       job again = what;
       again.cause = present_event_;
       again.chain = what.chain;
-      if (machines_[where].stalled || !machines_[where].up)
+      if (!machines_[where].up) {
         release(again);
-      else
+      } else if (machines_[where].stalled) {
+        happening later;
+        later.machine = where;
+        later.boot = machines_[where].boot;
+        later.what = wake{again};
+        machines_[where].held.push_back(std::move(later));
+      } else {
         ready_.push(again);
+      }
       break;
     }
     case caf::resumable::done:
@@ -971,7 +980,13 @@ private:
       if (random_.unit(draw_kind::overtake, subject, number) >= options_.network.overtake)
         arrival = direction.last_arrival = std::max(arrival, direction.last_arrival + 1);
     } else {
+      auto hears_last = std::max(now_, direction.last_arrival);
       arrival = direction.last_arrival = std::max(arrival, direction.last_arrival + 1);
+      // Keep-alives come no sooner than what was sent before them.
+      auto patience = options_.connection_timeout.count() + options_.connection_heartbeat.count();
+      if (arrival - hears_last > patience)
+        schedule(hears_last + patience, to, machines_[to].boot,
+                 [this, way, side] { close(way, 1 - side, "nothing was heard for the connection timeout"); });
     }
     put(arrival, to, std::move(what));
   }
@@ -1487,8 +1502,8 @@ std::uint64_t engine::steps() const {
 std::uint64_t engine::trace_hash() const {
   return impl_->hash_;
 }
-void engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text) {
-  impl_->emit(kind, index(where), index(peer), text);
+void engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) {
+  impl_->emit(kind, index(where), index(peer), text, cause);
 }
 void engine::log_line(std::string_view text) {
   impl_->log_line(text);

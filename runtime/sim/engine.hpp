@@ -158,7 +158,8 @@ public:
   std::uint64_t trace_hash() const;
 
   /// Tells the observer something of the caller's making.
-  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text);
+  /// @param cause number of the event that it follows from; 0: the one that is happening.
+  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause = 0);
 
   /// Tells observers and the trace that something was logged; called by the log's sink.
   void log_line(std::string_view text);

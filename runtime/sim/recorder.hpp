@@ -10,8 +10,8 @@
 
 namespace astra::sim {
 
-/// Keeps what happens in one run of a world, for people: as text, as a file, as a space-time diagram, as the causes of a
-/// failure.
+/// Keeps what happens in one run of a world, for people: as text, as a file, as a space-time diagram, as the causes of
+/// a failure.
 class recorder {
 public:
   /// @pre `run` outlives the recorder.

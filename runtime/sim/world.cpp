@@ -295,7 +295,7 @@ public:
             engine_.at(engine_.now(), [this, &where, boot_number, why = role + " gave up: " + reason] {
               if (engine_.up(where.id) && engine_.boots(where.id) == boot_number) {
                 kill(where, engine::death::ended, why);
-                restart_in(where, what_->restart_after);
+                restart_in(where, restart_after());
               }
             });
           });
@@ -323,16 +323,16 @@ public:
     where.disk.store_time = {};
   }
 
-  /// @param after negative: never.
   void restart_in(site& where, nanoseconds after) {
     auto ticket = ++where.restart_ticket;
-    if (after.count() < 0)
-      return;
     engine_.at(engine_.now() + after, [this, &where, ticket] {
       if (where.restart_ticket == ticket)
         boot(where);
     });
   }
+
+  /// When a process that ended comes back without anybody's doing; a time after the end of the run: never.
+  nanoseconds restart_after() const { return what_->restart_after.count() > 0 ? what_->restart_after : 2 * end(); }
 
   void stall(site& where, nanoseconds length) {
     if (!engine_.up(where.id))
@@ -399,16 +399,17 @@ public:
     auto hit = places(fault.targets);
     engine_.tell(event_kind::fault, hit.empty() ? machine_id{} : sites_[hit.front()].id, machine_id{}, text);
     ++active_;
+    auto number = engine_.events();
     auto& kind = fault.kind;
-    auto end = [this, text](nanoseconds after, std::function<void()> heal) {
-      engine_.at(engine_.now() + after, [this, text, heal = std::move(heal)] {
+    auto end = [this, text, number](nanoseconds after, std::function<void()> heal) {
+      engine_.at(engine_.now() + after, [this, text, number, heal = std::move(heal)] {
         heal();
-        engine_.tell(event_kind::heal, machine_id{}, machine_id{}, text);
+        engine_.tell(event_kind::heal, machine_id{}, machine_id{}, text, number);
         --active_;
         calm_since_ = engine_.now();
       });
     };
-    auto away = fault.duration.count() > 0 ? fault.duration : what_->restart_after;
+    auto away = fault.duration.count() > 0 ? fault.duration : restart_after();
     auto each = [&](auto act) {
       for (auto place : hit)
         act(sites_[place]);
@@ -514,10 +515,11 @@ public:
       }
     } else if (kind == "delete") {
       call("DELETE", "/v1/apps/" + fault.app, {}, {});
-      heal = [this, app = fault.app] {
-        if (auto found = wanted_.find(app); found != wanted_.end())
-          apply(found->second);
-      };
+      if (fault.duration.count() > 0)
+        heal = [this, app = fault.app] {
+          if (auto found = wanted_.find(app); found != wanted_.end())
+            apply(found->second);
+        };
     }
     end(fault.duration, std::move(heal));
   }
@@ -597,7 +599,9 @@ public:
     auto gap = log_uniform(nanoseconds{static_cast<std::int64_t>(mean * 0.1) + 1},
                            nanoseconds{static_cast<std::int64_t>(mean * 3.76) + 2}, unit);
     auto when = after + gap;
-    auto until = what.until.count() > 0 ? what.until : end();
+    // What comes last can still be answered before the end.
+    auto until =
+        what.until.count() > 0 ? what.until : end() - std::min(what_->quiet / 4, nanoseconds{std::chrono::seconds{3}});
     if (when >= until)
       return;
     engine_.at(when, [this, load, number, when] {
@@ -837,6 +841,7 @@ public:
       return !finished_;
     // Questions and answers are part of the run: its end is deterministic too.
     finished_ = true;
+    final_.asked = engine_.now();
     ask_all();
     engine_.run_until(end() + question_time);
     if (checks_ && !failed_ && !checks_->at_quiet(final_, facade_))

@@ -222,9 +222,11 @@ int run_sim(command_context& context, const sim_options& options) {
   auto what = load(context, options.files.front());
   if (!what)
     return context.fail(exit_bad_config, options.files.front() + " has problems; nothing was run");
-  auto seeds = options.seeds.empty() ? seed_range{what->first_seed, 1} : parse_seeds(options.seeds).value_or(seed_range{0, 0});
+  auto seeds =
+      options.seeds.empty() ? seed_range{what->first_seed, 1} : parse_seeds(options.seeds).value_or(seed_range{0, 0});
   if (seeds.count != 1)
-    return context.fail(exit_usage, fmt::format("--seed {}: run takes one seed; for many there is explore", options.seeds));
+    return context.fail(exit_usage,
+                        fmt::format("--seed {}: run takes one seed; for many there is explore", options.seeds));
   return run_one(context, options.files.front(), what, seeds.first, options);
 }
 
@@ -236,7 +238,8 @@ int replay_sim(command_context& context, const sim_options& options) {
   auto what = load(context, file);
   if (!what)
     return context.fail(exit_bad_config, file + " has problems; nothing was run");
-  auto seeds = options.seeds.empty() ? seed_range{what->first_seed, 1} : parse_seeds(options.seeds).value_or(seed_range{0, 0});
+  auto seeds =
+      options.seeds.empty() ? seed_range{what->first_seed, 1} : parse_seeds(options.seeds).value_or(seed_range{0, 0});
   if (seeds.count != 1)
     return context.fail(exit_usage, fmt::format("--seed {}: replay takes one seed", options.seeds));
   // Something to explain the failure with, also when no file is asked for.
@@ -252,7 +255,8 @@ int explore_sim(command_context& context, const sim_options& options) {
   if (!options.seeds.empty()) {
     stated = parse_seeds(options.seeds);
     if (!stated)
-      return context.fail(exit_usage, fmt::format("--seeds {}: give one seed or a range such as 1..1000", options.seeds));
+      return context.fail(exit_usage,
+                          fmt::format("--seeds {}: give one seed or a range such as 1..1000", options.seeds));
   }
   std::vector<std::shared_ptr<const scenario>> all;
   for (auto& file : options.files)
@@ -333,8 +337,8 @@ int lint_sim(command_context& context, const sim_options& options) {
     context.out() << fmt::format("{}: good, scenario {}: {}\n", file, what->name, counted(machines, "machine"));
   }
   return bad == 0 ? exit_ok
-                  : context.fail(exit_bad_config, fmt::format("{} of {} have problems", bad,
-                                                              counted(options.files.size(), "file")));
+                  : context.fail(exit_bad_config,
+                                 fmt::format("{} of {} have problems", bad, counted(options.files.size(), "file")));
 }
 
 int bench_sim(command_context& context, const sim_options& options) {
@@ -390,12 +394,13 @@ int bench_sim(command_context& context, const sim_options& options) {
                          {"memory_max_bytes", after.ru_maxrss * 1024}});
       continue;
     }
-    context.out() << fmt::format(
-        "{}: {} nodes, {} x {:.0f} virtual s in {:.2f} CPU s: {:.0f} events/s, {:.0f} node-seconds per CPU s, {:.2f} runs "
-        "per CPU s, {:.1f} MiB at most, {:.1f} KiB per node\n",
-        file, nodes, range->count, virtual_s / static_cast<double>(range->count), cpu_s,
-        static_cast<double>(events) / cpu_s, node_s / cpu_s, static_cast<double>(range->count) / cpu_s,
-        memory / 1048576.0, nodes == 0 ? 0.0 : memory / 1024.0 / static_cast<double>(nodes));
+    context.out() << fmt::format("{}: {} nodes, {} x {:.0f} virtual s in {:.2f} CPU s: {:.0f} events/s, {:.0f} "
+                                 "node-seconds per CPU s, {:.2f} runs "
+                                 "per CPU s, {:.1f} MiB at most, {:.1f} KiB per node\n",
+                                 file, nodes, range->count, virtual_s / static_cast<double>(range->count), cpu_s,
+                                 static_cast<double>(events) / cpu_s, node_s / cpu_s,
+                                 static_cast<double>(range->count) / cpu_s, memory / 1048576.0,
+                                 nodes == 0 ? 0.0 : memory / 1024.0 / static_cast<double>(nodes));
   }
   if (context.options.format == output_format::json)
     context.out() << pretty(answers);

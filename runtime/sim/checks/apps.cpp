@@ -349,9 +349,11 @@ private:
     auto& node = nodes_[process.machine];
     if (!settled(process.machine, facts) || node.incarnation == 0 || recent(process.machine, facts))
       return;
-    if (process.key >> 24 != node.incarnation)
-      fail(fmt::format("process {} ({}) of incarnation {} runs on {}, whose node has incarnation {}",
-                       to_hex(process.key), process.command, process.key >> 24, machine.name, node.incarnation));
+    // Keys have room for the lower bits only.
+    constexpr auto room = ~std::uint64_t{0} >> 24;
+    if (process.key >> 24 != (node.incarnation & room))
+      fail(fmt::format("process {} ({}) runs on {}, whose node has incarnation {} and does not number its processes so",
+                       to_hex(process.key), process.command, machine.name, node.incarnation));
     else if (auto profile = nodes_.profile_of(process.machine); profile && profile->replicas().empty())
       fail(fmt::format("process {} ({}) runs on {}, whose node holds no replica", to_hex(process.key), process.command,
                        machine.name));

@@ -79,6 +79,31 @@ check_set::check_set(std::vector<std::unique_ptr<check>> checks) : checks_(std::
 bool check_set::on_event(const event& what, const world_facts& facts) {
   if (failed_ != nullptr)
     return false;
+  learn(what);
+  // Checks tell what is said from what is heard by whether it has crossed machines: a step names its actor's machine
+  // only, so the sender's is added here.
+  if (what.kind == event_kind::step && what.peer == machine_id{} && what.sender < places_.size()) {
+    auto from = places_[what.sender];
+    if (from != machine_id{} && from != what.machine) {
+      auto whole = what;
+      whole.peer = from;
+      return tell(whole, facts);
+    }
+  }
+  return tell(what, facts);
+}
+
+/// Whoever sends or handles a message does so on its own machine.
+void check_set::learn(const event& what) {
+  auto actor = what.kind == event_kind::step ? what.actor : what.kind == event_kind::send ? what.sender : 0;
+  if (actor == 0)
+    return;
+  if (places_.size() <= actor)
+    places_.resize(std::max<std::size_t>(actor + 1, 2 * places_.size()));
+  places_[actor] = what.machine;
+}
+
+bool check_set::tell(const event& what, const world_facts& facts) {
   auto place =
       static_cast<std::size_t>(what.kind) * kinds_of_messages + static_cast<std::size_t>(kind_of(what.content));
   for (auto i = begin_[place]; i != begin_[place + 1]; ++i) {

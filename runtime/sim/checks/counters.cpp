@@ -53,7 +53,7 @@ public:
     for (auto& [gateway, tables] : state.tables)
       for (auto& [app, table] : tables)
         look_at_router(facts_of(gateway, facts), table,
-                       flows_[joint_id(static_cast<std::uint64_t>(gateway), name_hash(app))], facts.now());
+                       flows_[joint_id(static_cast<std::uint64_t>(gateway), name_hash(app))], state.asked, facts.now());
     look_at_nodes(facts);
     look_at_processes(facts);
     if (facts.now() - last_claim_ < bound() && last_claim_ >= instant{0})
@@ -90,9 +90,10 @@ private:
     return flow.open + std::count_if(flow.closed.begin(), flow.closed.end(), [&](auto at) { return now - at <= span; });
   }
 
-  void look_at_router(const machine_facts& gateway, const router_table& table, const flow_record& flow, instant now) {
+  void look_at_router(const machine_facts& gateway, const router_table& table, const flow_record& flow, instant asked,
+                      instant now) {
     // A client that went away is taken back at once, the message only has to be handled.
-    auto open = open_within(flow, std::chrono::seconds{1}, now);
+    auto open = open_within(flow, std::chrono::seconds{1} + (now - asked), now);
     auto inside = static_cast<std::int64_t>(table.requests) - static_cast<std::int64_t>(table.answered);
     std::int64_t in_flight = 0;
     for (auto& row : table.rows)

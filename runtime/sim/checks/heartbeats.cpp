@@ -138,9 +138,10 @@ public:
     } else if (what.kind == event_kind::log && first_word(what.text) == "node.leave") {
       last_[what.machine].ends = true;
     } else if (what.kind == event_kind::fault && first_word(what.text) == "stop") {
-      // An orderly end takes its time, and whoever has said goodbye is silent.
+      // An orderly end takes its time, and whoever has said goodbye is silent.  A pattern may mean anybody.
+      auto pattern = what.text.find_first_of("*:") != std::string_view::npos;
       for (std::uint32_t i = 1; i < facts.machines().size(); ++i)
-        if (what.text.find(facts.machines()[i].name) != std::string_view::npos)
+        if (pattern || what.text.find(facts.machines()[i].name) != std::string_view::npos)
           last_[machine_id{i}].ends = true;
     }
     if (what.at >= next_look_)

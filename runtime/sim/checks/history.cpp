@@ -197,7 +197,10 @@ void disturbances::observe(const event& what) {
     }
     break;
   case event_kind::heal:
-    if (touches_network(what.text)) {
+    if (what.text.starts_with("everything")) {
+      network_faults_ = 0;
+      network_touched_ = what.at;
+    } else if (touches_network(what.text)) {
       network_faults_ = std::max(0, network_faults_ - 1);
       network_touched_ = what.at;
     }

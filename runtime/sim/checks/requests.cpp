@@ -206,6 +206,10 @@ private:
                             [&](auto& entry) { return entry.spec && entry.spec->name() == text.app; });
     if (app == script.apps.end())
       return false;
+    // Clients that leave before their answer get one that is no success.
+    if (std::any_of(script.load.begin(), script.load.end(),
+                    [&](auto& load) { return load.app == text.app && load.impatient > 0.0; }))
+      return false;
     auto& behaviour = app->behaviour;
     return behaviour.crash == 0.0 && behaviour.hang == 0.0 && behaviour.outgrow == 0.0
            && text.deadline >= 4 * behaviour.service_max;

@@ -82,8 +82,11 @@ private:
     if (attempt == nullptr || attempt->runs_at != node)
       return;
     attempt->runs_at = 0;
-    if (reply.outcome() != pb::INVOKE_NOT_STARTED || attempt->starts == 0)
+    if (reply.outcome() != pb::INVOKE_NOT_STARTED || attempt->starts == 0) {
+      if (doubtful_.attempt == reply.attempt())
+        settle();
       return;
+    }
     --attempt->starts;
     --requests_.find(attempt->request)->starts;
   }

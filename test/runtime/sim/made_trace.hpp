@@ -183,6 +183,7 @@ inline trace busy_cluster(std::size_t events, std::uint64_t seed = 1) {
         break;
       case 5:
         maker.happen(now, event_kind::boot, node_machine(20), "", crash_event);
+        maker.happen(now, event_kind::heal, node_machine(20), "crash node-21", crash_event);
         down[node_machine(20)] = false;
         break;
       default:

@@ -253,7 +253,7 @@ TEST_CASE("a file that ends early is refused wherever it ends") {
 }
 
 TEST_CASE("every flipped bit is found, and told where") {
-  auto bytes = encode_trace(test::busy_cluster(200));
+  auto bytes = encode_trace(test::busy_cluster(120));
   for (auto i = std::size_t{0}; i < bytes.size(); ++i)
     for (auto bit = 0; bit < 8; ++bit) {
       auto damaged = bytes;
@@ -269,7 +269,7 @@ TEST_CASE("damage behind right checksums never goes further than a refusal or an
   auto bytes = encode_trace(test::busy_cluster(400));
   draws random{3};
   auto refused = 0, sealed = 0;
-  for (auto n = std::uint64_t{0}; n < 20'000; ++n) {
+  for (auto n = std::uint64_t{0}; n < 6'000; ++n) {
     auto damaged = bytes;
     auto at = random.below(bytes.size(), draw_kind::platform, 0, n);
     damaged[at] = static_cast<char>(random.bits(draw_kind::platform, 1, n));
@@ -285,6 +285,6 @@ TEST_CASE("damage behind right checksums never goes further than a refusal or an
       CHECK(!to_text(std::get<trace>(got)).empty());
     }
   }
-  CHECK(sealed > 10'000);
-  CHECK(refused > 1'000);
+  CHECK(sealed > 3'000);
+  CHECK(refused > 300);
 }

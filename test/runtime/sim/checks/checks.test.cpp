@@ -86,6 +86,31 @@ TEST_CASE("checks: events reach those who want them, and the first failure stays
   CHECK(second.failure() == "5");
 }
 
+TEST_CASE("checks: a step whose sender was seen on another machine is heard, not said") {
+  struct listener : check {
+    std::string_view name() const override { return "listener"; }
+    void on_event(const event& what, const world_facts&) override { said_here = said(what); }
+    bool said_here = false;
+  };
+  std::vector<std::unique_ptr<check>> one;
+  one.push_back(std::make_unique<listener>());
+  auto& ears = static_cast<listener&>(*one.front());
+  check_set set{std::move(one)};
+  staged_world world;
+  auto step = [&](std::uint32_t machine, std::uint64_t actor, std::uint64_t sender) {
+    event what;
+    what.machine = machine_id{machine};
+    what.actor = actor;
+    what.sender = sender;
+    set.on_event(what, world);
+    return ears.said_here;
+  };
+  CHECK(step(1, 7, 0));
+  CHECK(step(1, 8, 7));
+  CHECK(!step(2, 9, 7));
+  CHECK(step(2, 10, 9));
+}
+
 TEST_CASE("checks: words, fields and numbers of log lines") {
   std::string_view line = "node.claim node=n1 token=00000000000000ff reason=\"needs 4 cores\" empty=";
   CHECK(first_word(line) == "node.claim");

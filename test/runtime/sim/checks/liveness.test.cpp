@@ -57,7 +57,7 @@ TEST_CASE_FIXTURE(eviction_fixture, "eviction-bound: too late, or not told") {
   pass(10s);
   SUBCASE("never suspect") {
     beat();
-    pass(12600ms);
+    pass(12800ms);
   }
   SUBCASE("never offline") {
     beat();
