@@ -38,6 +38,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <variant>
@@ -110,9 +111,7 @@ public:
   std::size_t machine_count() const override { return machines_.size(); }
   const std::string& machine_name(machine_id where) const override { return machines_[index(where)].name; }
   machine_id current() const override { return machine_id{current_}; }
-  std::chrono::steady_clock::time_point local_time(machine_id where) const override {
-    return local_time(index(where));
-  }
+  std::chrono::steady_clock::time_point local_time(machine_id where) const override { return local_time(index(where)); }
   std::vector<caf::strong_actor_ptr> actors(machine_id where) override;
   std::string actor_name(std::uint64_t actor) const override;
   machine_id machine_of(std::uint64_t actor) const override { return machine_id{owner(actor)}; }
@@ -125,6 +124,9 @@ public:
 
   instant now() const override { return instant{now_}; }
   void at(instant when, std::function<void()> what) override;
+  void first_at(instant when, std::uint64_t rank, std::function<void()> what) override;
+  void reseed(std::uint64_t seed) override;
+  std::vector<machine_id> peers(machine_id where) const override;
   void at(machine_id where, instant when, std::function<void()> what) override;
   void run_until(instant end) override;
   bool step(instant end) override;
@@ -334,6 +336,8 @@ private:
   std::uint64_t last_connection_ = 0;
   std::uint64_t dials_ = 0;
   std::uint64_t waits_ = 0;
+  /// Ties: what first_at schedules, then what at does, then machines.
+  static constexpr auto behind_first = std::uint64_t{1} << 62;
   std::uint64_t sequence_ = 0;
   /// The event that is being handled, and its causal chain; the first that comes of it inherits the chain.
   std::uint64_t present_event_ = 0;
@@ -952,7 +956,8 @@ void basp_engine::enter(std::uint32_t number) {
 
 void basp_engine::take_block(process& where, caf::actor_system& sys) {
   if (sys.latest_actor_id() >= where.ids_end && where.ids_end > 0)
-    give_up(machines_[where.machine].name + " spawned thousands of actors in one turn: more than this tier has numbers");
+    give_up(machines_[where.machine].name
+            + " spawned thousands of actors in one turn: more than this tier has numbers");
   sys.*reach(ids_member{}) = blocks_.size() * id_block;
   blocks_.push_back(&where);
   where.ids_end = blocks_.size() * id_block;
@@ -1341,8 +1346,7 @@ void basp_engine::flush(socket& from) {
   auto bytes = std::exchange(out, {});
   struct {
     std::uint64_t at, way, side, size, content;
-  } line{static_cast<std::uint64_t>(now_), way.number, from.side(), bytes.size(),
-         XXH64(bytes.data(), bytes.size(), 0)};
+  } line{static_cast<std::uint64_t>(now_), way.number, from.side(), bytes.size(), XXH64(bytes.data(), bytes.size(), 0)};
   hash_ = XXH3_64bits_withSeed(&line, sizeof line, hash_);
   direction.written += bytes.size();
   auto subject = link_subject(from.owner().machine, from.peer().machine, way.generation);
@@ -1578,7 +1582,31 @@ std::int64_t basp_engine::latency(std::uint32_t from, std::uint32_t to, std::uin
 void basp_engine::at(instant when, std::function<void()> what) {
   happening entry;
   entry.what = std::move(what);
-  queue_.push(std::max(when.count(), now_), ++sequence_, std::move(entry));
+  queue_.push(std::max(when.count(), now_), behind_first | ++sequence_, std::move(entry));
+}
+
+void basp_engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+  assert(rank < behind_first);
+  happening entry;
+  entry.what = std::move(what);
+  queue_.push(std::max(when.count(), now_), rank, std::move(entry));
+}
+
+std::vector<machine_id> basp_engine::peers(machine_id where) const {
+  std::set<machine_id> result;
+  if (auto running = machines_[index(where)].running)
+    for (auto& [handle, one] : running->sockets)
+      result.insert(machine_id{one->peer().machine});
+  return {result.begin(), result.end()};
+}
+
+void basp_engine::reseed(std::uint64_t seed) {
+  options_.seed = seed;
+  random_ = draws{seed};
+  auto waiting = ready_.drain();
+  ready_ = run_queue{policy_, options_.depth, 20'000, random_};
+  for (auto& what : waiting)
+    ready_.push(what);
 }
 
 void basp_engine::at(machine_id where, instant when, std::function<void()> what) {

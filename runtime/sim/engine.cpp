@@ -192,6 +192,7 @@ public:
   std::vector<caf::strong_actor_ptr> actors(machine_id where) override;
   std::string actor_name(std::uint64_t actor) const override;
   machine_id machine_of(std::uint64_t actor) const override;
+  std::vector<machine_id> peers(machine_id where) const override;
   void set_directory(machine_id where, caf::strong_actor_ptr directory) override;
   rule_id cut(std::vector<machine_id> from, std::vector<machine_id> to) override;
   rule_id slow(std::vector<machine_id> from, std::vector<machine_id> to, double factor) override;
@@ -199,6 +200,8 @@ public:
   bool passes(machine_id from, machine_id to) const override;
   instant now() const override;
   void at(instant when, std::function<void()> what) override;
+  void first_at(instant when, std::uint64_t rank, std::function<void()> what) override;
+  void reseed(std::uint64_t seed) override;
   void at(machine_id where, instant when, std::function<void()> what) override;
   void run_until(instant end) override;
   bool step(instant end) override;
@@ -207,8 +210,7 @@ public:
   std::uint64_t events() const override;
   std::uint64_t steps() const override;
   std::uint64_t trace_hash() const override;
-  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text,
-            std::uint64_t cause) override;
+  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) override;
   void log_line(std::string_view text) override;
 
 private:
@@ -647,7 +649,23 @@ public:
   void at(instant when, std::function<void()> what) {
     happening entry;
     entry.what = std::move(what);
-    queue_.push(std::max(when.count(), now_), ++sequence_, std::move(entry));
+    queue_.push(std::max(when.count(), now_), behind_first | ++calls_, std::move(entry));
+  }
+
+  void first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+    assert(rank < behind_first);
+    happening entry;
+    entry.what = std::move(what);
+    queue_.push(std::max(when.count(), now_), rank, std::move(entry));
+  }
+
+  void reseed(std::uint64_t seed) {
+    options_.seed = seed;
+    random_ = draws{seed};
+    auto waiting = ready_.drain();
+    ready_ = run_queue{policy_, options_.depth, 20'000, random_};
+    for (auto& what : waiting)
+      ready_.push(what);
   }
 
   void at_machine(std::uint32_t where, instant when, std::function<void()> what) {
@@ -1380,6 +1398,9 @@ private:
   std::uint64_t dials_ = 0;
   std::uint64_t waits_ = 0;
   std::uint64_t sequence_ = 0;
+  /// Counted apart from what actors schedule, so that one fault more or less shifts no tie of theirs.
+  std::uint64_t calls_ = 0;
+  static constexpr auto behind_first = std::uint64_t{1} << 62;
   /// By number of actor.
   std::vector<std::uint32_t> owners_;
   std::vector<const char*> names_;
@@ -1502,6 +1523,16 @@ std::vector<caf::strong_actor_ptr> wire_engine::actors(machine_id where) {
 std::string wire_engine::actor_name(std::uint64_t actor) const {
   return impl_->actor_name(actor);
 }
+std::size_t engine::mailbox_size(const caf::strong_actor_ptr& actor) {
+  auto& mailbox = static_cast<caf::scheduled_actor*>(caf::actor_cast<caf::abstract_actor*>(actor))->mailbox();
+  return mailbox.closed() || mailbox.blocked() ? 0 : mailbox.size();
+}
+std::vector<machine_id> wire_engine::peers(machine_id where) const {
+  std::vector<machine_id> result;
+  for (auto& [peer, way] : impl_->machines_[index(where)].peers)
+    result.push_back(machine_id{peer});
+  return result;
+}
 machine_id wire_engine::machine_of(std::uint64_t actor) const {
   return machine_id{impl_->owner(actor)};
 }
@@ -1525,6 +1556,12 @@ instant wire_engine::now() const {
 }
 void wire_engine::at(instant when, std::function<void()> what) {
   impl_->at(when, std::move(what));
+}
+void wire_engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+  impl_->first_at(when, rank, std::move(what));
+}
+void wire_engine::reseed(std::uint64_t seed) {
+  impl_->reseed(seed);
 }
 void wire_engine::at(machine_id where, instant when, std::function<void()> what) {
   impl_->at_machine(index(where), when, std::move(what));
