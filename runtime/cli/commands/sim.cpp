@@ -75,7 +75,8 @@ std::uint32_t job_count(const sim_options& options) {
   return cores > 0 ? static_cast<std::uint32_t>(cores) : 1;
 }
 
-json to_json(const std::string& file, const sim::explore_report& report) {
+/// @param mutant_reached how often the selected mutant, if there is one, changed a decision.
+json to_json(const std::string& file, const sim::explore_report& report, std::uint64_t mutant_reached) {
   json failures = json::array();
   for (auto& one : report.failures)
     failures.push_back({{"seed", one.seed}, {"check", one.check}, {"what", one.what}, {"at_s", seconds(one.at)}});
@@ -89,7 +90,8 @@ json to_json(const std::string& file, const sim::explore_report& report) {
                  {"wall_s", report.wall_s},
                  {"virtual_s", seconds(report.virtual_time)},
                  {"events", report.events},
-                 {"hash", fmt::format("{:016x}", report.hash)}};
+                 {"hash", fmt::format("{:016x}", report.hash)},
+                 {"mutant_reached", mutant_reached}};
   if (!report.failures.empty()) {
     result["seed"] = report.failures.front().seed;
     result["check"] = report.failures.front().check;
@@ -294,12 +296,15 @@ int explore_sim(command_context& context, const sim_options& options) {
                                                 static_cast<double>(report.seeds_run) / std::max(report.wall_s, 0.001))
                                  << std::flush;
     };
+    auto reached_before = sim::mutant_reached();
     auto report = sim::explore(all[i], settings, progress);
     if (narrates)
       *context.environment.err << '\r' << std::string(78, ' ') << '\r' << std::flush;
     failed += report.failures.size();
     if (as_json) {
-      answers.push_back(to_json(file, report));
+      answers.push_back(to_json(file, report, sim::mutant_reached() - reached_before));
+      if (options.first_failure && failed > 0)
+        break;
       continue;
     }
     context.out() << fmt::format("{}: {} passed, {} failed   {:.0f} virtual s in {:.1f} s ({:.0f}x)   {:.1f} seeds per "
@@ -324,6 +329,8 @@ int explore_sim(command_context& context, const sim_options& options) {
       failed += report.missed.size();
     if (options.coverage)
       context.out() << report.reached.table();
+    if (options.first_failure && failed > 0)
+      break;
   }
   if (as_json)
     context.out() << pretty(answers);
