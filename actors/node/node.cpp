@@ -248,8 +248,11 @@ private:
       replica_stopped(token);
       return nullptr;
     }
-    if (what && !MUTANT(crashed_replica_takes_work))
+    // Work that the rest of it still does keeps its slots when it starts again.
+    if (what && MUTANT(work_forgotten_on_restart))
       desk_.remove(*what);
+    else if (what && !MUTANT(crashed_replica_takes_work))
+      desk_.close(*what);
     return what;
   }
 

@@ -6,9 +6,16 @@
 #include <caf/message.hpp>
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 namespace astra {
+namespace {
+
+/// The id of no node (messages/ids.hpp).
+constexpr std::uint64_t no_node = 0;
+
+} // namespace
 
 bool subscriber_list::renew(const caf::strong_actor_ptr& who, const pb::Subscribe& request, time_point now) {
   auto known = std::find_if(subscribers_.begin(), subscribers_.end(), [&](auto& entry) { return entry.handle == who; });
@@ -78,6 +85,18 @@ void catch_up(caf::local_actor* self, const caf::strong_actor_ptr& to, const pb:
     auto held = version_held(request, origin, shard.epoch);
     if (held == 0 || held < shard.version || shard.lost || shard.edited)
       send_delta(self, to, view.snapshot(origin, now));
+    // A snapshot counts as the word of its origin: an edit that changes nothing tells that this one is not.
+    if (shard.edited && !MUTANT(edited_snapshot_trusted)) {
+      pb::ViewDelta edit;
+      edit.set_origin(origin.value());
+      edit.set_origin_name(shard.name);
+      edit.set_epoch(shard.epoch);
+      edit.set_base(shard.version);
+      edit.set_version(shard.version);
+      edit.set_origin_lost(shard.lost);
+      edit.add_removed_nodes(no_node);
+      send_delta(self, to, std::move(edit));
+    }
   }
 }
 

@@ -105,6 +105,23 @@ TEST_CASE("a slot held at a replica that closes moves to another one, or is lost
   CHECK_FALSE(app.use(attempt(2), start));
 }
 
+TEST_CASE("a replica that closes and opens again has only the slots that its former work leaves") {
+  admission app{{}};
+  app.open(first, 2, start);
+  app.reserve(attempt(1), 0s, start);
+  REQUIRE(outcome(app) == pb::RESERVE_GRANTED);
+  REQUIRE(app.use(attempt(1), start) == first);
+  app.close(first, start);
+  app.open(first, 2, start);
+  app.reserve(attempt(2), 0s, start);
+  CHECK(outcome(app) == pb::RESERVE_GRANTED);
+  app.reserve(attempt(3), 0s, start);
+  CHECK(outcome(app) == pb::RESERVE_BUSY);
+  app.finish(attempt(1), true, start);
+  app.reserve(attempt(4), 0s, start);
+  CHECK(outcome(app) == pb::RESERVE_GRANTED);
+}
+
 TEST_CASE("the last replica takes the queue with it") {
   admission app{{}};
   app.open(first, 1, start);

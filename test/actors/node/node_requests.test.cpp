@@ -164,6 +164,23 @@ TEST_CASE_FIXTURE(node_fixture,
   CHECK(status().reason().starts_with("tesseract: Exec format error; given up after 1 restarts"));
 }
 
+TEST_CASE_FIXTURE(node_fixture, "work of before a restart keeps its slot") {
+  start_node();
+  auto spec = command_spec(2);
+  set_restarts(spec, 3);
+  place(spec);
+  auto& runs_on = work_on("ocr", 1);
+  world.processes.broken_commands.insert("tesseract");
+  work_on("ocr", 2);
+  advance(50ms);
+  REQUIRE(status().restarts() == 1);
+  REQUIRE(status().state() == pb::REPLICA_READY);
+  world.processes.broken_commands.clear();
+  CHECK(reserve_now("ocr", 3).outcome() == pb::RESERVE_GRANTED);
+  CHECK(reserve_now("ocr", 4).outcome() == pb::RESERVE_BUSY);
+  CHECK_FALSE(runs_on.done());
+}
+
 TEST_CASE_FIXTURE(node_fixture, "a launcher that takes nothing at the moment costs no restart") {
   start_node();
   place(command_spec());

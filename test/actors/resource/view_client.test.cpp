@@ -120,7 +120,8 @@ TEST_CASE_FIXTURE(fixture,
 TEST_CASE_FIXTURE(fixture, "a shard that the next Resource does not know is removed once its grace is over") {
   auto r1 = start("r1");
   auto lonely = join("r1");
-  auto seen = watch(client("r1"));
+  auto view = client("r1");
+  auto seen = watch(view);
   advance(3s);
   kill(r1);
   kill(lonely->handle);
@@ -130,6 +131,9 @@ TEST_CASE_FIXTURE(fixture, "a shard that the next Resource does not know is remo
   CHECK(seen->state(lonely->name) == "ONLINE");
   advance(4s);
   CHECK(seen->state(lonely->name) == "OFFLINE");
+  // Whoever joins now knows as well that this is not the origin's word.
+  auto late = watch(view);
+  CHECK(late->view.shards().at(make_resource_id("r1")).edited);
   advance(61s);
   CHECK(seen->state(lonely->name) == "gone");
   CHECK(seen->view.shards().count(make_resource_id("r1")) == 0);
