@@ -1027,7 +1027,8 @@ private:
     auto to = way->ends[1 - side];
     auto number = ++direction.sent;
     auto arrival = now_ + latency(from, to, way->generation, number);
-    if (options_.network.mode == network_mode::datagram && what->kind == packet_kind::message) {
+    if (options_.network.mode == network_mode::datagram && now_ < options_.lossy_until.count()
+        && what->kind == packet_kind::message) {
       auto subject = link_subject(from, to, way->generation);
       if (random_.unit(draw_kind::loss, subject, number) < options_.network.loss) {
         discard_packet(*what, "lost");
@@ -1162,8 +1163,7 @@ private:
     if (!passes(to, from))
       return;
     auto& here = machines_[to];
-    if (auto stale = here.peers.find(from); stale != here.peers.end())
-      close(stale->second, stale->second->ends[0] == to ? 0 : 1, "replaced by a new connection");
+    replace(to, from, boot);
     auto way = std::make_shared<connection>();
     way->number = ++last_connection_;
     way->ends = {from, to};
@@ -1204,8 +1204,7 @@ private:
       done(caf::make_error(errc::unreachable, address + ": connection closed"));
       return;
     }
-    if (auto stale = here.peers.find(to); stale != here.peers.end())
-      close(stale->second, stale->second->ends[0] == from ? 0 : 1, "replaced by a new connection");
+    replace(from, to, way->boots[1]);
     way->open[0] = true;
     here.peers[to] = way;
     emit(event_kind::connect, from, to, {});
@@ -1219,6 +1218,25 @@ private:
       return caf::make_error(errc::unreachable, address + ": answers, but is no Astra process");
     export_actor(target.directory);
     return machines_[current_].proxies->get_or_put(target.id, target.directory->id());
+  }
+
+  /// Makes room for a connection with a process of `peer`.  One with the same process is closed.  One with a former
+  /// process there is nobody's business: what that process sent last still arrives, maybe after words of the new one.
+  void replace(std::uint32_t number, std::uint32_t peer, std::uint32_t boot) {
+    auto& peers = machines_[number].peers;
+    auto found = peers.find(peer);
+    if (found == peers.end())
+      return;
+    auto stale = found->second;
+    auto side = stale->ends[0] == number ? std::size_t{0} : std::size_t{1};
+    if (stale->boots[1 - side] == boot) {
+      close(stale, side, "replaced by a new connection");
+      return;
+    }
+    peers.erase(found);
+    for (auto& direction : stale->ways)
+      for (auto& lost : std::exchange(direction.held, {}))
+        discard_packet(*lost, "its process is gone");
   }
 
   /// One end gives a connection up.

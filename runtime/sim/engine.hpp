@@ -24,6 +24,8 @@ struct engine_options {
   /// Each step of an actor takes up to this long; 0: none.
   std::chrono::nanoseconds step_max{0};
   scenario_network network;
+  /// From this time on no message is lost, doubled or overtaken, in datagram mode too.
+  std::chrono::nanoseconds lossy_until = std::chrono::nanoseconds::max();
   /// A connection on which nothing came for this long is closed by its receiver; as net.timeout.
   std::chrono::nanoseconds connection_timeout{std::chrono::seconds{1}};
   /// As net.heartbeat: how much later than that it may be noticed.

@@ -165,6 +165,7 @@ public:
     result.depth = what.depth;
     result.step_max = what.step_max;
     result.network = what.network;
+    result.lossy_until = what.horizon;
     result.connection_timeout = what.options.net.timeout;
     result.connection_heartbeat = what.options.net.heartbeat;
     return result;
@@ -450,12 +451,14 @@ public:
             sites_[place].disk.store_time = {};
         }
       };
-    } else if (kind == "process_crash" || kind == "process_hang") {
+    } else if (kind == "process_crash" || kind == "process_hang" || kind == "no_spawn") {
       each([&](site& where) {
         if (engine_.up(where.id))
           engine_.on(where.id, [&] {
             if (kind == "process_crash")
               where.running->platform->crash_processes();
+            else if (kind == "no_spawn")
+              where.running->platform->refuse_processes(fault.duration);
             else
               where.running->platform->hang_processes(fault.duration);
           });
