@@ -73,6 +73,7 @@ constexpr std::array fault_rules{
     fault_rule{"scale", victims::app, lasting::maybe, "replicas, such as amount = 4", 0, 1e6},
     fault_rule{"update", victims::app, lasting::maybe},
     fault_rule{"delete", victims::app, lasting::maybe},
+    fault_rule{"no_spawn", victims::nodes, lasting::always},
 };
 
 const fault_rule* find_rule(const std::string& kind) {

@@ -121,10 +121,10 @@ struct scenario_load {
 /// | scale | app | the app is applied again with `amount` replicas |
 /// | update | app | the app is applied again with another spec hash |
 /// | delete | app | the app is deleted; applied again after `duration`, if that is not 0 |
+/// | no_spawn | nodes | no process can be started there for `duration`, as when there are too many |
 ///
-/// What says nothing for a kind stays at its default.  A process_crash, scale or update is over at once; its duration
-/// is how long checks make allowance for it.  A crash, power, stop or drain without a duration leaves the
-/// machine to `restart_after`.
+/// What says nothing for a kind stays at its default.  A process_crash, scale or update is over at once; checks make
+/// allowance for its duration.  A crash, power, stop or drain without one leaves the machine to `restart_after`.
 struct scenario_fault {
   std::string kind;
   nanoseconds at{0};

@@ -148,6 +148,11 @@ void sim_platform::hang_processes(std::chrono::nanoseconds length) {
   processes_->settle();
 }
 
+void sim_platform::refuse_processes(std::chrono::nanoseconds length) {
+  processes_->model.refuse_all(length, parts_.clock());
+  processes_->settle();
+}
+
 void sim_platform::slow_processes(double factor) {
   processes_->model.set_slowdown(factor, parts_.clock());
   processes_->settle();

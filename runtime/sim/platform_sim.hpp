@@ -88,6 +88,8 @@ public:
   // Faults, as the process model has them.  They begin at once.
   void crash_processes();
   void hang_processes(std::chrono::nanoseconds length);
+  /// For this long no command can be executed.
+  void refuse_processes(std::chrono::nanoseconds length);
   void slow_processes(double factor);
   void take_cores(double cores);
   void lose_launcher();

@@ -488,6 +488,8 @@ process_model::process* process_model::find(process_key key) {
 }
 
 void process_model::on_exec(process& what) {
+  if (what.spawn_error.empty() && refuses_until_ && now_ < *refuses_until_)
+    what.spawn_error = what.command + ": Resource temporarily unavailable";
   if (!what.spawn_error.empty()) {
     apply(what, what.fate.on_spawn_failed(what.spawn_error));
     return;
@@ -695,6 +697,11 @@ void process_model::hang_all(duration length, time_point now) {
     for (auto id : what.jobs)
       halt(id, jobs_.at(id));
   }
+}
+
+void process_model::refuse_all(duration length, time_point now) {
+  advance(now);
+  refuses_until_ = std::max(refuses_until_.value_or(now_), now_ + length);
 }
 
 void process_model::set_slowdown(double factor, time_point now) {

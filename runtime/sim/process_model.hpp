@@ -141,6 +141,9 @@ public:
   /// No process that runs now makes progress for this long: servers accept calls and do not answer, SIGTERM has to
   /// wait.
   void hang_all(duration length, time_point now);
+
+  /// For this long no command can be executed, as on a machine with too many processes.
+  void refuse_all(duration length, time_point now);
   /// All work takes this many times as long; 1: as usual.
   /// @pre `factor` is positive.
   void set_slowdown(double factor, time_point now);
@@ -271,6 +274,8 @@ private:
   std::map<process_key, std::uint64_t> numbers_;
   std::uint64_t last_process_ = 0;
   std::optional<time_point> launcher_back_;
+  /// No command can be executed before this.
+  std::optional<time_point> refuses_until_;
 
   std::map<std::uint64_t, job> jobs_;
   std::uint64_t last_job_ = 0;

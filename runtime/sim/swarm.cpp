@@ -165,7 +165,7 @@ std::vector<scenario_fault> draw_faults(const scenario& what, const draws& chanc
       fault.amount = static_cast<double>(1U << draw.below(11));
     } else if (kind == "full_disk") {
       fault.targets = {one_of(schedulers)};
-    } else if (kind == "process_crash" || kind == "process_hang" || kind == "drain") {
+    } else if (kind == "process_crash" || kind == "process_hang" || kind == "no_spawn" || kind == "drain") {
       if (hosts.empty())
         continue;
       fault.targets = {one_of(hosts)};
