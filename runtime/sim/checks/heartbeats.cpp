@@ -191,11 +191,92 @@ private:
   instant next_look_{0};
 };
 
+/// Whose home is gone for long is at home with a Resource that is there.
+class home_found : public named_check<home_found> {
+public:
+  static constexpr const char* label = "home-found";
+  static constexpr const char* about =
+      "Nodes that are well are heard by a Resource at least every interval, also while others are gone for long.";
+  /// On top of the interval.
+  static constexpr nanoseconds default_bound{std::chrono::seconds{1}};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return disturbances::wants().add(event_kind::step, {message_kind::heartbeat}).add(event_kind::log);
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    disturbed_.observe(what);
+    if (auto beat = content_as<heartbeat>(what)) {
+      auto node = machines_.of((*beat)->node(), facts);
+      if (what.kind == event_kind::step && node != machine_id{})
+        heard_[node] = {what.at, (*beat)->leaving()};
+    } else if (what.kind == event_kind::boot) {
+      heard_[what.machine] = {};
+    } else if (what.kind == event_kind::log && first_word(what.text) == "node.leave") {
+      heard_[what.machine].ends = true;
+    } else if (what.kind == event_kind::fault && first_word(what.text) == "stop") {
+      // An orderly end takes its time.  A pattern may mean anybody.
+      auto pattern = what.text.find_first_of("*:") != std::string_view::npos;
+      for (std::uint32_t i = 1; i < facts.machines().size(); ++i)
+        if (pattern || what.text.find(facts.machines()[i].name) != std::string_view::npos)
+          heard_[machine_id{i}].ends = true;
+    }
+    if (what.at >= next_look_)
+      look(what.at, facts);
+  }
+
+private:
+  struct hearing {
+    instant at{0};
+    bool ends = false;
+  };
+
+  void look(instant now, const world_facts& facts) {
+    next_look_ = now + std::chrono::milliseconds{250};
+    if (!disturbed_.network_calm(settled, facts))
+      return;
+    auto machines = facts.machines();
+    auto homes = 0;
+    for (std::uint32_t i = 1; i < machines.size(); ++i) {
+      if (!has_role(machines[i], process_role::resource))
+        continue;
+      if (now - machines[i].since < settled || (machines[i].up && !disturbed_.calm(machine_id{i}, settled, facts)))
+        return; // each has its own time to be found missing
+      homes += machines[i].up && !machines[i].stalled ? 1 : 0;
+    }
+    if (homes == 0)
+      return;
+    auto& options = facts.what().options;
+    auto slack = (lossy(facts.what()) ? 4 : 1) * bound();
+    for (std::uint32_t i = 1; i < machines.size(); ++i) {
+      machine_id machine{i};
+      if (!machines[i].node || !healthy(machine, facts) || !disturbed_.calm(machine, settled, facts)
+          || now - machines[i].since < settled)
+        continue;
+      auto& last = heard_[machine];
+      if (!last.ends && now - last.at > options.node.heartbeat + slack)
+        fail(fmt::format("node {} is well and no Resource has heard it since {}", machines[i].name,
+                         seconds_text(last.at)));
+    }
+  }
+
+  /// Long enough to find a home anew, however many are tried.
+  static constexpr nanoseconds settled{std::chrono::seconds{8}};
+
+  disturbances disturbed_;
+  node_machines machines_;
+  per_machine<hearing> heard_;
+  instant next_look_{0};
+};
+
 } // namespace
 
 void add_heartbeat_checks(std::vector<check_kind>& all) {
   all.push_back(kind_of_check<heartbeat_order>());
   all.push_back(kind_of_check<heartbeat_cadence>());
+  all.push_back(kind_of_check<home_found>());
 }
 
 } // namespace astra::sim

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 // Starts of work.
 
@@ -221,11 +222,168 @@ private:
   doubt doubtful_;
 };
 
+/// Counts work under way against the replicas that may do it: those that the node names, and those that it was asked
+/// for since.
+class replica_concurrency : public named_check<replica_concurrency> {
+public:
+  static constexpr const char* label = "replica-concurrency";
+  static constexpr const char* about = "A node works on no more requests of an app than its replicas may at a time.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return topics{}
+        .add(event_kind::step, {message_kind::invoke, message_kind::claim_batch})
+        .said({message_kind::invoke_reply, message_kind::profile_update})
+        .add(event_kind::drop, {message_kind::invoke_reply});
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    if (auto reply = content_as<invoke_reply>(what)) {
+      if (said(what) || what.kind == event_kind::drop)
+        on_reply((*reply)->attempt(), what.sender);
+      return;
+    }
+    // By now the node would have said that nothing was started.
+    settle();
+    if (auto work = content_as<invoke>(what)) {
+      if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::node)
+        on_invoke(**work, what);
+    } else if (auto batch = content_as<claim_batch>(what)) {
+      if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::node)
+        for (auto& claim : (*batch)->claims())
+          nodes_[what.actor].replicas[claim.token()] = {(*batch)->spec().name(),
+                                                        std::max(1U, (*batch)->spec().concurrency())};
+    } else if (auto update = content_as<profile_update>(what)) {
+      if (said(what) && roles_.of(what.sender, facts) == actor_role::node)
+        on_profile((*update)->profile(), what.sender);
+    }
+  }
+
+  void at_quiet(const final_state&, const world_facts&) override { settle(); }
+
+private:
+  struct place {
+    std::string app;
+    std::uint32_t concurrency = 1;
+  };
+
+  /// A node actor: a node that restarts has another one.
+  struct node_record {
+    std::map<std::uint64_t, place> replicas;
+    /// App by attempt.
+    std::map<std::uint64_t, std::string> works_on;
+  };
+
+  void on_invoke(const pb::Invoke& work, const event& what) {
+    auto& node = nodes_[what.actor];
+    if (!node.works_on.emplace(work.attempt(), work.app()).second)
+      return;
+    std::uint32_t allowed = 0;
+    for (auto& [token, one] : node.replicas)
+      allowed += one.app == work.app() ? one.concurrency : 0;
+    auto running = static_cast<std::uint32_t>(std::count_if(node.works_on.begin(), node.works_on.end(),
+                                                            [&](auto& entry) { return entry.second == work.app(); }));
+    if (running > allowed)
+      doubtful_ = {work.attempt(), fmt::format("a node works on {} requests of app {} at a time, its replicas allow {}",
+                                               running, work.app(), allowed)};
+  }
+
+  void on_reply(std::uint64_t attempt, std::uint64_t node) {
+    auto found = nodes_.find(node);
+    if (found == nodes_.end())
+      return;
+    found->second.works_on.erase(attempt);
+    if (doubtful_.attempt == attempt)
+      doubtful_ = {};
+  }
+
+  void on_profile(const pb::NodeProfile& profile, std::uint64_t node) {
+    auto& replicas = nodes_[node].replicas;
+    replicas.clear();
+    for (auto& replica : profile.replicas())
+      replicas[replica.token()] = {replica.app(), std::max(1U, replica.concurrency())};
+  }
+
+  void settle() {
+    if (doubtful_.attempt != 0)
+      fail(std::exchange(doubtful_, {}).why);
+  }
+
+  struct doubt {
+    std::uint64_t attempt = 0;
+    std::string why;
+  };
+
+  actor_roles roles_;
+  std::map<std::uint64_t, node_record> nodes_;
+  /// Work too many, unless the node says that it has not started.
+  doubt doubtful_;
+};
+
+/// A node that refuses because all slots are taken has work or grants for all of them.
+class slots_accounted : public named_check<slots_accounted> {
+public:
+  static constexpr const char* label = "slots-accounted";
+  static constexpr const char* about =
+      "A node refuses work only while its slots are in use or held, and an unused grant ends with its hold.";
+  /// On top of the time that a slot is held.
+  static constexpr nanoseconds default_bound{std::chrono::milliseconds{100}};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return topics{}
+        .add(event_kind::step, {message_kind::invoke, message_kind::cancel})
+        .said({message_kind::reserve_reply})
+        .add(event_kind::drop, {message_kind::reserve_reply});
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    if (auto work = content_as<invoke>(what)) {
+      if (what.kind == event_kind::step)
+        held_[what.actor].erase((*work)->attempt());
+    } else if (auto withdrawn = content_as<cancel>(what)) {
+      if (what.kind == event_kind::step)
+        held_[what.actor].erase((*withdrawn)->attempt());
+    } else if (auto reply = content_as<reserve_reply>(what)) {
+      if ((said(what) || what.kind == event_kind::drop) && roles_.of(what.sender, facts) == actor_role::node)
+        on_reply(**reply, what, facts);
+    }
+  }
+
+private:
+  void on_reply(const pb::ReserveReply& reply, const event& what, const world_facts& facts) {
+    auto& held = held_[what.sender];
+    if (reply.outcome() == pb::RESERVE_GRANTED) {
+      // Clocks may drift by some per cent.
+      held[reply.attempt()] = what.at + std::chrono::milliseconds{reply.hold_ms()} * 11 / 10 + bound();
+      return;
+    }
+    // Whoever waited in vain was refused at some time before; these are refused now.
+    auto refused_now = reply.outcome() == pb::RESERVE_QUEUE_FULL
+                       || (reply.outcome() == pb::RESERVE_BUSY && reply.reason().starts_with("all "));
+    if (!refused_now)
+      return;
+    std::erase_if(held, [&](auto& entry) { return entry.second < what.at; });
+    if (reply.running() + held.size() < reply.slots())
+      fail(fmt::format("{} refuses a request for a slot ({}): {} of {} slots are in use and at most {} held",
+                       facts.actor_name(what.sender), reply.reason(), reply.running(), reply.slots(), held.size()));
+  }
+
+  actor_roles roles_;
+  /// By node actor and attempt: when a grant ends at the latest.
+  std::map<std::uint64_t, std::map<std::uint64_t, instant>> held_;
+};
+
 } // namespace
 
 void add_start_checks(std::vector<check_kind>& all) {
   all.push_back(kind_of_check<no_double_start>());
   all.push_back(kind_of_check<slot_before_start>());
+  all.push_back(kind_of_check<replica_concurrency>());
+  all.push_back(kind_of_check<slots_accounted>());
 }
 
 } // namespace astra::sim

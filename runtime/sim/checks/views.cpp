@@ -142,6 +142,65 @@ private:
   id_table<row_record> rows_;
 };
 
+/// A Resource tells of its nodes what they said in the beat that it counts.
+class draining_told : public named_check<draining_told> {
+public:
+  static constexpr const char* label = "draining-told";
+  static constexpr const char* about =
+      "A Resource that has a draining node's beat tells that the node drains, until it is offline.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return topics{}.add(event_kind::step, {message_kind::heartbeat}).said({message_kind::view_delta});
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    if (auto beat = content_as<heartbeat>(what)) {
+      if (what.kind == event_kind::step && (*beat)->draining())
+        draining_[key_of((*beat)->node(), (*beat)->incarnation())] = (*beat)->sequence();
+      return;
+    }
+    auto delta = content_as<view_delta>(what);
+    if (!delta || !said(what) || (*delta)->origin_name() != facts_of(what.machine, facts).name
+        || roles_.of(what.sender, facts) != actor_role::resource)
+      return;
+    for (auto& row : (*delta)->nodes()) {
+      auto beat = draining_.find(key_of(row.node(), row.incarnation()));
+      if (beat != nullptr && *beat == row.sequence() && row.liveness() != pb::LIVENESS_DRAINING
+          && row.liveness() != pb::LIVENESS_OFFLINE)
+        fail(fmt::format("{} tells that node {} is {}, which drains since its beat {}", (*delta)->origin_name(),
+                         to_hex(row.node()), pb::Liveness_Name(row.liveness()), *beat));
+    }
+  }
+
+private:
+  static std::uint64_t key_of(std::uint64_t node, std::uint64_t incarnation) { return joint_id(node, incarnation); }
+
+  actor_roles roles_;
+  /// Sequence of the last draining beat that a Resource handled, by node and incarnation.
+  id_table<std::uint64_t> draining_;
+};
+
+/// Nobody leaves its Resource while nothing is wrong.
+class calm_subscriptions : public named_check<calm_subscriptions> {
+public:
+  static constexpr const char* label = "calm-subscriptions";
+  static constexpr const char* about = "While nothing is wrong no view client leaves its Resource.";
+  /// After the last disturbance.
+  static constexpr nanoseconds default_bound{std::chrono::seconds{6}};
+
+  using named_check::named_check;
+
+  topics wants() const override { return topics{}.add(event_kind::log); }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    if (first_word(what.text) == "view_client.leave" && facts.now() - facts.calm_since() >= bound())
+      fail(fmt::format("{}: {}", facts_of(what.machine, facts).name, what.text));
+  }
+};
+
 /// At quiet every Resource sees the truth.
 class views_agree : public named_check<views_agree> {
 public:
@@ -164,6 +223,7 @@ public:
         continue;
       compare_nodes(resource, view, facts);
       compare_shards(resource, view, facts);
+      compare_homes(resource, view, facts);
     }
     compare_with_each_other(state, facts);
   }
@@ -247,6 +307,21 @@ private:
     }
   }
 
+  /// A node lives in one shard: its former homes have dropped it.
+  void compare_homes(machine_id resource, const cluster_view& view, const world_facts& facts) {
+    for (auto& [id, entry] : view.nodes()) {
+      auto machine = machines_.of(id.value(), facts);
+      if (machine == machine_id{} || recent(machine, facts) || !settled(machine, facts))
+        continue;
+      for (auto& [origin, shard] : view.shards()) {
+        auto rows = view.rows(origin);
+        if (origin != entry.origin && rows && rows->nodes.count(id) != 0)
+          fail(fmt::format("{} has node {} in the shards of {} and {}", facts_of(resource, facts).name, entry.name(),
+                           view.shards().at(entry.origin).name, shard.name));
+      }
+    }
+  }
+
   void compare_with_each_other(const final_state& state, const world_facts& facts) {
     const cluster_view* first = nullptr;
     std::string first_name;
@@ -292,6 +367,8 @@ private:
 void add_view_checks(std::vector<check_kind>& all) {
   all.push_back(kind_of_check<view_monotone>());
   all.push_back(kind_of_check<views_agree>());
+  all.push_back(kind_of_check<draining_told>());
+  all.push_back(kind_of_check<calm_subscriptions>());
 }
 
 } // namespace astra::sim
