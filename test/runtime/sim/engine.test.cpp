@@ -99,9 +99,9 @@ public:
   std::shared_ptr<dialled> dial_later(machine_id from, const std::string& address) {
     auto result = std::make_shared<dialled>();
     core.on(from, [&] {
-      auto host = address.substr(0, address.find(':'));
-      core.system().spawn([this, result, host, connector = core.connector()](caf::event_based_actor* self) {
-        self->request(connector, 200s, caf::connect_atom_v, host, std::uint16_t{1})
+      core.system().spawn([this, result, address, connect = core.connector()](caf::event_based_actor* self) {
+        auto host = address.substr(0, address.find(':'));
+        self->request(connect, caf::infinite, caf::connect_atom_v, host, std::uint16_t{1})
             .then(
                 [this, result](const caf::node_id&, const caf::strong_actor_ptr& directory,
                                const std::set<std::string>&) {
