@@ -65,7 +65,7 @@ std::optional<std::uint64_t> to_number(std::string_view text) {
   std::uint64_t value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc{} && end == text.data() + text.size() && !text.empty() ? std::optional{value}
-                                                                                  : std::nullopt;
+                                                                                   : std::nullopt;
 }
 
 std::optional<double> to_real(const std::string& text) {
@@ -82,8 +82,8 @@ std::string meant(const std::string& word, const words& candidates) {
 }
 
 json to_json(const scenario_fault& fault) {
-  return {{"kind", fault.kind},       {"at", fault.at.count()},   {"duration", fault.duration.count()},
-          {"targets", fault.targets}, {"others", fault.others},   {"amount", fault.amount},
+  return {{"kind", fault.kind},       {"at", fault.at.count()}, {"duration", fault.duration.count()},
+          {"targets", fault.targets}, {"others", fault.others}, {"amount", fault.amount},
           {"both", fault.both_ways},  {"app", fault.app}};
 }
 
@@ -252,7 +252,8 @@ private:
   machine_id machine_of(const char* name, const std::string& text) const {
     if (auto found = world_.find(text))
       return *found;
-    throw refusal{fmt::format("{}: no machine '{}'{}  'machines' lists them.", name, text, meant(text, machine_names()))};
+    throw refusal{
+        fmt::format("{}: no machine '{}'{}  'machines' lists them.", name, text, meant(text, machine_names()))};
   }
 
   words machine_names() const {
@@ -432,7 +433,8 @@ private:
                 {"began", steady::now().time_since_epoch().count()}};
     auto bytes = orders.dump();
     // The first snapshot is of the beginning: going on from it is running the whole way again.
-    while (auto from = ring_.latest([&](auto& entry) { return event != 0 ? entry.events <= event : entry.at <= target; }))
+    while (auto from =
+               ring_.latest([&](auto& entry) { return event != 0 ? entry.events <= event : entry.at <= target; }))
       ring_.go_back(*from, front_, bytes);
     throw refusal{"back: there is no snapshot left; the system may be short of memory."};
   }
@@ -755,8 +757,8 @@ private:
       throw refusal{"why: nothing has happened yet.  'run 1s' runs a second."};
     auto lines = explain(seen(), number);
     if (lines.empty())
-      throw refusal{fmt::format("why: no event {}; known are {} to {}", number, records.front().number,
-                                records.back().number)};
+      throw refusal{
+          fmt::format("why: no event {}; known are {} to {}", number, records.front().number, records.back().number)};
     if (failed() && arguments.empty())
       say("{}: {}", world_.result().check, world_.result().failure);
     for (auto& line : lines)
@@ -850,7 +852,8 @@ const std::vector<run_host::command>& run_host::commands() {
       {"branch", "[n]", "Tells how likely a failure is from here: n (20) copies of the run go on with other draws.",
        &run_host::do_branch},
       {"timeline", "[points] [branches]",
-       "Tells when the failure became likely.  At that many (20) moments of the whole run, copies (20) go on with other "
+       "Tells when the failure became likely.  At that many (20) moments of the whole run, copies (20) go on with "
+       "other "
        "draws.",
        &run_host::do_timeline},
       {"fault", "<kind> <targets> [-> <others>] [for D] [amount X]",

@@ -77,9 +77,7 @@ public:
 private:
   const scenario& best() const { return result_.smallest; }
 
-  bool spent() const {
-    return result_.trials >= options_.trials || steady::now() - began_ >= options_.time_limit;
-  }
+  bool spent() const { return result_.trials >= options_.trials || steady::now() - began_ >= options_.time_limit; }
 
   run_result run_once(const scenario& candidate) {
     if (options_.run)

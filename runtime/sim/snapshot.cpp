@@ -260,8 +260,7 @@ branch_report branch(world& from, const branch_options& options) {
 }
 
 timeline_report timeline(const std::shared_ptr<const scenario>& what, std::uint64_t seed, std::uint32_t points,
-                         const branch_options& options,
-                         const std::function<void(const timeline_point&)>& progress) {
+                         const branch_options& options, const std::function<void(const timeline_point&)>& progress) {
   timeline_report report;
   points = std::max(1U, points);
   auto to_json = [](const timeline_point& point) {
@@ -330,8 +329,8 @@ std::string to_text(const timeline_report& what) {
   if (what.run.passed)
     result += fmt::format("The run passes; share of futures that fail at all:\n");
   else
-    result += fmt::format("The run fails {} at {:.3f}s; share of futures that do:\n", what.run.check,
-                          seconds(what.run.at));
+    result +=
+        fmt::format("The run fails {} at {:.3f}s; share of futures that do:\n", what.run.check, seconds(what.run.at));
   for (std::size_t i = 0; i < what.points.size(); ++i) {
     auto& point = what.points[i];
     auto share = point.probability();

@@ -28,7 +28,8 @@ constexpr int exit_script_stopped = 3;
 
 const command_text sim_shell_text = {
     "Step through a simulated run, go back, inject faults, ask why",
-    "Opens the run of one seed and takes commands: from -c, or from stdin.  'help' lists them.  A script, which is what "
+    "Opens the run of one seed and takes commands: from -c, or from stdin.  'help' lists them.  A script, which is "
+    "what "
     "does not come from a terminal, ends at the first command that cannot be done, with exit code 3.  What was "
     "injected is saved with 'save'.",
     "astra sim shell config/scenarios/smoke.toml --seed 7\n"

@@ -64,8 +64,8 @@ int run_sim_shrink(command_context& context, const sim_shrink_options& options) 
   };
   auto result = sim::shrink(*config.value, seed, settings);
   if (result.failure.passed)
-    return context.fail(exit_failed, fmt::format("{} passes with seed {}: there is nothing to shrink", options.file,
-                                                 seed));
+    return context.fail(exit_failed,
+                        fmt::format("{} passes with seed {}: there is nothing to shrink", options.file, seed));
   auto text = write_scenario(result.smallest);
   if (!options.output.empty()) {
     std::ofstream file{options.output, std::ios::binary | std::ios::trunc};
@@ -91,8 +91,7 @@ int run_sim_shrink(command_context& context, const sim_shrink_options& options) 
     return exit_ok;
   }
   context.say(fmt::format("{} at {:.3f} s: {}", result.failure.check,
-                          std::chrono::duration<double>(result.failure.at).count(),
-                          printable(result.failure.failure)));
+                          std::chrono::duration<double>(result.failure.at).count(), printable(result.failure.failure)));
   context.say("before: " + to_text(result.before));
   context.say("after:  " + to_text(result.after));
   context.say(fmt::format("{} in {:.1f} s{}", counted(result.trials, "run"), wall,

@@ -235,8 +235,9 @@ TEST_CASE("a saved session is a scenario that repeats it to the last event") {
   auto path = (std::filesystem::temp_directory_path() / fmt::format("astra-session-{}.toml", ::getpid())).string();
   std::string hash;
   {
-    talk it{small("[[faults]]\nkind = \"drift\"\nat = \"3s\"\nduration = \"2s\"\namount = 300\ntargets = [\"node-1\"]\n",
-                  "swarm = [\"stall\", \"crash\"]\n")};
+    talk it{
+        small("[[faults]]\nkind = \"drift\"\nat = \"3s\"\nduration = \"2s\"\namount = 300\ntargets = [\"node-1\"]\n",
+              "swarm = [\"stall\", \"crash\"]\n")};
     it.good("run 1s");
     it.good("cut node-1 resource-1 1500ms");
     it.good("stall node-2 2s");
@@ -323,9 +324,9 @@ TEST_CASE("a timeline has the share of failing futures at each moment up to the 
   CHECK(has(text, "fails eviction-bound"));
   CHECK(has(text, "1.00"));
   // The fault is part of the scenario, so every future has it.
-  auto report = timeline(small(no_eviction
-                               + "[[faults]]\nkind = \"power\"\nat = \"4s\"\nduration = \"5s\"\ntargets = [\"node-2\"]\n"),
-                         7, 5, {.branches = 4, .jobs = 2});
+  auto report = timeline(
+      small(no_eviction + "[[faults]]\nkind = \"power\"\nat = \"4s\"\nduration = \"5s\"\ntargets = [\"node-2\"]\n"), 7,
+      5, {.branches = 4, .jobs = 2});
   CHECK(report.run.check == "eviction-bound");
   REQUIRE(report.points.size() == 5);
   for (auto& point : report.points) {
