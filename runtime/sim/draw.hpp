@@ -27,6 +27,7 @@ enum class draw_kind : std::uint64_t {
   client,
   interference,
   retransmit,
+  split,
 };
 
 /// The random decisions of one run: draw number `counter` of a kind about `subject` (a link, a machine, a process) is

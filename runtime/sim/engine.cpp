@@ -1,6 +1,7 @@
 #include "runtime/sim/engine.hpp"
 
 #include "messages/type_ids.hpp"
+#include "runtime/sim/basp_engine.hpp"
 #include "runtime/sim/event_queue.hpp"
 #include "runtime/sim/run_queue.hpp"
 
@@ -12,6 +13,7 @@
 #include <caf/actor_system_config.hpp>
 #include <caf/binary_deserializer.hpp>
 #include <caf/binary_serializer.hpp>
+#include <caf/event_based_actor.hpp>
 #include <caf/execution_unit.hpp>
 #include <caf/proxy_registry.hpp>
 #include <caf/scheduled_actor.hpp>
@@ -26,6 +28,7 @@
 #include <cstdlib>
 #include <deque>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <variant>
@@ -159,9 +162,66 @@ struct rule {
   double factor = 1.0;
 };
 
+/// fidelity::wire: all machines in one actor system.  Actors of other machines than the current one are remote to each
+/// other: the system's node id is that of the machine whose turn it is, so CAF itself hands out proxies (ours).
+class wire_engine final : public engine {
+public:
+  class impl;
+
+  wire_engine(const engine_options& options, observer watch);
+  ~wire_engine() override;
+
+  caf::actor_system& system() override;
+  caf::actor connector() override;
+  const engine_options& options() const override;
+  const draws& random() const override;
+  machine_id add_machine(std::string name, std::string address) override;
+  void boot(machine_id where, const std::function<void()>& start) override;
+  void on(machine_id where, const std::function<void()>& what) override;
+  void kill(machine_id where, death how, std::string_view why) override;
+  void stall(machine_id where) override;
+  void go_on(machine_id where) override;
+  void set_drift(machine_id where, double ppm) override;
+  bool up(machine_id where) const override;
+  bool stalled(machine_id where) const override;
+  std::uint32_t boots(machine_id where) const override;
+  std::size_t machine_count() const override;
+  const std::string& machine_name(machine_id where) const override;
+  machine_id current() const override;
+  std::chrono::steady_clock::time_point local_time(machine_id where) const override;
+  std::vector<caf::strong_actor_ptr> actors(machine_id where) override;
+  std::string actor_name(std::uint64_t actor) const override;
+  machine_id machine_of(std::uint64_t actor) const override;
+  std::vector<machine_id> peers(machine_id where) const override;
+  void set_directory(machine_id where, caf::strong_actor_ptr directory) override;
+  rule_id cut(std::vector<machine_id> from, std::vector<machine_id> to) override;
+  rule_id slow(std::vector<machine_id> from, std::vector<machine_id> to, double factor) override;
+  void lift(rule_id rule) override;
+  bool passes(machine_id from, machine_id to) const override;
+  instant now() const override;
+  void at(instant when, std::function<void()> what) override;
+  void first_at(instant when, std::uint64_t rank, std::function<void()> what) override;
+  void reseed(std::uint64_t seed) override;
+  void at(machine_id where, instant when, std::function<void()> what) override;
+  void run_until(instant end) override;
+  bool step(instant end) override;
+  void stop() override;
+  bool stopped() const override;
+  std::uint64_t events() const override;
+  std::uint64_t steps() const override;
+  std::uint64_t trace_hash() const override;
+  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) override;
+  void log_line(std::string_view text) override;
+
+private:
+  std::unique_ptr<impl> impl_;
+};
+
+using on_connected = std::function<void(caf::expected<caf::strong_actor_ptr> directory)>;
+
 } // namespace
 
-class engine::impl : public caf::proxy_registry::backend {
+class wire_engine::impl : public caf::proxy_registry::backend {
 public:
   impl(const engine_options& options, observer watch)
     : options_(options), random_(options.seed), watch_(std::move(watch)),
@@ -1356,14 +1416,12 @@ private:
   std::vector<job> orphans_;
 };
 
-engine::engine(const engine_options& options, observer watch) {
+engine::engine() {
   assert(!present_engine);
   present_engine = this;
-  impl_ = std::make_unique<impl>(options, std::move(watch));
 }
 
 engine::~engine() {
-  impl_.reset();
   present_engine = nullptr;
 }
 
@@ -1371,13 +1429,43 @@ engine* engine::present() {
   return present_engine;
 }
 
-caf::actor_system& engine::system() {
+std::unique_ptr<engine> make_engine(const engine_options& options, engine::observer watch, fidelity how) {
+  if (how == fidelity::basp)
+    return make_basp_engine(options, std::move(watch));
+  return std::make_unique<wire_engine>(options, std::move(watch));
+}
+
+wire_engine::wire_engine(const engine_options& options, observer watch)
+  : impl_(std::make_unique<impl>(options, std::move(watch))) {}
+
+wire_engine::~wire_engine() = default;
+
+caf::actor_system& wire_engine::system() {
   return *impl_->system_;
 }
-const engine_options& engine::options() const {
+caf::actor wire_engine::connector() {
+  // CAF's middleman as far as a dialer needs it.
+  return impl_->system_->spawn([own = impl_.get()](caf::event_based_actor* self) -> caf::behavior {
+    return {
+        [own, self](caf::connect_atom, const std::string& host,
+                    std::uint16_t port) -> caf::result<caf::node_id, caf::strong_actor_ptr, std::set<std::string>> {
+          auto promise = self->make_response_promise<caf::node_id, caf::strong_actor_ptr, std::set<std::string>>();
+          own->connect(host + ':' + std::to_string(port),
+                       [promise](caf::expected<caf::strong_actor_ptr> directory) mutable {
+                         if (directory)
+                           promise.deliver((*directory)->node(), *directory, std::set<std::string>{});
+                         else
+                           promise.deliver(std::move(directory.error()));
+                       });
+          return promise;
+        },
+    };
+  });
+}
+const engine_options& wire_engine::options() const {
   return impl_->options_;
 }
-const draws& engine::random() const {
+const draws& wire_engine::random() const {
   return impl_->random_;
 }
 
@@ -1387,125 +1475,122 @@ std::uint32_t index(machine_id where) {
 }
 } // namespace
 
-machine_id engine::add_machine(std::string name, std::string address) {
+machine_id wire_engine::add_machine(std::string name, std::string address) {
   return machine_id{impl_->add_machine(std::move(name), std::move(address))};
 }
-void engine::boot(machine_id where, const std::function<void()>& start) {
+void wire_engine::boot(machine_id where, const std::function<void()>& start) {
   impl_->boot(index(where), start);
 }
-void engine::on(machine_id where, const std::function<void()>& what) {
+void wire_engine::on(machine_id where, const std::function<void()>& what) {
   impl_->on(index(where), what);
 }
-void engine::kill(machine_id where, death how, std::string_view why) {
+void wire_engine::kill(machine_id where, death how, std::string_view why) {
   impl_->kill(index(where), how, why);
 }
-void engine::stall(machine_id where) {
+void wire_engine::stall(machine_id where) {
   impl_->stall(index(where));
 }
-void engine::go_on(machine_id where) {
+void wire_engine::go_on(machine_id where) {
   impl_->go_on(index(where));
 }
-void engine::set_drift(machine_id where, double ppm) {
+void wire_engine::set_drift(machine_id where, double ppm) {
   impl_->set_drift(index(where), ppm);
 }
-bool engine::up(machine_id where) const {
+bool wire_engine::up(machine_id where) const {
   return impl_->machines_[index(where)].up;
 }
-bool engine::stalled(machine_id where) const {
+bool wire_engine::stalled(machine_id where) const {
   return impl_->machines_[index(where)].stalled;
 }
-std::uint32_t engine::boots(machine_id where) const {
+std::uint32_t wire_engine::boots(machine_id where) const {
   return impl_->machines_[index(where)].boot;
 }
-std::size_t engine::machine_count() const {
+std::size_t wire_engine::machine_count() const {
   return impl_->machines_.size();
 }
-const std::string& engine::machine_name(machine_id where) const {
+const std::string& wire_engine::machine_name(machine_id where) const {
   return impl_->machines_[index(where)].name;
 }
-machine_id engine::current() const {
+machine_id wire_engine::current() const {
   return machine_id{impl_->current_};
 }
-std::chrono::steady_clock::time_point engine::local_time(machine_id where) const {
+std::chrono::steady_clock::time_point wire_engine::local_time(machine_id where) const {
   return impl_->local_time(index(where));
 }
-std::vector<caf::strong_actor_ptr> engine::actors(machine_id where) {
+std::vector<caf::strong_actor_ptr> wire_engine::actors(machine_id where) {
   return impl_->actors(index(where));
 }
-std::string engine::actor_name(std::uint64_t actor) const {
+std::string wire_engine::actor_name(std::uint64_t actor) const {
   return impl_->actor_name(actor);
 }
 std::size_t engine::mailbox_size(const caf::strong_actor_ptr& actor) {
   auto& mailbox = static_cast<caf::scheduled_actor*>(caf::actor_cast<caf::abstract_actor*>(actor))->mailbox();
   return mailbox.closed() || mailbox.blocked() ? 0 : mailbox.size();
 }
-std::vector<machine_id> engine::peers(machine_id where) const {
+std::vector<machine_id> wire_engine::peers(machine_id where) const {
   std::vector<machine_id> result;
   for (auto& [peer, way] : impl_->machines_[index(where)].peers)
     result.push_back(machine_id{peer});
   return result;
 }
-machine_id engine::machine_of(std::uint64_t actor) const {
+machine_id wire_engine::machine_of(std::uint64_t actor) const {
   return machine_id{impl_->owner(actor)};
 }
-void engine::set_directory(machine_id where, caf::strong_actor_ptr directory) {
+void wire_engine::set_directory(machine_id where, caf::strong_actor_ptr directory) {
   impl_->machines_[index(where)].directory = std::move(directory);
 }
-void engine::connect(const std::string& address, on_connected done) {
-  impl_->connect(address, std::move(done));
-}
-engine::rule_id engine::cut(std::vector<machine_id> from, std::vector<machine_id> to) {
+engine::rule_id wire_engine::cut(std::vector<machine_id> from, std::vector<machine_id> to) {
   return impl_->add_rule(std::move(from), std::move(to), true, 1.0);
 }
-engine::rule_id engine::slow(std::vector<machine_id> from, std::vector<machine_id> to, double factor) {
+engine::rule_id wire_engine::slow(std::vector<machine_id> from, std::vector<machine_id> to, double factor) {
   return impl_->add_rule(std::move(from), std::move(to), false, factor);
 }
-void engine::lift(rule_id rule) {
+void wire_engine::lift(rule_id rule) {
   impl_->lift(rule);
 }
-bool engine::passes(machine_id from, machine_id to) const {
+bool wire_engine::passes(machine_id from, machine_id to) const {
   return impl_->passes(index(from), index(to));
 }
-instant engine::now() const {
+instant wire_engine::now() const {
   return instant{impl_->now_};
 }
-void engine::at(instant when, std::function<void()> what) {
+void wire_engine::at(instant when, std::function<void()> what) {
   impl_->at(when, std::move(what));
 }
-void engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+void wire_engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
   impl_->first_at(when, rank, std::move(what));
 }
-void engine::reseed(std::uint64_t seed) {
+void wire_engine::reseed(std::uint64_t seed) {
   impl_->reseed(seed);
 }
-void engine::at(machine_id where, instant when, std::function<void()> what) {
+void wire_engine::at(machine_id where, instant when, std::function<void()> what) {
   impl_->at_machine(index(where), when, std::move(what));
 }
-void engine::run_until(instant end) {
+void wire_engine::run_until(instant end) {
   impl_->run_until(end);
 }
-bool engine::step(instant end) {
+bool wire_engine::step(instant end) {
   return impl_->step(end);
 }
-void engine::stop() {
+void wire_engine::stop() {
   impl_->stopped_ = true;
 }
-bool engine::stopped() const {
+bool wire_engine::stopped() const {
   return impl_->stopped_;
 }
-std::uint64_t engine::events() const {
+std::uint64_t wire_engine::events() const {
   return impl_->events_;
 }
-std::uint64_t engine::steps() const {
+std::uint64_t wire_engine::steps() const {
   return impl_->steps_;
 }
-std::uint64_t engine::trace_hash() const {
+std::uint64_t wire_engine::trace_hash() const {
   return impl_->hash_;
 }
-void engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) {
+void wire_engine::tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) {
   impl_->emit(kind, index(where), index(peer), text, cause);
 }
-void engine::log_line(std::string_view text) {
+void wire_engine::log_line(std::string_view text) {
   impl_->log_line(text);
 }
 

@@ -12,7 +12,6 @@
 #include "runtime/sim/swarm.hpp"
 
 #include <caf/actor_cast.hpp>
-#include <caf/actor_registry.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
@@ -36,24 +35,6 @@ constexpr std::uint16_t process_port = 9700;
 
 std::uint32_t index(machine_id where) {
   return static_cast<std::uint32_t>(where);
-}
-
-/// CAF's middleman as far as a dialer needs it.
-caf::behavior connector(caf::event_based_actor* self) {
-  using answer = caf::result<caf::node_id, caf::strong_actor_ptr, std::set<std::string>>;
-  return {
-      [self](caf::connect_atom, const std::string& host, std::uint16_t port) -> answer {
-        auto promise = self->make_response_promise<caf::node_id, caf::strong_actor_ptr, std::set<std::string>>();
-        engine::present()->connect(fmt::format("{}:{}", host, port),
-                                   [promise](caf::expected<caf::strong_actor_ptr> directory) mutable {
-                                     if (directory)
-                                       promise.deliver((*directory)->node(), *directory, std::set<std::string>{});
-                                     else
-                                       promise.deliver(std::move(directory.error()));
-                                   });
-        return promise;
-      },
-  };
 }
 
 /// A client that waits for its answer.
@@ -140,7 +121,9 @@ class world::impl {
 public:
   impl(world& facade, std::shared_ptr<const scenario> what, std::uint64_t seed, world_options options)
     : facade_(facade), what_(std::move(what)), options_(std::move(options)), log_(options_.debug_log),
-      engine_(settings(*what_, seed), [this](const event& seen) { on_event(seen); }) {
+      owned_engine_(make_engine(
+          settings(*what_, seed), [this](const event& seen) { on_event(seen); }, options_.how)),
+      engine_(*owned_engine_) {
     add_builtin_apps(registry_);
     if (options_.checks)
       checks_ = std::make_unique<check_set>(make_checks(*what_));
@@ -264,7 +247,7 @@ public:
     auto& now_running = *where.running;
     engine_.boot(where.id, [&] {
       auto& sys = engine_.system();
-      auto connect = sys.spawn(connector);
+      auto connect = engine_.connector();
       sim_machine_parts parts;
       parts.chance = engine_.random();
       parts.machine = index(where.id);
@@ -702,11 +685,11 @@ public:
 
   /// Asks everybody what they believe.  Answers come within `question_time`.
   void ask_all() {
-    auto& sys = engine_.system();
     for (auto& where : sites_) {
       if (!engine_.up(where.id) || !where.running->roles)
         continue;
       engine_.on(where.id, [&] {
+        auto& sys = engine_.system();
         if (where.options.has(process_role::resource))
           ask_view(sys, where);
         if (where.options.has(process_role::scheduler))
@@ -886,7 +869,8 @@ public:
   run_result result_;
   std::unique_ptr<check_set> checks_;
   std::map<std::uint64_t, std::pair<client, std::shared_ptr<sim_exchange>>> exchanges_;
-  engine engine_;
+  std::unique_ptr<engine> owned_engine_;
+  engine& engine_;
 };
 
 world::world(std::shared_ptr<const scenario> what, std::uint64_t seed, world_options options)

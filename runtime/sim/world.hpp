@@ -16,6 +16,7 @@
 namespace astra::sim {
 
 struct world_options {
+  fidelity how = fidelity::wire;
   /// Sees every event, after the checks.
   std::function<void(const event&)> watch;
   /// Whether the scenario's invariants are checked.

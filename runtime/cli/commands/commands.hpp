@@ -110,6 +110,10 @@ struct sim_options {
   std::string html;
   bool debug_log = false;
   bool coverage = false;
+  /// "wire" or "basp" (runtime/sim/engine.hpp).
+  std::string fidelity = "wire";
+  /// bench: no invariants, only the actors and the engine.
+  bool unchecked = false;
 };
 int run_sim(command_context& context, const sim_options& options);
 int explore_sim(command_context& context, const sim_options& options);
@@ -140,6 +144,8 @@ struct sim_shrink_options {
   std::string output;
   std::uint64_t trials = 200;
   std::chrono::milliseconds time_limit{120'000};
+  /// Name of the mutant to switch on, in a build that has them.
+  std::string mutant;
 };
 int run_sim_shrink(command_context& context, const sim_shrink_options& options);
 

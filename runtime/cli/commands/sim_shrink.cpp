@@ -4,6 +4,7 @@
 #include "runtime/cli/commands/commands.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/sim/check.hpp"
+#include "runtime/sim/mutants.hpp"
 #include "runtime/sim/shrink.hpp"
 
 #include <fmt/format.h>
@@ -40,10 +41,12 @@ const command_text sim_shrink_text = {
     "Takes a scenario and a seed with which it fails.  Leaves out faults, load, apps, machines and time as long as the "
     "same invariant fails, and writes what remains as a scenario whose faults are all explicit.  Exit code 1 when the "
     "seed does not fail.",
-    "astra sim shrink config/scenarios/smoke.toml --seed 4711 -o small.toml",
+    "astra sim shrink config/scenarios/smoke.toml --seed 4711 --output small.toml",
 };
 
 int run_sim_shrink(command_context& context, const sim_shrink_options& options) {
+  if (auto why = sim::select_mutant(options.mutant); !why.empty())
+    return context.fail(exit_usage, why);
   std::vector<std::string> invariants;
   for (auto& one : sim::all_checks())
     invariants.push_back(one.name);
