@@ -1468,8 +1468,10 @@ caf::actor wire_engine::connector() {
         [own, self](caf::connect_atom, const std::string& host,
                     std::uint16_t port) -> caf::result<caf::node_id, caf::strong_actor_ptr, std::set<std::string>> {
           auto promise = self->make_response_promise<caf::node_id, caf::strong_actor_ptr, std::set<std::string>>();
+          // A promise does not keep its actor alive, and nobody else may.
           own->connect(host + ':' + std::to_string(port),
-                       [promise](caf::expected<caf::strong_actor_ptr> directory) mutable {
+                       [promise, alive = caf::strong_actor_ptr{self->ctrl()}](
+                           caf::expected<caf::strong_actor_ptr> directory) mutable {
                          if (directory)
                            promise.deliver((*directory)->node(), *directory, std::set<std::string>{});
                          else

@@ -16,7 +16,8 @@ namespace {
 /// Resource, node and replica of each running replica of the app echo, with the epoch of its start.
 std::map<std::string, std::string> running_replicas(sim_world& world) {
   std::map<std::string, std::string> result;
-  for (auto& replica : world.app("echo").detail["replicas_detail"])
+  auto app = world.app("echo");
+  for (auto& replica : app.detail["replicas_detail"])
     if (replica["state"] == "ready")
       result[replica["index"].dump()] = replica["node"].get<std::string>() + " epoch " + replica["epoch"].dump();
   return result;

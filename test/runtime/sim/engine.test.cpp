@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -98,12 +99,19 @@ public:
   std::shared_ptr<dialled> dial_later(machine_id from, const std::string& address) {
     auto result = std::make_shared<dialled>();
     core.on(from, [&] {
-      core.connect(address, [this, result](caf::expected<caf::strong_actor_ptr> directory) {
-        result->at = core.now();
-        if (directory)
-          result->handle = *directory;
-        else
-          result->failure = directory.error();
+      core.system().spawn([this, result, address, connect = core.connector()](caf::event_based_actor* self) {
+        auto host = address.substr(0, address.find(':'));
+        self->request(connect, caf::infinite, caf::connect_atom_v, host, std::uint16_t{1})
+            .then(
+                [this, result](const caf::node_id&, const caf::strong_actor_ptr& directory,
+                               const std::set<std::string>&) {
+                  result->at = core.now();
+                  result->handle = directory;
+                },
+                [this, result](const caf::error& reason) {
+                  result->at = core.now();
+                  result->failure = reason;
+                });
       });
     });
     return result;

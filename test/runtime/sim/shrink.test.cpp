@@ -33,6 +33,7 @@ name = "planted"
 about = "For the tests of shrinking."
 horizon = "20s"
 quiet = "10s"
+step_max = "100us"
 [[machines]]
 name = "resource"
 roles = ["resource"]
@@ -242,7 +243,12 @@ TEST_CASE("a real failure shrinks to one fault: an eviction bound of 1 ns that n
   text += fault_text("stall", 6, "scheduler-1", 1);
   shrink_options options;
   options.trials = 100;
-  auto result = shrink(parse(text), 5, options);
+  // Not with every seed is the Resource's tick that late.
+  auto what = std::make_shared<const scenario>(parse(text));
+  std::uint64_t seed = 1;
+  while (seed < 50 && run_world_apart(what, seed, 60s).passed)
+    ++seed;
+  auto result = shrink(*what, seed, options);
   INFO(result.failure.failure);
   CHECK(result.failure.check == "eviction-bound");
   CHECK(result.before.faults == 4);
