@@ -207,8 +207,7 @@ public:
   std::uint64_t events() const override;
   std::uint64_t steps() const override;
   std::uint64_t trace_hash() const override;
-  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text,
-            std::uint64_t cause) override;
+  void tell(event_kind kind, machine_id where, machine_id peer, std::string_view text, std::uint64_t cause) override;
   void log_line(std::string_view text) override;
 
 private:
