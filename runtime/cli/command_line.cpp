@@ -131,6 +131,8 @@ private:
   config_check_options config_check_;
   config_show_options config_show_;
   sim_options sim_;
+  sim_shell_options sim_shell_;
+  sim_shrink_options sim_shrink_;
   std::vector<std::string> help_words_;
 };
 
@@ -309,7 +311,19 @@ void command_line::add_config() {
 
 void command_line::add_sim() {
   auto* sim = add(&root_, "sim", sim_text);
-  auto one_file = [this](CLI::App* to) {
+  auto add_fidelity = [this](CLI::App* to) {
+    to->add_option_function<std::string>(
+        "--fidelity",
+        [this](const std::string& text) {
+          if (text != "wire" && text != "basp")
+            reject("--fidelity",
+                   fmt::format("'{}' is neither wire (our messages) nor basp (CAF's bytes, slower)", text));
+          sim_.fidelity = text;
+        },
+        "wire: our messages; basp: the bytes of CAF's protocol, up to 50 machines");
+  };
+  auto one_file = [this, add_fidelity](CLI::App* to) {
+    add_fidelity(to);
     to->add_option("FILE", sim_.files, "The scenario")->required()->expected(1);
     to->add_option("--seed", sim_.seeds, "Which run (default: the scenario's first)");
     to->add_option("--mutant", sim_.mutant, "Break this rule of a protocol (only in astra_mutants)");
@@ -322,6 +336,7 @@ void command_line::add_sim() {
   auto* explore =
       add(sim, "explore", sim_explore_text, [this](command_context& context) { return explore_sim(context, sim_); });
   explore->add_option("FILE", sim_.files, "Scenarios")->required();
+  add_fidelity(explore);
   explore->add_option("--seeds", sim_.seeds, "Which runs, such as 1..1000 (default: the scenario's)");
   explore->add_option_function<std::string>(
       "--jobs", [this](const std::string& text) { sim_.jobs = read_count("--jobs", text, 256); },
@@ -338,8 +353,47 @@ void command_line::add_sim() {
   auto* bench =
       add(sim, "bench", sim_bench_text, [this](command_context& context) { return bench_sim(context, sim_); });
   bench->add_option("FILE", sim_.files, "Scenarios")->required();
+  add_fidelity(bench);
+  bench->add_flag("--unchecked", sim_.unchecked, "Without invariants: the actors and the engine alone");
   bench->add_option("--seeds", sim_.seeds, "Which runs, such as 1..10 (default: 1)");
   add(sim, "checks", sim_checks_text, list_sim_checks);
+  auto read_seed = [](const std::string& text) -> std::uint64_t {
+    std::uint64_t value = 0;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size())
+      reject("--seed", fmt::format("'{}' is not a number", text));
+    return value;
+  };
+  auto* shrink = add(sim, "shrink", sim_shrink_text,
+                     [this](command_context& context) { return run_sim_shrink(context, sim_shrink_); });
+  shrink->add_option("FILE", sim_shrink_.file, "The scenario")->required();
+  shrink->add_option_function<std::string>(
+      "--seed", [this, read_seed](const std::string& text) { sim_shrink_.seed = read_seed(text); },
+      "The run that fails (default: the scenario's first)");
+  shrink->add_option("--output", sim_shrink_.output, "Write the smallest scenario here (default: stdout)");
+  shrink->add_option_function<std::string>(
+      "--trials", [this](const std::string& text) { sim_shrink_.trials = read_count("--trials", text, 1'000'000); },
+      "Runs at most (default: 200)");
+  shrink->add_option_function<std::string>(
+      "--limit", [this](const std::string& text) { sim_shrink_.time_limit = read_duration("--limit", text); },
+      "Time at most (default: 2m)");
+  shrink->add_option("--mutant", sim_shrink_.mutant, "Break this rule of a protocol (only in astra_mutants)");
+  auto* shell = add(sim, "shell", sim_shell_text,
+                    [this](command_context& context) { return run_sim_shell(context, sim_shell_); });
+  shell->add_option("FILE", sim_shell_.file, "The scenario")->required();
+  shell->add_option_function<std::string>(
+      "--seed", [this, read_seed](const std::string& text) { sim_shell_.seed = read_seed(text); },
+      "Which run (default: the scenario's first)");
+  shell->add_option_function<std::string>(
+      "--at",
+      [this](const std::string& text) {
+        auto when = parse_fine_duration(text);
+        if (!when.value)
+          reject("--at", when.problem);
+        sim_shell_.at = *when.value;
+      },
+      "Run to this moment first, such as 9.2s");
+  shell->add_option("-c", sim_shell_.commands, "Do this instead of what stdin says; may be repeated");
 }
 
 bool command_line::set_gateway(const std::string& text) {

@@ -38,6 +38,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <variant>
@@ -123,6 +124,9 @@ public:
 
   instant now() const override { return instant{now_}; }
   void at(instant when, std::function<void()> what) override;
+  void first_at(instant when, std::uint64_t rank, std::function<void()> what) override;
+  void reseed(std::uint64_t seed) override;
+  std::vector<machine_id> peers(machine_id where) const override;
   void at(machine_id where, instant when, std::function<void()> what) override;
   void run_until(instant end) override;
   bool step(instant end) override;
@@ -335,6 +339,8 @@ private:
   std::uint64_t last_connection_ = 0;
   std::uint64_t dials_ = 0;
   std::uint64_t waits_ = 0;
+  /// Ties: what first_at schedules, then what at does, then machines.
+  static constexpr auto behind_first = std::uint64_t{1} << 62;
   std::uint64_t sequence_ = 0;
   /// The event that is being handled, and its causal chain; the first that comes of it inherits the chain.
   std::uint64_t present_event_ = 0;
@@ -1623,7 +1629,31 @@ std::int64_t basp_engine::latency(std::uint32_t from, std::uint32_t to, std::uin
 void basp_engine::at(instant when, std::function<void()> what) {
   happening entry;
   entry.what = std::move(what);
-  queue_.push(std::max(when.count(), now_), ++sequence_, std::move(entry));
+  queue_.push(std::max(when.count(), now_), behind_first | ++sequence_, std::move(entry));
+}
+
+void basp_engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+  assert(rank < behind_first);
+  happening entry;
+  entry.what = std::move(what);
+  queue_.push(std::max(when.count(), now_), rank, std::move(entry));
+}
+
+std::vector<machine_id> basp_engine::peers(machine_id where) const {
+  std::set<machine_id> result;
+  if (auto running = machines_[index(where)].running)
+    for (auto& [handle, one] : running->sockets)
+      result.insert(machine_id{one->peer().machine});
+  return {result.begin(), result.end()};
+}
+
+void basp_engine::reseed(std::uint64_t seed) {
+  options_.seed = seed;
+  random_ = draws{seed};
+  auto waiting = ready_.drain();
+  ready_ = run_queue{policy_, options_.depth, 20'000, random_};
+  for (auto& what : waiting)
+    ready_.push(what);
 }
 
 void basp_engine::at(machine_id where, instant when, std::function<void()> what) {

@@ -192,6 +192,7 @@ public:
   std::vector<caf::strong_actor_ptr> actors(machine_id where) override;
   std::string actor_name(std::uint64_t actor) const override;
   machine_id machine_of(std::uint64_t actor) const override;
+  std::vector<machine_id> peers(machine_id where) const override;
   void set_directory(machine_id where, caf::strong_actor_ptr directory) override;
   rule_id cut(std::vector<machine_id> from, std::vector<machine_id> to) override;
   rule_id slow(std::vector<machine_id> from, std::vector<machine_id> to, double factor) override;
@@ -199,6 +200,8 @@ public:
   bool passes(machine_id from, machine_id to) const override;
   instant now() const override;
   void at(instant when, std::function<void()> what) override;
+  void first_at(instant when, std::uint64_t rank, std::function<void()> what) override;
+  void reseed(std::uint64_t seed) override;
   void at(machine_id where, instant when, std::function<void()> what) override;
   void run_until(instant end) override;
   bool step(instant end) override;
@@ -646,7 +649,23 @@ public:
   void at(instant when, std::function<void()> what) {
     happening entry;
     entry.what = std::move(what);
-    queue_.push(std::max(when.count(), now_), ++sequence_, std::move(entry));
+    queue_.push(std::max(when.count(), now_), behind_first | ++calls_, std::move(entry));
+  }
+
+  void first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+    assert(rank < behind_first);
+    happening entry;
+    entry.what = std::move(what);
+    queue_.push(std::max(when.count(), now_), rank, std::move(entry));
+  }
+
+  void reseed(std::uint64_t seed) {
+    options_.seed = seed;
+    random_ = draws{seed};
+    auto waiting = ready_.drain();
+    ready_ = run_queue{policy_, options_.depth, 20'000, random_};
+    for (auto& what : waiting)
+      ready_.push(what);
   }
 
   void at_machine(std::uint32_t where, instant when, std::function<void()> what) {
@@ -1379,6 +1398,9 @@ private:
   std::uint64_t dials_ = 0;
   std::uint64_t waits_ = 0;
   std::uint64_t sequence_ = 0;
+  /// Counted apart from what actors schedule, so that one fault more or less shifts no tie of theirs.
+  std::uint64_t calls_ = 0;
+  static constexpr auto behind_first = std::uint64_t{1} << 62;
   /// By number of actor.
   std::vector<std::uint32_t> owners_;
   std::vector<const char*> names_;
@@ -1428,8 +1450,10 @@ caf::actor wire_engine::connector() {
         [own, self](caf::connect_atom, const std::string& host,
                     std::uint16_t port) -> caf::result<caf::node_id, caf::strong_actor_ptr, std::set<std::string>> {
           auto promise = self->make_response_promise<caf::node_id, caf::strong_actor_ptr, std::set<std::string>>();
+          // A promise does not keep its actor alive, and nobody else may.
           own->connect(host + ':' + std::to_string(port),
-                       [promise](caf::expected<caf::strong_actor_ptr> directory) mutable {
+                       [promise, alive = caf::strong_actor_ptr{self->ctrl()}](
+                           caf::expected<caf::strong_actor_ptr> directory) mutable {
                          if (directory)
                            promise.deliver((*directory)->node(), *directory, std::set<std::string>{});
                          else
@@ -1501,6 +1525,16 @@ std::vector<caf::strong_actor_ptr> wire_engine::actors(machine_id where) {
 std::string wire_engine::actor_name(std::uint64_t actor) const {
   return impl_->actor_name(actor);
 }
+std::size_t engine::mailbox_size(const caf::strong_actor_ptr& actor) {
+  auto& mailbox = static_cast<caf::scheduled_actor*>(caf::actor_cast<caf::abstract_actor*>(actor))->mailbox();
+  return mailbox.closed() || mailbox.blocked() ? 0 : mailbox.size();
+}
+std::vector<machine_id> wire_engine::peers(machine_id where) const {
+  std::vector<machine_id> result;
+  for (auto& [peer, way] : impl_->machines_[index(where)].peers)
+    result.push_back(machine_id{peer});
+  return result;
+}
 machine_id wire_engine::machine_of(std::uint64_t actor) const {
   return machine_id{impl_->owner(actor)};
 }
@@ -1524,6 +1558,12 @@ instant wire_engine::now() const {
 }
 void wire_engine::at(instant when, std::function<void()> what) {
   impl_->at(when, std::move(what));
+}
+void wire_engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
+  impl_->first_at(when, rank, std::move(what));
+}
+void wire_engine::reseed(std::uint64_t seed) {
+  impl_->reseed(seed);
 }
 void wire_engine::at(machine_id where, instant when, std::function<void()> what) {
   impl_->at_machine(index(where), when, std::move(what));

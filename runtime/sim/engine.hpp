@@ -106,6 +106,10 @@ public:
   /// "resource-1/astra.resource#12"
   virtual std::string actor_name(std::uint64_t actor) const = 0;
   virtual machine_id machine_of(std::uint64_t actor) const = 0;
+  /// Messages that wait for an actor of `actors`.  Looking may move some within its mailbox, which changes no order.
+  static std::size_t mailbox_size(const caf::strong_actor_ptr& actor);
+  /// Machines with which one has a connection that is open as it sees it.
+  virtual std::vector<machine_id> peers(machine_id where) const = 0;
 
   // -- network -----------------------------------------------------------------
 
@@ -127,6 +131,13 @@ public:
 
   /// Runs `what` as nobody, before everything else that is due then.
   virtual void at(instant when, std::function<void()> what) = 0;
+
+  /// The same, before everything that `at` runs then; the lower rank first.
+  /// @pre `rank` is below 2^62 and unique among those of this time
+  virtual void first_at(instant when, std::uint64_t rank, std::function<void()> what) = 0;
+
+  /// Draws from now on with another seed.  What was drawn before stays: latencies of what is on its way, and so on.
+  virtual void reseed(std::uint64_t seed) = 0;
 
   /// Runs `what` on a machine, in its present boot: later while it is stalled, never when it dies before.
   virtual void at(machine_id where, instant when, std::function<void()> what) = 0;

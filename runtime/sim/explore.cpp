@@ -96,8 +96,9 @@ struct one_run {
   std::chrono::nanoseconds virtual_time{0};
 };
 
-one_run run_seed(const std::shared_ptr<const scenario>& what, std::uint64_t seed, coverage* reached) {
+one_run run_seed(const std::shared_ptr<const scenario>& what, std::uint64_t seed, fidelity how, coverage* reached) {
   world_options options;
+  options.how = how;
   world* present = nullptr;
   if (reached)
     options.watch = [&](const event& seen) {
@@ -113,13 +114,13 @@ one_run run_seed(const std::shared_ptr<const scenario>& what, std::uint64_t seed
   return result;
 }
 
-std::uint64_t hash_in_other_process(const std::shared_ptr<const scenario>& what, std::uint64_t seed) {
+std::uint64_t hash_in_other_process(const std::shared_ptr<const scenario>& what, std::uint64_t seed, fidelity how) {
   int ends[2];
   if (::pipe(ends) != 0)
     return 0;
   auto pid = ::fork();
   if (pid == 0) {
-    auto hash = run_seed(what, seed, nullptr).result.trace_hash;
+    auto hash = run_seed(what, seed, how, nullptr).result.trace_hash;
     [[maybe_unused]] auto n = ::write(ends[1], &hash, sizeof hash);
     ::_exit(0);
   }
@@ -147,13 +148,13 @@ void worker(const std::shared_ptr<const scenario>& what, const explore_options& 
     begins.number(seed);
     begins.send(fd);
     // In the other process first, before this one's heap has seen the seed.
-    auto elsewhere = options.twice ? hash_in_other_process(what, seed) : 0;
+    auto elsewhere = options.twice ? hash_in_other_process(what, seed, options.fidelity) : 0;
     coverage of_run;
-    auto run = run_seed(what, seed, &of_run);
+    auto run = run_seed(what, seed, options.fidelity, &of_run);
     reached.merge(of_run);
     auto& result = run.result;
     if (options.twice && result.passed) {
-      auto again = run_seed(what, seed, nullptr).result.trace_hash;
+      auto again = run_seed(what, seed, options.fidelity, nullptr).result.trace_hash;
       if (again != result.trace_hash || elsewhere != result.trace_hash) {
         result.passed = false;
         result.check = "determinism";

@@ -21,6 +21,7 @@ struct explore_options {
   std::uint32_t jobs = 1;
   /// Every seed runs three times: twice in one process and once in another, and all that happens must be equal.
   bool twice = false;
+  sim::fidelity fidelity = sim::fidelity::wire;
   /// Ends at the first failure.
   bool first_failure = false;
   /// Ends after this much wall time; 0: when all seeds are run.

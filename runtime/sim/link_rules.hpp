@@ -38,9 +38,7 @@ private:
     std::vector<bool> from;
     std::vector<bool> to;
 
-    bool covers(std::uint32_t a, std::uint32_t b) const {
-      return a < from.size() && b < to.size() && from[a] && to[b];
-    }
+    bool covers(std::uint32_t a, std::uint32_t b) const { return a < from.size() && b < to.size() && from[a] && to[b]; }
   };
 
   std::map<std::uint64_t, entry> rules_;

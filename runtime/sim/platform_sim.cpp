@@ -133,6 +133,11 @@ std::uint16_t sim_platform::reserve_port() {
   return 0;
 }
 
+void sim_platform::reseed(const draws& chance) {
+  parts_.chance = chance;
+  processes_->model.reseed(chance);
+}
+
 void sim_platform::crash_processes() {
   processes_->model.crash_all(parts_.clock());
   processes_->settle();

@@ -82,6 +82,9 @@ public:
   /// The processes that run now, in the order of their launches.
   std::vector<process_model::running_process> running() const { return processes_->model.running(); }
 
+  /// What is drawn from now on comes from these draws.
+  void reseed(const draws& chance);
+
   // Faults, as the process model has them.  They begin at once.
   void crash_processes();
   void hang_processes(std::chrono::nanoseconds length);

@@ -95,6 +95,9 @@ public:
   process_model(const draws& chance, std::uint32_t machine, std::uint32_t boot, process_model_options options,
                 time_point now);
 
+  /// What is drawn from now on comes from these draws.
+  void reseed(const draws& chance) { chance_ = chance; }
+
   // -- as the launcher sees it --------------------------------------------------------------------------------------
 
   /// Fails with conflict (the key is in use) or spawn_failed (the launcher is being restarted); then no event follows.

@@ -86,6 +86,9 @@ std::vector<scenario_fault> draw_faults(const scenario& what, const draws& chanc
                    : 1 + chance.below(what.swarm_faults, draw_kind::swarm, ~std::uint64_t{0}, 1 << 20);
   auto timers = protocol_timers(what.options);
   auto nodes = with_role(machines, process_role::node);
+  // Crowds run no processes and cannot be drained.
+  auto hosts = nodes;
+  std::erase_if(hosts, [&](auto place) { return machines[place].group->crowd > 0; });
   auto resources = with_role(machines, process_role::resource);
   auto schedulers = with_role(machines, process_role::scheduler);
   auto gateways = with_role(machines, process_role::gateway);
@@ -163,7 +166,9 @@ std::vector<scenario_fault> draw_faults(const scenario& what, const draws& chanc
     } else if (kind == "full_disk") {
       fault.targets = {one_of(schedulers)};
     } else if (kind == "process_crash" || kind == "process_hang" || kind == "drain") {
-      fault.targets = {one_of(nodes)};
+      if (hosts.empty())
+        continue;
+      fault.targets = {one_of(hosts)};
     } else if (kind == "interference") {
       fault.targets = {one_of(nodes)};
       fault.amount = 1.0 + static_cast<double>(draw.below(8));

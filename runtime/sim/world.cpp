@@ -134,8 +134,8 @@ public:
     programs_ = std::move(table);
     build();
     faults_ = options_.faults ? *options_.faults : draw_faults(*what_, engine_.random());
-    for (auto& fault : faults_)
-      engine_.at(fault.at, [this, fault] { begin(fault); });
+    for (std::size_t i = 0; i < faults_.size(); ++i)
+      schedule(i);
     for (std::size_t i = 0; i < what_->load.size(); ++i)
       next_arrival(i, 0, what_->load[i].from);
     for (auto& app : what_->apps)
@@ -367,6 +367,12 @@ public:
     for (auto place : places(targets))
       result.push_back(sites_[place].id);
     return result;
+  }
+
+  /// Faults come before all else of their time and in their order, also when one is added during the run: so a run
+  /// with an injected fault and one that had it from its start are the same.
+  void schedule(std::size_t fault) {
+    engine_.first_at(faults_[fault].at, fault, [this, fault] { begin(scenario_fault{faults_[fault]}); });
   }
 
   void begin(const scenario_fault& fault) {
@@ -813,7 +819,8 @@ public:
   bool more() {
     if (failed_)
       return false;
-    if (engine_.now() < end() || finished_)
+    // Who stopped it at the very end may find more that is due then.
+    if (engine_.now() < end() || engine_.stopped() || finished_)
       return !finished_;
     // Questions and answers are part of the run: its end is deterministic too.
     finished_ = true;
@@ -899,9 +906,15 @@ const std::vector<scenario_fault>& world::faults() const {
   return impl_->faults_;
 }
 void world::inject(scenario_fault fault) {
-  fault.at = now();
-  impl_->faults_.push_back(fault);
-  impl_->begin(fault);
+  fault.at = std::max(fault.at, now() + std::chrono::nanoseconds{1});
+  impl_->faults_.push_back(std::move(fault));
+  impl_->schedule(impl_->faults_.size() - 1);
+}
+void world::reseed(std::uint64_t seed) {
+  impl_->engine_.reseed(seed);
+  for (auto& where : impl_->sites_)
+    if (where.running && where.running->platform)
+      where.running->platform->reseed(draws{seed});
 }
 instant world::now() const {
   return impl_->engine_.now();

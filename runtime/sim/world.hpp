@@ -68,8 +68,12 @@ public:
   /// What happens in this run that is no actor's doing, by start.
   const std::vector<scenario_fault>& faults() const;
 
-  /// One more of them, from now on.
+  /// One more of them: at its time, or a nanosecond from now if that is over.
   void inject(scenario_fault fault);
+
+  /// From now on all draws of the simulator come from another seed.  What is drawn already stays: the faults to come,
+  /// the machines' clocks, the actors' own seeds.
+  void reseed(std::uint64_t seed);
 
   // -- world_facts -------------------------------------------------------------
   instant now() const override;

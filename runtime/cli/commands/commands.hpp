@@ -4,6 +4,7 @@
 #include "runtime/cli/dev_options.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -109,6 +110,10 @@ struct sim_options {
   std::string html;
   bool debug_log = false;
   bool coverage = false;
+  /// "wire" or "basp" (runtime/sim/engine.hpp).
+  std::string fidelity = "wire";
+  /// bench: no invariants, only the actors and the engine.
+  bool unchecked = false;
 };
 int run_sim(command_context& context, const sim_options& options);
 int explore_sim(command_context& context, const sim_options& options);
@@ -116,6 +121,33 @@ int replay_sim(command_context& context, const sim_options& options);
 int lint_sim(command_context& context, const sim_options& options);
 int bench_sim(command_context& context, const sim_options& options);
 int list_sim_checks(command_context& context);
+
+extern const command_text sim_shell_text;
+struct sim_shell_options {
+  /// The scenario.
+  std::string file;
+  /// Unset: the scenario's first.
+  std::optional<std::uint64_t> seed;
+  /// Virtual time to which the run goes before the first command.
+  std::optional<std::chrono::nanoseconds> at;
+  /// Done instead of what stdin says.
+  std::vector<std::string> commands;
+};
+int run_sim_shell(command_context& context, const sim_shell_options& options);
+
+extern const command_text sim_shrink_text;
+struct sim_shrink_options {
+  std::string file;
+  /// One that fails.  Unset: the scenario's first.
+  std::optional<std::uint64_t> seed;
+  /// Where the smallest scenario goes; empty: to stdout.
+  std::string output;
+  std::uint64_t trials = 200;
+  std::chrono::milliseconds time_limit{120'000};
+  /// Name of the mutant to switch on, in a build that has them.
+  std::string mutant;
+};
+int run_sim_shrink(command_context& context, const sim_shrink_options& options);
 
 extern const command_text version_text;
 int show_version(command_context& context);

@@ -102,7 +102,8 @@ json to_json(const std::string& file, const sim::explore_report& report) {
 
 /// One line that brings the failure back.
 std::string repro(const std::string& file, std::uint64_t seed, const sim_options& options) {
-  return fmt::format("astra sim replay {} --seed {}{}", file, seed,
+  return fmt::format("astra sim replay {} --seed {}{}{}", file, seed,
+                     options.fidelity == "wire" ? "" : " --fidelity " + options.fidelity,
                      options.mutant.empty() ? "" : " --mutant " + options.mutant);
 }
 
@@ -110,6 +111,10 @@ std::string progress_bar(std::uint64_t done, std::uint64_t all) {
   constexpr std::size_t width = 30;
   auto filled = all == 0 ? width : static_cast<std::size_t>(done * width / all);
   return '[' + std::string(filled, '#') + std::string(width - filled, '.') + ']';
+}
+
+sim::fidelity fidelity_of(const sim_options& options) {
+  return options.fidelity == "basp" ? sim::fidelity::basp : sim::fidelity::wire;
 }
 
 int no_such_mutant(command_context& context, const std::string& name) {
@@ -137,6 +142,7 @@ int run_one(command_context& context, const std::string& file, const std::shared
   sim::world* present = nullptr;
   sim::world_options settings;
   settings.debug_log = options.debug_log;
+  settings.how = fidelity_of(options);
   if (!options.trace.empty() || !options.html.empty())
     settings.watch = [&](const sim::event& seen) {
       if (present)
@@ -277,6 +283,7 @@ int explore_sim(command_context& context, const sim_options& options) {
     settings.count = range.count;
     settings.jobs = job_count(options);
     settings.twice = options.twice;
+    settings.fidelity = fidelity_of(options);
     settings.first_failure = options.first_failure;
     settings.time_limit = options.limit.value_or(std::chrono::milliseconds{0});
     auto progress = [&](const sim::explore_report& report) {
@@ -368,7 +375,10 @@ int bench_sim(command_context& context, const sim_options& options) {
     std::uint64_t failed = 0;
     double virtual_s = 0.0;
     for (std::uint64_t i = 0; i < range->count; ++i) {
-      sim::world run{what, range->first + i, {}};
+      sim::world_options settings;
+      settings.checks = !options.unchecked;
+      settings.how = fidelity_of(options);
+      sim::world run{what, range->first + i, std::move(settings)};
       auto result = run.run();
       events += result.events;
       failed += result.passed ? 0 : 1;

@@ -28,6 +28,8 @@ public:
     instant heard{0};
     bool draining = false;
     bool leaving = false;
+    /// A goodbye was handled here, be it one that came too late to matter elsewhere.
+    bool goodbye = false;
     bool suspect = false;
     /// Offline, or another's.
     bool gone = false;
@@ -37,9 +39,13 @@ public:
   void on_beat(const pb::Heartbeat& beat, const event& what) {
     auto now = rank_of(beat);
     auto& home = homes_[beat.node()];
-    if (home != 0 && now <= records_[home - 1].last)
-      return;
     auto& place = places_[joint_id(static_cast<std::uint64_t>(what.machine), beat.node())];
+    if (home != 0 && now <= records_[home - 1].last) {
+      // From a Resource that was frozen, say, while the node started again and found another home.
+      if (place != 0 && beat.leaving())
+        records_[place - 1].goodbye = true;
+      return;
+    }
     if (place == 0) {
       records_.push_back({});
       place = records_.size();
@@ -53,7 +59,7 @@ public:
     known.last = now;
     known.heard = what.at;
     known.draining = beat.draining();
-    known.leaving = beat.leaving();
+    known.leaving = known.goodbye = beat.leaving();
     known.gone = was_gone && beat.leaving();
     home = place;
   }
@@ -258,7 +264,7 @@ private:
     auto& resource = facts_of(what.machine, facts);
     auto reason = field(what.text, "reason=");
     if (!reason.starts_with("no heartbeat")) {
-      if (!lease->leaving)
+      if (!lease->goodbye)
         fail(fmt::format("{} evicts node {} for a goodbye that it did not say: {}", resource.name, to_hex(lease->node),
                          reason));
       return;

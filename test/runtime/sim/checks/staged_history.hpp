@@ -126,7 +126,8 @@ public:
   }
 
   /// @returns what was wrong; empty: nothing.
-  const std::string& quiet(const final_state& state = {}) {
+  const std::string& quiet(final_state state = {}) {
+    state.asked = world.now();
     set_->at_quiet(state, world);
     return check_->failure();
   }
