@@ -342,6 +342,8 @@ private:
   /// Ties: what first_at schedules, then what at does, then machines.
   static constexpr auto behind_first = std::uint64_t{1} << 62;
   std::uint64_t sequence_ = 0;
+  /// Counted apart from what actors schedule, so that one fault more or less shifts no tie of theirs.
+  std::uint64_t calls_ = 0;
   /// The event that is being handled, and its causal chain; the first that comes of it inherits the chain.
   std::uint64_t present_event_ = 0;
   std::uint64_t present_actor_ = 0;
@@ -1629,7 +1631,7 @@ std::int64_t basp_engine::latency(std::uint32_t from, std::uint32_t to, std::uin
 void basp_engine::at(instant when, std::function<void()> what) {
   happening entry;
   entry.what = std::move(what);
-  queue_.push(std::max(when.count(), now_), behind_first | ++sequence_, std::move(entry));
+  queue_.push(std::max(when.count(), now_), behind_first | ++calls_, std::move(entry));
 }
 
 void basp_engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
