@@ -151,6 +151,7 @@ private:
   class loop;
   class socket;
   class listener;
+  class broker;
   class middleman;
   struct process;
   struct connection;
@@ -257,6 +258,7 @@ private:
   void run(const job& what);
   void run_loop(process& where, const job& what);
   void run_broker(process& where, caf::resumable* what, std::uint64_t cause);
+  void note_send(process& where, const caf::message& order);
   void run_actor(process& where, const job& what);
   void after(process& where, const job& what, caf::resumable::resume_result outcome);
   void end_process(process& where);
@@ -279,6 +281,7 @@ private:
   void shut(socket& here, std::string_view why);
   void drop_frames(connection& way, std::size_t side, std::string_view why);
   void dispatch(const connection_ptr& way, std::size_t side, packet_ptr what);
+  void drop(std::uint32_t from, const frame& lost, std::string_view why);
   void send_fin(const connection_ptr& way, std::size_t side);
   void deliver(packet_ptr what);
   void update_cut(const connection_ptr& way, std::size_t side);
@@ -339,6 +342,8 @@ private:
   /// Ties: what first_at schedules, then what at does, then machines.
   static constexpr auto behind_first = std::uint64_t{1} << 62;
   std::uint64_t sequence_ = 0;
+  /// Counted apart from what actors schedule, so that one fault more or less shifts no tie of theirs.
+  std::uint64_t calls_ = 0;
   /// The event that is being handled, and its causal chain; the first that comes of it inherits the chain.
   std::uint64_t present_event_ = 0;
   std::uint64_t present_actor_ = 0;
@@ -437,6 +442,18 @@ private:
   process& owner_;
 };
 
+/// CAF's broker for BASP, which tells when it is told to send something.
+class basp_engine::broker : public caf::io::basp_broker {
+public:
+  explicit broker(caf::actor_config& cfg);
+
+  using basp_broker::enqueue;
+  bool enqueue(caf::mailbox_element_ptr what, caf::execution_unit* unit) override;
+
+private:
+  process& owner_;
+};
+
 class basp_engine::middleman : public caf::io::middleman {
 public:
   middleman(caf::actor_system& sys, process& owner) : caf::io::middleman(sys), owner_(owner), loop_(sys, owner) {}
@@ -446,11 +463,15 @@ public:
   /// Instead of CAF's, which makes the node's id of the network card's address and the number of the real process.
   void init(caf::actor_system_config&) override;
   void start() override;
+  process& owner() const { return owner_; }
 
 private:
   process& owner_;
   loop loop_;
 };
+
+basp_engine::broker::broker(caf::actor_config& cfg)
+  : basp_broker(cfg), owner_(static_cast<basp_engine::middleman&>(system().middleman()).owner()) {}
 
 /// One start of a machine's process.
 struct basp_engine::process {
@@ -491,6 +512,8 @@ struct basp_engine::process {
     std::uint64_t chain = 0;
   };
   std::deque<loop_job> loop_jobs;
+  /// What the broker has been asked to write, in its mailbox's order.
+  std::deque<frame> sends;
   /// Whether the run queue knows of them.
   bool loop_ready = false;
   /// What became ready after the end.
@@ -724,12 +747,19 @@ bool basp_engine::loop::try_run_once() {
   return true;
 }
 
+bool basp_engine::broker::enqueue(caf::mailbox_element_ptr what, caf::execution_unit* unit) {
+  owner_.engine.note_send(owner_, what->payload);
+  return basp_broker::enqueue(std::move(what), unit);
+}
+
 void basp_engine::middleman::init(caf::actor_system_config&) {
   system().*reach(node_member{}) = owner_.id;
   owner_.loop = &loop_;
 }
 
 void basp_engine::middleman::start() {
+  // CAF's start() takes the broker of this name that it finds.
+  named_broker<broker>("BASP");
   caf::io::middleman::start();
   owner_.connector = actor_handle().id();
 }
@@ -1081,24 +1111,52 @@ void basp_engine::emit_step(process& where, caf::scheduled_actor* actor, std::ui
   present_actor_ = seen.actor;
 }
 
+/// What a proxy asks the broker to do: sender, stages, target, message.
+auto read_order(const caf::message& order) {
+  return caf::make_const_typed_message_view<caf::forward_atom, caf::strong_actor_ptr,
+                                            std::vector<caf::strong_actor_ptr>, caf::strong_actor_ptr, caf::message_id,
+                                            caf::message>(order);
+}
+
+/// An actor sends to another machine: BASP writes it when its broker has its turn.
+void basp_engine::note_send(process& where, const caf::message& order) {
+  auto view = read_order(order);
+  if (!view || !caf::get<3>(view) || where.over)
+    return;
+  frame sent;
+  sent.destination = owner(caf::get<3>(view)->id());
+  sent.sender = caf::get<1>(view) ? caf::get<1>(view)->id() : 0;
+  sent.target = caf::get<3>(view)->id();
+  sent.message_id = caf::get<4>(view).integer_value();
+  sent.content = caf::get<5>(view);
+  event seen;
+  seen.kind = event_kind::send;
+  seen.machine = machine_id{where.machine};
+  seen.peer = machine_id{sent.destination};
+  seen.actor = sent.target;
+  seen.sender = sent.sender;
+  seen.message_id = sent.message_id;
+  seen.content = &sent.content;
+  seen.cause = present_event_;
+  emit(seen, 0);
+  sent.cause = events_;
+  sent.chain = heir_ ? chain_ : last_chain_ + 1;
+  where.sends.push_back(std::move(sent));
+}
+
 void basp_engine::run_broker(process& where, caf::resumable* what, std::uint64_t cause) {
-  using stack = std::vector<caf::strong_actor_ptr>;
   auto broker = static_cast<caf::io::basp_broker*>(what);
-  // What it is about to write for a proxy.
   std::optional<frame> sent;
   connection_ptr way;
   std::size_t side = 0;
   if (auto next = broker->peek_at_next_mailbox_element()) {
-    auto view = caf::make_const_typed_message_view<caf::forward_atom, caf::strong_actor_ptr, stack,
-                                                   caf::strong_actor_ptr, caf::message_id, caf::message>(next->payload);
+    auto view = read_order(next->payload);
     if (view && caf::get<3>(view)) {
       auto& target = caf::get<3>(view);
-      sent.emplace();
-      sent->destination = owner(target->id());
-      sent->sender = caf::get<1>(view) ? caf::get<1>(view)->id() : 0;
-      sent->target = target->id();
-      sent->message_id = caf::get<4>(view).integer_value();
-      sent->content = caf::get<5>(view);
+      assert(!where.sends.empty() && where.sends.front().target == target->id());
+      sent = std::move(where.sends.front());
+      where.sends.pop_front();
+      cause = sent->cause;
       if (auto route = broker->instance.tbl().lookup(target->node()))
         if (auto open = where.sockets.find(route->hdl.id()); open != where.sockets.end()) {
           way = open->second->way();
@@ -1117,26 +1175,12 @@ void basp_engine::run_broker(process& where, caf::resumable* what, std::uint64_t
   }
   if (!sent)
     return;
-  event seen;
-  seen.kind = event_kind::send;
-  seen.machine = machine_id{where.machine};
-  seen.peer = machine_id{sent->destination};
-  seen.actor = sent->target;
-  seen.sender = sent->sender;
-  seen.message_id = sent->message_id;
-  seen.content = &sent->content;
-  seen.cause = present_event_;
-  if (!way || way->ways[side].written == before) {
-    seen.kind = event_kind::drop;
-    seen.text = "the connection is closed";
-    emit(seen, 0);
-    return;
+  if (way && way->ways[side].written > before) {
+    sent->end = way->ways[side].written;
+    way->ways[side].frames.push_back(std::move(*sent));
+  } else {
+    drop(where.machine, *sent, "the connection is closed");
   }
-  emit(seen, 0);
-  sent->end = way->ways[side].written;
-  sent->cause = events_;
-  sent->chain = chain_;
-  way->ways[side].frames.push_back(std::move(*sent));
 }
 
 void basp_engine::run_actor(process& where, const job& what) {
@@ -1207,6 +1251,8 @@ void basp_engine::end_process(process& where) {
   for (auto& what : std::exchange(where.loop_jobs, {}))
     release(what.what);
   where.residents.clear();
+  for (auto& lost : std::exchange(where.sends, {}))
+    drop(where.machine, lost, "its machine is gone");
   for (auto& [port, one] : where.listeners)
     one->forget();
   where.listeners.clear();
@@ -1433,18 +1479,21 @@ void basp_engine::shut(socket& here, std::string_view why) {
 
 /// What one side has sent will never be read.
 void basp_engine::drop_frames(connection& way, std::size_t side, std::string_view why) {
-  for (auto& lost : std::exchange(way.ways[side].frames, {})) {
-    event seen;
-    seen.kind = event_kind::drop;
-    seen.machine = machine_id{way.ends[side]->machine};
-    seen.peer = machine_id{way.ends[1 - side]->machine};
-    seen.actor = lost.target;
-    seen.sender = lost.sender;
-    seen.message_id = lost.message_id;
-    seen.cause = lost.cause;
-    seen.text = why;
-    emit(seen, 0);
-  }
+  for (auto& lost : std::exchange(way.ways[side].frames, {}))
+    drop(way.ends[side]->machine, lost, why);
+}
+
+void basp_engine::drop(std::uint32_t from, const frame& lost, std::string_view why) {
+  event seen;
+  seen.kind = event_kind::drop;
+  seen.machine = machine_id{from};
+  seen.peer = machine_id{lost.destination};
+  seen.actor = lost.target;
+  seen.sender = lost.sender;
+  seen.message_id = lost.message_id;
+  seen.cause = lost.cause;
+  seen.text = why;
+  emit(seen, 0);
 }
 
 void basp_engine::send_fin(const connection_ptr& way, std::size_t side) {
@@ -1582,7 +1631,7 @@ std::int64_t basp_engine::latency(std::uint32_t from, std::uint32_t to, std::uin
 void basp_engine::at(instant when, std::function<void()> what) {
   happening entry;
   entry.what = std::move(what);
-  queue_.push(std::max(when.count(), now_), behind_first | ++sequence_, std::move(entry));
+  queue_.push(std::max(when.count(), now_), behind_first | ++calls_, std::move(entry));
 }
 
 void basp_engine::first_at(instant when, std::uint64_t rank, std::function<void()> what) {
