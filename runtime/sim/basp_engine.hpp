@@ -18,7 +18,8 @@ namespace astra::sim {
 /// - scenario_network's mode is always stream.  Streams are split into segments at random.
 ///
 /// An actor's number is unique in the run: each process has a range of its own.  Events of messages are `send` when
-/// an actor hands it to BASP's broker, `arrive` when the peer's has read its frame; frames that are passed on by a hop have no `arrive`.
+/// an actor hands it to BASP's broker, `arrive` when the peer's has read its frame; frames that are passed on by a hop
+/// have no `arrive`.
 ///
 /// One caf::actor_system costs about 300 KB and an idle thread; it ends with the engine, not with its process.
 /// @pre caf::io::middleman::init_global_meta_objects() was called.

@@ -1469,14 +1469,13 @@ caf::actor wire_engine::connector() {
                     std::uint16_t port) -> caf::result<caf::node_id, caf::strong_actor_ptr, std::set<std::string>> {
           auto promise = self->make_response_promise<caf::node_id, caf::strong_actor_ptr, std::set<std::string>>();
           // A promise does not keep its actor alive, and nobody else may.
-          own->connect(host + ':' + std::to_string(port),
-                       [promise, alive = caf::strong_actor_ptr{self->ctrl()}](
-                           caf::expected<caf::strong_actor_ptr> directory) mutable {
-                         if (directory)
-                           promise.deliver((*directory)->node(), *directory, std::set<std::string>{});
-                         else
-                           promise.deliver(std::move(directory.error()));
-                       });
+          own->connect(host + ':' + std::to_string(port), [promise, alive = caf::strong_actor_ptr{self->ctrl()}](
+                                                              caf::expected<caf::strong_actor_ptr> directory) mutable {
+            if (directory)
+              promise.deliver((*directory)->node(), *directory, std::set<std::string>{});
+            else
+              promise.deliver(std::move(directory.error()));
+          });
           return promise;
         },
     };

@@ -93,8 +93,7 @@ replicas = {}
 
 class sim_world::impl {
 public:
-  impl(const std::string& toml, std::uint64_t seed)
-    : seed_(seed), world_(read_scenario(toml), seed, options()) {}
+  impl(const std::string& toml, std::uint64_t seed) : seed_(seed), world_(read_scenario(toml), seed, options()) {}
 
   sim::world_options options() {
     sim::world_options result;

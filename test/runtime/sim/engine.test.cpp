@@ -386,9 +386,8 @@ TEST_CASE("links reach across machines, both ways") {
       linked = world.core.system().spawn([&, remote](caf::event_based_actor* self) -> caf::behavior {
         self->link_to(remote);
         if (remote_ends)
-          self->set_exit_handler([&](const caf::exit_msg& end) {
-            told = end.reason == caf::exit_reason::user_shutdown;
-          });
+          self->set_exit_handler(
+              [&](const caf::exit_msg& end) { told = end.reason == caf::exit_reason::user_shutdown; });
         return {[self](caf::close_atom) { self->quit(caf::exit_reason::user_shutdown); }};
       });
     });
