@@ -356,18 +356,14 @@ public:
     bool add_backlink(caf::abstract_actor* other) override {
       if (!monitorable_actor::add_backlink(other))
         return false;
-      enqueue(caf::make_mailbox_element(ctrl(), caf::make_message_id(), {}, caf::link_atom_v,
-                                        caf::strong_actor_ptr{other->ctrl()}),
-              nullptr);
+      say_later(caf::make_message(caf::link_atom_v, caf::strong_actor_ptr{other->ctrl()}));
       return true;
     }
 
     bool remove_backlink(caf::abstract_actor* other) override {
       if (!monitorable_actor::remove_backlink(other))
         return false;
-      enqueue(caf::make_mailbox_element(ctrl(), caf::make_message_id(), {}, caf::unlink_atom_v,
-                                        caf::strong_actor_ptr{other->ctrl()}),
-              nullptr);
+      say_later(caf::make_message(caf::unlink_atom_v, caf::strong_actor_ptr{other->ctrl()}));
       return true;
     }
 
@@ -382,6 +378,16 @@ public:
     std::size_t side() const { return side_; }
 
   private:
+    /// Whoever links holds the lock of its actor, which writing the actor's name into a message takes too.
+    void say_later(caf::message what) {
+      if (owner_.closing_)
+        return;
+      owner_.schedule(owner_.now_, holder_, owner_.machines_[holder_].boot,
+                      [me = caf::strong_actor_ptr{ctrl()}, what = std::move(what)] {
+                        me->enqueue(caf::make_mailbox_element(me, caf::make_message_id(), {}, what), nullptr);
+                      });
+    }
+
     impl& owner_;
     std::uint32_t holder_;
     std::shared_ptr<connection> way_;
@@ -569,10 +575,19 @@ public:
 
   // -- network -----------------------------------------------------------------
 
-  void connect(const std::string& address, on_connected done) {
+  void connect(const std::string& address, on_connected answered) {
     auto from = current_;
     auto found = by_address_.find(address);
     auto boot = machines_[from].boot;
+    // Whatever becomes of the attempt, it is waited for, as long as Linux does (net.ipv4.tcp_syn_retries = 6): a
+    // promise that is dropped would be told at once to whoever waits for it.
+    auto once = std::make_shared<on_connected>(std::move(answered));
+    on_connected done = [once](caf::expected<caf::strong_actor_ptr> directory) {
+      if (*once)
+        std::exchange(*once, nullptr)(std::move(directory));
+    };
+    schedule(now_ + 127'000'000'000, from, boot,
+             [done, address] { done(caf::make_error(errc::unreachable, address + ": no answer")); });
     auto refuse = [this, from, boot, done](std::int64_t after, std::string why) {
       schedule(now_ + after, from, boot,
                [done, why = std::move(why)] { done(caf::make_error(errc::unreachable, why)); });
