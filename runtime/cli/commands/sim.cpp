@@ -1,6 +1,7 @@
 #include "runtime/cli/commands/commands.hpp"
 
 #include "config/scenario.hpp"
+#include "runtime/cli/commands/scenario_input.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/sim/check.hpp"
 #include "runtime/sim/explore.hpp"
@@ -48,20 +49,9 @@ std::optional<seed_range> parse_seeds(const std::string& text) {
   return seed_range{*first, *last - *first + 1};
 }
 
-std::vector<std::string> check_names() {
-  std::vector<std::string> names;
-  for (auto& one : sim::all_checks())
-    names.push_back(one.name);
-  return names;
-}
-
 /// Null when it was told what is wrong.
 std::shared_ptr<const scenario> load(command_context& context, const std::string& file) {
-  auto names = check_names();
-  auto config = load_scenario(file, context.environment.variables, &names);
-  for (auto& problem : config.problems)
-    context.say(printable(to_string(problem)));
-  return std::move(config.value);
+  return std::move(read_scenario(context, file).value);
 }
 
 double seconds(std::chrono::nanoseconds time) {

@@ -2,8 +2,8 @@
 #include "config/scenario.hpp"
 #include "config/units.hpp"
 #include "runtime/cli/commands/commands.hpp"
+#include "runtime/cli/commands/scenario_input.hpp"
 #include "runtime/cli/table.hpp"
-#include "runtime/sim/check.hpp"
 #include "runtime/sim/session.hpp"
 
 #include <fmt/format.h>
@@ -37,16 +37,10 @@ const command_text sim_shell_text = {
 };
 
 int run_sim_shell(command_context& context, const sim_shell_options& options) {
-  std::vector<std::string> invariants;
-  for (auto& one : sim::all_checks())
-    invariants.push_back(one.name);
-  auto config = load_scenario(options.file, context.environment.variables, &invariants);
-  if (!config.value) {
-    for (auto& problem : config.problems)
-      context.say(printable(to_string(problem)));
+  auto config = read_scenario(context, options.file);
+  if (!config.value)
     return context.fail(exit_bad_config, fmt::format("{} in {}; nothing was run",
                                                      counted(config.problems.size(), "problem"), options.file));
-  }
   auto seed = options.seed.value_or(config.value->first_seed);
   std::shared_ptr<const scenario> what{std::move(config.value)};
   sim::session_options settings;

@@ -2,8 +2,8 @@
 #include "config/scenario.hpp"
 #include "config/units.hpp"
 #include "runtime/cli/commands/commands.hpp"
+#include "runtime/cli/commands/scenario_input.hpp"
 #include "runtime/cli/table.hpp"
-#include "runtime/sim/check.hpp"
 #include "runtime/sim/mutants.hpp"
 #include "runtime/sim/shrink.hpp"
 
@@ -47,16 +47,10 @@ const command_text sim_shrink_text = {
 int run_sim_shrink(command_context& context, const sim_shrink_options& options) {
   if (auto why = sim::select_mutant(options.mutant); !why.empty())
     return context.fail(exit_usage, why);
-  std::vector<std::string> invariants;
-  for (auto& one : sim::all_checks())
-    invariants.push_back(one.name);
-  auto config = load_scenario(options.file, context.environment.variables, &invariants);
-  if (!config.value) {
-    for (auto& problem : config.problems)
-      context.say(printable(to_string(problem)));
+  auto config = read_scenario(context, options.file);
+  if (!config.value)
     return context.fail(exit_bad_config, fmt::format("{} in {}; nothing was run",
                                                      counted(config.problems.size(), "problem"), options.file));
-  }
   auto seed = options.seed.value_or(config.value->first_seed);
   sim::shrink_options settings;
   settings.trials = options.trials;
