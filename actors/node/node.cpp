@@ -212,8 +212,8 @@ private:
     if (!what)
       return;
     auto delay = replicas_.crashed(token, reason, now(), random_);
-    spdlog::warn("node.replica_crash node={} app={} replica={} state=\"{}\" reason=\"{}\"", options_.name,
-                 what->spec->name(), what->index, replica_state_text(what->state), what->reason);
+    spdlog::warn("node.replica_crash node={} app={} replica={} token={} state=\"{}\" reason=\"{}\"", options_.name,
+                 what->spec->name(), what->index, to_hex(token.value()), replica_state_text(what->state), what->reason);
     home_.profile_changed();
     if (delay && !MUTANT(crashed_replica_not_restarted))
       self_->run_delayed(*delay, [this, token] { start_again(token); });
