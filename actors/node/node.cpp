@@ -193,8 +193,8 @@ private:
     if (!what || (what->state != pb::REPLICA_STARTING && what->state != pb::REPLICA_READY))
       return;
     if (what->state == pb::REPLICA_READY)
-      spdlog::warn("node.replica_unready node={} app={} replica={} reason=\"{}\"", options_.name, what->spec->name(),
-                   what->index, reason);
+      spdlog::warn("node.replica_unready node={} app={} replica={} token={} reason=\"{}\"", options_.name,
+                   what->spec->name(), what->index, to_hex(token.value()), reason);
     desk_.close(*what);
     set_state(token, pb::REPLICA_WARMING, std::move(reason));
   }
@@ -203,6 +203,8 @@ private:
     auto what = replicas_.find(token);
     if (!what || (what->state != pb::REPLICA_STARTING && what->state != pb::REPLICA_WARMING))
       return;
+    spdlog::info("node.replica_ready node={} app={} replica={} token={}", options_.name, what->spec->name(),
+                 what->index, to_hex(token.value()));
     set_state(token, pb::REPLICA_READY, "");
     desk_.open(*what);
   }
@@ -232,8 +234,8 @@ private:
     auto what = still_wanted(token);
     if (!what)
       return;
-    spdlog::warn("node.replica_failed node={} app={} replica={} reason=\"{}\"", options_.name, what->spec->name(),
-                 what->index, reason);
+    spdlog::warn("node.replica_failed node={} app={} replica={} token={} reason=\"{}\"", options_.name,
+                 what->spec->name(), what->index, to_hex(token.value()), reason);
     set_state(token, pb::REPLICA_FAILED, std::move(reason));
   }
 

@@ -551,7 +551,9 @@ public:
         kill(where, engine::death::ended, "restarted after its drain");
         restart_in(where, nanoseconds{0});
       } else if (!engine_.up(where.id)) {
-        restart_in(where, nanoseconds{0});
+        // What nobody starts again stays away.
+        if (what_->restart_after.count() > 0)
+          restart_in(where, nanoseconds{0});
       } else if (where.stalls > 0) {
         where.stalls = 0;
         engine_.go_on(where.id);

@@ -36,8 +36,12 @@ std::size_t count_after(const std::deque<instant>& times, instant limit) {
 }
 
 /// Clocks may run up to 5 % wrong (swarm), and windows are measured on them.
-nanoseconds shorter(nanoseconds window) { return window * 94 / 100; }
-nanoseconds longer(nanoseconds window) { return window * 106 / 100; }
+nanoseconds shorter(nanoseconds window) {
+  return window * 94 / 100;
+}
+nanoseconds longer(nanoseconds window) {
+  return window * 106 / 100;
+}
 
 class restart_budget_kept : public named_check<restart_budget_kept> {
 public:

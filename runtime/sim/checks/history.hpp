@@ -183,5 +183,6 @@ void add_app_checks(std::vector<check_kind>& all);
 void add_counter_checks(std::vector<check_kind>& all);
 void add_log_checks(std::vector<check_kind>& all);
 void add_budget_checks(std::vector<check_kind>& all);
+void add_placement_checks(std::vector<check_kind>& all);
 
 } // namespace astra::sim
