@@ -132,8 +132,7 @@ private:
     seen_.renew(now());
     failures_ = 0;
     backoff_ = backoff_min;
-    lost_ = false;
-    if (source_name_ != ack.resource_name())
+    if (std::exchange(lost_, false) || source_name_ != ack.resource_name())
       spdlog::info("view_client.join resource={} address={}", ack.resource_name(), order_[choice_]);
     source_id_ = resource_id{ack.resource()};
     source_name_ = ack.resource_name();
@@ -188,8 +187,10 @@ private:
     // When this process slept, the silence was its own.
     if (late > check)
       seen_.extend(late, now());
-    // And while no Resource is listened to, nothing can prove that a node found another home.
-    if (!source_ && !MUTANT(grace_runs_while_deaf))
+    // And while no Resource says anything, nothing can prove that a node found another home: one that was dialled and
+    // has not answered yet is none.
+    auto deaf = !source_ || lost_;
+    if (deaf && !MUTANT(grace_runs_while_deaf))
       keeper_.extend_grace(passed, now());
     else if (late > check)
       keeper_.extend_grace(late, now());
@@ -199,7 +200,7 @@ private:
       renew(std::exchange(resyncing_, false));
     else if (!source_ && now() >= next_dial_)
       dial();
-    if (!source_)
+    if (deaf && !MUTANT(grace_runs_while_deaf))
       return;
     view_changes changes;
     for (auto& edit : keeper_.expire(now(), changes))

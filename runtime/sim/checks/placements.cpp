@@ -73,8 +73,7 @@ void placements::on_log(const event& what, const world_facts&) {
   }
 }
 
-bool placements::has_room(machine_id machine, std::uint64_t cpu_milli, std::uint64_t memory,
-                          const world_facts& facts) {
+bool placements::has_room(machine_id machine, std::uint64_t cpu_milli, std::uint64_t memory, const world_facts& facts) {
   auto& name = facts_of(machine, facts).name;
   for (auto& [token, held] : nodes_[machine].replicas) {
     cpu_milli += held.cpu_milli;
@@ -247,8 +246,7 @@ public:
   topics wants() const override {
     return placements::wants()
                .said({message_kind::claim_batch, message_kind::release_batch})
-               .add(event_kind::step, {message_kind::claim_reply, message_kind::error})
-           |= disturbances::wants();
+               .add(event_kind::step, {message_kind::claim_reply, message_kind::error}) |= disturbances::wants();
   }
 
   void on_event(const event& what, const world_facts& facts) override {
@@ -291,8 +289,8 @@ private:
     for (auto& claim : batch.claims()) {
       auto before = std::exchange(known.open[claim.replica_index()], {claim.token(), what.at});
       // Clocks may drift by some per cent.
-      if (before.first != 0 && !lossy(facts.what()) && what.at - before.second < facts.what().options.scheduler.claim_timeout * 9 / 10
-          && !ended(before.first))
+      if (before.first != 0 && !lossy(facts.what())
+          && what.at - before.second < facts.what().options.scheduler.claim_timeout * 9 / 10 && !ended(before.first))
         fail(fmt::format("{} claims index {} of app {} while a claim for it has no answer yet",
                          facts.actor_name(what.sender), claim.replica_index(), app));
       needless(app, claim.replica_index(), batch, known, what, facts);
@@ -358,8 +356,8 @@ private:
       return;
     auto first = known->second.released.insert(release.token()).second;
     std::erase_if(known->second.open, [&](auto& entry) { return entry.second.first == release.token(); });
-    auto replaced = release.reason() == "the app's spec has changed"
-                    || release.reason() == "replaced: its node is draining";
+    auto replaced =
+        release.reason() == "the app's spec has changed" || release.reason() == "replaced: its node is draining";
     if (!first || !replaced || lossy(facts.what()) || !disturbed_.network_calm(bound(), facts))
       return;
     auto works = false;
@@ -408,8 +406,7 @@ public:
                .add(event_kind::step, {message_kind::scheduler_beat, message_kind::delete_app})
                .said({message_kind::view_delta, message_kind::delete_app})
                .add(event_kind::crash)
-               .add(event_kind::stop)
-           |= disturbances::wants();
+               .add(event_kind::stop) |= disturbances::wants();
   }
 
   void on_event(const event& what, const world_facts& facts) override {
@@ -469,8 +466,7 @@ private:
       if (!healthy(machine, facts) || !disturbed_.calm(machine, seconds{8}, facts))
         continue;
       for (auto& [token, replica] : placed_.at(machine).replicas)
-        if (replica.app == app && what.at - replica.since > seconds{1}
-            && replica.is != placements::condition::released)
+        if (replica.app == app && what.at - replica.since > seconds{1} && replica.is != placements::condition::released)
           fail(fmt::format("app {} is forgotten, and its replica {} still runs at node {}", app, replica.index,
                            facts_of(machine, facts).name));
     }
@@ -497,9 +493,7 @@ private:
   }
 
   /// A later subscriber is told again of what has gone.
-  bool removed_before(machine_id machine, const std::string& app) const {
-    return removed_.count({machine, app}) != 0;
-  }
+  bool removed_before(machine_id machine, const std::string& app) const { return removed_.count({machine, app}) != 0; }
 
   void look(instant now, const world_facts& facts) {
     next_look_ = now + milliseconds{100};

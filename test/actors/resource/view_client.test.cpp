@@ -22,6 +22,30 @@ struct fixture : resource_fixture {
     run();
     return result;
   }
+
+  /// A Resource that takes messages and says nothing.
+  resource_actor frozen() {
+    auto result = sys.spawn([](resource_actor::pointer self) -> resource_actor::behavior_type {
+      auto never = [self] { return self->make_response_promise<heartbeat_ack>(); };
+      return {
+          [self](const subscribe&) -> caf::result<subscribe_ack> {
+            // It is not even seen to have dropped them.
+            auto promise = std::make_shared<caf::typed_response_promise<subscribe_ack>>(
+                self->make_response_promise<subscribe_ack>());
+            self->run_delayed(1h, [promise] {});
+            return *promise;
+          },
+          [never](const heartbeat&) -> caf::result<heartbeat_ack> { return never(); },
+          [never](const profile_update&) -> caf::result<heartbeat_ack> { return never(); },
+          [never](const scheduler_beat&) -> caf::result<heartbeat_ack> { return never(); },
+          [](const claim_batch&) -> caf::result<claim_reply> { return claim_reply{}; },
+          [](const release_batch&) {},
+          [](const view_delta&) {},
+      };
+    });
+    own(result);
+    return result;
+  }
 };
 
 } // namespace
@@ -140,28 +164,27 @@ TEST_CASE_FIXTURE(fixture, "a shard that the next Resource does not know is remo
   CHECK(seen->view.shards().count(make_resource_id("r2")) == 1);
 }
 
+TEST_CASE_FIXTURE(fixture, "while Resources take connections and say nothing, no node is given up") {
+  auto r1 = start("r1");
+  auto lonely = join("r1");
+  auto view = client("r1");
+  auto seen = watch(view);
+  advance(3s);
+  kill(r1);
+  kill(lonely->handle);
+  addresses = {"r2:1"};
+  auto r2 = start("r2");
+  advance(5s);
+  // From here on nobody could tell that the node is elsewhere.
+  kill(r2);
+  world_of("r2").publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(frozen()));
+  advance(60s);
+  CHECK(seen->state(lonely->name) == "ONLINE");
+}
+
 TEST_CASE_FIXTURE(fixture, "a Resource that falls silent is left within 2.5 s") {
-  auto silent = sys.spawn([](resource_actor::pointer self) -> resource_actor::behavior_type {
-    auto never = [self] { return self->make_response_promise<heartbeat_ack>(); };
-    return {
-        [self](const subscribe&) -> caf::result<subscribe_ack> {
-          // Frozen: it takes messages and says nothing, and is not even seen to have dropped them.
-          auto promise = std::make_shared<caf::typed_response_promise<subscribe_ack>>(
-              self->make_response_promise<subscribe_ack>());
-          self->run_delayed(1h, [promise] {});
-          return *promise;
-        },
-        [never](const heartbeat&) -> caf::result<heartbeat_ack> { return never(); },
-        [never](const profile_update&) -> caf::result<heartbeat_ack> { return never(); },
-        [never](const scheduler_beat&) -> caf::result<heartbeat_ack> { return never(); },
-        [](const claim_batch&) -> caf::result<claim_reply> { return claim_reply{}; },
-        [](const release_batch&) {},
-        [](const view_delta&) {},
-    };
-  });
-  own(silent);
   addresses = {"r1:1", "r2:1"};
-  world_of("r1").publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(silent));
+  world_of("r1").publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(frozen()));
   start("r2");
   auto seen = watch(client("r1"));
   advance(1900ms);
