@@ -31,3 +31,14 @@ foreach(target CAF::core CAF::io CAF::openssl)
 endforeach()
 
 find_library(ASTRA_XXHASH_LIBRARY xxhash REQUIRED)
+
+# For programs that simulate: a simulator allocates and frees all the time, and mimalloc does that faster than glibc.
+# Optional, and never under a sanitizer, which needs an allocator of its own.
+add_library(astra_allocator INTERFACE)
+if(NOT ASTRA_SANITIZE)
+  find_package(mimalloc 2.0 QUIET)
+  if(mimalloc_FOUND)
+    # Nothing calls it by name: it replaces malloc and operator new by being loaded before the C library.
+    target_link_libraries(astra_allocator INTERFACE -Wl,--push-state,--no-as-needed mimalloc -Wl,--pop-state)
+  endif()
+endif()
