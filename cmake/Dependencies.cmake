@@ -16,7 +16,14 @@ if(NOT CAF_FOUND OR CAF_VERSION VERSION_LESS 0.18 OR CAF_VERSION VERSION_GREATER
   message(FATAL_ERROR "CAF 0.18 not found.  scripts/bootstrap builds it into the cache; an installed one is found with "
     "-DCMAKE_PREFIX_PATH=/path/to/caf")
 endif()
-find_package(Protobuf REQUIRED)
+# Linked in where that is possible: messages are encoded and decoded all the time, and calls into another library's
+# many small functions cost a simulation a few per cent.
+set(Protobuf_USE_STATIC_LIBS ON)
+find_package(Protobuf QUIET)
+if(NOT Protobuf_FOUND)
+  set(Protobuf_USE_STATIC_LIBS OFF)
+  find_package(Protobuf REQUIRED)
+endif()
 find_package(spdlog REQUIRED)
 find_package(fmt REQUIRED)
 find_package(Boost 1.74 EXACT REQUIRED)
