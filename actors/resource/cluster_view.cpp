@@ -157,9 +157,13 @@ void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_
 
 void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
   auto& rows = rows_[origin];
+  auto place = rows.nodes.begin();
   for (auto& part : delta.nodes()) {
     node_id id{part.node()};
-    auto& entry = rows.nodes[id];
+    // Rows come sorted and often all of them, so this one is probably the next: what is beside a hint is found at once.
+    place = rows.nodes.try_emplace(place, id);
+    auto& entry = place->second;
+    ++place;
     take(entry, part, origin, now);
     auto shown = nodes_.find(id);
     if (shown != nodes_.end() && shown->second.origin == origin && rank(shown->second.row) <= rank(part)) {
