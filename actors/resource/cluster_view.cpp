@@ -3,7 +3,7 @@
 #include "actors/mutant.hpp"
 
 #include <algorithm>
-#include <set>
+#include <cstddef>
 #include <tuple>
 #include <utility>
 
@@ -60,10 +60,17 @@ auto* find_in(const Map& map, const typename Map::key_type& key) {
   return found == map.end() ? nullptr : &found->second;
 }
 
+/// Keys of either map, sorted.
 template <class Map>
-void add_keys(std::set<typename Map::key_type>& keys, const Map& map) {
-  for (auto& [key, value] : map)
-    keys.insert(key);
+std::vector<typename Map::key_type> keys_of(const Map& a, const Map& b) {
+  std::vector<typename Map::key_type> keys;
+  keys.reserve(a.size() + b.size());
+  for (auto map : {&a, &b})
+    for (auto& [key, value] : *map)
+      keys.push_back(key);
+  std::inplace_merge(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(a.size()), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  return keys;
 }
 
 } // namespace
@@ -131,27 +138,18 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
 void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
   shard_rows fresh;
   for (auto& row : delta.nodes())
-    take(fresh.nodes[node_id{row.node()}], row, origin, now);
+    take(fresh.nodes.try_emplace(fresh.nodes.end(), node_id{row.node()})->second, row, origin, now);
   for (auto& record : delta.apps())
     fresh.apps[record.spec().name()] = {record, origin};
   for (auto& row : delta.schedulers())
     fresh.schedulers[scheduler_id{row.scheduler()}] = {row, origin};
   auto& rows = rows_[origin];
   std::swap(rows, fresh);
-  std::set<node_id> nodes;
-  add_keys(nodes, fresh.nodes);
-  add_keys(nodes, rows.nodes);
-  for (auto id : nodes)
+  for (auto id : keys_of(fresh.nodes, rows.nodes))
     refresh_node(id, origin, changes);
-  std::set<std::string> apps;
-  add_keys(apps, fresh.apps);
-  add_keys(apps, rows.apps);
-  for (auto& name : apps)
+  for (auto& name : keys_of(fresh.apps, rows.apps))
     refresh_app(name, origin, changes);
-  std::set<scheduler_id> schedulers;
-  add_keys(schedulers, fresh.schedulers);
-  add_keys(schedulers, rows.schedulers);
-  for (auto id : schedulers)
+  for (auto id : keys_of(fresh.schedulers, rows.schedulers))
     refresh_scheduler(id, origin, changes);
 }
 
@@ -209,13 +207,18 @@ void cluster_view::drop(resource_id origin, view_changes& changes) {
 
 /// Decides anew which shard's row of a node is shown after the one in `origin` changed.
 void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& changes) {
-  const node_entry* best = nullptr;
-  for (auto& [other, rows] : rows_) {
-    auto candidate = find_in(rows.nodes, id);
-    if (candidate && (!best || rank(candidate->row) > rank(best->row)))
-      best = candidate;
-  }
   auto shown = nodes_.find(id);
+  const node_entry* best = nullptr;
+  if (shown == nodes_.end()) {
+    // Known for the first time: no other shard has it, or it would be shown.
+    best = find_in(rows_.at(origin).nodes, id);
+  } else {
+    for (auto& [other, rows] : rows_) {
+      auto candidate = find_in(rows.nodes, id);
+      if (candidate && (!best || rank(candidate->row) > rank(best->row)))
+        best = candidate;
+    }
+  }
   auto was_shown = shown != nodes_.end() && shown->second.origin == origin;
   if (!best) {
     if (was_shown)
