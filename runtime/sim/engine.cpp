@@ -857,7 +857,9 @@ private:
       break;
     }
     heir_ = false;
-    if (system_->detached_actors() > 0)
+    // Counting takes a lock, and nobody is detached without being spawned.
+    if (auto spawned = system_->latest_actor_id();
+        std::exchange(last_spawned_, spawned) != spawned && system_->detached_actors() > 0)
       give_up(actor_name(what.actor)
               + " spawned a detached or blocking actor: a thread, which no seed decides; actors must be event-based");
     present_event_ = 0;
@@ -1427,6 +1429,8 @@ private:
   std::uint64_t chain_ = 0;
   std::uint64_t last_chain_ = 0;
   bool heir_ = false;
+  /// The latest number of an actor when it was last seen to that none is detached.
+  caf::actor_id last_spawned_ = 0;
   bool ending_ = false;
   bool closing_ = false;
   std::vector<job> orphans_;
