@@ -163,10 +163,11 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
     auto& entry = place->second;
     ++place;
     take(entry, part, origin, now);
-    auto shown = nodes_.find(id);
-    if (shown != nodes_.end() && shown->second.origin == origin && rank(shown->second.row) <= rank(part)) {
+    auto known = places_.find(id);
+    auto shown = known == places_.end() ? nullptr : &known->second->second;
+    if (shown && shown->origin == origin && rank(shown->row) <= rank(part)) {
       // The usual case: nobody else comes into question, and the long profile need not be copied from the shard.
-      take(shown->second, part, origin, now);
+      take(*shown, part, origin, now);
       changes.nodes.push_back(id);
     } else {
       refresh_node(id, origin, changes);
@@ -207,9 +208,10 @@ void cluster_view::drop(resource_id origin, view_changes& changes) {
 
 /// Decides anew which shard's row of a node is shown after the one in `origin` changed.
 void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& changes) {
-  auto shown = nodes_.find(id);
+  auto known = places_.find(id);
+  auto shown = known == places_.end() ? nullptr : &known->second->second;
   const node_entry* best = nullptr;
-  if (shown == nodes_.end()) {
+  if (!shown) {
     // Known for the first time: no other shard has it, or it would be shown.
     best = find_in(rows_.at(origin).nodes, id);
   } else {
@@ -219,26 +221,32 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
         best = candidate;
     }
   }
-  auto was_shown = shown != nodes_.end() && shown->second.origin == origin;
+  auto was_shown = shown && shown->origin == origin;
   if (!best) {
     if (was_shown)
       changes.nodes.push_back(id);
-    if (shown != nodes_.end())
-      nodes_.erase(shown);
+    if (shown) {
+      nodes_.erase(known->second);
+      places_.erase(known);
+    }
     return;
   }
   if (!was_shown && best->origin != origin)
     return;
+  changes.nodes.push_back(id);
+  if (!shown) {
+    places_.emplace(id, nodes_.emplace(id, *best).first);
+    return;
+  }
   auto next = *best;
-  if (shown != nodes_.end() && shown->second.row.incarnation() == next.row.incarnation()) {
-    auto& before = shown->second.row;
+  if (shown->row.incarnation() == next.row.incarnation()) {
+    auto& before = shown->row;
     if (!next.row.has_profile() && before.has_profile())
       next.row.mutable_profile()->Swap(before.mutable_profile());
     if (!next.row.has_load() && before.has_load())
       next.row.mutable_load()->Swap(before.mutable_load());
   }
-  nodes_[id] = std::move(next);
-  changes.nodes.push_back(id);
+  *shown = std::move(next);
 }
 
 void cluster_view::refresh_app(const std::string& name, resource_id origin, view_changes& changes) {
@@ -282,7 +290,8 @@ void cluster_view::refresh_scheduler(scheduler_id id, resource_id origin, view_c
 }
 
 const node_entry* cluster_view::find(node_id id) const {
-  return find_in(nodes_, id);
+  auto known = places_.find(id);
+  return known == places_.end() ? nullptr : &known->second->second;
 }
 
 const app_entry* cluster_view::find_app(const std::string& name) const {

@@ -740,7 +740,8 @@ private:
   view_keeper keeper_;
   subscriber_list subscribers_;
   std::vector<peer> peers_;
-  std::map<node_id, caf::strong_actor_ptr> node_handles_;
+  /// For look-ups only, as the next.
+  std::unordered_map<node_id, caf::strong_actor_ptr> node_handles_;
   /// For look-ups only: its order depends on the run.
   std::unordered_map<caf::actor_addr, node_id> nodes_by_handle_;
   std::map<scheduler_id, caf::strong_actor_ptr> scheduler_handles_;
