@@ -16,7 +16,14 @@ if(NOT CAF_FOUND OR CAF_VERSION VERSION_LESS 0.18 OR CAF_VERSION VERSION_GREATER
   message(FATAL_ERROR "CAF 0.18 not found.  scripts/bootstrap builds it into the cache; an installed one is found with "
     "-DCMAKE_PREFIX_PATH=/path/to/caf")
 endif()
-find_package(Protobuf REQUIRED)
+# Linked in where that is possible: messages are encoded and decoded all the time, and calls into another library's
+# many small functions cost a simulation a few per cent.
+set(Protobuf_USE_STATIC_LIBS ON)
+find_package(Protobuf QUIET)
+if(NOT Protobuf_FOUND)
+  set(Protobuf_USE_STATIC_LIBS OFF)
+  find_package(Protobuf REQUIRED)
+endif()
 find_package(spdlog REQUIRED)
 find_package(fmt REQUIRED)
 find_package(Boost 1.74 EXACT REQUIRED)
@@ -31,3 +38,14 @@ foreach(target CAF::core CAF::io CAF::openssl)
 endforeach()
 
 find_library(ASTRA_XXHASH_LIBRARY xxhash REQUIRED)
+
+# For programs that simulate: a simulator allocates and frees all the time, and mimalloc does that faster than glibc.
+# Optional, and never under a sanitizer, which needs an allocator of its own.
+add_library(astra_allocator INTERFACE)
+if(NOT ASTRA_SANITIZE)
+  find_package(mimalloc 2.0 QUIET)
+  if(mimalloc_FOUND)
+    # Nothing calls it by name: it replaces malloc and operator new by being loaded before the C library.
+    target_link_libraries(astra_allocator INTERFACE -Wl,--push-state,--no-as-needed mimalloc -Wl,--pop-state)
+  endif()
+endif()

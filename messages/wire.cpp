@@ -10,14 +10,17 @@
 namespace astra {
 
 std::string encode(const google::protobuf::MessageLite& body) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream stream{&bytes};
+  assert(body.IsInitialized());
+  auto size = body.ByteSizeLong();
+  assert(size <= static_cast<std::size_t>(std::numeric_limits<int>::max()));
+  std::string bytes(size, '\0');
+  google::protobuf::io::ArrayOutputStream stream{bytes.data(), static_cast<int>(size)};
   google::protobuf::io::CodedOutputStream output{&stream};
   // Our schemas have no map<> field; this keeps the bytes equal should one slip in.
   output.SetSerializationDeterministic(true);
-  [[maybe_unused]] auto complete = body.SerializeToCodedStream(&output);
-  assert(complete);
+  body.SerializeWithCachedSizes(&output);
   output.Trim();
+  assert(!output.HadError());
   return bytes;
 }
 

@@ -3,7 +3,7 @@
 #include "actors/mutant.hpp"
 
 #include <algorithm>
-#include <set>
+#include <cstddef>
 #include <tuple>
 #include <utility>
 
@@ -60,10 +60,17 @@ auto* find_in(const Map& map, const typename Map::key_type& key) {
   return found == map.end() ? nullptr : &found->second;
 }
 
+/// Keys of either map, sorted.
 template <class Map>
-void add_keys(std::set<typename Map::key_type>& keys, const Map& map) {
-  for (auto& [key, value] : map)
-    keys.insert(key);
+std::vector<typename Map::key_type> keys_of(const Map& a, const Map& b) {
+  std::vector<typename Map::key_type> keys;
+  keys.reserve(a.size() + b.size());
+  for (auto map : {&a, &b})
+    for (auto& [key, value] : *map)
+      keys.push_back(key);
+  std::inplace_merge(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(a.size()), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  return keys;
 }
 
 } // namespace
@@ -131,40 +138,36 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
 void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
   shard_rows fresh;
   for (auto& row : delta.nodes())
-    take(fresh.nodes[node_id{row.node()}], row, origin, now);
+    take(fresh.nodes.try_emplace(fresh.nodes.end(), node_id{row.node()})->second, row, origin, now);
   for (auto& record : delta.apps())
     fresh.apps[record.spec().name()] = {record, origin};
   for (auto& row : delta.schedulers())
     fresh.schedulers[scheduler_id{row.scheduler()}] = {row, origin};
   auto& rows = rows_[origin];
   std::swap(rows, fresh);
-  std::set<node_id> nodes;
-  add_keys(nodes, fresh.nodes);
-  add_keys(nodes, rows.nodes);
-  for (auto id : nodes)
+  for (auto id : keys_of(fresh.nodes, rows.nodes))
     refresh_node(id, origin, changes);
-  std::set<std::string> apps;
-  add_keys(apps, fresh.apps);
-  add_keys(apps, rows.apps);
-  for (auto& name : apps)
+  for (auto& name : keys_of(fresh.apps, rows.apps))
     refresh_app(name, origin, changes);
-  std::set<scheduler_id> schedulers;
-  add_keys(schedulers, fresh.schedulers);
-  add_keys(schedulers, rows.schedulers);
-  for (auto id : schedulers)
+  for (auto id : keys_of(fresh.schedulers, rows.schedulers))
     refresh_scheduler(id, origin, changes);
 }
 
 void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
   auto& rows = rows_[origin];
+  auto place = rows.nodes.begin();
   for (auto& part : delta.nodes()) {
     node_id id{part.node()};
-    auto& entry = rows.nodes[id];
+    // Rows come sorted and often all of them, so this one is probably the next: what is beside a hint is found at once.
+    place = rows.nodes.try_emplace(place, id);
+    auto& entry = place->second;
+    ++place;
     take(entry, part, origin, now);
-    auto shown = nodes_.find(id);
-    if (shown != nodes_.end() && shown->second.origin == origin && rank(shown->second.row) <= rank(part)) {
+    auto known = places_.find(id);
+    auto shown = known == places_.end() ? nullptr : &known->second->second;
+    if (shown && shown->origin == origin && rank(shown->row) <= rank(part)) {
       // The usual case: nobody else comes into question, and the long profile need not be copied from the shard.
-      take(shown->second, part, origin, now);
+      take(*shown, part, origin, now);
       changes.nodes.push_back(id);
     } else {
       refresh_node(id, origin, changes);
@@ -205,33 +208,45 @@ void cluster_view::drop(resource_id origin, view_changes& changes) {
 
 /// Decides anew which shard's row of a node is shown after the one in `origin` changed.
 void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& changes) {
+  auto known = places_.find(id);
+  auto shown = known == places_.end() ? nullptr : &known->second->second;
   const node_entry* best = nullptr;
-  for (auto& [other, rows] : rows_) {
-    auto candidate = find_in(rows.nodes, id);
-    if (candidate && (!best || rank(candidate->row) > rank(best->row)))
-      best = candidate;
+  if (!shown) {
+    // Known for the first time: no other shard has it, or it would be shown.
+    best = find_in(rows_.at(origin).nodes, id);
+  } else {
+    for (auto& [other, rows] : rows_) {
+      auto candidate = find_in(rows.nodes, id);
+      if (candidate && (!best || rank(candidate->row) > rank(best->row)))
+        best = candidate;
+    }
   }
-  auto shown = nodes_.find(id);
-  auto was_shown = shown != nodes_.end() && shown->second.origin == origin;
+  auto was_shown = shown && shown->origin == origin;
   if (!best) {
     if (was_shown)
       changes.nodes.push_back(id);
-    if (shown != nodes_.end())
-      nodes_.erase(shown);
+    if (shown) {
+      nodes_.erase(known->second);
+      places_.erase(known);
+    }
     return;
   }
   if (!was_shown && best->origin != origin)
     return;
+  changes.nodes.push_back(id);
+  if (!shown) {
+    places_.emplace(id, nodes_.emplace(id, *best).first);
+    return;
+  }
   auto next = *best;
-  if (shown != nodes_.end() && shown->second.row.incarnation() == next.row.incarnation()) {
-    auto& before = shown->second.row;
+  if (shown->row.incarnation() == next.row.incarnation()) {
+    auto& before = shown->row;
     if (!next.row.has_profile() && before.has_profile())
       next.row.mutable_profile()->Swap(before.mutable_profile());
     if (!next.row.has_load() && before.has_load())
       next.row.mutable_load()->Swap(before.mutable_load());
   }
-  nodes_[id] = std::move(next);
-  changes.nodes.push_back(id);
+  *shown = std::move(next);
 }
 
 void cluster_view::refresh_app(const std::string& name, resource_id origin, view_changes& changes) {
@@ -275,7 +290,8 @@ void cluster_view::refresh_scheduler(scheduler_id id, resource_id origin, view_c
 }
 
 const node_entry* cluster_view::find(node_id id) const {
-  return find_in(nodes_, id);
+  auto known = places_.find(id);
+  return known == places_.end() ? nullptr : &known->second->second;
 }
 
 const app_entry* cluster_view::find_app(const std::string& name) const {

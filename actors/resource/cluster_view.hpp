@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace astra {
@@ -54,6 +55,14 @@ struct view_changes {
 class cluster_view {
 public:
   using time_point = std::chrono::steady_clock::time_point;
+
+  cluster_view() = default;
+  // What it looks nodes up with points into itself.
+  cluster_view(const cluster_view&) = delete;
+  cluster_view& operator=(const cluster_view&) = delete;
+  cluster_view(cluster_view&&) = default;
+  cluster_view& operator=(cluster_view&&) = default;
+  ~cluster_view() = default;
 
   enum class apply_outcome {
     /// The delta or snapshot was applied.
@@ -118,6 +127,9 @@ private:
   std::map<resource_id, shard_rows> rows_;
   /// The merged view.
   std::map<node_id, node_entry> nodes_;
+  /// Where a node is in it: with 100,000 of them a search is a dozen misses of the cache, for every row of every delta.
+  /// For look-ups only.
+  std::unordered_map<node_id, std::map<node_id, node_entry>::iterator> places_;
   std::map<std::string, app_entry> apps_;
   std::map<scheduler_id, scheduler_entry> schedulers_;
 };

@@ -244,8 +244,9 @@ private:
   /// Nodes that others report with a later home are theirs now.
   void drop_moved(const view_changes& changes) {
     for (auto node : changes.nodes) {
-      auto shown = keeper_.view().find(node);
+      // First what says no of nearly all: a peer's nodes are seldom known here.
       auto own = members_.find(node);
+      auto shown = own ? keeper_.view().find(node) : nullptr;
       if (!own || !shown || shown->origin == id_
           || std::tuple{own->incarnation(), own->home_epoch()}
                  >= std::tuple{shown->row.incarnation(), shown->row.home_epoch()}
@@ -739,7 +740,8 @@ private:
   view_keeper keeper_;
   subscriber_list subscribers_;
   std::vector<peer> peers_;
-  std::map<node_id, caf::strong_actor_ptr> node_handles_;
+  /// For look-ups only, as the next.
+  std::unordered_map<node_id, caf::strong_actor_ptr> node_handles_;
   /// For look-ups only: its order depends on the run.
   std::unordered_map<caf::actor_addr, node_id> nodes_by_handle_;
   std::map<scheduler_id, caf::strong_actor_ptr> scheduler_handles_;

@@ -11,12 +11,13 @@ shard_log::shard_log(resource_id origin, std::string name, std::uint64_t epoch, 
   : origin_(origin), name_(std::move(name)), epoch_(epoch), removals_kept_(removals_kept) {}
 
 const pb::NodeRow* shard_log::find(node_id id) const {
-  auto found = nodes_.find(id);
-  return found == nodes_.end() ? nullptr : &found->second.row;
+  auto slot = slot_of(id);
+  return slot ? &slot->row : nullptr;
 }
 
 pb::NodeRow& shard_log::change(node_id id, std::uint8_t parts_changed, stream when) {
-  auto& slot = nodes_[id];
+  auto known = slot_of(id);
+  auto& slot = known ? *known : *(slots_[id] = &nodes_[id]);
   slot.row.set_node(id.value());
   slot.waiting[static_cast<std::size_t>(when)] |= parts_changed;
   waiting(when).nodes.insert(id);
@@ -24,12 +25,12 @@ pb::NodeRow& shard_log::change(node_id id, std::uint8_t parts_changed, stream wh
 }
 
 void shard_log::heard(node_id id, time_point when) {
-  auto found = nodes_.find(id);
-  if (found != nodes_.end())
-    found->second.heard = when;
+  if (auto slot = slot_of(id))
+    slot->heard = when;
 }
 
 void shard_log::remove(node_id id) {
+  slots_.erase(id);
   if (nodes_.erase(id) == 0)
     return;
   for (auto& keys : waiting_)
@@ -88,7 +89,7 @@ std::optional<pb::ViewDelta> shard_log::flush(stream which, time_point now) {
   delta.set_base(version_);
   delta.set_version(++version_);
   for (auto id : keys.nodes) {
-    auto& slot = nodes_.at(id);
+    auto& slot = *slots_.at(id);
     auto wanted = std::exchange(slot.waiting[static_cast<std::size_t>(which)], std::uint8_t{0});
     for (std::size_t i = 0; i < parts.size(); ++i)
       if (wanted & parts[i])
@@ -201,9 +202,14 @@ void shard_log::write_row(pb::ViewDelta& delta, const node_slot& slot, std::uint
     *row.mutable_held() = slot.row.held();
 }
 
+shard_log::node_slot* shard_log::slot_of(node_id id) const {
+  auto found = slots_.find(id);
+  return found == slots_.end() ? nullptr : found->second;
+}
+
 bool shard_log::present(const removal& what) const {
   if (what.node)
-    return nodes_.count(what.node) != 0;
+    return slot_of(what.node) != nullptr;
   if (what.scheduler)
     return schedulers_.count(what.scheduler) != 0;
   return apps_.count(what.app) != 0;

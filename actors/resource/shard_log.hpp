@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace astra {
@@ -37,6 +38,10 @@ public:
 
   /// `removals_kept`: how many removals are remembered; who missed more gets a snapshot.
   shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::size_t removals_kept = 4096);
+  // What it looks nodes up with points into itself.
+  shard_log(const shard_log&) = delete;
+  shard_log& operator=(const shard_log&) = delete;
+  ~shard_log() = default;
 
   /// Null when there is none.
   const pb::NodeRow* find(node_id id) const;
@@ -102,6 +107,8 @@ private:
   pb::ViewDelta header() const;
   void write_row(pb::ViewDelta& delta, const node_slot& slot, std::uint8_t parts_wanted, time_point now) const;
   bool present(const removal& what) const;
+  /// Null when there is none.
+  node_slot* slot_of(node_id id) const;
 
   resource_id origin_;
   std::string name_;
@@ -109,6 +116,8 @@ private:
   std::uint64_t version_ = 1;
   std::size_t removals_kept_;
   std::map<node_id, node_slot> nodes_;
+  /// Where a node is in it, as every heartbeat asks several times.  For look-ups only.
+  std::unordered_map<node_id, node_slot*> slots_;
   std::map<std::string, pb::AppRecord> apps_;
   std::map<std::string, std::uint64_t> app_changed_;
   std::map<scheduler_id, pb::SchedulerRow> schedulers_;

@@ -534,13 +534,44 @@ pb::AppDetail claim_book::describe(time_point now) const {
       *result.add_replicas() = std::move(row);
     }
   }
+  head(record);
+  record.set_reason(summary(result, record.ready() == wanted()));
+  return result;
+}
+
+pb::AppRecord claim_book::record(time_point now) const {
+  if (!deleting_) {
+    std::uint32_t index = 0;
+    while (index < wanted() && ready(index))
+      ++index;
+    if (index == wanted()) {
+      pb::AppRecord result;
+      head(result);
+      result.set_ready(index);
+      return result;
+    }
+  }
+  return std::move(*describe(now).mutable_record());
+}
+
+/// A replica of this index takes requests.
+bool claim_book::ready(std::uint32_t index) const {
+  return std::any_of(seen_.begin(), seen_.end(), [&](auto& entry) {
+    auto& node = entry.second;
+    return !lost(node) && std::any_of(node.replicas.begin(), node.replicas.end(), [&](auto& one) {
+      auto& [token, replica] = one;
+      return replica.index() == index && replica.state() == pb::REPLICA_READY && released_.count(token) == 0;
+    });
+  });
+}
+
+/// Fills in what does not depend on how the replicas are.
+void claim_book::head(pb::AppRecord& record) const {
   *record.mutable_spec() = spec_;
   record.mutable_spec()->clear_deleting();
   record.set_spec_hash(spec_hash_);
   record.set_epoch(epoch_);
   record.set_deleting(deleting_);
-  record.set_reason(summary(result, record.ready() == wanted()));
-  return result;
 }
 
 /// One sentence on why not all is as wanted.

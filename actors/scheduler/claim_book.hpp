@@ -89,6 +89,9 @@ public:
   /// Record (its `scheduler` and `version` left out) and every replica, running or not, sorted by index.
   pb::AppDetail describe(time_point now) const;
 
+  /// The record of `describe`: quick where all is well, since it is asked for all the time and seldom changes.
+  pb::AppRecord record(time_point now) const;
+
   const pb::AppSpec& spec() const { return spec_; }
   std::uint64_t spec_hash() const { return spec_hash_; }
   std::size_t claims_in_flight() const { return claims_.size(); }
@@ -184,6 +187,8 @@ private:
                          random_source& random) const;
   void release_holder(const holder& what, std::string reason, time_point now);
   void send_releases(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, decision& out);
+  bool ready(std::uint32_t index) const;
+  void head(pb::AppRecord& record) const;
   std::string summary(const pb::AppDetail& detail, bool all_ready) const;
 
   std::uint64_t epoch_;

@@ -265,23 +265,29 @@ private:
 
   pb::AppDetail describe() {
     auto result = book_.describe(self_->clock().now());
-    auto& record = *result.mutable_record();
+    sign(*result.mutable_record());
+    return result;
+  }
+
+  /// Adds to a record what the book does not know.
+  void sign(pb::AppRecord& record) const {
     record.set_scheduler(process_.value());
     record.set_version(version_);
     if (!view_since_ && record.reason().empty() && record.ready() < record.spec().replicas())
       record.set_reason("no view of the cluster yet: no Resource has answered");
-    return result;
   }
 
   /// Tells the parent when the record is another one.
   void report() {
-    auto detail = describe();
-    auto bytes = encode(detail.record());
-    if (bytes == reported_)
+    auto record = book_.record(self_->clock().now());
+    sign(record);
+    if (encode(record) == reported_)
       return;
-    detail.mutable_record()->set_version(++version_);
-    reported_ = encode(detail.record());
-    detail.clear_replicas();
+    record.set_version(++version_);
+    reported_ = encode(record);
+    pb::AppDetail detail;
+    detail.set_found(true);
+    *detail.mutable_record() = std::move(record);
     self_->send(parent_, app_detail{std::move(detail)});
   }
 

@@ -1,6 +1,7 @@
 #include "runtime/gateway/routes.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -71,6 +72,17 @@ std::vector<std::string_view> split_path(std::string_view path) {
   return parts;
 }
 
+/// The paths of the rows, split: every request looks at them.
+const std::vector<std::vector<std::string_view>>& patterns() {
+  static const auto all = [] {
+    std::vector<std::vector<std::string_view>> result;
+    for (auto& row : rows)
+      result.push_back(split_path(row.path));
+    return result;
+  }();
+  return all;
+}
+
 } // namespace
 
 route_match find_route(std::string_view method, std::string_view target) {
@@ -81,8 +93,9 @@ route_match find_route(std::string_view method, std::string_view target) {
   if (method == "HEAD")
     method = "GET";
   auto parts = split_path(path);
-  for (auto& row : rows) {
-    auto pattern = split_path(row.path);
+  for (std::size_t place = 0; place < std::size(rows); ++place) {
+    auto& row = rows[place];
+    auto& pattern = patterns()[place];
     if (pattern.size() != parts.size())
       continue;
     auto fits = true;

@@ -3,6 +3,7 @@
 #include "messages/type_ids.hpp"
 #include "runtime/sim/basp_engine.hpp"
 #include "runtime/sim/event_queue.hpp"
+#include "runtime/sim/machine_clock.hpp"
 #include "runtime/sim/run_queue.hpp"
 
 #include <caf/action.hpp>
@@ -97,6 +98,8 @@ struct connection {
     bool dead = false;
     std::uint64_t sent = 0;
     std::deque<packet_ptr> held;
+    /// Who sent what arrived last, as the receiver knows it: a short way to its proxy, for it often speaks again.
+    caf::strong_actor_ptr speaker;
   };
 
   std::uint64_t number = 0;
@@ -141,10 +144,7 @@ struct machine {
   bool stalled = false;
   /// Down, and its host does not answer either.
   bool host_gone = false;
-  // Its clock: local time at a point of world time, and how many millionths it runs fast since then.
-  std::int64_t clock_local = 0;
-  std::int64_t clock_world = 0;
-  std::int64_t drift_ppb = 0;
+  machine_clock clock;
   std::unique_ptr<caf::proxy_registry> proxies;
   caf::strong_actor_ptr directory;
   /// Connections that are open as this machine sees them, by peer.
@@ -428,7 +428,7 @@ public:
     added.name = std::move(name);
     added.address = std::move(address);
     auto span = static_cast<std::uint64_t>(std::max<std::int64_t>(options_.clock_offset_max.count(), 1));
-    added.clock_local = static_cast<std::int64_t>(random_.below(span, draw_kind::clock, number, 0)) + 1;
+    added.clock = machine_clock{static_cast<std::int64_t>(random_.below(span, draw_kind::clock, number, 0)) + 1};
     by_address_[added.address] = number;
     return number;
   }
@@ -521,38 +521,10 @@ public:
     }
   }
 
-  void set_drift(std::uint32_t number, double ppm) {
-    auto& where = machines_[number];
-    where.clock_local = local_ns(number);
-    where.clock_world = now_;
-    where.drift_ppb = static_cast<std::int64_t>(ppm * 1000.0);
-  }
-
-  std::int64_t local_ns(std::uint32_t number) const {
-    auto& where = machines_[number];
-    auto passed = now_ - where.clock_world;
-    return where.clock_local + passed + scaled(passed, where.drift_ppb);
-  }
+  void set_drift(std::uint32_t number, double ppm) { machines_[number].clock.set_drift(ppm, now_); }
 
   std::chrono::steady_clock::time_point local_time(std::uint32_t number) const {
-    return std::chrono::steady_clock::time_point{std::chrono::nanoseconds{local_ns(number)}};
-  }
-
-  static std::int64_t scaled(std::int64_t duration, std::int64_t ppb) {
-    __extension__ using wide = __int128;
-    return static_cast<std::int64_t>(static_cast<wide>(duration) * ppb / 1'000'000'000);
-  }
-
-  /// World time at which a machine's clock will show `local`, if it keeps its pace.
-  std::int64_t world_time(std::uint32_t number, std::int64_t local) const {
-    auto& where = machines_[number];
-    auto wait = local - local_ns(number);
-    if (wait <= 0)
-      return now_;
-    __extension__ using wide = __int128;
-    auto rate = std::int64_t{1'000'000'000} + where.drift_ppb;
-    // Rounded up: a timer never fires before its time.
-    return now_ + static_cast<std::int64_t>((static_cast<wide>(wait) * 1'000'000'000 + rate - 1) / rate);
+    return std::chrono::steady_clock::time_point{std::chrono::nanoseconds{machines_[number].clock.local(now_)}};
   }
 
   std::vector<caf::strong_actor_ptr> actors(std::uint32_t number) {
@@ -887,7 +859,9 @@ private:
       break;
     }
     heir_ = false;
-    if (system_->detached_actors() > 0)
+    // Counting takes a lock, and nobody is detached without being spawned.
+    if (auto spawned = system_->latest_actor_id();
+        std::exchange(last_spawned_, spawned) != spawned && system_->detached_actors() > 0)
       give_up(actor_name(what.actor)
               + " spawned a detached or blocking actor: a thread, which no seed decides; actors must be event-based");
     present_event_ = 0;
@@ -895,7 +869,7 @@ private:
     enter(nobody);
   }
 
-  void happen(happening entry) {
+  void happen(happening&& entry) {
     auto& where = machines_[entry.machine];
     if (entry.boot != 0 && (entry.boot != where.boot || !where.up)) {
       discard(entry);
@@ -1010,10 +984,12 @@ private:
     }
     message->target = target.id();
     message->id = what->mid;
-    caf::binary_serializer sink{&unit_, message->bytes};
+    written_.clear();
+    caf::binary_serializer sink{&unit_, written_};
     if (!sink.apply(what->payload))
       give_up(actor_name(message->sender)
               + " sends to another machine what cannot be serialised: " + caf::to_string(what->payload.types()));
+    message->bytes = written_;
     emit(seen, XXH64(message->bytes.data(), message->bytes.size(), 0));
     message->cause = events_;
     message->chain = std::exchange(heir_, false) ? chain_ : ++last_chain_;
@@ -1126,7 +1102,7 @@ private:
     }
     caf::strong_actor_ptr sender;
     if (what->sender != 0)
-      sender = where.proxies->get_or_put(id_of(from, way.boots[what->side]), what->sender);
+      sender = speaker(way, what->side, what->sender);
     auto target = system_->registry().get(what->target);
     caf::message content;
     caf::binary_deserializer source{&unit_, what->bytes};
@@ -1161,6 +1137,15 @@ private:
       target->enqueue(caf::make_mailbox_element(std::move(sender), what->id, {}, std::move(content)), &unit_);
     }
     heir_ = false;
+  }
+
+  /// The proxy of an actor at one end of a connection, for the machine at the other.
+  const caf::strong_actor_ptr& speaker(connection& way, std::size_t side, caf::actor_id actor) {
+    auto& last = way.ways[side].speaker;
+    // One that the registry has dropped meanwhile has no connection any more.
+    if (!last || last->id() != actor || !static_cast<proxy*>(caf::actor_cast<caf::abstract_actor*>(last))->way())
+      last = machines_[way.ends[1 - side]].proxies->get_or_put(id_of(way.ends[side], way.boots[side]), actor);
+    return last;
   }
 
   void on_monitor(const std::shared_ptr<connection>& way, std::size_t here, caf::actor_id actor) {
@@ -1386,7 +1371,7 @@ private:
     entry.boot = machines_[current_].boot;
     entry.cause = present_event_;
     entry.what = timer{what, period};
-    queue_.push(world_time(current_, when.time_since_epoch().count()), tie(), std::move(entry));
+    queue_.push(machines_[current_].clock.due(when.time_since_epoch().count(), now_), tie(), std::move(entry));
   }
 
   void schedule(std::int64_t when, std::uint32_t where, std::uint32_t boot, std::function<void()> what) {
@@ -1460,9 +1445,13 @@ private:
   std::uint64_t chain_ = 0;
   std::uint64_t last_chain_ = 0;
   bool heir_ = false;
+  /// The latest number of an actor when it was last seen to that none is detached.
+  caf::actor_id last_spawned_ = 0;
   bool ending_ = false;
   bool closing_ = false;
   std::vector<job> orphans_;
+  /// Of the message that is being sent; kept because it grows in many small steps.
+  caf::byte_buffer written_;
 };
 
 engine::engine() {

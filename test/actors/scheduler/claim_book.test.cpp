@@ -1,5 +1,6 @@
 #include "actors/scheduler/claim_book.hpp"
 
+#include "messages/wire.hpp"
 #include "test/actors/scheduler/model_cluster.hpp"
 
 #include <doctest/doctest.h>
@@ -85,6 +86,7 @@ public:
             replica.set_state(pb::REPLICA_READY);
     cluster.publish(now, book.get());
     give_up();
+    record();
   }
 
   void ticks(int count) {
@@ -117,7 +119,12 @@ public:
            && std::all_of(found.begin(), found.end(), [](auto& entry) { return entry.second == 1; });
   }
 
-  pb::AppRecord record() const { return book->describe(now).record(); }
+  /// The book has a quick way to the record, which must lead to the same one.
+  pb::AppRecord record() const {
+    auto quick = book->record(now);
+    CHECK(encode(quick) == encode(book->describe(now).record()));
+    return quick;
+  }
 
   model_view cluster;
   std::unique_ptr<claim_book> book;

@@ -126,7 +126,9 @@ public:
   }
 
   /// @returns what was wrong; empty: nothing.
-  const std::string& quiet(final_state state = {}) {
+  const std::string& quiet(final_state&& state = {}) { return quiet(state); }
+
+  const std::string& quiet(final_state& state) {
     state.asked = world.now();
     set_->at_quiet(state, world);
     return check_->failure();
