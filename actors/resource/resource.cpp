@@ -366,7 +366,7 @@ private:
       auto held = version_held(request, id_, log_.epoch());
       send_delta(self_, who, log_.since(held, now()));
       if (request.scope() == pb::Subscribe::ALL_SHARDS)
-        catch_up(self_, who, request, keeper_.view(), id_, now());
+        catch_up(self_, who, request, keeper_, id_, now());
     }
     pb::SubscribeAck ack;
     ack.set_resource(id_.value());

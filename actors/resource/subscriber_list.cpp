@@ -77,14 +77,14 @@ void send_delta(caf::local_actor* self, const caf::strong_actor_ptr& to, pb::Vie
 }
 
 void catch_up(caf::local_actor* self, const caf::strong_actor_ptr& to, const pb::Subscribe& request,
-              const cluster_view& view, resource_id own, lease::time_point now) {
-  for (auto& [origin, shard] : view.shards()) {
+              const view_keeper& keeper, resource_id own, lease::time_point now) {
+  for (auto& [origin, shard] : keeper.view().shards()) {
     if (origin == own)
       continue;
     // Somebody who was subscribed elsewhere may even be ahead; what follows will find its place.
     auto held = version_held(request, origin, shard.epoch);
     if (held == 0 || held < shard.version || shard.lost || shard.edited)
-      send_delta(self, to, view.snapshot(origin, now));
+      send_delta(self, to, keeper.snapshot(origin, now));
     // A snapshot counts as the word of its origin: an edit that changes nothing tells that this one is not.
     if (shard.edited && !MUTANT(edited_snapshot_trusted)) {
       pb::ViewDelta edit;

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "actors/resource/cluster_view.hpp"
 #include "actors/resource/lease.hpp"
+#include "actors/resource/view_keeper.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/view.pb.h"
 
@@ -56,9 +56,9 @@ private:
 /// Sends one delta to one subscriber.
 void send_delta(caf::local_actor* self, const caf::strong_actor_ptr& to, pb::ViewDelta delta);
 
-/// Sends what a subscriber that has `request.have` misses of the shards in `view`, except `own`'s.
+/// Sends what a subscriber that has `request.have` misses of the shards in `keeper`, except `own`'s.
 void catch_up(caf::local_actor* self, const caf::strong_actor_ptr& to, const pb::Subscribe& request,
-              const cluster_view& view, resource_id own, lease::time_point now);
+              const view_keeper& keeper, resource_id own, lease::time_point now);
 
 /// What the subscriber holds of a shard; version 0 when nothing of this epoch.
 std::uint64_t version_held(const pb::Subscribe& request, resource_id origin, std::uint64_t epoch);

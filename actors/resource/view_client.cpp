@@ -214,7 +214,7 @@ private:
     if (!who)
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
     if (subscribers_.renew(who, request, now()))
-      catch_up(self_, who, request, keeper_.view(), {}, now());
+      catch_up(self_, who, request, keeper_, {}, now());
     pb::SubscribeAck ack;
     ack.set_resource(source_id_.value());
     ack.set_resource_name(source_name_);

@@ -70,17 +70,61 @@ view_keeper::apply_outcome view_keeper::accept(pb::ViewDelta& delta, time_point 
   return outcome;
 }
 
+/// What a snapshot has at second hand: the relay kept it when the origin came back without it.
+view_keeper::orphanage view_keeper::kept_by_relay(const pb::ViewDelta& snapshot, const orphanage& known,
+                                                  time_point now) {
+  orphanage result;
+  if (MUTANT(kept_row_trusted))
+    return result;
+  auto keep = [now](auto& orphans, auto& before, const auto& key, bool offline) {
+    auto& orphan = orphans[key] = known_or_new(before, key, now);
+    orphan.foreign = true;
+    if (offline && !orphan.offline_since)
+      orphan.offline_since = now;
+  };
+  std::set<std::uint64_t> kept{snapshot.kept_nodes().begin(), snapshot.kept_nodes().end()};
+  for (auto& row : snapshot.nodes())
+    if (kept.count(row.node()) != 0)
+      keep(result.nodes, known.nodes, node_id{row.node()}, row.liveness() == pb::LIVENESS_OFFLINE);
+  for (auto& name : snapshot.kept_apps())
+    keep(result.apps, known.apps, name, false);
+  kept = {snapshot.kept_schedulers().begin(), snapshot.kept_schedulers().end()};
+  for (auto& row : snapshot.schedulers())
+    if (kept.count(row.scheduler()) != 0)
+      keep(result.schedulers, known.schedulers, scheduler_id{row.scheduler()},
+           row.liveness() == pb::LIVENESS_OFFLINE);
+  return result;
+}
+
+pb::ViewDelta view_keeper::snapshot(resource_id origin, time_point now) const {
+  auto result = view_.snapshot(origin, now);
+  auto found = orphans_.find(origin);
+  if (found == orphans_.end())
+    return result;
+  auto& [nodes, apps, schedulers, lost] = found->second;
+  for (auto& [id, orphan] : nodes)
+    if (orphan.foreign)
+      result.add_kept_nodes(id.value());
+  for (auto& [name, orphan] : apps)
+    if (orphan.foreign)
+      result.add_kept_apps(name);
+  for (auto& [id, orphan] : schedulers)
+    if (orphan.foreign)
+      result.add_kept_schedulers(id.value());
+  return result;
+}
+
 /// Adds to a snapshot the rows that it cannot speak for.
 view_keeper::orphanage view_keeper::carry_over(resource_id origin, pb::ViewDelta& snapshot, time_point now) const {
-  orphanage carried;
+  static const orphanage none;
+  auto found = orphans_.find(origin);
+  auto& known = found == orphans_.end() ? none : found->second;
+  auto carried = kept_by_relay(snapshot, known, now);
   auto shard = view_.shards().find(origin);
   if (shard == view_.shards().end() || snapshot.epoch() < shard->second.epoch)
     return carried;
   auto new_epoch = snapshot.epoch() > shard->second.epoch;
   auto& rows = *view_.rows(origin);
-  static const orphanage none;
-  auto found = orphans_.find(origin);
-  auto& known = found == orphans_.end() ? none : found->second;
   auto keep = [&](const auto& orphans, const auto& key) {
     auto entry = orphans.find(key);
     return (new_epoch && !MUTANT(restart_drops_rows)) || (entry != orphans.end() && entry->second.foreign);
@@ -95,6 +139,7 @@ view_keeper::orphanage view_keeper::carry_over(resource_id origin, pb::ViewDelta
     auto& row = *snapshot.add_nodes();
     row = entry.row;
     row.set_age_ms(age_ms(entry.last_beat, now));
+    snapshot.add_kept_nodes(id.value());
     auto& orphan = carried.nodes[id] = known_or_new(known.nodes, id, now);
     orphan.foreign = true;
     if (row.liveness() == pb::LIVENESS_OFFLINE && !orphan.offline_since)
@@ -107,6 +152,7 @@ view_keeper::orphanage view_keeper::carry_over(resource_id origin, pb::ViewDelta
     if (told_apps.count(name) != 0 || !keep(known.apps, name))
       continue;
     *snapshot.add_apps() = entry.record;
+    snapshot.add_kept_apps(name);
     carried.apps[name] = known_or_new(known.apps, name, now);
     carried.apps[name].foreign = true;
   }
@@ -117,6 +163,7 @@ view_keeper::orphanage view_keeper::carry_over(resource_id origin, pb::ViewDelta
     if (told_schedulers.count(id) != 0 || !keep(known.schedulers, id))
       continue;
     *snapshot.add_schedulers() = entry.row;
+    snapshot.add_kept_schedulers(id.value());
     auto& orphan = carried.schedulers[id] = known_or_new(known.schedulers, id, now);
     orphan.foreign = true;
     if (entry.row.liveness() == pb::LIVENESS_OFFLINE && !orphan.offline_since)

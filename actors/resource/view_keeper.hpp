@@ -34,8 +34,8 @@ public:
 
   explicit view_keeper(limits limits) : limits_(limits) {}
 
-  /// Applies a delta.  To a snapshot that knows nothing of rows which it cannot speak for, those rows are added:
-  /// when it was applied, `delta` is what is to be handed on.
+  /// Applies a delta.  To a snapshot that knows nothing of rows which it cannot speak for, those rows are added, as
+  /// kept ones: when it was applied, `delta` is what is to be handed on.
   apply_outcome accept(pb::ViewDelta& delta, time_point now, view_changes& changes);
 
   /// Nobody speaks for the shard any more, until a delta that says otherwise.
@@ -50,6 +50,9 @@ public:
   void extend_grace(std::chrono::nanoseconds gap, time_point now);
 
   const cluster_view& view() const { return view_; }
+
+  /// A shard for somebody who has nothing of it.  Empty when there is none.
+  pb::ViewDelta snapshot(resource_id origin, time_point now) const;
 
 private:
   struct orphan {
@@ -71,6 +74,7 @@ private:
     bool empty() const { return nodes.empty() && apps.empty() && schedulers.empty() && !lost_since; }
   };
 
+  static orphanage kept_by_relay(const pb::ViewDelta& snapshot, const orphanage& known, time_point now);
   orphanage carry_over(resource_id origin, pb::ViewDelta& snapshot, time_point now) const;
   void expire_nodes(resource_id origin, orphanage& orphans, time_point now, pb::ViewDelta& edit) const;
   void expire_schedulers(resource_id origin, orphanage& orphans, time_point now, pb::ViewDelta& edit) const;

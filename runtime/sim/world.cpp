@@ -31,6 +31,9 @@ namespace {
 /// For the answers of actors to the questions at the end.
 constexpr std::chrono::seconds question_time{2};
 
+/// How often routing tables are looked at while there is load.
+constexpr std::chrono::milliseconds look_interval{2700};
+
 constexpr std::uint16_t process_port = 9700;
 
 std::uint32_t index(machine_id where) {
@@ -142,6 +145,8 @@ public:
       if (!app.from_file)
         engine_.at(app.apply_at, [this, &app] { apply(*app.spec); });
     engine_.at(what_->horizon, [this] { calm_down(); });
+    if (!gateways_.empty())
+      look_at_tables(look_interval);
   }
 
   ~impl() {
@@ -754,15 +759,39 @@ public:
     });
   }
 
+  /// Operators look at routing tables now and then; so checks see them while there is load.
+  void look_at_tables(instant when) {
+    if (when >= what_->horizon)
+      return;
+    engine_.at(when, [this, when] {
+      for (auto place : gateways_)
+        if (auto& where = sites_[place]; engine_.up(where.id))
+          engine_.on(where.id, [&] {
+            for (auto& router : routers(where))
+              engine_.system().spawn([router](caf::event_based_actor* self) {
+                self->request(router, question_time, report_atom_v).then([](const router_table&) {}, [](const caf::error&) {});
+              });
+          });
+      look_at_tables(when + look_interval);
+    });
+  }
+
+  std::vector<router_actor> routers(const site& where) {
+    std::vector<router_actor> result;
+    for (auto& actor : engine_.actors(where.id)) {
+      auto local = caf::actor_cast<caf::abstract_actor*>(actor);
+      if (std::string_view{static_cast<caf::local_actor*>(local)->name()} == "astra.router")
+        result.push_back(caf::actor_cast<router_actor>(actor));
+    }
+    return result;
+  }
+
   void ask_tables(caf::actor_system& sys, site& where) {
     auto& tables = final_.tables[where.id];
     auto name = where.options.name;
-    for (auto& actor : engine_.actors(where.id)) {
-      auto local = caf::actor_cast<caf::abstract_actor*>(actor);
-      if (std::string_view{static_cast<caf::local_actor*>(local)->name()} != "astra.router")
-        continue;
-      sys.spawn([this, &tables, name, actor](caf::event_based_actor* self) {
-        self->request(caf::actor_cast<router_actor>(actor), question_time, report_atom_v)
+    for (auto& router : routers(where)) {
+      sys.spawn([this, &tables, name, router](caf::event_based_actor* self) {
+        self->request(router, question_time, report_atom_v)
             .then([&tables](const router_table& table) { tables[table.app] = table; },
                   [this, name](const caf::error&) { final_.silent.push_back(name + ": a router did not answer"); });
       });

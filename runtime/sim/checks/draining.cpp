@@ -250,6 +250,8 @@ public:
       }
       break;
     default:
+      if (what.kind == event_kind::stop && here.goodbye_due >= instant{0})
+        fail(fmt::format("node {} ended in order and without a goodbye", facts_of(what.machine, facts).name));
       here = {};
     }
   }

@@ -111,6 +111,9 @@ public:
   /// Neither the network nor the machine was disturbed in the `span` before now.
   bool calm(machine_id machine, nanoseconds span, const world_facts& facts) const;
 
+  /// The same, whatever becomes of the network.
+  bool calm_itself(machine_id machine, nanoseconds span, const world_facts& facts) const;
+
   /// Nothing was cut or slowed in the `span` before now.
   bool network_calm(nanoseconds span, const world_facts& facts) const;
 
@@ -183,6 +186,7 @@ void add_app_checks(std::vector<check_kind>& all);
 void add_counter_checks(std::vector<check_kind>& all);
 void add_log_checks(std::vector<check_kind>& all);
 void add_budget_checks(std::vector<check_kind>& all);
+void add_router_checks(std::vector<check_kind>& all);
 void add_placement_checks(std::vector<check_kind>& all);
 
 } // namespace astra::sim

@@ -396,14 +396,15 @@ public:
   static constexpr const char* label = "app-records";
   static constexpr const char* about =
       "A Resource tells at once that an app is gone when its scheduler no longer names it, a scheduler names an app "
-      "until the last of its replicas has ended, and no record goes that nobody deleted.";
+      "until the last of its replicas has ended, those that come back later are ended too, and no record goes that "
+      "nobody deleted.";
   static constexpr nanoseconds default_bound{milliseconds{500}};
 
   using named_check::named_check;
 
   topics wants() const override {
     return placements::wants()
-               .add(event_kind::step, {message_kind::scheduler_beat, message_kind::delete_app})
+               .add(event_kind::step, {message_kind::scheduler_beat, message_kind::delete_app, message_kind::view_delta})
                .said({message_kind::view_delta, message_kind::delete_app})
                .add(event_kind::crash)
                .add(event_kind::stop) |= disturbances::wants();
@@ -425,10 +426,14 @@ public:
       if (roles_.of(what.actor, facts) == actor_role::resource)
         on_beat(**beat, what, facts);
     } else if (auto delta = content_as<view_delta>(what)) {
-      if (said(what))
+      if (said(what)) {
         on_delta(**delta, what, facts);
+        on_edit(**delta, what, facts);
+      }
+      if (what.kind == event_kind::step)
+        on_told(**delta, what);
     }
-    if (!owed_.empty() && what.at >= next_look_)
+    if (what.at >= next_look_)
       look(what.at, facts);
   }
 
@@ -446,12 +451,16 @@ private:
     std::set<std::string> now;
     for (auto& record : beat.apps())
       now.insert(record.spec().name());
-    for (auto& app : now)
+    for (auto& app : now) {
       owed_.erase({what.machine, app});
+      forgotten_.erase(app);
+      origins_[{what.machine, app}].insert(name_hash(facts_of(what.machine, facts).name));
+    }
     if (!beat.leaving() && !beat.settling() && !lossy(facts.what()))
       for (auto& app : known.apps)
         if (now.count(app) == 0) {
           owed_[{what.machine, app}] = what.at;
+          forgotten_.emplace(app, what.at);
           if (beat.incarnation() == known.incarnation)
             nothing_left(app, what, facts);
         }
@@ -492,11 +501,45 @@ private:
     }
   }
 
+  /// Whoever keeps the shard of a Resource that is lost drops a record only when it is told elsewhere.
+  void on_edit(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
+    auto& here = facts_of(what.machine, facts);
+    auto role = roles_.of(what.sender, facts);
+    if (delta.origin_name() == here.name || deleted_ || lossy(facts.what())
+        || (role != actor_role::resource && role != actor_role::view_client))
+      return;
+    for (auto& app : delta.removed_apps()) {
+      auto& origins = origins_[{what.machine, app}];
+      if (origins.count(delta.origin()) != 0 && origins.size() == 1)
+        fail(fmt::format("{} drops app {} with the shard of {}, and nobody else has told of it", here.name, app,
+                         delta.origin_name()));
+    }
+  }
+
+  void on_told(const pb::ViewDelta& delta, const event& what) {
+    for (auto& record : delta.apps())
+      origins_[{what.machine, record.spec().name()}].insert(delta.origin());
+    // What its origin removes is gone, and no edit of the listener.
+    for (auto& app : delta.removed_apps())
+      origins_[{what.machine, app}].clear();
+  }
+
   /// A later subscriber is told again of what has gone.
   bool removed_before(machine_id machine, const std::string& app) const { return removed_.count({machine, app}) != 0; }
 
   void look(instant now, const world_facts& facts) {
     next_look_ = now + milliseconds{100};
+    for (auto& [app, since] : forgotten_)
+      for (std::uint32_t i = 1; i < placed_.size(); ++i) {
+        machine_id machine{i};
+        if (lossy(facts.what()) || now - since < late || !healthy(machine, facts)
+            || !disturbed_.calm(machine, late, facts))
+          continue;
+        for (auto& [token, replica] : placed_.at(machine).replicas)
+          if (replica.app == app && replica.is != placements::condition::released)
+            fail(fmt::format("app {} is forgotten since {}, and its replica {} at node {} has not been released", app,
+                             seconds_text(since), replica.index, facts_of(machine, facts).name));
+      }
     std::erase_if(owed_, [&](auto& entry) {
       auto machine = entry.first.first;
       // Without listeners there is nobody to tell.
@@ -509,6 +552,9 @@ private:
       return true;
     });
   }
+
+  /// Time to find a node that has come back, and to release what it runs.
+  static constexpr nanoseconds late{seconds{6}};
 
   actor_roles roles_;
   disturbances disturbed_;
@@ -524,6 +570,10 @@ private:
   per_machine<instant> moved_;
   /// When a Resource last told something.
   per_machine<instant> heard_;
+  /// Apps that their scheduler no longer names.
+  std::map<std::string, instant> forgotten_;
+  /// Who has told of an app, by (listener's machine, app).
+  std::map<std::pair<machine_id, std::string>, std::set<std::uint64_t>> origins_;
   bool deleted_ = false;
   instant next_look_{0};
 };

@@ -36,7 +36,7 @@ public:
     if (auto reply = content_as<invoke_reply>(what)) {
       // What is said into a closed connection is lost, and said all the same.
       if (said(what) || what.kind == event_kind::drop)
-        on_reply(**reply, what.sender);
+        on_reply(**reply, what, facts);
       return;
     }
     if (auto slot = content_as<reserve>(what)) {
@@ -57,6 +57,8 @@ private:
     /// The node actor that works on it; 0: none does.
     std::uint64_t runs_at = 0;
     std::uint32_t starts = 0;
+    /// Since when, if it is work for a server or an actor: it begins at once, or not at all.
+    instant began{-1};
   };
 
   struct request_record {
@@ -70,6 +72,7 @@ private:
       return;
     attempt.request = joint_id(name_hash(work.app()), name_hash(work.request_id()));
     attempt.runs_at = what.actor;
+    attempt.began = begins_at_once(work.app(), facts.what()) ? what.at : instant{-1};
     ++attempt.starts;
     auto& request = requests_[attempt.request];
     request.allowed = allowed_of(work.app(), facts.what());
@@ -78,11 +81,16 @@ private:
       doubtful_ = {work.attempt(), work.request_id(), what.actor};
   }
 
-  void on_reply(const pb::InvokeReply& reply, std::uint64_t node) {
+  void on_reply(const pb::InvokeReply& reply, const event& what, const world_facts& facts) {
     auto attempt = attempts_.find(reply.attempt());
-    if (attempt == nullptr || attempt->runs_at != node)
+    if (attempt == nullptr || attempt->runs_at != what.sender)
       return;
     attempt->runs_at = 0;
+    if (reply.outcome() == pb::INVOKE_NOT_STARTED && attempt->began >= instant{0}
+        && what.at - attempt->began > facts.what().step_max)
+      fail(fmt::format("{} says {} after attempt {} was to be started that it was not: {}",
+                       facts.actor_name(what.sender), seconds_text(what.at - attempt->began), to_hex(reply.attempt()),
+                       reply.reason()));
     if (reply.outcome() != pb::INVOKE_NOT_STARTED || attempt->starts == 0) {
       if (doubtful_.attempt == reply.attempt())
         settle();
@@ -121,6 +129,13 @@ private:
       if (entry.spec && entry.spec->name() == app)
         return entry.spec->idempotent() ? dispatch::starts_max : 1;
     return dispatch::starts_max;
+  }
+
+  static bool begins_at_once(const std::string& app, const scenario& script) {
+    for (auto& entry : script.apps)
+      if (entry.spec && entry.spec->name() == app)
+        return !entry.spec->has_per_request();
+    return false;
   }
 
   struct doubt {
@@ -322,6 +337,46 @@ private:
   doubt doubtful_;
 };
 
+/// A release has a time for work that is under way.
+class release_finishes : public named_check<release_finishes> {
+public:
+  static constexpr const char* label = "release-finishes";
+  static constexpr const char* about = "No work is lost to the release of its replica before the time for it is over.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return topics{}
+        .add(event_kind::step, {message_kind::release_batch})
+        .said({message_kind::invoke_reply});
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    if (auto releases = content_as<release_batch>(what)) {
+      if (roles_.of(what.actor, facts) == actor_role::node)
+        for (auto& release : (*releases)->releases())
+          if (release.grace_ms() > 0 && !release.reason().empty())
+            times_[{what.actor, release.reason()}] = {what.at, std::chrono::milliseconds{release.grace_ms()}};
+    } else if (auto reply = content_as<invoke_reply>(what)) {
+      if (!said(what) || (*reply)->outcome() != pb::INVOKE_REPLICA_LOST)
+        return;
+      for (auto& [key, time] : times_)
+        // Clocks may drift by some per cent.
+        if (key.first == what.sender && what.at - time.first < time.second * 9 / 10
+            && (*reply)->reason().find(key.second) != std::string::npos)
+          fail(fmt::format("{} loses attempt {} {} after a release that gave {}: {}", facts.actor_name(what.sender),
+                           to_hex((*reply)->attempt()), seconds_text(what.at - time.first), seconds_text(time.second),
+                           (*reply)->reason()));
+    }
+  }
+
+private:
+  actor_roles roles_;
+  /// Time and length of the last release, by (node actor, reason).
+  std::map<std::pair<std::uint64_t, std::string>, std::pair<instant, nanoseconds>> times_;
+};
+
 /// A node that refuses because all slots are taken has work or grants for all of them.
 class slots_accounted : public named_check<slots_accounted> {
 public:
@@ -384,6 +439,7 @@ void add_start_checks(std::vector<check_kind>& all) {
   all.push_back(kind_of_check<slot_before_start>());
   all.push_back(kind_of_check<replica_concurrency>());
   all.push_back(kind_of_check<slots_accounted>());
+  all.push_back(kind_of_check<release_finishes>());
 }
 
 } // namespace astra::sim

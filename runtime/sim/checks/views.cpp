@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <map>
 #include <tuple>
 
@@ -481,12 +482,131 @@ private:
   id_table<told> told_;
 };
 
+/// Rows that change their shard or lose the Resource that spoke for them.
+class rows_kept : public named_check<rows_kept> {
+public:
+  static constexpr const char* label = "rows-kept";
+  static constexpr const char* about =
+      "The first words of a Resource that has restarted take no node out of anybody's view, and no Resource tells of a "
+      "node after it has heard that it is at home elsewhere.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return topics{}
+        .add(event_kind::step, {message_kind::view_delta})
+        .said({message_kind::view_delta})
+        .add(event_kind::boot);
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    if (what.kind == event_kind::boot) {
+      std::erase_if(elsewhere_, [&](auto& entry) { return entry.first.first == what.machine; });
+      std::erase_if(passed_on_, [&](auto& entry) { return entry.first.first == what.machine; });
+      return;
+    }
+    auto delta = content_as<view_delta>(what);
+    if (!delta)
+      return;
+    auto& here = facts_of(what.machine, facts);
+    if (said(what)) {
+      auto role = roles_.of(what.sender, facts);
+      if (role == actor_role::resource && (*delta)->origin_name() == here.name)
+        on_own(**delta, what, here);
+      else if (role == actor_role::view_client)
+        on_passed_on(**delta, what, here);
+    }
+    if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::resource
+        && (*delta)->origin_name() != here.name)
+      on_heard(**delta, what);
+  }
+
+private:
+  using place = std::pair<std::uint64_t, std::uint64_t>;
+
+  struct shard_record {
+    std::uint64_t epoch = 0;
+    std::set<std::uint64_t> nodes;
+  };
+
+  struct others_shard {
+    std::uint64_t epoch = 0;
+    std::uint64_t version = 0;
+    std::map<std::uint64_t, place> rows;
+  };
+
+  /// Incarnation and home epoch: where it is at home follows from them.
+  static place place_of(const pb::NodeRow& row) { return {row.incarnation(), row.home_epoch()}; }
+
+  void on_heard(const pb::ViewDelta& delta, const event& what) {
+    auto& shard = elsewhere_[{what.machine, delta.origin()}];
+    auto& known = shard.rows;
+    if (delta.base() == 0 || delta.origin_removed())
+      known.clear();
+    // What is behind or has a gap before it is not taken in.
+    else if (delta.epoch() != shard.epoch || delta.base() > shard.version || delta.version() <= shard.version)
+      return;
+    shard.epoch = delta.epoch();
+    shard.version = delta.version();
+    for (auto id : delta.removed_nodes())
+      known.erase(id);
+    for (auto& row : delta.nodes())
+      known[row.node()] = place_of(row);
+  }
+
+  void on_own(const pb::ViewDelta& delta, const event& what, const machine_facts& here) {
+    for (auto& row : delta.nodes())
+      for (auto& [key, shard] : elsewhere_)
+        if (auto found = shard.rows.find(row.node());
+            key.first == what.machine && found != shard.rows.end() && found->second > place_of(row))
+          fail(fmt::format("{} tells of node {} in home epoch {} of incarnation {}, and has heard that it went on to "
+                           "home epoch {} of incarnation {}",
+                           here.name, to_hex(row.node()), row.home_epoch(), row.incarnation(), found->second.second,
+                           found->second.first));
+  }
+
+  /// What a view client tells its process; each subscriber gets it, so it is looked at by what it says and not by whom.
+  void on_passed_on(const pb::ViewDelta& delta, const event& what, const machine_facts& here) {
+    auto& shard = passed_on_[{what.machine, delta.origin()}];
+    if (delta.origin_removed()) {
+      shard = {};
+      return;
+    }
+    std::set<std::uint64_t> told;
+    for (auto& row : delta.nodes())
+      told.insert(row.node());
+    if (delta.base() == 0) {
+      if (delta.epoch() > shard.epoch && shard.epoch != 0)
+        for (auto id : shard.nodes)
+          if (told.count(id) == 0)
+            fail(fmt::format("{} drops node {} with the first words of the restarted {}", here.name, to_hex(id),
+                             delta.origin_name()));
+      if (delta.epoch() >= shard.epoch)
+        shard = {delta.epoch(), std::move(told)};
+      return;
+    }
+    if (delta.epoch() != shard.epoch)
+      return;
+    shard.nodes.insert(told.begin(), told.end());
+    for (auto id : delta.removed_nodes())
+      shard.nodes.erase(id);
+  }
+
+  actor_roles roles_;
+  /// Rows of others as a Resource heard them, by (Resource, origin) and node.
+  std::map<std::pair<machine_id, std::uint64_t>, others_shard> elsewhere_;
+  /// By (machine, origin).
+  std::map<std::pair<machine_id, std::uint64_t>, shard_record> passed_on_;
+};
+
 } // namespace
 
 void add_view_checks(std::vector<check_kind>& all) {
   all.push_back(kind_of_check<view_monotone>());
   all.push_back(kind_of_check<views_agree>());
   all.push_back(kind_of_check<orphan_grace>());
+  all.push_back(kind_of_check<rows_kept>());
   all.push_back(kind_of_check<draining_told>());
   all.push_back(kind_of_check<calm_subscriptions>());
 }

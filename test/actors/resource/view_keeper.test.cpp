@@ -136,6 +136,25 @@ TEST_CASE_FIXTURE(keeper_test, "a Resource that restarts empty takes nothing fro
   CHECK(follower.find_app("ocr"));
 }
 
+TEST_CASE_FIXTURE(keeper_test, "what a relay kept for a restarted Resource is not that Resource's own word") {
+  auto before = delta(r1, 1, 0, 5);
+  add(before, 1, 1);
+  REQUIRE(accept(before) == outcome::applied);
+  REQUIRE(accept(delta(r1, 2, 0, 1)) == outcome::applied);
+  // Somebody who hears of r1 from here, and then from r1 itself, which has not heard of the node yet.
+  view_keeper other{{10s, 60s}};
+  auto relayed = keeper.snapshot(r1, now);
+  CHECK(relayed.kept_nodes_size() == 1);
+  REQUIRE(other.accept(relayed, now, changes) == outcome::applied);
+  auto first_hand = delta(r1, 2, 0, 2);
+  REQUIRE(other.accept(first_hand, now, changes) == outcome::applied);
+  CHECK(first_hand.kept_nodes_size() == 1); // whoever is told next
+  REQUIRE(other.view().find(node_id{1}));
+  now += 11s;
+  CHECK(other.expire(now, changes).size() == 1);
+  CHECK(other.view().find(node_id{1})->row.liveness() == pb::LIVENESS_OFFLINE);
+}
+
 TEST_CASE_FIXTURE(keeper_test, "a Resource that comes back with its old epoch speaks for its rows again") {
   auto first = delta(r1, 1, 0, 5);
   add(first, 7, 1);
