@@ -46,7 +46,7 @@ public:
     } else if (auto ack = content_as<heartbeat_ack>(what)) {
       if ((*ack)->fenced())
         on_fence(what, facts);
-    } else if (facts_of(what.machine, facts).twin != machine_id{}) {
+    } else if (is_named(what.actor, facts)) {
       given_up_[joint_id(what.actor, what.message_id)] = true;
     }
   }
@@ -70,6 +70,11 @@ private:
     std::uint64_t latest = 0;
     instant heard{-1};
   };
+
+  bool is_named(std::uint64_t actor, const world_facts& facts) {
+    auto role = roles_.of(actor, facts);
+    return role == actor_role::node || role == actor_role::apps;
+  }
 
   life& life_of(part which, machine_id machine, const world_facts& facts) {
     auto& found = lives_[machine][static_cast<std::size_t>(which)];
@@ -106,11 +111,10 @@ private:
 
   /// A node, or the front of the schedulers, is told that it is fenced.
   void on_fence(const event& what, const world_facts& facts) {
-    auto role = roles_.of(what.actor, facts);
-    if ((role != actor_role::node && role != actor_role::apps)
-        || given_up_.has(joint_id(what.actor, what.message_id)))
+    if (!is_named(what.actor, facts) || given_up_.has(joint_id(what.actor, what.message_id)))
       return;
-    auto& fenced = life_of(role == actor_role::node ? part::node : part::scheduler, what.machine, facts);
+    auto which = roles_.of(what.actor, facts) == actor_role::node ? part::node : part::scheduler;
+    auto& fenced = life_of(which, what.machine, facts);
     if (fenced.fenced_in == 0)
       fenced.fenced_in = what.number;
     auto name = names_.find(fenced.name);
@@ -187,7 +191,8 @@ public:
                                 facts.actor_name(what.actor), here.epoch, here.app, here.told, here.told_in));
       if (content_as<caf::error>(what))
         given_up_[joint_id(what.actor, what.message_id)] = true;
-      else if (auto reply = content_as<claim_reply>(what); reply && !given_up_.has(joint_id(what.actor, what.message_id)))
+      else if (auto reply = content_as<claim_reply>(what);
+               reply && !given_up_.has(joint_id(what.actor, what.message_id)))
         hear(here, (*reply)->newer_epoch(), what);
       else if (auto delta = content_as<view_delta>(what); delta && what.peer == machine_id{})
         on_delta(here, **delta, what);
