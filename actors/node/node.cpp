@@ -193,8 +193,8 @@ private:
     if (!what || (what->state != pb::REPLICA_STARTING && what->state != pb::REPLICA_READY))
       return;
     if (what->state == pb::REPLICA_READY)
-      spdlog::warn("node.replica_unready node={} app={} replica={} reason=\"{}\"", options_.name, what->spec->name(),
-                   what->index, reason);
+      spdlog::warn("node.replica_unready node={} app={} replica={} token={} reason=\"{}\"", options_.name,
+                   what->spec->name(), what->index, to_hex(token.value()), reason);
     desk_.close(*what);
     set_state(token, pb::REPLICA_WARMING, std::move(reason));
   }
@@ -203,6 +203,8 @@ private:
     auto what = replicas_.find(token);
     if (!what || (what->state != pb::REPLICA_STARTING && what->state != pb::REPLICA_WARMING))
       return;
+    spdlog::info("node.replica_ready node={} app={} replica={} token={}", options_.name, what->spec->name(),
+                 what->index, to_hex(token.value()));
     set_state(token, pb::REPLICA_READY, "");
     desk_.open(*what);
   }
@@ -212,8 +214,8 @@ private:
     if (!what)
       return;
     auto delay = replicas_.crashed(token, reason, now(), random_);
-    spdlog::warn("node.replica_crash node={} app={} replica={} state=\"{}\" reason=\"{}\"", options_.name,
-                 what->spec->name(), what->index, replica_state_text(what->state), what->reason);
+    spdlog::warn("node.replica_crash node={} app={} replica={} token={} state=\"{}\" reason=\"{}\"", options_.name,
+                 what->spec->name(), what->index, to_hex(token.value()), replica_state_text(what->state), what->reason);
     home_.profile_changed();
     if (delay && !MUTANT(crashed_replica_not_restarted))
       self_->run_delayed(*delay, [this, token] { start_again(token); });
@@ -232,8 +234,8 @@ private:
     auto what = still_wanted(token);
     if (!what)
       return;
-    spdlog::warn("node.replica_failed node={} app={} replica={} reason=\"{}\"", options_.name, what->spec->name(),
-                 what->index, reason);
+    spdlog::warn("node.replica_failed node={} app={} replica={} token={} reason=\"{}\"", options_.name,
+                 what->spec->name(), what->index, to_hex(token.value()), reason);
     set_state(token, pb::REPLICA_FAILED, std::move(reason));
   }
 

@@ -88,6 +88,8 @@ using packet_ptr = std::unique_ptr<packet>;
 struct connection {
   struct direction {
     std::int64_t last_arrival = 0;
+    /// The same, with what others overtake.
+    std::int64_t latest_arrival = 0;
     /// Since when the receiver has heard nothing; negative: it hears.
     std::int64_t silent_since = -1;
     bool cut = false;
@@ -1042,6 +1044,7 @@ private:
     auto to = way->ends[1 - side];
     auto number = ++direction.sent;
     auto arrival = now_ + latency(from, to, way->generation, number);
+    auto patience = options_.connection_timeout.count() + options_.connection_heartbeat.count();
     if (options_.network.mode == network_mode::datagram && now_ < options_.lossy_until.count()
         && what->kind == packet_kind::message) {
       auto subject = link_subject(from, to, way->generation);
@@ -1053,17 +1056,22 @@ private:
         auto twin = std::make_unique<packet>(*what);
         put(now_ + 2 * latency(from, to, way->generation, number + (std::uint64_t{1} << 40)), to, std::move(twin));
       }
-      if (random_.unit(draw_kind::overtake, subject, number) >= options_.network.overtake)
+      // Stragglers hold nobody up: with connections that would be their end.
+      if (random_.unit(draw_kind::overtake, subject, number) >= options_.network.overtake && arrival - now_ <= patience)
         arrival = direction.last_arrival = std::max(arrival, direction.last_arrival + 1);
     } else {
       auto hears_last = std::max(now_, direction.last_arrival);
       arrival = direction.last_arrival = std::max(arrival, direction.last_arrival + 1);
       // Keep-alives come no sooner than what was sent before them.
-      auto patience = options_.connection_timeout.count() + options_.connection_heartbeat.count();
       if (arrival - hears_last > patience)
         schedule(hears_last + patience, to, machines_[to].boot,
                  [this, way, side] { close(way, 1 - side, "nothing was heard for the connection timeout"); });
     }
+    // The end of a connection overtakes nothing: what a former life has said comes before it, also after the first
+    // words of the next life.  What is later than the longest tail does not keep it.
+    if (what->kind == packet_kind::fin)
+      arrival = std::max(arrival, std::min(direction.latest_arrival + 1, now_ + options_.network.tail_max.count()));
+    direction.latest_arrival = std::max(direction.latest_arrival, arrival);
     put(arrival, to, std::move(what));
   }
 
@@ -1178,6 +1186,13 @@ private:
     if (!passes(to, from))
       return;
     auto& here = machines_[to];
+    // Long under way, and its process has died meanwhile: a connection that its host resets at once.  It must not stand
+    // in for the one with the present process.
+    if (auto known = here.peers.find(from); known != here.peers.end()) {
+      auto& present = *known->second;
+      if (present.boots[present.ends[0] == from ? 0 : 1] > boot)
+        return;
+    }
     replace(to, from, boot);
     auto way = std::make_shared<connection>();
     way->number = ++last_connection_;
@@ -1352,7 +1367,8 @@ private:
     auto& net = options_.network;
     auto subject = link_subject(from, to, generation);
     auto result = log_uniform(net.latency_min, net.latency_max, random_.unit(draw_kind::latency, subject, number));
-    if (net.tail > 0.0 && random_.unit(draw_kind::tail, subject, number) < net.tail && net.tail_max > net.latency_max)
+    auto tail = net.mode == network_mode::stream || now_ < options_.lossy_until.count() ? net.tail : 0.0;
+    if (tail > 0.0 && random_.unit(draw_kind::tail, subject, number) < tail && net.tail_max > net.latency_max)
       result = log_uniform(net.latency_max, net.tail_max, random_.unit(draw_kind::tail, ~subject, number));
     auto factor = 1.0;
     for (auto& [id, one] : rules_)

@@ -24,7 +24,7 @@ struct engine_options {
   /// Each step of an actor takes up to this long; 0: none.
   std::chrono::nanoseconds step_max{0};
   scenario_network network;
-  /// From this time on no message is lost, doubled or overtaken, in datagram mode too.
+  /// In datagram mode: from this time on no message is lost, doubled, overtaken or late.
   std::chrono::nanoseconds lossy_until = std::chrono::nanoseconds::max();
   /// A connection on which nothing came for this long is closed by its receiver; as net.timeout.
   std::chrono::nanoseconds connection_timeout{std::chrono::seconds{1}};

@@ -638,7 +638,9 @@ public:
         kill(where, engine::death::ended, "restarted after its drain");
         restart_in(where, nanoseconds{0});
       } else if (!engine_.up(where.id)) {
-        restart_in(where, nanoseconds{0});
+        // What nobody starts again stays away.
+        if (what_->restart_after.count() > 0)
+          restart_in(where, nanoseconds{0});
       } else if (where.elder) {
         kill(where, engine::death::ended, "restarted after its twin");
         restart_in(where, nanoseconds{0});

@@ -22,6 +22,8 @@ const std::vector<check_kind>& all_kinds() {
     add_app_checks(all);
     add_counter_checks(all);
     add_log_checks(all);
+    add_budget_checks(all);
+    add_placement_checks(all);
     std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.info.name < b.info.name; });
     return all;
   }();

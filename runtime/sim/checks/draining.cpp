@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <utility>
-
 #include <algorithm>
+#include <set>
+#include <utility>
 
 // Nodes on their way out.
 
@@ -98,31 +98,80 @@ private:
   id_table<bool> granted_;
 };
 
-/// A node that leaves ends its work first.  Only the limit of an orderly stop may cut it short.
+/// A node that leaves ends its work first, and goes when it has.  Only the limit of an orderly stop may cut it short.
 class drain_finishes : public named_check<drain_finishes> {
 public:
   static constexpr const char* label = "drain-finishes";
-  static constexpr const char* about =
-      "A draining node leaves no work unfinished, unless the drain took its whole wait.";
-  static constexpr nanoseconds default_bound{0};
+  static constexpr const char* about = "A draining node leaves no work unfinished, unless the drain took its whole "
+                                       "wait, and a node that stops leaves as soon as nothing is left to do.";
+  /// On top of the time that a granted slot is held.
+  static constexpr nanoseconds default_bound{std::chrono::milliseconds{500}};
 
   using named_check::named_check;
 
-  topics wants() const override { return topics{}.add(event_kind::log).add(event_kind::boot); }
+  topics wants() const override {
+    return topics{}
+        .add(event_kind::log)
+        .add(event_kind::boot)
+        .add(event_kind::stall)
+        .add(event_kind::go_on)
+        .add(event_kind::crash)
+        .add(event_kind::stop)
+        .add(event_kind::step, {message_kind::invoke})
+        .said({message_kind::invoke_reply, message_kind::reserve_reply})
+        .add(event_kind::drop, {message_kind::invoke_reply});
+  }
 
   void on_event(const event& what, const world_facts& facts) override {
-    auto& began = drains_[what.machine].began;
-    if (what.kind == event_kind::boot) {
-      began = instant{-1};
-      return;
+    auto& here = drains_[what.machine];
+    switch (what.kind) {
+    case event_kind::boot:
+    case event_kind::crash:
+    case event_kind::stop:
+      here = {};
+      break;
+    case event_kind::stall:
+    case event_kind::go_on:
+      here.busy_until = what.at;
+      break;
+    case event_kind::log:
+      on_log(what, facts);
+      break;
+    default:
+      if (auto work = content_as<invoke>(what)) {
+        if (roles_.of(what.actor, facts) == actor_role::node)
+          here.running.insert((*work)->attempt());
+      } else if (roles_.of(what.sender, facts) == actor_role::node) {
+        if (auto reply = content_as<invoke_reply>(what))
+          here.running.erase((*reply)->attempt());
+        here.busy_until = what.at;
+      }
     }
+    if (stopping_ > 0 && what.at >= next_look_)
+      look(what.at, facts);
+  }
+
+private:
+  struct drain_record {
+    instant began{-1};
+    /// An orderly stop, and it has not left yet.
+    bool stops = false;
+    std::set<std::uint64_t> running;
+    instant busy_until{0};
+  };
+
+  void on_log(const event& what, const world_facts& facts) {
+    auto& here = drains_[what.machine];
     auto word = first_word(what.text);
     if (word == "node.drain") {
-      began = what.at;
+      here.began = here.busy_until = what.at;
+      here.stops = what.text.find("the process stops") != std::string_view::npos;
+      stopping_ += here.stops ? 1 : 0;
     } else if (word == "node.leave") {
+      here.stops = false;
       auto left = number(field(what.text, "unfinished="));
       // A stop may come long after an operator's drain; the wait of the stop is what counts, so this is a lower bound.
-      auto waited = began < instant{0} ? nanoseconds{0} : what.at - began;
+      auto waited = here.began < instant{0} ? nanoseconds{0} : what.at - here.began;
       // Clocks may drift by some per cent.
       if (left && *left > 0 && waited < facts.what().options.node.drain_wait * 9 / 10)
         fail(fmt::format("node {} leaves {} requests unfinished after a drain of {}",
@@ -130,12 +179,27 @@ public:
     }
   }
 
-private:
-  struct drain_record {
-    instant began{-1};
-  };
+  void look(instant now, const world_facts& facts) {
+    next_look_ = now + std::chrono::milliseconds{100};
+    stopping_ = 0;
+    for (std::size_t i = 1; i < drains_.size(); ++i) {
+      machine_id machine{static_cast<std::uint32_t>(i)};
+      auto& node = drains_[machine];
+      if (!node.stops)
+        continue;
+      ++stopping_;
+      if (healthy(machine, facts) && node.running.empty()
+          && now - node.busy_until > facts.what().options.node.slot_hold * 11 / 10 + bound())
+        fail(fmt::format("node {} stops since {}, has nothing to do since {} and has not left",
+                         facts_of(machine, facts).name, seconds_text(node.began), seconds_text(node.busy_until)));
+    }
+  }
 
+  actor_roles roles_;
   per_machine<drain_record> drains_;
+  /// How many nodes stop.
+  int stopping_ = 0;
+  instant next_look_{0};
 };
 
 /// The drain is news that goes out at once: routers must hear of it before they send more.
@@ -143,7 +207,7 @@ class drain_told : public named_check<drain_told> {
 public:
   static constexpr const char* label = "drain-told";
   static constexpr const char* about =
-      "A node that has a home tells it of its drain at once, not with the next heartbeat.";
+      "A node that has a home tells it of its drain and of its end at once, not with the next heartbeat.";
   static constexpr nanoseconds default_bound{std::chrono::milliseconds{100}};
 
   using named_check::named_check;
@@ -166,7 +230,9 @@ public:
     case event_kind::log:
       if (first_word(what.text) == "node.drain" && here.has_home)
         expect(here, what.at);
-      else if (first_word(what.text) == "node.rehome" || first_word(what.text) == "node.leave")
+      else if (first_word(what.text) == "node.leave" && here.has_home)
+        expect_goodbye(here, what.at);
+      else if (first_word(what.text) == "node.rehome")
         here = {};
       break;
     case event_kind::step:
@@ -177,6 +243,8 @@ public:
         look(what.at, facts);
         if (said(what) && (*beat)->draining())
           here.due = instant{-1};
+        if (said(what) && (*beat)->leaving())
+          here.goodbye_due = instant{-1};
       } else if (roles_.of(what.actor, facts) == actor_role::node) {
         here = {};
       }
@@ -193,7 +261,13 @@ private:
     /// Its last message was acknowledged, and nothing speaks against its home since.
     bool has_home = false;
     instant due{-1};
+    instant goodbye_due{-1};
   };
+
+  void expect_goodbye(node_record& node, instant at) {
+    node.goodbye_due = at + bound();
+    expecting_ = true;
+  }
 
   void expect(node_record& node, instant at) {
     node.due = at + bound();
@@ -207,7 +281,10 @@ private:
     for (std::size_t i = 1; i < nodes_.size(); ++i) {
       machine_id machine{static_cast<std::uint32_t>(i)};
       auto& node = nodes_[machine];
-      expecting_ = expecting_ || node.due >= instant{0};
+      expecting_ = expecting_ || node.due >= instant{0} || node.goodbye_due >= instant{0};
+      if (node.goodbye_due >= instant{0} && now > node.goodbye_due)
+        fail(fmt::format("node {} left at {} without a goodbye", facts_of(machine, facts).name,
+                         seconds_text(node.goodbye_due - bound())));
       if (node.due >= instant{0} && now > node.due)
         fail(fmt::format("node {} began to drain at {} and has told nobody", facts_of(machine, facts).name,
                          seconds_text(node.due - bound())));

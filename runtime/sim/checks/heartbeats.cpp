@@ -9,6 +9,11 @@
 namespace astra::sim {
 namespace {
 
+/// A bound, and where messages are lost or late the time of several tries.
+nanoseconds with_losses(const scenario& what, nanoseconds bound) {
+  return lossy(what) ? 4 * bound + 2 * what.network.tail_max : bound;
+}
+
 /// Numbers in heartbeats are what everybody else orders news by.
 class heartbeat_order : public named_check<heartbeat_order> {
 public:
@@ -164,7 +169,7 @@ private:
     auto machines = facts.machines();
     auto& options = facts.what().options;
     // A lost acknowledgement makes a node look for another home.
-    auto slack = (lossy(facts.what()) ? 4 : 1) * bound();
+    auto slack = with_losses(facts.what(), bound());
     if (!disturbed_.network_calm(settled, facts))
       return;
     for (std::uint32_t i = 1; i < machines.size(); ++i)
@@ -251,7 +256,7 @@ private:
     if (homes == 0)
       return;
     auto& options = facts.what().options;
-    auto slack = (lossy(facts.what()) ? 4 : 1) * bound();
+    auto slack = with_losses(facts.what(), bound());
     for (std::uint32_t i = 1; i < machines.size(); ++i) {
       machine_id machine{i};
       if (!machines[i].node || !healthy(machine, facts) || !disturbed_.calm(machine, settled, facts)

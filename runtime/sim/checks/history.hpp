@@ -77,6 +77,12 @@ private:
 /// Whether two machines are one, or run processes of one name.
 bool same_name(machine_id a, machine_id b, const world_facts& facts);
 
+/// Whether a later process has the name of the node on this machine.
+inline bool superseded(machine_id machine, const world_facts& facts) {
+  auto& known = facts_of(machine, facts);
+  return known.twin != machine_id{} && !known.node && has_role(known, process_role::node);
+}
+
 /// Machines of nodes, asked of the world once and whenever a node has gone to another one.
 class node_machines {
 public:
@@ -188,5 +194,7 @@ void add_view_checks(std::vector<check_kind>& all);
 void add_app_checks(std::vector<check_kind>& all);
 void add_counter_checks(std::vector<check_kind>& all);
 void add_log_checks(std::vector<check_kind>& all);
+void add_budget_checks(std::vector<check_kind>& all);
+void add_placement_checks(std::vector<check_kind>& all);
 
 } // namespace astra::sim

@@ -33,6 +33,8 @@ public:
     bool suspect = false;
     /// Offline, or another's.
     bool gone = false;
+    /// When its connection ended after what was heard last; negative: it has not.
+    instant closed{-1};
   };
 
   /// A Resource handles a beat.
@@ -105,7 +107,8 @@ public:
   static constexpr const char* label = "eviction-bound";
   static constexpr const char* about = "A node that is silent is suspect and then offline at its home within the bound "
                                        "after the configured times, at once "
-                                       "after its goodbye, and shortly after that everywhere.";
+                                       "after its goodbye or the end of its connection, and shortly after that "
+                                       "everywhere.";
   /// On top of resource.suspect_after and resource.evict_after.
   static constexpr nanoseconds default_bound{std::chrono::seconds{1}};
 
@@ -114,6 +117,7 @@ public:
   topics wants() const override {
     return disturbances::wants()
         .add(event_kind::step, {message_kind::heartbeat, message_kind::view_delta})
+        .add(event_kind::disconnect)
         .add(event_kind::log);
   }
 
@@ -122,6 +126,8 @@ public:
     drifts_ = drifts_ || is_drift(what);
     if (what.kind == event_kind::log) {
       on_log(what, facts);
+    } else if (what.kind == event_kind::disconnect) {
+      on_disconnect(what, facts);
     } else if (auto beat = content_as<heartbeat>(what)) {
       if (roles_.of(what.actor, facts) == actor_role::resource)
         leases_.on_beat(**beat, what);
@@ -166,6 +172,16 @@ private:
     }
   }
 
+  void on_disconnect(const event& what, const world_facts& facts) {
+    auto& other = facts_of(what.peer, facts);
+    // Right after a start the connection with the former life may be the one that ends.
+    if (!other.node || (other.up && what.at - other.since < settled))
+      return;
+    for (auto& lease : leases_.all())
+      if (lease.resource == what.machine && lease.from == what.peer && what.peer != what.machine)
+        lease.closed = what.at;
+  }
+
   void on_delta(const pb::ViewDelta& delta, const event& what) {
     std::erase_if(owed_, [&](const debt& entry) {
       if (entry.to != what.machine)
@@ -194,6 +210,10 @@ private:
       else if (silent > options.evict_after + allowed)
         fail(fmt::format("{} has heard nothing of node {} for {} and has not made it offline", name, to_hex(lease.node),
                          seconds_text(silent)));
+      else if (lease.closed >= nanoseconds{0} && !lease.suspect && !lease.draining
+               && now - lease.closed - disturbed_.frozen_since(lease.resource, lease.closed, now) > told_at_once)
+        fail(fmt::format("{} has lost its connection with node {} at {} and does not suspect it", name,
+                         to_hex(lease.node), seconds_text(lease.closed)));
       else if (silent > options.suspect_after + allowed && !lease.suspect && !lease.draining)
         fail(fmt::format("{} has heard nothing of node {} for {} and does not suspect it", name, to_hex(lease.node),
                          seconds_text(silent)));
@@ -214,6 +234,7 @@ private:
 
   /// Resources that were disturbed within this time may not have found each other yet.
   static constexpr nanoseconds settled{std::chrono::seconds{6}};
+  static constexpr nanoseconds told_at_once{std::chrono::milliseconds{200}};
 
   actor_roles roles_;
   disturbances disturbed_;
@@ -227,7 +248,8 @@ class no_false_eviction : public named_check<no_false_eviction> {
 public:
   static constexpr const char* label = "no-false-eviction";
   static constexpr const char* about =
-      "No Resource gives up a node before its time, nor one that is well and heard, nor for a goodbye it did not say.";
+      "No Resource gives up or forgets a node before its time, nor one that is well and heard, nor for a goodbye it "
+      "did not say.";
   /// Nobody was disturbed for so long.
   static constexpr nanoseconds default_bound{std::chrono::seconds{8}};
 
@@ -244,19 +266,37 @@ public:
     disturbed_.observe(what);
     drifts_ = drifts_ || is_drift(what);
     if (what.kind == event_kind::log) {
-      if (first_word(what.text) == "resource.offline")
+      auto word = first_word(what.text);
+      if (word == "resource.offline")
         on_offline(what, facts);
+      if (word == "resource.offline" || word == "resource.moved")
+        if (auto lease = leases_.find(what.machine, field(what.text, "node=")))
+          lease->gone = true;
     } else if (auto beat = content_as<heartbeat>(what)) {
       if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::resource)
         leases_.on_beat(**beat, what);
       if (said(what))
         said_[(*beat)->node()] = rank_of(**beat);
     } else if (auto delta = content_as<view_delta>(what); delta && said(what)) {
+      on_removed(**delta, what, facts);
       on_delta(**delta, facts);
     }
   }
 
 private:
+  /// A home forgets only whom it has given up before.
+  void on_removed(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
+    auto& resource = facts_of(what.machine, facts);
+    if (delta.removed_nodes().empty() || delta.origin() != name_hash(resource.name))
+      return;
+    for (auto node : delta.removed_nodes()) {
+      auto lease = leases_.home_of(node);
+      if (lease != nullptr && lease->resource == what.machine && !lease->gone && lease->heard >= resource.since)
+        fail(fmt::format("{} forgets node {}, which it heard at {} and has not given up", resource.name, to_hex(node),
+                         seconds_text(lease->heard)));
+    }
+  }
+
   void on_offline(const event& what, const world_facts& facts) {
     auto lease = leases_.find(what.machine, field(what.text, "node="));
     if (lease == nullptr)

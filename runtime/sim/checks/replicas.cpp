@@ -1,9 +1,12 @@
 #include "messages/replica_state.hpp"
 #include "runtime/sim/checks/history.hpp"
+#include "runtime/sim/checks/placements.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <string>
 #include <tuple>
 
 // Replicas as their nodes describe them.
@@ -119,11 +122,113 @@ private:
   id_table<seen> last_;
 };
 
+/// What is ready, as nodes log it.
+class ready_before_grant : public named_check<ready_before_grant> {
+public:
+  static constexpr const char* label = "ready-before-grant";
+  static constexpr const char* about = "A node grants slots only while a replica of the app is ready there.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return topics{}
+        .add(event_kind::log)
+        .add(event_kind::boot)
+        .add(event_kind::step, {message_kind::reserve})
+        .said({message_kind::reserve_reply});
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    auto& here = nodes_[what.machine];
+    if (what.kind == event_kind::boot) {
+      here = {};
+    } else if (what.kind == event_kind::log) {
+      auto word = first_word(what.text);
+      if (!word.starts_with("node.re"))
+        return;
+      auto token = hex_number(field(what.text, "token="));
+      if (!token)
+        return;
+      if (word == "node.replica_ready")
+        here.ready[*token] = field(what.text, "app=");
+      else if (word != "node.release" || field(what.text, "known=") == "true")
+        here.ready.erase(*token);
+    } else if (auto slot = content_as<reserve>(what)) {
+      if (roles_.of(what.actor, facts) == actor_role::node)
+        here.apps[(*slot)->attempt()] = (*slot)->app();
+    } else if (auto reply = content_as<reserve_reply>(what)) {
+      if (said(what) && (*reply)->outcome() == pb::RESERVE_GRANTED && roles_.of(what.sender, facts) == actor_role::node)
+        on_grant((*reply)->attempt(), what, facts);
+      if (said(what))
+        here.apps.erase((*reply)->attempt());
+    }
+  }
+
+private:
+  struct node_record {
+    /// Apps by token.
+    std::map<std::uint64_t, std::string> ready;
+    /// Apps by attempt, of those that have no slot yet.
+    std::map<std::uint64_t, std::string> apps;
+  };
+
+  void on_grant(std::uint64_t attempt, const event& what, const world_facts& facts) {
+    auto& here = nodes_[what.machine];
+    auto app = here.apps.extract(attempt);
+    // The same grant may be said again.
+    if (app.empty())
+      return;
+    if (std::none_of(here.ready.begin(), here.ready.end(), [&](auto& entry) { return entry.second == app.mapped(); }))
+      fail(fmt::format("node {} grants a slot of app {} (attempt {}), and no replica of it is ready there",
+                       facts_of(what.machine, facts).name, app.mapped(), to_hex(attempt)));
+  }
+
+  actor_roles roles_;
+  per_machine<node_record> nodes_;
+};
+
+/// What a node confirmed and has not ended takes room, nothing else.
+class room_accounted : public named_check<room_accounted> {
+public:
+  static constexpr const char* label = "room-accounted";
+  static constexpr const char* about = "A node refuses a claim for want of room only when its replicas leave none.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override { return placements::wants(); }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    placed_.observe(what, facts);
+    if (auto batch = content_as<claim_batch>(what)) {
+      auto& size = (*batch)->spec().per_replica();
+      for (auto& claim : (*batch)->claims())
+        wanted_[claim.token()] = {size.cpu_milli(), size.memory_bytes()};
+    } else if (what.kind == event_kind::log && first_word(what.text) == "node.claim"
+               && field(what.text, "outcome=") == "CLAIM_NO_ROOM"
+               && field(what.text, "reason=").starts_with("needs ")) {
+      auto token = hex_number(field(what.text, "token="));
+      auto wanted = token ? wanted_.find(*token) : nullptr;
+      if (wanted != nullptr && placed_.has_room(what.machine, wanted->first, wanted->second, facts))
+        fail(fmt::format("node {} refuses a claim although its replicas leave room for it: {}",
+                         facts_of(what.machine, facts).name, field(what.text, "reason=")));
+    }
+  }
+
+private:
+  placements placed_;
+  /// Thousandths of a core and bytes, by token.
+  id_table<std::pair<std::uint64_t, std::uint64_t>> wanted_;
+};
+
 } // namespace
 
 void add_replica_checks(std::vector<check_kind>& all) {
   all.push_back(kind_of_check<node_capacity>());
   all.push_back(kind_of_check<replica_states>());
+  all.push_back(kind_of_check<ready_before_grant>());
+  all.push_back(kind_of_check<room_accounted>());
 }
 
 } // namespace astra::sim

@@ -49,7 +49,7 @@ public:
                               body.version()));
     if (body.origin_name() == facts_of(what.machine, facts).name
         && roles_.of(what.sender, facts) == actor_role::resource)
-      on_own(body, what);
+      on_own(body, what, facts);
     else if (roles_.of(what.sender, facts) == actor_role::view_client)
       on_passed_on(body, what);
   }
@@ -72,7 +72,7 @@ private:
     rank last{};
   };
 
-  void on_own(const pb::ViewDelta& delta, const event& what) {
+  void on_own(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
     auto& stream = streams_[joint_id(what.sender, what.actor)];
     if (delta.epoch() < stream.epoch || (delta.epoch() == stream.epoch && delta.version() < stream.version))
       fail(fmt::format("{} sends version {} of epoch {} to a subscriber that had version {} of epoch {}",
@@ -91,6 +91,10 @@ private:
       fail(fmt::format("shard {} is at version {} of epoch {} and was at version {} of epoch {}", delta.origin_name(),
                        delta.version(), delta.epoch(), shard.version, shard.epoch));
     shard = {delta.epoch(), delta.base(), delta.version(), delta.nodes_size()};
+    // A beat that comes after its Resource has forgotten the node is news to it; with connections none does.
+    if (lossy(facts.what()))
+      for (auto node : delta.removed_nodes())
+        rows_[joint_id(delta.origin(), node)] = {};
     for (auto& row : delta.nodes()) {
       auto& known = rows_[joint_id(delta.origin(), row.node())];
       auto now = rank_of(row);
@@ -255,6 +259,12 @@ private:
         if (entry && facts.now() - machine.since >= 4 * bound() && entry->row.liveness() != pb::LIVENESS_OFFLINE)
           fail(fmt::format("{} sees node {} {}, it is down since {}", viewer, machine.name,
                            pb::Liveness_Name(entry->row.liveness()), seconds_text(machine.since)));
+        auto& limits = facts.what().options.resource;
+        if (entry
+            && facts.now() - machine.since
+                   >= limits.evict_after + limits.orphan_grace + limits.forget_after + 3 * bound())
+          fail(fmt::format("{} still remembers node {}, which is down since {}", viewer, machine.name,
+                           seconds_text(machine.since)));
         continue;
       }
       if (!settled(id, facts))
@@ -365,11 +375,118 @@ private:
   node_machines machines_;
 };
 
+/// Edits: what a Resource or a view client says about the rows of somebody who is lost.
+class orphan_grace : public named_check<orphan_grace> {
+public:
+  static constexpr const char* label = "orphan-grace";
+  static constexpr const char* about = "A node whose Resource is lost is given up only after resource.orphan_grace, in "
+                                       "which whoever gives it up was awake and heard other Resources.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override {
+    return disturbances::wants()
+        .add(event_kind::step, {message_kind::view_delta})
+        .said({message_kind::view_delta})
+        .add(event_kind::log);
+  }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    disturbed_.observe(what);
+    if (what.kind == event_kind::log) {
+      auto word = first_word(what.text);
+      if (word == "view_client.leave")
+        ears_[what.machine].deaf = what.at;
+      else if (word == "view_client.join")
+        ears_[what.machine].end(what.at);
+    } else if (what.kind == event_kind::boot) {
+      ears_[what.machine] = {};
+    } else if (auto delta = content_as<view_delta>(what)) {
+      auto speaker = said(what) ? roles_.of(what.sender, facts) : actor_role::unknown;
+      if (speaker == actor_role::resource || speaker == actor_role::view_client)
+        on_said(**delta, what, facts);
+      if (what.kind == event_kind::step && what.peer != machine_id{})
+        on_heard(**delta, what, facts);
+    }
+  }
+
+private:
+  struct hearing {
+    instant deaf{-1};
+    std::vector<std::pair<instant, instant>> spans;
+
+    void end(instant now) {
+      if (deaf >= instant{0})
+        spans.emplace_back(deaf, now);
+      deaf = instant{-1};
+    }
+
+    nanoseconds deaf_since(instant from, instant now) const {
+      auto sum = deaf >= instant{0} ? now - std::max(deaf, from) : nanoseconds{0};
+      for (auto& [begin, end] : spans)
+        if (end > from)
+          sum += end - std::max(begin, from);
+      return sum;
+    }
+  };
+
+  struct told {
+    instant at{-1};
+    std::uint64_t incarnation = 0;
+  };
+
+  static std::uint64_t key(machine_id keeper, std::uint64_t origin, std::uint64_t node) {
+    return joint_id(joint_id(static_cast<std::uint64_t>(keeper), origin), node);
+  }
+
+  void on_heard(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
+    auto first_hand = delta.origin_name() == facts_of(what.peer, facts).name;
+    for (auto& row : delta.nodes()) {
+      auto& known = told_[key(what.machine, delta.origin(), row.node())];
+      if (row.liveness() == pb::LIVENESS_OFFLINE || row.liveness() == pb::LIVENESS_UNKNOWN)
+        known = {};
+      else if (first_hand)
+        known = {what.at, row.incarnation()};
+    }
+    for (auto node : delta.removed_nodes())
+      told_[key(what.machine, delta.origin(), node)] = {};
+  }
+
+  void on_said(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
+    auto& here = facts_of(what.machine, facts);
+    if (delta.origin_name() == here.name)
+      return;
+    for (auto& row : delta.nodes()) {
+      if (row.liveness() != pb::LIVENESS_OFFLINE || row.reason().find("was lost") == std::string::npos)
+        continue;
+      auto known = told_.find(key(what.machine, delta.origin(), row.node()));
+      if (known == nullptr || known->at < here.since || known->incarnation != row.incarnation())
+        continue;
+      auto heard = what.at - known->at - disturbed_.frozen_since(what.machine, known->at, what.at)
+                   - ears_[what.machine].deaf_since(known->at, what.at);
+      auto grace = facts.what().options.resource.orphan_grace;
+      // Clocks may drift by some per cent.
+      if (heard < grace * 9 / 10)
+        fail(fmt::format("{} gives up node {} of {} {} after it was told of it, the grace is {}", here.name,
+                         to_hex(row.node()), delta.origin_name(), seconds_text(heard), seconds_text(grace)));
+      *known = {};
+    }
+  }
+
+  actor_roles roles_;
+  disturbances disturbed_;
+  per_machine<hearing> ears_;
+  /// By (keeper, origin, node).
+  id_table<told> told_;
+};
+
 } // namespace
 
 void add_view_checks(std::vector<check_kind>& all) {
   all.push_back(kind_of_check<view_monotone>());
   all.push_back(kind_of_check<views_agree>());
+  all.push_back(kind_of_check<orphan_grace>());
   all.push_back(kind_of_check<draining_told>());
   all.push_back(kind_of_check<calm_subscriptions>());
 }
