@@ -64,7 +64,10 @@ public:
   virtual std::uint64_t seed(std::string_view stream) = 0;
 
   /// Larger than every one returned before on this machine, also by earlier processes.
-  virtual incarnation next_incarnation() = 0;
+  incarnation next_incarnation() { return next_incarnation_after({}); }
+
+  /// The same, and larger than one of another machine, whose clock may be ahead.
+  virtual incarnation next_incarnation_after(incarnation other) = 0;
 
   virtual dialer_actor dialer() = 0;
   virtual launcher_actor launcher() = 0;

@@ -39,7 +39,15 @@ constexpr std::uint64_t mebibyte = 1024 * 1024;
 
 /// What a kind of fault happens to, and what must be said about it.
 struct fault_rule {
-  enum class victims { machines, nodes, links, halves, app };
+  enum class victims {
+    machines,
+    nodes,
+    /// Machines whose process has a name that others know it by: nodes and schedulers.
+    names,
+    links,
+    halves,
+    app,
+  };
   enum class lasting { maybe, always };
 
   const char* kind;
@@ -74,6 +82,7 @@ constexpr std::array fault_rules{
     fault_rule{"update", victims::app, lasting::maybe},
     fault_rule{"delete", victims::app, lasting::maybe},
     fault_rule{"no_spawn", victims::nodes, lasting::always},
+    fault_rule{"twin", victims::names, lasting::maybe},
 };
 
 const fault_rule* find_rule(const std::string& kind) {
@@ -197,6 +206,10 @@ public:
   bool has_node() const { return std::any_of(machines_.begin(), machines_.end(), is_node); }
 
   static bool is_node(const scenario_machines& group) { return has(group, process_role::node) && group.crowd == 0; }
+
+  bool has_name() const { return std::any_of(machines_.begin(), machines_.end(), is_name); }
+
+  static bool is_name(const scenario_machines& group) { return is_node(group) || has(group, process_role::scheduler); }
 
   /// Everything that a target can say, the groups' machines in short.
   std::string targets() const {
@@ -483,6 +496,9 @@ private:
       else if (rule->on == victims::nodes && !index_.has_node())
         rules_.add(at("swarm", i), quote(kind) + " needs a node; give some machines roles = [\"node\"]",
                    {"machines", "swarm"});
+      else if (rule->on == victims::names && !index_.has_name())
+        rules_.add(at("swarm", i), quote(kind) + " needs a node or a scheduler; give some machines roles = [\"node\"]",
+                   {"machines", "swarm"});
     }
     rules_.between("swarm_faults", what_.swarm_faults, 0, 10'000);
   }
@@ -545,8 +561,8 @@ private:
       nothing(key + "others", fault.kind);
     if (!on_links && rule.on != victims::halves && fault.both_ways)
       nothing(key + "both_ways", fault.kind);
-    check_targets(fault.targets, key, "targets", rule.on == victims::nodes ? &fault.kind : nullptr);
-    check_targets(fault.others, key, "others", nullptr);
+    check_targets(fault.targets, key, "targets", rule);
+    check_targets(fault.others, key, "others", {"", victims::machines, lasting::maybe});
     if (rule.on == victims::halves)
       for (std::size_t i = 0; i < fault.others.size(); ++i)
         if (std::find(fault.targets.begin(), fault.targets.end(), fault.others[i]) != fault.targets.end())
@@ -554,9 +570,8 @@ private:
                      {key + "others"});
   }
 
-  /// `node_fault`: the kind, if it happens to nodes only.
   void check_targets(const std::vector<std::string>& targets, const std::string& key, const char* list,
-                     const std::string* node_fault) {
+                     const fault_rule& rule) {
     std::set<std::string> seen;
     for (std::size_t i = 0; i < targets.size(); ++i) {
       auto place = key + at(list, i);
@@ -571,12 +586,19 @@ private:
                    quote(targets[i]) + " matches no machine; " + (meant ? "did you mean '" + *meant + "'?  T" : "t")
                        + "here are: " + index_.targets(),
                    {key + list, "machines"});
-      } else if (node_fault && std::none_of(groups.begin(), groups.end(), [](auto group) {
+      } else if (rule.on == victims::nodes && std::none_of(groups.begin(), groups.end(), [](auto group) {
                    return machine_index::is_node(*group);
                  })) {
         rules_.add(place,
-                   quote(targets[i]) + " has no node of its own, which a " + *node_fault
+                   quote(targets[i]) + " has no node of its own, which a " + rule.kind
                        + " needs; write a machine with roles = [\"node\"] and without crowd",
+                   {key + list, "machines"});
+      } else if (rule.on == victims::names && std::none_of(groups.begin(), groups.end(), [](auto group) {
+                   return machine_index::is_name(*group);
+                 })) {
+        rules_.add(place,
+                   quote(targets[i]) + " has neither a node of its own nor a scheduler, of which a " + rule.kind
+                       + " needs one; write a machine with roles = [\"node\"] and without crowd",
                    {key + list, "machines"});
       }
     }

@@ -122,9 +122,11 @@ struct scenario_load {
 /// | update | app | the app is applied again with another spec hash |
 /// | delete | app | the app is deleted; applied again after `duration`, if that is not 0 |
 /// | no_spawn | nodes | no process can be started there for `duration`, as when there are too many |
+/// | twin | nodes, schedulers | a second process with the same names runs on a machine of its own for `duration` |
 ///
 /// What says nothing for a kind stays at its default.  A process_crash, scale or update is over at once; checks make
-/// allowance for its duration.  A crash, power, stop or drain without one leaves the machine to `restart_after`.
+/// allowance for its duration.  A crash, power, stop or drain without one leaves the machine to `restart_after`, a twin
+/// without one stays until the quiet phase.
 struct scenario_fault {
   std::string kind;
   nanoseconds at{0};

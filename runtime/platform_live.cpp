@@ -75,11 +75,11 @@ std::uint64_t live_platform::seed(std::string_view stream) {
   return random_source{process_seed_ ^ name_hash(stream)}.next();
 }
 
-incarnation live_platform::next_incarnation() {
+incarnation live_platform::next_incarnation_after(incarnation other) {
   std::lock_guard guard{mutex_};
   auto now = std::chrono::system_clock::now().time_since_epoch();
   auto ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
-  last_incarnation_ = std::max(last_incarnation_ + 1, ns);
+  last_incarnation_ = std::max({last_incarnation_ + 1, other.value() + 1, ns});
   std::ofstream out{parts_.state_dir / "incarnation", std::ios::trunc};
   if (!(out << last_incarnation_ << '\n'))
     spdlog::warn("platform.incarnation_not_kept directory={} reason=\"cannot write\"", parts_.state_dir.string());

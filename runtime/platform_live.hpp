@@ -42,7 +42,7 @@ public:
   std::uint64_t seed(std::string_view stream) override;
   /// Nanoseconds of the system clock, or one more than the last one handed out, which is kept in
   /// `state_dir`/incarnation: a clock that was set back does not fence a restarted process.
-  incarnation next_incarnation() override;
+  incarnation next_incarnation_after(incarnation other) override;
   dialer_actor dialer() override { return parts_.dialer; }
   launcher_actor launcher() override { return parts_.launcher; }
   http_client_actor http() override { return parts_.http; }

@@ -255,7 +255,9 @@ private:
   void start(app& entry, milliseconds settle) {
     scheduler_start what;
     what.spec = entry.spec;
-    what.epoch = std::max(world_.next_incarnation(), incarnation{entry.fenced_by + 1});
+    // Its forerunner may have had a clock that is ahead; the next life of this process must not fall behind either.
+    what.epoch = MUTANT(taken_epoch_not_kept) ? std::max(world_.next_incarnation(), incarnation{entry.fenced_by + 1})
+                                              : world_.next_incarnation_after(incarnation{entry.fenced_by});
     what.process = process_;
     what.settle = settle;
     entry.fenced_by = 0;

@@ -25,8 +25,10 @@ struct machine_facts {
   std::string address;
   std::string zone;
   std::vector<process_role> roles;
-  /// Its node, if it has that role and is no crowd.
+  /// Its node, if it has that role, is no crowd, and no later process has the node's name.
   node_id node;
+  /// The machine of the other process of its name; nobody: there has been none.
+  machine_id twin{};
   bool up = false;
   bool stalled = false;
   /// Grows with every start of its process.

@@ -103,10 +103,10 @@ std::uint64_t sim_platform::seed(std::string_view stream) {
   return parts_.chance.bits(draw_kind::platform, process, name_hash(stream));
 }
 
-incarnation sim_platform::next_incarnation() {
+incarnation sim_platform::next_incarnation_after(incarnation other) {
   auto local = std::chrono::duration_cast<std::chrono::nanoseconds>(parts_.clock().time_since_epoch());
   auto& last = parts_.disk->last_incarnation;
-  last = std::max(last + 1, wall_base_ns + static_cast<std::uint64_t>(local.count()));
+  last = std::max({last + 1, other.value() + 1, wall_base_ns + static_cast<std::uint64_t>(local.count())});
   return incarnation{last};
 }
 

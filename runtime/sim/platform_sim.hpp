@@ -70,7 +70,7 @@ public:
   std::uint64_t seed(std::string_view stream) override;
   /// Nanoseconds of a wall clock that began at a fixed date, or one more than the last one handed out, which is kept
   /// on the disk.
-  incarnation next_incarnation() override;
+  incarnation next_incarnation_after(incarnation other) override;
   dialer_actor dialer() override { return parts_.dialer; }
   launcher_actor launcher() override;
   http_client_actor http() override;

@@ -13,17 +13,20 @@
 namespace astra::sim {
 namespace {
 
+trace_machine lane_of(const machine_facts& machine) {
+  std::string role;
+  for (auto one : machine.roles)
+    role += (role.empty() ? "" : "+") + to_string(one);
+  return {machine.name, std::move(role), machine.zone};
+}
+
 trace about(const world& run, std::uint64_t seed) {
   trace result;
   result.scenario = run.what().name;
   result.seed = seed;
   result.build = version_line();
-  for (auto& machine : run.machines()) {
-    std::string role;
-    for (auto one : machine.roles)
-      role += (role.empty() ? "" : "+") + to_string(one);
-    result.machines.push_back({machine.name, std::move(role), machine.zone});
-  }
+  for (auto& machine : run.machines())
+    result.machines.push_back(lane_of(machine));
   return result;
 }
 
@@ -31,6 +34,13 @@ trace about(const world& run, std::uint64_t seed) {
 
 recorder::recorder(world& run, std::uint64_t seed)
   : run_(run), inner_(about(run, seed), [&run](std::uint64_t actor) { return run.actor_name(actor); }) {}
+
+void recorder::add(const event& what) {
+  // Machines of twins are made when they are first needed.
+  for (auto all = run_.machines(); inner_.so_far().machines.size() < all.size();)
+    inner_.add_machine(lane_of(all[inner_.so_far().machines.size()]));
+  inner_.record(what);
+}
 
 trace recorder::finished() {
   auto result = inner_.so_far();

@@ -17,7 +17,7 @@ public:
   /// @pre `run` outlives the recorder.
   recorder(world& run, std::uint64_t seed);
 
-  void add(const event& what) { inner_.record(what); }
+  void add(const event& what);
 
   /// One line per event.
   void write_text(std::ostream& out);

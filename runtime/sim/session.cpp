@@ -276,10 +276,17 @@ private:
     trace about;
     about.scenario = what_->name;
     about.seed = seed_;
-    for (auto& machine : world_.machines())
-      about.machines.push_back(
-          {machine.name, machine.roles.empty() ? std::string{} : to_string(machine.roles.front()), machine.zone});
     recorder_.emplace(std::move(about), [this](std::uint64_t actor) { return world_.actor_name(actor); });
+    add_machines();
+  }
+
+  /// Some are made during the run: those of twins.
+  void add_machines() {
+    for (auto all = world_.machines(); seen().machines.size() < all.size();) {
+      auto& machine = all[seen().machines.size()];
+      recorder_->add_machine(
+          {machine.name, machine.roles.empty() ? std::string{} : to_string(machine.roles.front()), machine.zone});
+    }
   }
 
   void on_event(const event& seen) {
@@ -287,6 +294,7 @@ private:
       return;
     if (recorder_->so_far().records.size() >= options_.events_max)
       start_recording();
+    add_machines();
     recorder_->record(seen);
     if (stop_when_ && stop_when_(seen))
       world_.core().stop();

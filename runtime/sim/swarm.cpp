@@ -92,6 +92,8 @@ std::vector<scenario_fault> draw_faults(const scenario& what, const draws& chanc
   auto resources = with_role(machines, process_role::resource);
   auto schedulers = with_role(machines, process_role::scheduler);
   auto gateways = with_role(machines, process_role::gateway);
+  auto named = hosts;
+  named.insert(named.end(), schedulers.begin(), schedulers.end());
   for (std::uint64_t i = 0; i < count; ++i) {
     fault_draws draw{chance, i};
     scenario_fault fault;
@@ -169,6 +171,11 @@ std::vector<scenario_fault> draw_faults(const scenario& what, const draws& chanc
       if (hosts.empty())
         continue;
       fault.targets = {one_of(hosts)};
+    } else if (kind == "twin") {
+      if (named.empty())
+        continue;
+      // There are few schedulers and many nodes, and much to lose with both.
+      fault.targets = {one_of(schedulers.empty() || draw.unit() < 0.5 ? named : schedulers)};
     } else if (kind == "interference") {
       fault.targets = {one_of(nodes)};
       fault.amount = 1.0 + static_cast<double>(draw.below(8));

@@ -107,10 +107,12 @@ public:
   using actor_namer = std::function<std::string(std::uint64_t)>;
 
   /// `about` has everything but records, actors, texts and hash.
-  /// @pre `about.machines` has every machine that events will name
   trace_recorder(trace about, actor_namer namer);
 
-  /// @pre numbers grow and times do not go back
+  /// A machine that was not there at the beginning; ids go on with the next one.
+  void add_machine(trace_machine what) { result_.machines.push_back(std::move(what)); }
+
+  /// @pre numbers grow and times do not go back, and the machines of the event are known
   void record(const event& what);
 
   void fail(trace_failure what) { result_.failures.push_back(std::move(what)); }

@@ -22,6 +22,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <deque>
 #include <set>
 #include <utility>
 
@@ -116,6 +117,13 @@ struct site {
   int stalls = 0;
   /// A restart is due; a later one replaces it.
   std::uint64_t restart_ticket = 0;
+  /// The machine of the second process of its names, once there was one, and on that machine the one of the first.
+  site* twin = nullptr;
+  site* first = nullptr;
+  /// The other process of its names was started after it.
+  bool elder = false;
+  /// It ended while its twin was there, and starts again when that one is gone.
+  bool waits_for_twin = false;
 };
 
 } // namespace
@@ -178,16 +186,16 @@ public:
 
   // -- machines ----------------------------------------------------------------
 
+  static std::string address(std::size_t place) {
+    auto n = place + 1;
+    return fmt::format("10.{}.{}.{}:{}", (n >> 16) & 255, (n >> 8) & 255, n & 255, process_port);
+  }
+
   void build() {
     auto named = machines_of(*what_);
-    sites_.reserve(named.size());
     facts_.reserve(named.size() + 1);
     facts_.emplace_back().name = "outside";
     std::vector<std::string> resources;
-    auto address = [](std::size_t place) {
-      auto n = place + 1;
-      return fmt::format("10.{}.{}.{}:{}", (n >> 16) & 255, (n >> 8) & 255, n & 255, process_port);
-    };
     for (std::size_t i = 0; i < named.size(); ++i)
       for (auto role : named[i].group->roles)
         if (role == process_role::resource)
@@ -249,6 +257,9 @@ public:
     ++where.restart_ticket;
     where.stopping = false;
     where.stalls = 0;
+    where.waits_for_twin = false;
+    if (auto other = where.first ? where.first : where.twin)
+      succeed(where, *other);
     where.running = std::make_unique<process>();
     auto& now_running = *where.running;
     engine_.boot(where.id, [&] {
@@ -259,7 +270,7 @@ public:
       parts.machine = index(where.id);
       parts.boot = engine_.boots(where.id);
       parts.clock = [this, id = where.id] { return engine_.local_time(id); };
-      parts.disk = &where.disk;
+      parts.disk = where.first ? &where.first->disk : &where.disk;
       parts.processes.apps = programs_;
       parts.processes.cpu_milli = where.options.node.cpu_milli;
       parts.processes.memory_bytes = where.options.node.memory_bytes;
@@ -284,7 +295,7 @@ public:
             engine_.at(engine_.now(), [this, &where, boot_number, why = role + " gave up: " + reason] {
               if (engine_.up(where.id) && engine_.boots(where.id) == boot_number) {
                 kill(where, engine::death::ended, why);
-                restart_in(where, restart_after());
+                serve_again(where);
               }
             });
           });
@@ -318,6 +329,71 @@ public:
       if (where.restart_ticket == ticket)
         boot(where);
     });
+  }
+
+  /// What a service manager does about a process that ended by itself.  Whoever set up two of one name set this up so
+  /// that the one which had to give way does not come back while the other one is there.
+  void serve_again(site& where) {
+    if (where.twin && engine_.up(where.twin->id))
+      where.waits_for_twin = true;
+    else if (!where.first)
+      restart_in(where, restart_after());
+    else if (where.first->waits_for_twin)
+      restart_in(*where.first, restart_after());
+  }
+
+  // -- twins -------------------------------------------------------------------
+
+  static bool has_names(const site& where) {
+    return where.options.has(process_role::scheduler)
+           || (where.options.has(process_role::node) && where.named.group->crowd == 0);
+  }
+
+  /// The machine for a second process of this one's names: its own clock and address, the same files, as when a
+  /// supervisor starts a process anew whose old machine was only out of reach.  Made when it is first needed.
+  site& twin_of(site& where) {
+    if (where.twin)
+      return *where.twin;
+    auto place = sites_.size();
+    auto& twin = sites_.emplace_back();
+    where.twin = &twin;
+    twin.first = &where;
+    twin.named = where.named;
+    twin.named.name += "+twin";
+    twin.id = engine_.add_machine(twin.named.name, address(place));
+    twin.files = where.files;
+    twin.options = where.options;
+    twin.options.net.listen = address(place);
+    // Resources are known by their addresses, and gateways have no name to fight for.
+    std::erase_if(twin.options.roles,
+                  [](auto role) { return role == process_role::resource || role == process_role::gateway; });
+    machine_facts facts;
+    facts.name = twin.named.name;
+    facts.address = twin.options.net.listen;
+    facts.zone = where.named.zone;
+    facts.roles = twin.options.roles;
+    facts.twin = where.id;
+    facts_[index(where.id)].twin = twin.id;
+    by_name_[facts.name] = twin.id;
+    facts_.push_back(std::move(facts));
+    return twin;
+  }
+
+  /// From now on the names are those of this process, whoever else has them too.
+  void succeed(site& where, site& other) {
+    where.elder = false;
+    other.elder = true;
+    auto& earlier = facts_[index(other.id)];
+    if (earlier.node)
+      facts_[index(where.id)].node = std::exchange(earlier.node, node_id{});
+  }
+
+  void end_twin(site& where) {
+    if (!where.twin || !engine_.up(where.twin->id))
+      return;
+    kill(*where.twin, engine::death::killed, "the twin is stopped");
+    if (where.waits_for_twin)
+      restart_in(where, nanoseconds{0});
   }
 
   /// When a process that ended comes back without anybody's doing; a time after the end of the run: never.
@@ -359,9 +435,7 @@ public:
 
   std::vector<std::size_t> places(const std::vector<std::string>& targets) const {
     std::set<std::size_t> result;
-    std::vector<named_machine> named;
-    for (auto& where : sites_)
-      named.push_back(where.named);
+    auto named = machines_of(*what_);
     for (auto& target : targets)
       for (auto place : resolve_target(target, named))
         result.insert(place);
@@ -493,6 +567,15 @@ public:
       };
       end(away, heal);
       return;
+    } else if (kind == "twin") {
+      std::erase_if(hit, [this](auto place) { return !has_names(sites_[place]); });
+      each([&](site& where) { boot(twin_of(where)); });
+      heal = [this, hit] {
+        for (auto place : hit)
+          end_twin(sites_[place]);
+      };
+      end(fault.duration.count() > 0 ? fault.duration : what_->horizon - engine_.now(), heal);
+      return;
     } else if (kind == "scale" || kind == "update") {
       if (auto found = wanted_.find(fault.app); found != wanted_.end()) {
         auto spec = found->second;
@@ -543,7 +626,11 @@ public:
     engine_.tell(event_kind::heal, machine_id{}, machine_id{}, "everything: the quiet phase begins");
     for (auto rule : std::exchange(rules_, {}))
       engine_.lift(rule);
+    for (auto& where : sites_)
+      end_twin(where);
     for (auto& where : sites_) {
+      if (where.first)
+        continue;
       where.disk.full = false;
       where.disk.store_time = {};
       engine_.set_drift(where.id, 0.0);
@@ -559,6 +646,9 @@ public:
         // What nobody starts again stays away.
         if (what_->restart_after.count() > 0)
           restart_in(where, nanoseconds{0});
+      } else if (where.elder) {
+        kill(where, engine::death::ended, "restarted after its twin");
+        restart_in(where, nanoseconds{0});
       } else if (where.stalls > 0) {
         where.stalls = 0;
         engine_.go_on(where.id);
@@ -884,7 +974,8 @@ public:
   app_registry registry_;
   std::shared_ptr<const sim_app_table> programs_;
   std::vector<machine_facts> facts_;
-  std::vector<site> sites_;
+  /// Those of the scenario, and behind them the machines of twins.  None ever moves.
+  std::deque<site> sites_;
   std::map<std::string, machine_id, std::less<>> by_name_;
   std::vector<std::size_t> gateways_;
   /// Apps as the operator wants them.

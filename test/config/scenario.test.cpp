@@ -500,6 +500,10 @@ const std::vector<broken_text> broken_texts = {
     {fault("kind = \"drift\"\nduration = \"1s\"\ntargets = [\"node-1\"]\namount = 1000000"),
      "13:10: faults[0].amount: ", "must be between -500000 and 500000"},
     {fault("kind = \"drain\"\ntargets = [\"role:resource\"]"), "11:12: faults[0].targets[0]: ", "no node of its own"},
+    {fault("kind = \"twin\"\ntargets = [\"role:resource\"]"),
+     "11:12: faults[0].targets[0]: ", "neither a node of its own nor a scheduler"},
+    {fault("kind = \"twin\"\ntargets = [\"brain-1\"]\nothers = [\"node-1\"]"),
+     "12:10: faults[0].others: ", "says nothing for a twin"},
     {fault("kind = \"scale\"\napp = \"ocr\""), "10:8: faults[0].amount: ", "how many replicas"},
     {fault("kind = \"scale\"\napp = \"ocr\"\namount = 1.5"), "12:10: faults[0].amount: ", "whole number"},
     {fault("kind = \"scale\"\namount = 2"), "9:1: faults[0].app: ", "missing; name an app; there are: ocr"},
@@ -529,7 +533,7 @@ const std::vector<std::string> invariants{"one-holder", "converge"};
 
 TEST_CASE("every scenario that comes with Astra is good, says what it proves and survives being written") {
   auto files = scenario_files();
-  CHECK(files.size() == 14);
+  CHECK(files.size() == 20);
   for (auto& path : files) {
     CAPTURE(path.string());
     auto loaded = load_scenario(path.string(), no_environment);

@@ -5,6 +5,7 @@
 #include <caf/actor_system.hpp>
 #include <caf/typed_response_promise.hpp>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -79,7 +80,10 @@ public:
   void publish(std::string_view service, caf::strong_actor_ptr target) override;
   void withdraw(std::string_view service) override;
   std::uint64_t seed(std::string_view stream) override;
-  incarnation next_incarnation() override { return incarnation{++last_incarnation}; }
+  incarnation next_incarnation_after(incarnation other) override {
+    last_incarnation = std::max(last_incarnation, other.value()) + 1;
+    return incarnation{last_incarnation};
+  }
   dialer_actor dialer() override { return dialer_; }
   launcher_actor launcher() override { return launcher_; }
   http_client_actor http() override { return http_; }

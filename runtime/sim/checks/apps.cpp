@@ -88,7 +88,7 @@ public:
     begin(facts);
     nodes_.observe(what, facts);
     if (what.kind == event_kind::boot)
-      on_boot(what);
+      on_boot(what, facts);
     else if (what.kind == event_kind::log)
       on_log(what);
     else if (auto apply = content_as<apply_app>(what))
@@ -145,9 +145,9 @@ private:
   }
 
   /// A process that starts again follows its files, whatever became of their apps elsewhere.
-  void on_boot(const event& what) {
+  void on_boot(const event& what, const world_facts& facts) {
     for (auto& [name, wish] : wishes_)
-      if (wish.file == what.machine && (!wish.exists || wish.scheduler != wish.file))
+      if (same_name(wish.file, what.machine, facts) && (!wish.exists || !same_name(wish.scheduler, wish.file, facts)))
         wish.ambiguous = true;
   }
 

@@ -62,7 +62,8 @@ private:
   };
 
   void on_beat(const pb::Heartbeat& beat, const event& what) {
-    auto& last = nodes_[beat.node()];
+    // Two processes of one name each count for themselves; `one-life` judges which of them may.
+    auto& last = nodes_[joint_id(beat.node(), static_cast<std::uint64_t>(what.machine))];
     auto home = what.peer;
     auto complain = [&](std::string_view text) {
       fail(fmt::format("node {}, beat {} of incarnation {} (home epoch {}): {}", to_hex(beat.node()), beat.sequence(),
@@ -96,7 +97,7 @@ private:
   }
 
   void on_scheduler(const pb::SchedulerBeat& beat, const event& what) {
-    auto& last = schedulers_[beat.scheduler()];
+    auto& last = schedulers_[joint_id(beat.scheduler(), static_cast<std::uint64_t>(what.machine))];
     auto newer = beat.incarnation() > last.incarnation;
     auto next = beat.incarnation() == last.incarnation && beat.sequence() > last.sequence && last.actor == what.sender;
     if (!newer && !next)
@@ -108,6 +109,7 @@ private:
     last = {beat.incarnation(), beat.sequence(), what.sender};
   }
 
+  /// By (node, machine), as are the scheduler processes.
   id_table<node_record> nodes_;
   /// Version by (node, incarnation).
   id_table<std::uint64_t> profiles_;
@@ -214,9 +216,9 @@ public:
   void on_event(const event& what, const world_facts& facts) override {
     disturbed_.observe(what);
     if (auto beat = content_as<heartbeat>(what)) {
-      auto node = machines_.of((*beat)->node(), facts);
-      if (what.kind == event_kind::step && node != machine_id{})
-        heard_[node] = {what.at, (*beat)->leaving()};
+      auto from = what.peer == machine_id{} ? what.machine : what.peer;
+      if (facts_of(from, facts).node.value() == (*beat)->node())
+        heard_[from] = {what.at, (*beat)->leaving()};
     } else if (what.kind == event_kind::boot) {
       heard_[what.machine] = {};
     } else if (what.kind == event_kind::log && first_word(what.text) == "node.leave") {
@@ -271,7 +273,6 @@ private:
   static constexpr nanoseconds settled{std::chrono::seconds{8}};
 
   disturbances disturbed_;
-  node_machines machines_;
   per_machine<hearing> heard_;
   instant next_look_{0};
 };

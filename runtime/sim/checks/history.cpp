@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <utility>
 
 namespace astra::sim {
 
@@ -96,16 +97,24 @@ actor_role actor_roles::of(std::uint64_t actor, const world_facts& facts) {
   return role;
 }
 
+bool same_name(machine_id a, machine_id b, const world_facts& facts) {
+  return a == b || (a != machine_id{} && b != machine_id{} && facts_of(a, facts).twin == b);
+}
+
 machine_id node_machines::of(std::uint64_t node, const world_facts& facts) {
-  if (!known_) {
-    known_ = true;
-    auto all = facts.machines();
-    for (std::size_t i = 1; i < all.size(); ++i)
-      if (all[i].node)
-        machines_[all[i].node.value()] = machine_id{static_cast<std::uint32_t>(i)};
-  }
+  if (!std::exchange(known_, true))
+    learn(facts);
   auto found = machines_.find(node);
+  if (found != nullptr && facts_of(*found, facts).node.value() != node)
+    learn(facts);
   return found != nullptr ? *found : machine_id{};
+}
+
+void node_machines::learn(const world_facts& facts) {
+  auto all = facts.machines();
+  for (std::size_t i = 1; i < all.size(); ++i)
+    if (all[i].node)
+      machines_[all[i].node.value()] = machine_id{static_cast<std::uint32_t>(i)};
 }
 
 std::string_view first_word(std::string_view text) {

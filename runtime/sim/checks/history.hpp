@@ -74,13 +74,24 @@ private:
   std::vector<actor_role> known_;
 };
 
-/// Machines of nodes, asked of the world once.
+/// Whether two machines are one, or run processes of one name.
+bool same_name(machine_id a, machine_id b, const world_facts& facts);
+
+/// Whether a later process has the name of the node on this machine.
+inline bool superseded(machine_id machine, const world_facts& facts) {
+  auto& known = facts_of(machine, facts);
+  return known.twin != machine_id{} && !known.node && has_role(known, process_role::node);
+}
+
+/// Machines of nodes, asked of the world once and whenever a node has gone to another one.
 class node_machines {
 public:
-  /// Nobody when no machine runs this node.
+  /// Of several processes of one name the latest.  Nobody when no machine runs this node.
   machine_id of(std::uint64_t node, const world_facts& facts);
 
 private:
+  void learn(const world_facts& facts);
+
   bool known_ = false;
   id_table<machine_id> machines_;
 };
@@ -173,6 +184,7 @@ check_kind kind_of_check() {
 }
 
 // One function per subject.
+void add_life_checks(std::vector<check_kind>& all);
 void add_claim_checks(std::vector<check_kind>& all);
 void add_replica_checks(std::vector<check_kind>& all);
 void add_draining_checks(std::vector<check_kind>& all);

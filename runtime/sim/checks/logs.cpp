@@ -20,16 +20,18 @@ struct never {
   std::string_view with;
   /// May follow from a freeze of the machine.
   bool after_freeze = false;
+  /// Is right for one of two processes of one name.
+  bool for_twins = false;
 };
 
 constexpr std::array nevers{
     never{"node.replica_stuck", "", true},
     never{"node.overdue", "", true},
-    // Two processes of one name never run at the same time.
-    never{"node.fenced", "", false},
-    never{"apps.fenced", "", false},
+    // Only somebody with a twin has to give way.
+    never{"node.fenced", "", false, true},
+    never{"apps.fenced", "", false, true},
     never{"supervisor.restart", "", false},
-    never{"supervisor.give_up", "", false},
+    never{"supervisor.give_up", "", false, true},
     never{"supervisor.kill", "", true},
     never{"apps.scheduler_down", "died", false},
     never{"gateway.router_died", "", false},
@@ -71,6 +73,8 @@ private:
       if (!found->with.empty() && what.text.find(found->with) == std::string_view::npos)
         return;
       if (found->after_freeze && disturbed_.frozen_since(what.machine, what.at - bound(), what.at) > nanoseconds{0})
+        return;
+      if (found->for_twins && facts_of(what.machine, facts).twin != machine_id{})
         return;
       fail(fmt::format("{} logged: {}", facts_of(what.machine, facts).name, what.text));
     } else if (word.find('.') == std::string_view::npos || word.starts_with("caf")) {

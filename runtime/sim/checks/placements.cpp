@@ -290,13 +290,28 @@ private:
       auto before = std::exchange(known.open[claim.replica_index()], {claim.token(), what.at});
       // Clocks may drift by some per cent.
       if (before.first != 0 && !lossy(facts.what())
-          && what.at - before.second < facts.what().options.scheduler.claim_timeout * 9 / 10 && !ended(before.first))
+          && what.at - before.second < facts.what().options.scheduler.claim_timeout * 9 / 10 && !ended(before.first)
+          && !outdated(before.first, batch.spec_hash()) && !has_twin(before.first, facts))
         fail(fmt::format("{} claims index {} of app {} while a claim for it has no answer yet",
                          facts.actor_name(what.sender), claim.replica_index(), app));
       needless(app, claim.replica_index(), batch, known, what, facts);
     }
-    for (auto& claim : batch.claims())
+    for (auto& claim : batch.claims()) {
       hashes_[claim.token()] = batch.spec_hash();
+      claimed_at_[claim.token()] = claim.node();
+    }
+  }
+
+  /// Whether it was confirmed and has another spec: it may be seen at its node, and be replaced, before the answer for
+  /// the last claim of its batch comes.
+  bool outdated(std::uint64_t token, std::uint64_t spec_hash) const {
+    return confirmed_.has(token) && hash_of(token) != spec_hash;
+  }
+
+  /// Whether it was claimed at a node that runs twice: when the later one is seen, the claim at the other is void.
+  bool has_twin(std::uint64_t token, const world_facts& facts) {
+    auto node = claimed_at_.find(token);
+    return node != nullptr && facts_of(machines_.of(*node, facts), facts).twin != machine_id{};
   }
 
   /// Whether it was confirmed and did not last: that may be seen at its node before the answer comes.
@@ -330,7 +345,8 @@ private:
     for (std::uint32_t i = 1; i < placed_.size(); ++i) {
       machine_id machine{i};
       auto& node = placed_.at(machine);
-      if (node.draining || !healthy(machine, facts) || !disturbed_.calm(machine, bound(), facts))
+      if (node.draining || !healthy(machine, facts) || superseded(machine, facts)
+          || !disturbed_.calm(machine, bound(), facts))
         continue;
       for (auto& [token, replica] : node.replicas) {
         if (replica.app != app || replica.index != index || replica.is != placements::condition::ready
@@ -386,8 +402,10 @@ private:
   std::map<std::uint64_t, scheduler_record> schedulers_;
   /// Tokens that a node has confirmed at some time.
   id_table<bool> confirmed_;
-  /// Hashes of specs by token.
+  /// Hashes of specs, and nodes, by token.
   id_table<std::uint64_t> hashes_;
+  id_table<std::uint64_t> claimed_at_;
+  node_machines machines_;
 };
 
 /// Records of apps come and go with their apps.
@@ -420,6 +438,8 @@ public:
       auto word = first_word(what.text);
       if (word == "resource.moved")
         moved_[what.machine] = what.at;
+      else if (word == "apps.start")
+        on_start(std::string{field(what.text, "app=")}, what.machine);
     } else if (content_as<delete_app>(what)) {
       deleted_ = true;
     } else if (auto beat = content_as<scheduler_beat>(what)) {
@@ -444,6 +464,13 @@ private:
     std::set<std::string> apps;
   };
 
+  /// Of two that schedule an app the one that is fenced no longer names it, which says nothing about the app.
+  void on_start(const std::string& app, machine_id scheduler) {
+    auto first = started_.emplace(app, scheduler).first->second;
+    if (first != scheduler)
+      contested_.insert(app);
+  }
+
   void on_beat(const pb::SchedulerBeat& beat, const event& what, const world_facts& facts) {
     auto& known = named_[{what.machine, beat.scheduler()}];
     if (std::pair{beat.incarnation(), beat.sequence()} <= std::pair{known.incarnation, known.sequence})
@@ -458,7 +485,7 @@ private:
     }
     if (!beat.leaving() && !beat.settling() && !lossy(facts.what()))
       for (auto& app : known.apps)
-        if (now.count(app) == 0) {
+        if (now.count(app) == 0 && contested_.count(app) == 0) {
           owed_[{what.machine, app}] = what.at;
           forgotten_.emplace(app, what.at);
           if (beat.incarnation() == known.incarnation)
@@ -490,7 +517,7 @@ private:
       auto expected = owed_.erase({what.machine, app}) != 0 || deleted_;
       // Its scheduler may have found another home since the app was told of last, or just before.
       auto moved = moved_[what.machine] > instant{0} && moved_[what.machine] + seconds{1} > told_[{what.machine, app}];
-      if (!expected && !moved && !removed_before(what.machine, app)
+      if (!expected && !moved && !removed_before(what.machine, app) && contested_.count(app) == 0
           && what.at - resource.since < facts.what().options.resource.forget_after)
         fail(fmt::format("{} removes app {}, which nobody deleted", resource.name, app));
       removed_[{what.machine, app}] = true;
@@ -510,7 +537,7 @@ private:
       return;
     for (auto& app : delta.removed_apps()) {
       auto& origins = origins_[{what.machine, app}];
-      if (origins.count(delta.origin()) != 0 && origins.size() == 1)
+      if (origins.count(delta.origin()) != 0 && origins.size() == 1 && contested_.count(app) == 0)
         fail(fmt::format("{} drops app {} with the shard of {}, and nobody else has told of it", here.name, app,
                          delta.origin_name()));
     }
@@ -536,7 +563,7 @@ private:
             || !disturbed_.calm(machine, late, facts))
           continue;
         for (auto& [token, replica] : placed_.at(machine).replicas)
-          if (replica.app == app && replica.is != placements::condition::released)
+          if (replica.app == app && replica.is != placements::condition::released && contested_.count(app) == 0)
             fail(fmt::format("app {} is forgotten since {}, and its replica {} at node {} has not been released", app,
                              seconds_text(since), replica.index, facts_of(machine, facts).name));
       }
@@ -544,6 +571,8 @@ private:
       auto machine = entry.first.first;
       // Without listeners there is nobody to tell.
       if (!healthy(machine, facts) || !disturbed_.calm(machine, seconds{3}, facts))
+        return true;
+      if (contested_.count(entry.first.second) != 0)
         return true;
       if (now - entry.second <= bound() || heard_[machine] <= entry.second)
         return false;
@@ -564,6 +593,9 @@ private:
   /// Removals that a Resource has yet to tell: since when, by (Resource, app).
   std::map<std::pair<machine_id, std::string>, instant> owed_;
   std::map<std::pair<machine_id, std::string>, bool> removed_;
+  /// Where an app's scheduler started first, and the apps that somebody else has had too.
+  std::map<std::string, machine_id> started_;
+  std::set<std::string> contested_;
   /// When a Resource told of an app last.
   std::map<std::pair<machine_id, std::string>, instant> told_;
   /// When somebody had found another home last.

@@ -470,6 +470,26 @@ TEST_CASE_FIXTURE(fixture, "of two processes with one app the one with the older
   kill(older);
 }
 
+TEST_CASE_FIXTURE(fixture, "an app taken over from a process whose clock is ahead stays here after a restart") {
+  pb::AppRecord theirs;
+  *theirs.mutable_spec() = small_app("ocr", 2);
+  theirs.set_scheduler(make_scheduler_id("s2").value());
+  theirs.set_epoch(900);
+  nodes.apps.push_back(theirs);
+  start();
+  CHECK(apply(small_app("ocr", 2)).message() == "app 'ocr' is taken over from its former scheduler");
+  advance(1s);
+  auto ours = told("ocr");
+  CHECK(ours.epoch() > 900);
+  nodes.apps = {ours};
+  nodes.publish();
+  kill(apps);
+  start();
+  CHECK(told("ocr").epoch() > ours.epoch());
+  CHECK(describe("ocr").record().reason().empty());
+  CHECK(each_index_once(2));
+}
+
 TEST_CASE_FIXTURE(fixture, "a scheduler that loses its parent ends, and its replicas run on") {
   start({small_app("ocr", 2)});
   auto claims = nodes.batches.size();

@@ -51,6 +51,43 @@ TEST_CASE("a cluster comes up, serves, and starts the replicas of a killed node 
   CHECK(world.request("echo").status == 200);
 }
 
+TEST_CASE("of two nodes of one name the earlier one leaves, and comes back when the later one is gone") {
+  sim_world world{plain_cluster(3, 3, 3)};
+  settle(world);
+  auto before = world.node("node-2").incarnation;
+  world.fault("twin", {"node-2"}, 10s);
+  world.advance(3s);
+  auto first = *world.world().find("node-2");
+  auto twin = *world.world().find("node-2+twin");
+  CHECK_FALSE(world.world().core().up(first));
+  CHECK(world.world().core().up(twin));
+  CHECK(world.logged("node.fenced") == 1);
+  auto between = world.node("node-2");
+  CHECK(between.state == "online");
+  CHECK(between.incarnation > before);
+  world.advance(10s);
+  CHECK(world.world().core().up(first));
+  CHECK_FALSE(world.world().core().up(twin));
+  CHECK(world.node("node-2").state == "online");
+  CHECK(world.node("node-2").incarnation > between.incarnation);
+  CHECK(world.logged("node.fenced") == 1);
+  CHECK(world.request("echo").status == 200);
+}
+
+TEST_CASE("a scheduler process that was started elsewhere takes its apps over, and no replica is doubled or lost") {
+  sim_world world{plain_cluster(3, 6, 6)};
+  settle(world);
+  auto before = running_replicas(world);
+  world.fault("twin", {"scheduler-1"}, 60s);
+  world.advance(5s);
+  CHECK(world.logged("apps.fenced") == 1);
+  CHECK_FALSE(world.world().core().up(*world.world().find("scheduler-1")));
+  CHECK(running_replicas(world) == before);
+  world.fault("power", {"node-1"}, 60s);
+  world.advance(6s);
+  CHECK(all_ready(world));
+}
+
 TEST_CASE("killing the home Resource of nodes evicts none of them and fails no request") {
   sim_world world{plain_cluster(3, 9, 9, R"(
 [[load]]

@@ -113,6 +113,13 @@ TEST_CASE_FIXTURE(platform_fixture, "incarnations grow within a boot, over boots
   CHECK(boot(1, 3).next_incarnation().value() == third.value() + 1);
 }
 
+TEST_CASE_FIXTURE(platform_fixture, "an incarnation after one of another machine is kept over boots") {
+  incarnation other{4'000'000'000'000'000'000U};
+  auto after = boot(1, 1).next_incarnation_after(other);
+  CHECK(after > other);
+  CHECK(boot(1, 2).next_incarnation() > after);
+}
+
 TEST_CASE_FIXTURE(platform_fixture, "a machine without replicas has no launcher and no http client") {
   auto before = sys.registry().running();
   auto& world = boot();

@@ -91,6 +91,19 @@ TEST_CASE("the faults of a seed are its own, in the order of their start, within
   CHECK(kinds == std::set<std::string>(what->swarm.begin(), what->swarm.end()));
 }
 
+TEST_CASE("twins are drawn for machines with a name to fight for: nodes and, as often, schedulers") {
+  auto what = small(R"(["twin"])");
+  std::map<std::string, int> hits;
+  for (std::uint64_t seed = 1; seed <= 300; ++seed)
+    for (auto& fault : draw_faults(*what, draws{seed})) {
+      REQUIRE(fault.targets.size() == 1);
+      ++hits[fault.targets.front()];
+    }
+  CHECK(hits.size() == 4);
+  CHECK(hits.count("resource-1") + hits.count("resource-2") == 0);
+  CHECK(hits["front-1"] > hits["node-1"] + hits["node-2"]);
+}
+
 TEST_CASE("each kind is absent in about half of the seeds") {
   auto what = small(R"(["crash", "stall"])");
   std::map<std::string, int> seeds_with;

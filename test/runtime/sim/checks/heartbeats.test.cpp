@@ -30,6 +30,16 @@ TEST_CASE_FIXTURE(order_fixture, "heartbeat-order: beats, a move, a restart") {
   CHECK(failure() == "");
 }
 
+TEST_CASE_FIXTURE(order_fixture, "heartbeat-order: each of two processes of one name counts for itself") {
+  auto twin = machine("node-1+twin", {process_role::node});
+  auto later = actor(twin, "node");
+  tell(node, resource, beat_of(facts(worker), 1));
+  tell(later, resource, beat_of(facts(worker), 1, 2));
+  tell(node, resource, beat_of(facts(worker), 2));
+  tell(later, resource, beat_of(facts(worker), 2, 2));
+  CHECK(failure() == "");
+}
+
 TEST_CASE_FIXTURE(order_fixture, "heartbeat-order: numbers that do not grow") {
   auto first = beat_of(facts(worker), 1, 2, 3);
   first->set_profile_version(4);
