@@ -244,6 +244,9 @@ public:
         if (row.liveness() != pb::LIVENESS_ONLINE && row.liveness() != pb::LIVENESS_SUSPECT
             && row.liveness() != pb::LIVENESS_UNKNOWN)
           given_up_[joint_id(what.actor, row.node())] = what.at;
+      // With a shard, everybody in it.
+      if ((*delta)->origin_removed())
+        dropped_[what.actor] = what.at;
       for (auto node : (*delta)->removed_nodes())
         given_up_[joint_id(what.actor, node)] = what.at;
     } else if (auto slot = content_as<reserve>(what)) {
@@ -258,6 +261,8 @@ public:
 private:
   void on_refusal(const route_result& result, const event& what, const world_facts& facts) {
     auto app = apps_.find(what.sender);
+    if (recently(dropped_.find(what.sender), what.at))
+      return;
     if (app == apps_.end() || lossy(facts.what()) || !disturbed_.calm_itself(what.machine, bound(), facts))
       return;
     for (std::uint32_t i = 1; i < placed_.size(); ++i) {
@@ -293,6 +298,8 @@ private:
   std::map<std::uint64_t, std::string> apps_;
   /// When connections ended, by (machine, peer).
   id_table<instant> parted_;
+  /// When a router heard that a shard is gone.
+  id_table<instant> dropped_;
   /// When a router heard that a node was not to be used, by (router, node).
   id_table<instant> given_up_;
 };

@@ -512,7 +512,8 @@ public:
     auto& here = facts_of(what.machine, facts);
     if (said(what)) {
       auto role = roles_.of(what.sender, facts);
-      if (role == actor_role::resource && (*delta)->origin_name() == here.name)
+      // Where messages are lost, a Resource may have refused what it was sent.
+      if (role == actor_role::resource && (*delta)->origin_name() == here.name && !lossy(facts.what()))
         on_own(**delta, what, here);
       else if (role == actor_role::view_client)
         on_passed_on(**delta, what, here);

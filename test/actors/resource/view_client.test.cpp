@@ -124,7 +124,7 @@ TEST_CASE_FIXTURE(fixture,
 }
 
 TEST_CASE_FIXTURE(fixture,
-                  "a row that a relay kept for a restarted Resource goes when that one is listened to itself") {
+                  "a row that a relay kept for a restarted Resource has its grace when that one is listened to") {
   addresses = {"r1:1", "r2:1"};
   auto before = start("r1");
   auto relay = start("r2");
@@ -137,8 +137,13 @@ TEST_CASE_FIXTURE(fixture,
   advance(3s);
   REQUIRE(seen->state(dead->name) == "ONLINE");
   kill(relay);
-  advance(30s);
+  advance(5s);
+  CHECK(seen->state(dead->name) == "ONLINE");
+  advance(10s);
+  CHECK(seen->state(dead->name) == "OFFLINE");
+  advance(61s);
   CHECK(seen->state(dead->name) == "gone");
+  CHECK_FALSE(seen->view.find(make_node_id(dead->name)));
 }
 
 TEST_CASE_FIXTURE(fixture, "a shard that the next Resource does not know is removed once its grace is over") {
