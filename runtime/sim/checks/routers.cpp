@@ -240,15 +240,7 @@ public:
     } else if (auto delta = content_as<view_delta>(what)) {
       if (roles_.of(what.actor, facts) != actor_role::router)
         return;
-      for (auto& row : (*delta)->nodes())
-        if (row.liveness() != pb::LIVENESS_ONLINE && row.liveness() != pb::LIVENESS_SUSPECT
-            && row.liveness() != pb::LIVENESS_UNKNOWN)
-          given_up_[joint_id(what.actor, row.node())] = what.at;
-      // With a shard, everybody in it.
-      if ((*delta)->origin_removed())
-        dropped_[what.actor] = what.at;
-      for (auto node : (*delta)->removed_nodes())
-        given_up_[joint_id(what.actor, node)] = what.at;
+      on_told(**delta, what);
     } else if (auto slot = content_as<reserve>(what)) {
       if (said(what))
         apps_[what.sender] = (*slot)->app();
@@ -259,6 +251,27 @@ public:
   }
 
 private:
+  void on_told(const pb::ViewDelta& delta, const event& what) {
+    // With a shard, everybody in it.
+    if (delta.origin_removed())
+      dropped_[what.actor] = what.at;
+    for (auto& row : delta.nodes()) {
+      auto& since = usable_since_.try_emplace({what.actor, row.node()}, -1).first->second;
+      auto usable = row.liveness() == pb::LIVENESS_ONLINE || row.liveness() == pb::LIVENESS_SUSPECT;
+      if (!usable && row.liveness() != pb::LIVENESS_UNKNOWN)
+        since = instant{-1};
+      else if (usable && since < instant{0})
+        since = what.at;
+    }
+    for (auto node : delta.removed_nodes())
+      usable_since_[{what.actor, node}] = instant{-1};
+  }
+
+  bool long_usable(std::uint64_t router, std::uint64_t node, instant now) const {
+    auto found = usable_since_.find({router, node});
+    return found != usable_since_.end() && found->second >= instant{0} && now - found->second > bound();
+  }
+
   void on_refusal(const route_result& result, const event& what, const world_facts& facts) {
     auto app = apps_.find(what.sender);
     if (recently(dropped_.find(what.sender), what.at))
@@ -273,7 +286,7 @@ private:
           || !disturbed_.calm_itself(machine, bound(), facts) || recently(parted(what.machine, machine), what.at)
           || recently(parted(machine, what.machine), what.at) || !facts.passes(what.machine, machine)
           || !facts.passes(machine, what.machine)
-          || recently(given_up_.find(joint_id(what.sender, here.node.value())), what.at))
+          || !long_usable(what.sender, here.node.value(), what.at))
         continue;
       for (auto& [token, replica] : node.replicas)
         if (replica.app == app->second && replica.is == placements::condition::ready
@@ -300,8 +313,8 @@ private:
   id_table<instant> parted_;
   /// When a router heard that a shard is gone.
   id_table<instant> dropped_;
-  /// When a router heard that a node was not to be used, by (router, node).
-  id_table<instant> given_up_;
+  /// Since when a router has heard nothing against a node, by (router, node); negative: it has.
+  std::map<std::pair<std::uint64_t, std::uint64_t>, instant> usable_since_;
 };
 
 } // namespace

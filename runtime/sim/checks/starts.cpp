@@ -269,10 +269,10 @@ public:
       if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::node)
         for (auto& claim : (*batch)->claims())
           nodes_[what.actor].replicas[claim.token()] = {(*batch)->spec().name(),
-                                                        std::max(1U, (*batch)->spec().concurrency())};
+                                                        std::max(1U, (*batch)->spec().concurrency()), what.at};
     } else if (auto update = content_as<profile_update>(what)) {
       if (said(what) && roles_.of(what.sender, facts) == actor_role::node)
-        on_profile((*update)->profile(), what.sender);
+        on_profile((*update)->profile(), what.sender, what.at);
     }
   }
 
@@ -282,6 +282,8 @@ private:
   struct place {
     std::string app;
     std::uint32_t concurrency = 1;
+    /// When it was claimed.
+    instant since{0};
   };
 
   /// A node actor: a node that restarts has another one.
@@ -314,11 +316,12 @@ private:
       doubtful_ = {};
   }
 
-  void on_profile(const pb::NodeProfile& profile, std::uint64_t node) {
+  void on_profile(const pb::NodeProfile& profile, std::uint64_t node, instant now) {
     auto& replicas = nodes_[node].replicas;
-    replicas.clear();
+    // It may be from just before a claim.
+    std::erase_if(replicas, [now](auto& entry) { return now - entry.second.since > std::chrono::seconds{1}; });
     for (auto& replica : profile.replicas())
-      replicas[replica.token()] = {replica.app(), std::max(1U, replica.concurrency())};
+      replicas[replica.token()] = {replica.app(), std::max(1U, replica.concurrency()), instant{0}};
   }
 
   void settle() {
