@@ -49,7 +49,9 @@ void scheduler_table::record_apps(const pb::SchedulerBeat& beat) {
     // Of two schedulers that believe to manage an app, the one with the larger epoch is right.
     if (!known || std::tuple{known->epoch(), known->version()} < std::tuple{record.epoch(), record.version()}
         || MUTANT(older_app_record_wins))
-      log_.put(record, stream::claims);
+      // A scheduler process that is new here is told of together with what it names: whoever sees it without would take
+      // its apps, which a lost Resource told of before, for gone.
+      log_.put(record, known || MUTANT(apps_told_after_their_scheduler) ? stream::claims : stream::liveness);
   }
   // A process that leaves need not name its apps any more, but their replicas run on; one that has just started asks
   // the view first what its forerunner managed.

@@ -91,8 +91,7 @@ view_keeper::orphanage view_keeper::kept_by_relay(const pb::ViewDelta& snapshot,
   kept = {snapshot.kept_schedulers().begin(), snapshot.kept_schedulers().end()};
   for (auto& row : snapshot.schedulers())
     if (kept.count(row.scheduler()) != 0)
-      keep(result.schedulers, known.schedulers, scheduler_id{row.scheduler()},
-           row.liveness() == pb::LIVENESS_OFFLINE);
+      keep(result.schedulers, known.schedulers, scheduler_id{row.scheduler()}, row.liveness() == pb::LIVENESS_OFFLINE);
   return result;
 }
 

@@ -859,7 +859,8 @@ public:
           engine_.on(where.id, [&] {
             for (auto& router : routers(where))
               engine_.system().spawn([router](caf::event_based_actor* self) {
-                self->request(router, question_time, report_atom_v).then([](const router_table&) {}, [](const caf::error&) {});
+                self->request(router, question_time, report_atom_v)
+                    .then([](const router_table&) {}, [](const caf::error&) {});
               });
           });
       look_at_tables(when + look_interval);

@@ -216,6 +216,7 @@ public:
     return topics{}
         .said({message_kind::heartbeat})
         .add(event_kind::step, {message_kind::heartbeat_ack, message_kind::error})
+        .add(event_kind::drop, {message_kind::heartbeat})
         .add(event_kind::log)
         .add(event_kind::boot)
         .add(event_kind::crash)
@@ -234,6 +235,10 @@ public:
         expect_goodbye(here, what.at);
       else if (first_word(what.text) == "node.rehome")
         here = {};
+      break;
+    case event_kind::drop:
+      // It was said, and its connection had just ended.
+      here = {};
       break;
     case event_kind::step:
     case event_kind::send:

@@ -160,11 +160,18 @@ private:
     auto& script = facts.what();
     if (lossy(script) || !disturbed_.network_calm(bound() + settled, facts))
       return;
-    for (std::uint32_t i = 1; i < machines.size(); ++i)
-      if (has_role(machines[i], process_role::resource) && !long_well(machine_id{i}, facts))
-        return;
     // Those that were lost at once come back one after the other.
     auto patience = bound() + seconds{20} / script.options.scheduler.replace_per_s;
+    auto grace = script.options.resource.orphan_grace;
+    for (std::uint32_t i = 1; i < machines.size(); ++i) {
+      if (!has_role(machines[i], process_role::resource))
+        continue;
+      // One that is gone for long is missed by nobody, once its orphans have been given up.
+      auto long_gone = !machines[i].up && now - machines[i].since > bound() + settled + grace;
+      if (!long_gone && !long_well(machine_id{i}, facts))
+        return;
+      patience += long_gone ? grace : nanoseconds{0};
+    }
     for (auto& [app, wanted] : wishes_) {
       if (wanted.deleting || wanted.picky || now - wanted.since < patience + settled || now - wanted.told > seconds{3}
           || !long_well(wanted.scheduler, facts))
@@ -321,7 +328,9 @@ private:
     for (std::uint32_t i = 1; i < placed_.size(); ++i)
       if (auto found = placed_.at(machine_id{i}).replicas.find(token);
           found != placed_.at(machine_id{i}).replicas.end())
-        return found->second.is != placements::condition::starting && found->second.is != placements::condition::ready;
+        return placed_.at(machine_id{i}).draining
+               || (found->second.is != placements::condition::starting
+                   && found->second.is != placements::condition::ready);
     return true;
   }
 
@@ -422,7 +431,8 @@ public:
 
   topics wants() const override {
     return placements::wants()
-               .add(event_kind::step, {message_kind::scheduler_beat, message_kind::delete_app, message_kind::view_delta})
+               .add(event_kind::step,
+                    {message_kind::scheduler_beat, message_kind::delete_app, message_kind::view_delta})
                .said({message_kind::view_delta, message_kind::delete_app})
                .add(event_kind::crash)
                .add(event_kind::stop) |= disturbances::wants();
@@ -548,7 +558,7 @@ private:
       origins_[{what.machine, record.spec().name()}].insert(delta.origin());
     // What its origin removes is gone, and no edit of the listener.
     for (auto& app : delta.removed_apps())
-      origins_[{what.machine, app}].clear();
+      origins_[{what.machine, app}].erase(delta.origin());
   }
 
   /// A later subscriber is told again of what has gone.

@@ -350,9 +350,7 @@ public:
   using named_check::named_check;
 
   topics wants() const override {
-    return topics{}
-        .add(event_kind::step, {message_kind::release_batch})
-        .said({message_kind::invoke_reply});
+    return topics{}.add(event_kind::step, {message_kind::release_batch}).said({message_kind::invoke_reply});
   }
 
   void on_event(const event& what, const world_facts& facts) override {

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 #include <map>
+#include <set>
 #include <tuple>
 
 // Views of the cluster: on their way, and at quiet.
@@ -456,7 +456,8 @@ private:
 
   void on_said(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
     auto& here = facts_of(what.machine, facts);
-    if (delta.origin_name() == here.name)
+    // Where messages are lost, what it was told may have come after a gap and not been taken in.
+    if (delta.origin_name() == here.name || lossy(facts.what()))
       return;
     for (auto& row : delta.nodes()) {
       if (row.liveness() != pb::LIVENESS_OFFLINE || row.reason().find("was lost") == std::string::npos)

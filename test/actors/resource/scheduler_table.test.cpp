@@ -78,6 +78,17 @@ TEST_CASE_FIXTURE(table, "a process that has just started keeps its forerunner's
   CHECK_FALSE(log.find_app("echo"));
 }
 
+TEST_CASE_FIXTURE(table, "a scheduler process that is new to a Resource is told of together with its apps") {
+  schedulers.record(beat(1, 1, {"echo"}), now);
+  auto first = log.flush(stream::liveness, now);
+  REQUIRE(first);
+  CHECK(first->schedulers_size() == 1);
+  CHECK(first->apps_size() == 1);
+  schedulers.record(beat(1, 2, {"echo"}, 1, 2), now);
+  CHECK_FALSE(log.pending(stream::liveness));
+  CHECK(log.pending(stream::claims));
+}
+
 TEST_CASE_FIXTURE(table, "an app belongs to the scheduler with the larger epoch") {
   schedulers.record(beat(1, 1, {"ocr"}, 5, 3), now);
   schedulers.record(beat(2, 1, {"ocr"}, 6, 1), now);
