@@ -126,6 +126,8 @@ public:
     drifts_ = drifts_ || is_drift(what);
     if (what.kind == event_kind::log) {
       on_log(what, facts);
+    } else if (what.kind == event_kind::boot) {
+      booted_[what.machine] = what.at;
     } else if (what.kind == event_kind::disconnect) {
       on_disconnect(what, facts);
     } else if (auto beat = content_as<heartbeat>(what)) {
@@ -175,7 +177,7 @@ private:
   void on_disconnect(const event& what, const world_facts& facts) {
     auto& other = facts_of(what.peer, facts);
     // Right after a start the connection with the former life may be the one that ends.
-    if (!other.node || (other.up && what.at - other.since < settled))
+    if (!other.node || (booted_[what.peer] > instant{0} && what.at - booted_[what.peer] < settled))
       return;
     for (auto& lease : leases_.all())
       if (lease.resource == what.machine && lease.from == what.peer && what.peer != what.machine)
@@ -240,6 +242,8 @@ private:
   disturbances disturbed_;
   leases leases_;
   std::vector<debt> owed_;
+  /// The last starts of processes.
+  per_machine<instant> booted_;
   instant next_look_{0};
   bool drifts_ = false;
 };

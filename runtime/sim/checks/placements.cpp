@@ -158,6 +158,14 @@ private:
     next_look_ = now + milliseconds{500};
     auto machines = facts.machines();
     auto& script = facts.what();
+    for (auto& [app, wanted] : wishes_)
+      for (std::uint32_t index = 0; index < wanted.replicas; ++index) {
+        auto& without = without_.try_emplace({app, index}, -1).first->second;
+        if (held_well(app, index, now, facts))
+          without = instant{-1};
+        else if (without < instant{0})
+          without = now;
+      }
     if (lossy(script) || !disturbed_.network_calm(bound() + settled, facts))
       return;
     // Those that were lost at once come back one after the other.
@@ -177,12 +185,8 @@ private:
           || !long_well(wanted.scheduler, facts))
         continue;
       for (std::uint32_t index = 0; index < wanted.replicas; ++index) {
-        auto& without = without_.try_emplace({app, index}, -1).first->second;
-        if (held_well(app, index, now, facts))
-          without = instant{-1};
-        else if (without < instant{0})
-          without = now;
-        else if (now - without > patience)
+        auto without = without_.at({app, index});
+        if (without >= instant{0} && now - without > patience)
           complain(app, index, wanted, without, now, patience, facts);
       }
     }
@@ -259,6 +263,9 @@ public:
   void on_event(const event& what, const world_facts& facts) override {
     disturbed_.observe(what);
     placed_.observe(what, facts);
+    if (what.kind == event_kind::log && first_word(what.text) == "scheduler.resource_lost")
+      if (auto known = schedulers_.find(what.actor); known != schedulers_.end())
+        known->second.open.clear();
     if (what.kind == event_kind::log && first_word(what.text) == "node.claim"
         && field(what.text, "outcome=") == "CLAIM_CONFIRMED")
       if (auto token = hex_number(field(what.text, "token=")))
@@ -348,8 +355,9 @@ private:
 
   void needless(const std::string& app, std::uint32_t index, const pb::ClaimBatch& batch,
                 const scheduler_record& scheduler, const event& what, const world_facts& facts) {
-    if (lossy(facts.what()) || !disturbed_.network_calm(bound(), facts)
-        || !disturbed_.calm(what.machine, bound(), facts))
+    // With a grace so short that nodes find no other home within it, they are given up.
+    if (lossy(facts.what()) || facts.what().options.resource.orphan_grace < bound()
+        || !disturbed_.network_calm(bound(), facts) || !disturbed_.calm(what.machine, bound(), facts))
       return;
     for (std::uint32_t i = 1; i < placed_.size(); ++i) {
       machine_id machine{i};
@@ -387,20 +395,31 @@ private:
       return;
     auto works = false;
     auto others = false;
+    // Without room for both the old one goes first.
+    auto room = false;
     for (std::uint32_t i = 1; i < placed_.size(); ++i) {
       machine_id machine{i};
       for (auto& [token, replica] : placed_.at(machine).replicas) {
         if (replica.app != release.app() || replica.index != release.replica_index())
           continue;
         auto ready = replica.is == placements::condition::ready;
-        if (token == release.token())
+        if (token == release.token()) {
+          for (std::uint32_t other = 1; other < placed_.size(); ++other) {
+            auto& node = placed_.at(machine_id{other});
+            room = room
+                   || (facts_of(machine_id{other}, facts).node && healthy(machine_id{other}, facts) && !node.draining
+                       && disturbed_.calm(machine_id{other}, bound(), facts) && what.at - node.roomy_since > bound()
+                       && placed_.has_room(machine_id{other}, replica.cpu_milli, replica.memory, facts));
+          }
           works = ready && healthy(machine, facts) && disturbed_.calm(machine, bound(), facts)
                   && what.at - replica.since > bound();
-        else
-          others = others || ready;
+        } else {
+          // One that was ready a moment ago may still be seen so.
+          others = others || ready || what.at - replica.since < seconds{1};
+        }
       }
     }
-    if (works && !others)
+    if (works && room && !others)
       fail(fmt::format("{} releases index {} of app {} ({}), which is ready, before its successor is",
                        facts.actor_name(what.sender), release.replica_index(), release.app(), release.reason()));
   }
@@ -580,6 +599,9 @@ private:
     std::erase_if(owed_, [&](auto& entry) {
       auto machine = entry.first.first;
       // Without listeners there is nobody to tell.
+      // What it does not tell of is in its view no more, or under another scheduler.
+      if (told_[entry.first] <= facts_of(machine, facts).since || removed_before(machine, entry.first.second))
+        return true;
       if (!healthy(machine, facts) || !disturbed_.calm(machine, seconds{3}, facts))
         return true;
       if (contested_.count(entry.first.second) != 0)

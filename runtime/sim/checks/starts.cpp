@@ -87,7 +87,9 @@ private:
       return;
     attempt->runs_at = 0;
     if (reply.outcome() == pb::INVOKE_NOT_STARTED && attempt->began >= instant{0}
-        && what.at - attempt->began > facts.what().step_max)
+        && what.at - attempt->began > facts.what().step_max
+        // Whom nobody lets in has started nothing.
+        && reply.reason().find("refused") == std::string::npos)
       fail(fmt::format("{} says {} after attempt {} was to be started that it was not: {}",
                        facts.actor_name(what.sender), seconds_text(what.at - attempt->began), to_hex(reply.attempt()),
                        reply.reason()));

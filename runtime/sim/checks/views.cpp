@@ -50,7 +50,7 @@ public:
                               body.version()));
     if (body.origin_name() == facts_of(what.machine, facts).name
         && roles_.of(what.sender, facts) == actor_role::resource)
-      on_own(body, what, facts);
+      on_own(body, what);
     else if (roles_.of(what.sender, facts) == actor_role::view_client)
       on_passed_on(body, what);
   }
@@ -73,7 +73,7 @@ private:
     rank last{};
   };
 
-  void on_own(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
+  void on_own(const pb::ViewDelta& delta, const event& what) {
     auto& stream = streams_[joint_id(what.sender, what.actor)];
     if (delta.epoch() < stream.epoch || (delta.epoch() == stream.epoch && delta.version() < stream.version))
       fail(fmt::format("{} sends version {} of epoch {} to a subscriber that had version {} of epoch {}",
@@ -92,10 +92,10 @@ private:
       fail(fmt::format("shard {} is at version {} of epoch {} and was at version {} of epoch {}", delta.origin_name(),
                        delta.version(), delta.epoch(), shard.version, shard.epoch));
     shard = {delta.epoch(), delta.base(), delta.version(), delta.nodes_size()};
-    // A beat that comes after its Resource has forgotten the node is news to it; with connections none does.
-    if (lossy(facts.what()))
-      for (auto node : delta.removed_nodes())
-        rows_[joint_id(delta.origin(), node)] = {};
+    // What comes after its Resource has forgotten the node is news to it, be it a late beat or the elder of two
+    // processes of a name.
+    for (auto node : delta.removed_nodes())
+      rows_[joint_id(delta.origin(), node)] = {};
     for (auto& row : delta.nodes()) {
       auto& known = rows_[joint_id(delta.origin(), row.node())];
       auto now = rank_of(row);
