@@ -169,7 +169,8 @@ private:
   void on_delta(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
     told_.observe(delta, what.actor);
     auto router = routers_.find(what.actor);
-    if (router == routers_.end())
+    // Where messages are lost, it may have come after a gap and not been taken in.
+    if (router == routers_.end() || lossy(facts.what()))
       return;
     for (auto& row : delta.nodes()) {
       if (row.liveness() != pb::LIVENESS_OFFLINE || !told_.offline(what.actor, row.node()))
