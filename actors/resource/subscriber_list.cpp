@@ -87,13 +87,7 @@ void catch_up(caf::local_actor* self, const caf::strong_actor_ptr& to, const pb:
       send_delta(self, to, keeper.snapshot(origin, now));
     // A snapshot counts as the word of its origin: an edit that changes nothing tells that this one is not.
     if (shard.edited && !MUTANT(edited_snapshot_trusted)) {
-      pb::ViewDelta edit;
-      edit.set_origin(origin.value());
-      edit.set_origin_name(shard.name);
-      edit.set_epoch(shard.epoch);
-      edit.set_base(shard.version);
-      edit.set_version(shard.version);
-      edit.set_origin_lost(shard.lost);
+      auto edit = keeper.edit_of(origin);
       edit.add_removed_nodes(no_node);
       send_delta(self, to, std::move(edit));
     }

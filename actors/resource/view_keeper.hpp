@@ -54,6 +54,9 @@ public:
   /// A shard for somebody who has nothing of it.  Empty when there is none.
   pb::ViewDelta snapshot(resource_id origin, time_point now) const;
 
+  /// An edit of a shard that changes nothing yet.  @pre the view has the shard.
+  pb::ViewDelta edit_of(resource_id origin) const;
+
 private:
   struct orphan {
     time_point since;
@@ -79,7 +82,6 @@ private:
   void expire_nodes(resource_id origin, orphanage& orphans, time_point now, pb::ViewDelta& edit) const;
   void expire_schedulers(resource_id origin, orphanage& orphans, time_point now, pb::ViewDelta& edit) const;
   void expire_apps(resource_id origin, orphanage& orphans, time_point now, pb::ViewDelta& edit) const;
-  pb::ViewDelta edit_of(resource_id origin) const;
   std::string why_offline(resource_id origin) const;
 
   limits limits_;

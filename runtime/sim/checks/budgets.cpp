@@ -19,13 +19,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-const pb::AppSpec* spec_of(std::string_view app, const scenario& script) {
-  for (auto& entry : script.apps)
-    if (entry.spec && entry.spec->name() == app)
-      return entry.spec.get();
-  return nullptr;
-}
-
 void forget_before(std::deque<instant>& times, instant limit) {
   while (!times.empty() && times.front() <= limit)
     times.pop_front();
@@ -170,12 +163,12 @@ public:
     } else if (auto request = content_as<route_request>(what)) {
       auto& known = routers_[what.actor];
       known.machine = what.machine;
-      known.open[key(what.sender, what.message_id)] = {what.at, request->request_id};
+      known.open[exchange_id(what.sender, what.message_id)] = {what.at, request->request_id};
     } else if (auto result = content_as<route_result>(what)) {
       auto known = routers_.find(what.sender);
       if (known == routers_.end())
         return;
-      known->second.open.erase(key(what.actor, what.message_id));
+      known->second.open.erase(exchange_id(what.actor, what.message_id));
       if (result->outcome == route_outcome::saturated)
         on_saturated(known->second, what, facts);
     } else if (auto slot = content_as<reserve>(what)) {
@@ -204,11 +197,6 @@ private:
     std::string app;
     std::map<std::uint64_t, open_request> open;
   };
-
-  /// A response has the id of its request, with flags of its own in front.
-  static std::uint64_t key(std::uint64_t asker, std::uint64_t message_id) {
-    return joint_id(asker, message_id & 0x1fff'ffff'ffff'ffffU);
-  }
 
   void on_saturated(const router_record& router, const event& what, const world_facts& facts) {
     auto spec = spec_of(router.app, facts.what());

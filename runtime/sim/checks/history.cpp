@@ -1,5 +1,7 @@
 #include "runtime/sim/checks/history.hpp"
 
+#include "messages/wire/app.pb.h"
+
 #include <caf/error.hpp>
 
 #include <algorithm>
@@ -115,6 +117,13 @@ void node_machines::learn(const world_facts& facts) {
   for (std::size_t i = 1; i < all.size(); ++i)
     if (all[i].node)
       machines_[all[i].node.value()] = machine_id{static_cast<std::uint32_t>(i)};
+}
+
+const pb::AppSpec* spec_of(std::string_view app, const scenario& script) {
+  for (auto& entry : script.apps)
+    if (entry.spec && entry.spec->name() == app)
+      return entry.spec.get();
+  return nullptr;
 }
 
 std::string_view first_word(std::string_view text) {

@@ -96,6 +96,14 @@ private:
   id_table<machine_id> machines_;
 };
 
+/// An app as the scenario has it; null when it has none of that name.
+const pb::AppSpec* spec_of(std::string_view app, const scenario& script);
+
+/// One id for a request and its response: a response has the id of its request, with flags of its own in front.
+inline std::uint64_t exchange_id(std::uint64_t asker, std::uint64_t message_id) {
+  return joint_id(asker, message_id & 0x1fff'ffff'ffff'ffffU);
+}
+
 /// First word of a text.
 std::string_view first_word(std::string_view text);
 

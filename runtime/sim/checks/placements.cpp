@@ -86,6 +86,11 @@ bool placements::has_room(machine_id machine, std::uint64_t cpu_milli, std::uint
   });
 }
 
+bool placements::has_room(machine_id machine, std::uint64_t token, const world_facts& facts) {
+  auto size = asked_.find(token);
+  return size != nullptr && has_room(machine, size->cpu_milli, size->memory, facts);
+}
+
 namespace {
 
 using std::chrono::milliseconds;

@@ -49,6 +49,8 @@ public:
 
   /// Whether one more replica of this size fits, as far as cores and memory go.
   bool has_room(machine_id machine, std::uint64_t cpu_milli, std::uint64_t memory, const world_facts& facts);
+  /// The same for what was claimed under a token; false when no claim of it has been seen.
+  bool has_room(machine_id machine, std::uint64_t token, const world_facts& facts);
 
 private:
   struct asked {

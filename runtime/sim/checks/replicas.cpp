@@ -201,25 +201,17 @@ public:
 
   void on_event(const event& what, const world_facts& facts) override {
     placed_.observe(what, facts);
-    if (auto batch = content_as<claim_batch>(what)) {
-      auto& size = (*batch)->spec().per_replica();
-      for (auto& claim : (*batch)->claims())
-        wanted_[claim.token()] = {size.cpu_milli(), size.memory_bytes()};
-    } else if (what.kind == event_kind::log && first_word(what.text) == "node.claim"
-               && field(what.text, "outcome=") == "CLAIM_NO_ROOM"
-               && field(what.text, "reason=").starts_with("needs ")) {
-      auto token = hex_number(field(what.text, "token="));
-      auto wanted = token ? wanted_.find(*token) : nullptr;
-      if (wanted != nullptr && placed_.has_room(what.machine, wanted->first, wanted->second, facts))
-        fail(fmt::format("node {} refuses a claim although its replicas leave room for it: {}",
-                         facts_of(what.machine, facts).name, field(what.text, "reason=")));
-    }
+    if (what.kind != event_kind::log || first_word(what.text) != "node.claim"
+        || field(what.text, "outcome=") != "CLAIM_NO_ROOM" || !field(what.text, "reason=").starts_with("needs "))
+      return;
+    auto token = hex_number(field(what.text, "token="));
+    if (token && placed_.has_room(what.machine, *token, facts))
+      fail(fmt::format("node {} refuses a claim although its replicas leave room for it: {}",
+                       facts_of(what.machine, facts).name, field(what.text, "reason=")));
   }
 
 private:
   placements placed_;
-  /// Thousandths of a core and bytes, by token.
-  id_table<std::pair<std::uint64_t, std::uint64_t>> wanted_;
 };
 
 } // namespace

@@ -75,7 +75,7 @@ public:
     } else if (auto request = content_as<route_request>(what)) {
       auto& router = routers_[what.actor];
       router.machine = what.machine;
-      router.open[key(what.sender, what.message_id)].request_id = request->request_id;
+      router.open[exchange_id(what.sender, what.message_id)].request_id = request->request_id;
     } else if (auto result = content_as<route_result>(what)) {
       on_result(*result, what, facts);
     } else if (auto delta = content_as<view_delta>(what)) {
@@ -114,11 +114,6 @@ private:
     instant since{0};
   };
 
-  /// A response has the id of its request, with flags of its own in front.
-  static std::uint64_t key(std::uint64_t asker, std::uint64_t message_id) {
-    return joint_id(asker, message_id & 0x1fff'ffff'ffff'ffffU);
-  }
-
   /// What is said into a closed connection is lost at once, and said all the same.
   static bool is_said(const event& what) {
     return said(what) || (what.kind == event_kind::drop && what.text == "the connection is closed");
@@ -151,7 +146,7 @@ private:
     auto router = routers_.find(what.sender);
     if (router == routers_.end())
       return;
-    auto entry = router->second.open.extract(key(what.actor, what.message_id));
+    auto entry = router->second.open.extract(exchange_id(what.actor, what.message_id));
     if (entry.empty())
       return;
     auto& open = entry.mapped();

@@ -127,17 +127,13 @@ private:
   }
 
   static std::uint32_t allowed_of(const std::string& app, const scenario& script) {
-    for (auto& entry : script.apps)
-      if (entry.spec && entry.spec->name() == app)
-        return entry.spec->idempotent() ? dispatch::starts_max : 1;
-    return dispatch::starts_max;
+    auto spec = spec_of(app, script);
+    return spec && !spec->idempotent() ? 1 : dispatch::starts_max;
   }
 
   static bool begins_at_once(const std::string& app, const scenario& script) {
-    for (auto& entry : script.apps)
-      if (entry.spec && entry.spec->name() == app)
-        return !entry.spec->has_per_request();
-    return false;
+    auto spec = spec_of(app, script);
+    return spec && !spec->has_per_request();
   }
 
   struct doubt {
