@@ -64,4 +64,8 @@ bool is_loopback(const endpoint& address) {
          || (address.host.starts_with("127.") && is_ipv4(address.host));
 }
 
+bool is_wildcard(const endpoint& address) {
+  return address.host == "0.0.0.0" || address.host == "::" || address.host == "*";
+}
+
 } // namespace astra

@@ -23,4 +23,7 @@ std::string to_string(const endpoint& address);
 /// Whether only this machine can reach the host: 127.0.0.0/8, ::1 or localhost.
 bool is_loopback(const endpoint& address);
 
+/// Whether the host stands for every address of the machine: 0.0.0.0, :: or *.
+bool is_wildcard(const endpoint& address);
+
 } // namespace astra

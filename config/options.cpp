@@ -69,12 +69,15 @@ public:
       add(key, "\"" + text + "\" has port 0; write the port that the Resource listens on");
   }
 
-  void listen_address(const std::string& key, const std::string& text) {
-    address(key, text, true);
+  /// Plain text may leave the machine only where the file says so in words.
+  void private_or_secured(const std::string& key, const std::string& text, const process_options& all) {
     auto parsed = parse_endpoint(text);
-    if (parsed && !is_loopback(*parsed))
-      add(key, "\"" + text + "\" can be reached from other machines; loopback only until sessions are authenticated, "
-                   + "such as \"127.0.0.1:" + std::to_string(parsed->port) + "\"");
+    if (!parsed || is_loopback(*parsed) || all.tls.enabled() || all.net.insecure == insecure_sentence)
+      return;
+    add(key,
+        fmt::format("\"{}\" can be reached from other machines and nothing protects it; name certificates in [tls] (see "
+                    "astra ca --help), listen on loopback, such as \"127.0.0.1:{}\", or write net.insecure = \"{}\"",
+                    text, parsed->port, insecure_sentence));
   }
 
   std::vector<broken_rule> take() { return std::move(broken_); }
@@ -183,7 +186,7 @@ std::vector<broken_rule> validate(const router_options& options) {
 
 std::vector<broken_rule> validate(const gateway_options& options) {
   rule_book rules;
-  rules.listen_address("gateway.listen", options.listen);
+  rules.address("gateway.listen", options.listen, true);
   rules.size_between("gateway.body_limit", options.body_limit_bytes, 1024, 1ull << 30);
   rules.size_between("gateway.header_limit", options.header_limit_bytes, 1024, 1ull << 20);
   rules.between("gateway.connections_max", options.connections_max, 1, 1'000'000);
@@ -205,11 +208,37 @@ std::vector<broken_rule> validate(const log_options& options) {
 
 std::vector<broken_rule> validate(const net_options& options) {
   rule_book rules;
-  rules.listen_address("net.listen", options.listen);
+  if (auto problem = name_problem(options.cluster); !problem.empty())
+    rules.add("net.cluster", problem);
+  rules.address("net.listen", options.listen, true);
+  if (!options.advertise.empty())
+    rules.address("net.advertise", options.advertise, false);
+  else if (auto where = parse_endpoint(options.listen); where && is_wildcard(*where))
+    rules.add("net.listen", "\"" + options.listen + "\" is not an address that others can dial; write theirs as "
+                                + "net.advertise = \"host:port\"");
+  if (!options.edge_listen.empty())
+    rules.address("net.edge_listen", options.edge_listen, false);
+  if (!options.insecure.empty() && options.insecure != insecure_sentence)
+    rules.add("net.insecure", fmt::format("must be exactly \"{}\", or left out", insecure_sentence));
   rules.positive("net.heartbeat", options.heartbeat);
   rules.positive("net.timeout", options.timeout);
   rules.at_least("net.timeout", options.timeout, 2, "net.heartbeat", options.heartbeat, "heartbeat");
   rules.positive("net.dial_timeout", options.dial_timeout);
+  rules.positive("net.edge_timeout", options.edge_timeout);
+  rules.between("net.sessions_max", options.sessions_max, 1, 1'000'000);
+  rules.between("net.admissions_per_s", options.admissions_per_s, 1, 1'000'000);
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const tls_options& options) {
+  rule_book rules;
+  if (options.certificate.empty() && options.key.empty() && options.ca.empty() && options.revoked.empty())
+    return {};
+  for (auto [key, value] : {std::pair{"tls.certificate", &options.certificate}, std::pair{"tls.key", &options.key},
+                            std::pair{"tls.ca", &options.ca}})
+    if (value->empty())
+      rules.add(key, "missing; TLS needs certificate, key and ca together, or nothing would be protected",
+                {"tls.certificate", "tls.key", "tls.ca", "tls.revoked"});
   return rules.take();
 }
 
@@ -236,6 +265,14 @@ std::vector<broken_rule> validate(const process_options& options) {
     }
   rules.positive("shutdown.timeout", options.shutdown_timeout);
   rules.add_all(validate(options.net));
+  rules.add_all(validate(options.tls));
+  rules.private_or_secured("net.listen", options.net.listen, options);
+  if (!options.net.edge_listen.empty())
+    rules.private_or_secured("net.edge_listen", options.net.edge_listen, options);
+  if (options.has(process_role::gateway))
+    rules.private_or_secured("gateway.listen", options.gateway.listen, options);
+  if (options.tls.enabled() && !options.net.insecure.empty())
+    rules.add("net.insecure", "contradicts [tls]; remove one of them", {"tls.certificate"});
   rules.add_all(validate(options.node));
   rules.add_all(validate(options.resource));
   rules.at_least("resource.orphan_grace", options.resource.orphan_grace, 1, "node.home_silence",

@@ -123,15 +123,46 @@ struct log_options {
   std::string file;
 };
 
+/// Who this process is to others, and whom it trusts.  PEM files.
+struct tls_options {
+  /// This process's certificate, with its chain if any, and the key for it.
+  std::string certificate;
+  std::string key;
+  /// The cluster's certificate authority: only what it has signed is spoken to.
+  std::string ca;
+  /// Certificates that it has taken back (a CRL); empty: none.
+  std::string revoked;
+
+  bool enabled() const { return !certificate.empty(); }
+};
+
 struct net_options {
-  /// "host:port" on which other processes reach this one; port 0: chosen by the kernel.  Loopback only, until
-  /// sessions are authenticated.
+  /// Processes of another cluster are refused.
+  std::string cluster = "astra";
+  /// "host:port" on which other processes reach this one; port 0: chosen by the kernel.  Without TLS loopback only,
+  /// unless `insecure` says otherwise.
   std::string listen = "127.0.0.1:0";
+  /// "host:port" that others dial instead of `listen`, such as behind a NAT; empty: the address it listens on.
+  std::string advertise;
+  /// Where nodes connect, when they are to have a listener of their own; empty: at `listen`, with all others.
+  std::string edge_listen;
+  /// The sentence that allows plain TCP with other machines; see `insecure_sentence`.
+  std::string insecure;
   /// Keep-alive of a session and the silence after which it is closed.
   milliseconds heartbeat{200};
   milliseconds timeout{1000};
   milliseconds dial_timeout{2000};
+  /// Silence after which the session of a node is closed.  The heartbeats of nodes tell much sooner that one is lost;
+  /// this only clears away what is left.
+  milliseconds edge_timeout{20000};
+  /// Sessions that this process keeps at once.
+  std::uint32_t sessions_max = 16000;
+  /// New connections that are looked at per second; the rest waits in the kernel's queue.
+  std::uint32_t admissions_per_s = 1000;
 };
+
+/// What `net.insecure` must say, word for word.
+inline constexpr const char* insecure_sentence = "anyone who can connect may command this cluster";
 
 enum class process_role : std::uint8_t { node, resource, scheduler, gateway };
 
@@ -149,6 +180,7 @@ struct process_options {
   milliseconds shutdown_timeout{5000};
   log_options log;
   net_options net;
+  tls_options tls;
   node_options node;
   resource_options resource;
   scheduler_options scheduler;
@@ -182,6 +214,7 @@ std::vector<broken_rule> validate(const router_options& options);
 std::vector<broken_rule> validate(const gateway_options& options);
 std::vector<broken_rule> validate(const log_options& options);
 std::vector<broken_rule> validate(const net_options& options);
+std::vector<broken_rule> validate(const tls_options& options);
 
 /// Checks all of the above and the rules between them: the roles and what each of them needs.
 std::vector<broken_rule> validate(const process_options& options);
