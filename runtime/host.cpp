@@ -7,8 +7,11 @@
 #include "runtime/gateway/gateway.hpp"
 #include "runtime/http/client.hpp"
 #include "runtime/log.hpp"
+#include "runtime/incarnation_file.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
+#include "runtime/net/session_layer.hpp"
+#include "runtime/net/tls.hpp"
 #include "runtime/platform_live.hpp"
 #include "runtime/process/capacity.hpp"
 #include "runtime/process/launcher_client.hpp"
@@ -52,13 +55,10 @@ constexpr int exit_bad_config = 78;
 
 /// Options that every process needs, whatever its file says; then those of the file.
 struct caf_config : caf::actor_system_config {
-  explicit caf_config(const process_options& options) {
+  caf_config(const process_options& options, const peer_identity& self, incarnation life) {
     load<caf::io::middleman>();
-    // These exist only once the middleman is loaded.
-    set("caf.middleman.heartbeat-interval", caf::timespan{options.net.heartbeat});
-    set("caf.middleman.connection-timeout", caf::timespan{options.net.timeout});
-    // A handle of a third process in a message must not open connections behind our back.
-    set("caf.middleman.enable-automatic-connections", false);
+    // Its options exist only once the middleman is loaded.
+    session_layer::prepare(*this, self, life);
     // Idle agents cost 34 times less than with work stealing, which polls.
     set("caf.scheduler.policy", "sharing");
     set("caf.scheduler.max-threads", 2);
@@ -144,8 +144,11 @@ private:
   bool prepare();
   void detect();
   bool load_apps();
+  bool load_certificates();
   bool listen();
   void write_run_file();
+  /// Certificates, from their files.
+  void reload();
   /// Waits for a signal, a failed role or a finished stop.
   int serve();
   void begin_stop();
@@ -163,12 +166,16 @@ private:
   std::unique_ptr<watchdog> deadline_;
 
   std::unique_ptr<state_lock> lock_;
+  std::shared_ptr<tls_context> tls_;
+  std::shared_ptr<incarnation_file> incarnations_;
+  peer_identity self_;
+  incarnation life_;
   std::unique_ptr<launcher_client> launcher_;
   std::unique_ptr<caf_config> config_;
   std::unique_ptr<caf::actor_system> sys_;
   std::shared_ptr<service_table> services_ = std::make_shared<service_table>();
   directory_actor directory_;
-  std::string address_;
+  std::unique_ptr<session_layer> sessions_;
   std::unique_ptr<live_platform> world_;
   std::unique_ptr<role_set> roles_;
   std::optional<gateway> gateway_;
@@ -227,22 +234,55 @@ bool host::load_apps() {
   return good;
 }
 
-bool host::listen() {
-  auto where = parse_endpoint(options_.net.listen);
-  assert(where); // checked by the configuration layer
-  directory_ = spawn_directory(*sys_, services_);
-  auto port = sys_->middleman().publish(directory_, where->port, where->host.c_str(), true);
-  if (!port) {
-    complain(fmt::format("net.listen = \"{}\": cannot listen: {}; is another process on this port?",
-                         options_.net.listen, error_text(port.error())));
+bool host::load_certificates() {
+  self_.cluster = options_.net.cluster;
+  self_.name = options_.name;
+  for (auto role : options_.roles)
+    self_.roles.add(to_peer_role(role));
+  if (!options_.tls.enabled()) {
+    if (!options_.net.insecure.empty())
+      spdlog::warn("net.insecure listen={} reason=\"net.insecure allows it: {}\"", options_.net.listen,
+                   options_.net.insecure);
+    return true;
+  }
+  auto loaded = tls_context::load(options_.tls);
+  if (!loaded) {
+    complain(error_text(loaded.error()));
     return false;
   }
-  address_ = to_string(endpoint{where->host, *port});
+  tls_ = std::move(*loaded);
+  auto own = tls_->own();
+  auto refuse = [this](const std::string& what) {
+    complain(fmt::format("tls.certificate {}: {}; issue one with: astra ca issue", options_.tls.certificate, what));
+    return false;
+  };
+  if (own.cluster != self_.cluster)
+    return refuse(fmt::format("is for cluster '{}', and net.cluster is '{}'", own.cluster, self_.cluster));
+  if (own.name != self_.name)
+    return refuse(fmt::format("is for '{}', and this process is '{}'", own.name, self_.name));
+  if (!own.roles.has_all(self_.roles))
+    return refuse(fmt::format("has the roles {}, and this process {}", to_string(own.roles), to_string(self_.roles)));
+  self_.apps = own.apps;
+  return true;
+}
+
+bool host::listen() {
+  directory_ = spawn_directory(*sys_, services_);
+  session_layer::options how;
+  how.net = options_.net;
+  how.self = self_;
+  how.life = life_;
+  how.tls = tls_;
+  sessions_ = std::make_unique<session_layer>(*sys_, std::move(how), services_);
+  if (auto listening = sessions_->start(directory_); !listening) {
+    complain(error_text(listening.error()));
+    return false;
+  }
   return true;
 }
 
 void host::write_run_file() {
-  nlohmann::json run = {{"name", options_.name}, {"pid", ::getpid()}, {"address", address_}, {"ready", true}};
+  nlohmann::json run = {{"name", options_.name}, {"pid", ::getpid()}, {"address", sessions_->address()}, {"ready", true}};
   for (auto role : options_.roles)
     run["roles"].push_back(to_string(role));
   if (gateway_)
@@ -273,6 +313,8 @@ int host::run() {
     return complain(fmt::format("log.file {}: cannot be opened for writing", options_.log.file));
   if (!prepare())
     return EXIT_FAILURE;
+  if (!load_certificates())
+    return exit_bad_config;
   if (!load_apps())
     return exit_bad_config;
   detect();
@@ -291,7 +333,9 @@ int host::run() {
     spdlog::info("process.launcher pid={} limits=\"{}\"", launcher_->pid(), launcher_->backend_detail());
   }
   add_builtin_apps(app_actors_);
-  config_ = std::make_unique<caf_config>(options_);
+  incarnations_ = std::make_shared<incarnation_file>(state_dir_);
+  life_ = incarnations_->next_after();
+  config_ = std::make_unique<caf_config>(options_, self_, life_);
   sys_ = std::make_unique<caf::actor_system>(*config_);
   auto code = run_roles();
   if (!deadline_)
@@ -308,11 +352,11 @@ int host::run_roles() {
     return EXIT_FAILURE;
 
   live_parts parts;
-  parts.address = address_;
+  parts.address = sessions_->address();
   parts.state_dir = state_dir_;
   parts.services = services_;
-  parts.dialer = spawn_dialer(*sys_, caf::actor_cast<caf::actor>(sys_->middleman().actor_handle()), address_, services_,
-                              options_.net.dial_timeout);
+  parts.dialer = spawn_dialer(*sys_, sessions_->connector(), sessions_->address(), services_, options_.net.dial_timeout);
+  parts.incarnations = incarnations_;
   if (launcher_)
     parts.launcher = spawn_launcher_actor(*sys_, *launcher_);
   parts.http = spawn_http_client(*sys_);
@@ -335,9 +379,23 @@ int host::run_roles() {
   std::string roles;
   for (auto role : options_.roles)
     roles += (roles.empty() ? "" : ",") + to_string(role);
-  spdlog::info("process.ready name={} roles={} address={} gateway={} pid={}", options_.name, roles, address_,
+  spdlog::info("process.ready name={} roles={} address={} tls={} gateway={} pid={}", options_.name, roles,
+               sessions_->address(), tls_ != nullptr,
                gateway_ ? gateway_->address() : "-", ::getpid());
   return serve();
+}
+
+void host::reload() {
+  if (!tls_) {
+    spdlog::info("process.sighup reason=\"nothing to reload: no certificates\"");
+    return;
+  }
+  if (auto read = tls_->reload(); !read) {
+    spdlog::error("process.reload_failed reason=\"{}; the old certificates stay in use\"", error_text(read.error()));
+    return;
+  }
+  sessions_->certificates_changed();
+  spdlog::info("process.reloaded certificate={} expires_at={}", options_.tls.certificate, tls_->expires_at());
 }
 
 int host::serve() {
@@ -355,7 +413,7 @@ int host::serve() {
     signalfd_siginfo info;
     while (::read(signal_fd, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
       if (info.ssi_signo == SIGHUP) {
-        spdlog::info("process.sighup reason=\"nothing to reload\"");
+        reload();
         continue;
       }
       if (stopping) {
@@ -403,11 +461,15 @@ void host::end_children() {
   directory_ = nullptr;
   if (world_)
     world_->end_actors();
+  // What waits for a frozen peer would hold the system's end up.
+  if (sessions_)
+    sessions_->stop(std::chrono::milliseconds{200});
   // The world outlives those who hold a reference to it, and no handle outlives the system.
   sys_->await_all_actors_done();
   roles_.reset();
   world_.reset();
   services_->clear();
+  sessions_.reset();
   sys_.reset();
   if (launcher_)
     launcher_->close();

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <chrono>
 #include <fstream>
 #include <random>
 
@@ -46,11 +45,9 @@ bool is_free(std::uint16_t port) {
 
 live_platform::live_platform(live_parts parts)
   : parts_(std::move(parts)), apps_(make_app_files(parts_.state_dir / "apps")) {
-  assert(parts_.services && parts_.dialer && parts_.machine);
+  assert(parts_.services && parts_.dialer && parts_.machine && parts_.incarnations);
   std::random_device device;
   process_seed_ = (std::uint64_t{device()} << 32) | device();
-  std::ifstream in{parts_.state_dir / "incarnation"};
-  in >> last_incarnation_;
 }
 
 live_platform::~live_platform() = default;
@@ -73,17 +70,6 @@ void live_platform::withdraw(std::string_view service) {
 
 std::uint64_t live_platform::seed(std::string_view stream) {
   return random_source{process_seed_ ^ name_hash(stream)}.next();
-}
-
-incarnation live_platform::next_incarnation_after(incarnation other) {
-  std::lock_guard guard{mutex_};
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  auto ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
-  last_incarnation_ = std::max({last_incarnation_ + 1, other.value() + 1, ns});
-  std::ofstream out{parts_.state_dir / "incarnation", std::ios::trunc};
-  if (!(out << last_incarnation_ << '\n'))
-    spdlog::warn("platform.incarnation_not_kept directory={} reason=\"cannot write\"", parts_.state_dir.string());
-  return incarnation{last_incarnation_};
 }
 
 std::uint16_t live_platform::reserve_port() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/platform.hpp"
+#include "runtime/incarnation_file.hpp"
 #include "runtime/net/directory.hpp"
 
 #include <caf/actor_system.hpp>
@@ -24,6 +25,7 @@ struct live_parts {
   launcher_actor launcher;
   http_client_actor http;
   std::unique_ptr<machine_probe> machine;
+  std::shared_ptr<incarnation_file> incarnations;
 };
 
 /// The real world: CAF's network, processes, HTTP, /proc and files.
@@ -40,9 +42,7 @@ public:
   void publish(std::string_view service, caf::strong_actor_ptr target) override;
   void withdraw(std::string_view service) override;
   std::uint64_t seed(std::string_view stream) override;
-  /// Nanoseconds of the system clock, or one more than the last one handed out, which is kept in
-  /// `state_dir`/incarnation: a clock that was set back does not fence a restarted process.
-  incarnation next_incarnation_after(incarnation other) override;
+  incarnation next_incarnation_after(incarnation other) override { return parts_.incarnations->next_after(other); }
   dialer_actor dialer() override { return parts_.dialer; }
   launcher_actor launcher() override { return parts_.launcher; }
   http_client_actor http() override { return parts_.http; }
@@ -57,7 +57,6 @@ private:
   std::unique_ptr<app_store> apps_;
   std::uint64_t process_seed_;
   std::mutex mutex_;
-  std::uint64_t last_incarnation_ = 0;
   std::set<std::uint16_t> ports_;
   std::uint64_t port_draws_ = 0;
 };

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace astra {
@@ -18,9 +19,9 @@ public:
   static constexpr const char* name = "astra.dialer";
 
   dialer_state(dialer_actor::pointer self, caf::actor connector, std::string own_address,
-               std::shared_ptr<service_table> own_services, caf::timespan timeout)
+               std::shared_ptr<service_table> own_services, caf::timespan timeout, bool by_service)
     : self_(self), connector_(std::move(connector)), own_address_(std::move(own_address)),
-      own_services_(std::move(own_services)), timeout_(timeout) {
+      own_services_(std::move(own_services)), timeout_(timeout), by_service_(by_service) {
     // A directory whose process is gone never answers again: forget it, so that the next dial connects anew.
     self_->set_down_handler([this](const caf::down_msg& down) {
       std::erase_if(directories_, [&down](auto& entry) { return entry.second.address() == down.source; });
@@ -35,6 +36,10 @@ public:
 
 private:
   using promise = caf::typed_response_promise<caf::strong_actor_ptr>;
+
+  /// Address and service: a process says itself where it listens, so whoever answers for one service at an address need
+  /// not be the one for another.  Without services the latter is empty.
+  using place = std::pair<std::string, std::string>;
 
   struct waiting_dial {
     std::string service;
@@ -51,64 +56,69 @@ private:
         reply.deliver(std::move(found.error()));
       return reply;
     }
-    if (auto known = directories_.find(address); known != directories_.end()) {
-      lookup(known->second, address, service, reply);
+    place where{address, by_service_ ? service : ""};
+    if (auto known = directories_.find(where); known != directories_.end()) {
+      lookup(known->second, where, service, reply);
       return reply;
     }
-    auto& queue = connecting_[address];
+    auto& queue = connecting_[where];
     queue.push_back({service, reply});
     if (queue.size() == 1)
-      connect(address);
+      connect(where, service);
     return reply;
   }
 
-  void connect(const std::string& address) {
+  void connect(const place& at, const std::string& service) {
+    auto& address = at.first;
     auto where = parse_endpoint(address);
     if (!where) {
-      fail(address, caf::make_error(errc::invalid_argument, address + ": not of the form host:port"));
+      fail(at, caf::make_error(errc::invalid_argument, address + ": not of the form host:port"));
       return;
     }
-    self_->request(connector_, timeout_, caf::connect_atom_v, where->host, where->port)
-        .then(
-            [this, address](const caf::node_id&, const caf::strong_actor_ptr& directory, const std::set<std::string>&) {
-              if (!directory) {
-                fail(address, caf::make_error(errc::unreachable, address + ": answers, but is no Astra process"));
-                return;
-              }
-              auto handle = caf::actor_cast<directory_actor>(directory);
-              if (directories_.emplace(address, handle).second)
-                self_->monitor(handle);
-              for (auto& waiting : take(address))
-                lookup(handle, address, waiting.service, waiting.reply);
-            },
-            [this, address](const caf::error& reason) {
-              auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
-              fail(address, caf::make_error(code, address + ": " + error_text(reason)));
-            });
+    auto done = [this, at](const caf::node_id&, const caf::strong_actor_ptr& directory,
+                                const std::set<std::string>&) {
+      if (!directory) {
+        fail(at, caf::make_error(errc::unreachable, at.first + ": answers, but is no Astra process"));
+        return;
+      }
+      auto handle = caf::actor_cast<directory_actor>(directory);
+      if (directories_.emplace(at, handle).second)
+        self_->monitor(handle);
+      for (auto& waiting : take(at))
+        lookup(handle, at, waiting.service, waiting.reply);
+    };
+    auto failed = [this, at](const caf::error& reason) {
+      auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
+      fail(at, caf::make_error(code, at.first + ": " + error_text(reason)));
+    };
+    if (by_service_)
+      self_->request(connector_, timeout_, caf::connect_atom_v, where->host, where->port, service).then(done, failed);
+    else
+      self_->request(connector_, timeout_, caf::connect_atom_v, where->host, where->port).then(done, failed);
   }
 
-  void lookup(const directory_actor& directory, const std::string& address, const std::string& service, promise reply) {
+  void lookup(const directory_actor& directory, const place& at, const std::string& service, promise reply) {
     self_->request(directory, timeout_, lookup_atom_v, service)
         .then([reply](const caf::strong_actor_ptr& target) mutable { reply.deliver(target); },
-              [this, reply, address](caf::error& reason) mutable {
+              [this, reply, at](caf::error& reason) mutable {
                 if (reason == errc::unknown_name) {
                   reply.deliver(std::move(reason));
                   return;
                 }
-                directories_.erase(address);
+                directories_.erase(at);
                 auto code = reason == caf::sec::request_timeout ? errc::timed_out : errc::unreachable;
-                reply.deliver(caf::make_error(code, address + ": " + error_text(reason)));
+                reply.deliver(caf::make_error(code, at.first + ": " + error_text(reason)));
               });
   }
 
-  void fail(const std::string& address, const caf::error& reason) {
-    spdlog::debug("net.dial_failed address={} reason=\"{}\"", address, error_text(reason));
-    for (auto& waiting : take(address))
+  void fail(const place& at, const caf::error& reason) {
+    spdlog::debug("net.dial_failed address={} reason=\"{}\"", at.first, error_text(reason));
+    for (auto& waiting : take(at))
       waiting.reply.deliver(reason);
   }
 
-  std::vector<waiting_dial> take(const std::string& address) {
-    auto node = connecting_.extract(address);
+  std::vector<waiting_dial> take(const place& at) {
+    auto node = connecting_.extract(at);
     return node.empty() ? std::vector<waiting_dial>{} : std::move(node.mapped());
   }
 
@@ -117,8 +127,9 @@ private:
   std::string own_address_;
   std::shared_ptr<service_table> own_services_;
   caf::timespan timeout_;
-  std::map<std::string, directory_actor> directories_;
-  std::map<std::string, std::vector<waiting_dial>> connecting_;
+  bool by_service_;
+  std::map<place, directory_actor> directories_;
+  std::map<place, std::vector<waiting_dial>> connecting_;
 };
 
 } // namespace
@@ -126,7 +137,13 @@ private:
 dialer_actor spawn_dialer(caf::actor_system& sys, caf::actor connector, std::string own_address,
                           std::shared_ptr<service_table> own_services, caf::timespan timeout) {
   return sys.spawn<dialer_actor::stateful_impl<dialer_state>>(std::move(connector), std::move(own_address),
-                                                              std::move(own_services), timeout);
+                                                              std::move(own_services), timeout, true);
+}
+
+dialer_actor spawn_dialer_over_middleman(caf::actor_system& sys, caf::actor middleman, std::string own_address,
+                                         std::shared_ptr<service_table> own_services, caf::timespan timeout) {
+  return sys.spawn<dialer_actor::stateful_impl<dialer_state>>(std::move(middleman), std::move(own_address),
+                                                              std::move(own_services), timeout, false);
 }
 
 } // namespace astra

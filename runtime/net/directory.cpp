@@ -25,6 +25,14 @@ caf::expected<caf::strong_actor_ptr> service_table::find(const std::string& name
   return caf::make_error(errc::unknown_name, "no service '" + name + "' in this process; there are: " + known);
 }
 
+std::string service_table::name_of(caf::actor_id actor) const {
+  std::lock_guard guard{mutex_};
+  for (auto& [name, target] : services_)
+    if (target->id() == actor)
+      return name;
+  return "";
+}
+
 void service_table::clear() {
   std::lock_guard guard{mutex_};
   services_.clear();

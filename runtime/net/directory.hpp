@@ -26,6 +26,8 @@ public:
   void put(std::string_view name, caf::strong_actor_ptr target);
   void erase(std::string_view name);
   caf::expected<caf::strong_actor_ptr> find(const std::string& name) const;
+  /// Empty: the actor is not a service.
+  std::string name_of(caf::actor_id actor) const;
   void clear();
 
 private:

@@ -50,7 +50,7 @@ struct cluster {
       auto echo = sys.spawn(
           [](caf::event_based_actor*) -> caf::behavior { return {[](const std::string& text) { return text; }}; });
       services->put("echo", caf::actor_cast<caf::strong_actor_ptr>(echo));
-      auto dialer = spawn_dialer(sys, run->connector(), address, services, dial_timeout);
+      auto dialer = spawn_dialer_over_middleman(sys, run->connector(), address, services, dial_timeout);
       run->set_directory(where, caf::actor_cast<caf::strong_actor_ptr>(spawn_directory(sys, services)));
       dialers[where] = dialer;
     });
