@@ -9,12 +9,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
 // Every frame of CAF's protocol (BASP) passes here before CAF sees it.  CAF trusts its peers: one frame of 32 bytes
@@ -39,6 +37,10 @@ enum class violation : std::uint8_t {
   identity,
   rate,
   proxies,
+  /// Answers that nobody waits for, again and again.
+  unsolicited,
+  /// Number of violations, not one.
+  count_,
 };
 
 std::string to_string(violation what);
@@ -49,6 +51,8 @@ struct guard_profile {
   std::string name;
   /// Largest payload of one frame, in bytes.
   std::size_t max_frame = 0;
+  /// The same for what a client sends to an app, and for the app's answer.
+  std::size_t max_body = 0;
   /// Frames per second over time, and how many at once.
   double frames_per_s = 0;
   double burst = 0;
@@ -84,6 +88,8 @@ public:
 
   struct session {
     peer_identity peer;
+    /// Roles of this process: a message is taken only for an actor of a role that it is meant for.  Empty: any.
+    peer_roles own_roles;
     caf::node_id own_node;
     /// As the peer's hello said.
     caf::node_id peer_node;
@@ -108,10 +114,11 @@ public:
   /// Length of the payload that the last header announced.
   std::size_t payload_size() const;
 
-  /// The payload after the last header; called for an empty one too.
+  /// The payload after the last header; called for an empty one too.  After anything but `pass` CAF gets neither.
   verdict on_payload(std::span<const std::byte> payload);
 
-  /// Whole frames that CAF is about to send, in order.  Whoever of ours speaks to the peer may be answered.
+  /// Whole frames that CAF is about to send, in order.  Whoever of ours speaks to the peer may be answered; so may the
+  /// actors that we tell it of.
   /// @returns the parts of `frames` that must not leave: CAF's own inquiries after the peer's services.
   struct cut {
     std::size_t offset = 0;

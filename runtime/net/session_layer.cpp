@@ -315,6 +315,7 @@ private:
     about->since = clock_type::now();
     frame_guard::session rules;
     rules.peer = about->identity;
+    rules.own_roles = own_.self.roles;
     rules.own_node = sys_.node();
     rules.peer_node = caf_node(about->peer);
     rules.dialled = about->dialled;
@@ -323,7 +324,11 @@ private:
       auto name = services->name_of(id);
       return !name.empty() && (!node || name == resource_service);
     };
-    auto most = about->edge ? edge_backlog : core_backlog;
+    // Requests and answers of clients are as large as clients make them.
+    auto bodies = about->identity.roles.has(peer_role::gateway) || own_.self.roles.has(peer_role::gateway)
+                      ? profile_of(about->identity).max_body
+                      : 0;
+    auto most = (about->edge ? edge_backlog : core_backlog) + 2 * bodies;
     // It may outlive this layer by a moment.
     auto ended = [self = weak_from_this(), about] {
       if (auto layer = self.lock())
