@@ -137,7 +137,7 @@ private:
 dialer_actor spawn_dialer(caf::actor_system& sys, caf::actor connector, std::string own_address,
                           std::shared_ptr<service_table> own_services, caf::timespan timeout) {
   return sys.spawn<dialer_actor::stateful_impl<dialer_state>>(std::move(connector), std::move(own_address),
-                                                              std::move(own_services), timeout, true);
+                                                              std::move(own_services), 3 * timeout, true);
 }
 
 dialer_actor spawn_dialer_over_middleman(caf::actor_system& sys, caf::actor middleman, std::string own_address,

@@ -1,6 +1,7 @@
 #include "runtime/net/greeter.hpp"
 
 #include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -475,11 +476,12 @@ private:
     }
   }
 
-  void turn_away(stranger& guest, turned_away why, const std::string& reason, errc code = errc::unreachable,
+  /// @param reason by value: it may be part of the stranger.
+  void turn_away(stranger& guest, turned_away why, std::string reason, errc code = errc::unreachable,
                  milliseconds retry_after = {}) {
     auto gone = take_out(guest);
     if (gone.dialled)
-      told_.dial_failed(gone.dial, caf::make_error(code, reason), retry_after);
+      told_.dial_failed(gone.dial, caf::make_error(code, std::move(reason)), retry_after);
     else
       told_.strangers(why, gone.from, reason);
   }

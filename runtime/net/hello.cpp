@@ -3,6 +3,7 @@
 #include "config/endpoint.hpp"
 #include "config/naming.hpp"
 #include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 #include "messages/wire.hpp"
 #include "runtime/net/hello.pb.h"
 

@@ -224,12 +224,18 @@ public:
         one.handle->cut(violation::identity, "its certificate has been revoked");
   }
 
+  void cut_all(const std::string& reason) {
+    for (auto& one : all())
+      one.handle->cut(violation::none, reason);
+  }
+
   void stop(milliseconds limit) {
     if (!greeter_)
       return;
     {
       std::lock_guard guard{mutex_};
-      stopping_ = true;
+      if (std::exchange(stopping_, true))
+        return;
     }
     greeter_->stop();
     // Whatever waits for a peer that takes nothing would hold CAF's network thread up.
@@ -241,7 +247,8 @@ public:
     on_network_thread(sys_, [done] { done->set_value(); });
     if (cut.wait_for(limit) != std::future_status::ready)
       spdlog::warn("net.stop_late limit_ms={} reason=\"CAF's network thread does not answer\"", limit.count());
-    caf::anon_send_exit(connector_, caf::exit_reason::user_shutdown);
+    if (connector_)
+      caf::anon_send_exit(connector_, caf::exit_reason::user_shutdown);
     sys_.registry().erase(directory_->id());
     connector_ = nullptr;
     directory_ = nullptr;
@@ -355,11 +362,18 @@ private:
   void hand_over(session_ptr about, std::shared_ptr<session_handle> handle, std::uint64_t dial,
                  clock_type::time_point until) {
     on_network_thread(sys_, [self = shared_from_this(), about, handle, dial, until] {
-      if (about->ended)
+      auto failed = [&](const std::string& reason) {
+        if (about->dialled)
+          self->dial_failed(dial, caf::make_error(errc::unreachable, reason), {});
+      };
+      if (about->ended) {
+        failed(about->end_reason().second);
         return;
+      }
       if (has_route(self->sys_, caf_node(about->peer))) {
         if (clock_type::now() >= until) {
           handle->cut(violation::none, "an older session with this process does not end");
+          failed("an older session with this process does not end");
           return;
         }
         self->greeter_->run([self, about, handle, dial, until] { self->hand_over(about, handle, dial, until); },
@@ -675,6 +689,10 @@ std::size_t session_layer::strangers() const {
 
 void session_layer::certificates_changed() {
   impl_->certificates_changed();
+}
+
+void session_layer::cut_all(const std::string& reason) {
+  impl_->cut_all(reason);
 }
 
 void session_layer::stop(milliseconds limit) {

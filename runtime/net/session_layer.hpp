@@ -76,6 +76,9 @@ public:
   /// Certificates were read anew: sessions with revoked ones end.
   void certificates_changed();
 
+  /// Ends the sessions there are now.  Whoever needs one dials again.
+  void cut_all(const std::string& reason);
+
   /// Ends all sessions, at the latest after `limit`, whatever the network does.
   void stop(std::chrono::milliseconds limit);
 

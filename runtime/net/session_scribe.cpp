@@ -187,7 +187,8 @@ public:
     about_->bytes_in.fetch_add(size, std::memory_order_relaxed);
     auto from = static_cast<const std::byte*>(data);
     if (!partial_.empty()) {
-      partial_.insert(partial_.end(), from, from + size);
+      auto begin = static_cast<const caf::byte*>(data);
+      partial_.insert(partial_.end(), begin, begin + size);
       caf::byte_buffer all;
       all.swap(partial_);
       return take_frames(ctx, {reinterpret_cast<const std::byte*>(all.data()), all.size()});
@@ -387,7 +388,7 @@ std::shared_ptr<session_handle> make_session_scribe(caf::actor_system& sys, scri
 bool has_route(caf::actor_system& sys, const caf::node_id& node) {
   auto& broker = basp(sys);
   return !broker.getf(caf::abstract_actor::is_terminated_flag)
-         && broker.instance.tbl().lookup_direct(node).has_value();
+         && broker.instance.tbl().lookup_direct(node) != caf::none;
 }
 
 void on_network_thread(caf::actor_system& sys, std::function<void()> task) {

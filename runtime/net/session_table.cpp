@@ -1,6 +1,7 @@
 #include "runtime/net/session_table.hpp"
 
 #include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 
 #include <fmt/format.h>
 
