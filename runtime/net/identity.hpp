@@ -58,7 +58,11 @@ struct peer_identity {
   bool may_claim_for(std::string_view app) const;
 };
 
+/// What is wrong with an identity and the cure; empty: nothing.
+std::string identity_problem(const peer_identity& identity);
+
 /// The SAN URI of a certificate: "astra://<cluster>/<name>?role=node&role=resource&app=ocr&app=speech-*".
+/// @pre `identity_problem(identity)` is empty.
 std::string to_uri(const peer_identity& identity);
 
 /// Fails with invalid_argument, naming what is wrong: another scheme, no role, an unknown one, a bad name.
