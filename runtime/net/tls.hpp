@@ -33,6 +33,9 @@ public:
   /// @param count bytes read; more than 0 exactly when `done`.
   virtual tls_step read(void* into, std::size_t size, std::size_t& count) = 0;
   virtual tls_step write(const void* from, std::size_t size, std::size_t& count) = 0;
+  /// Tells the peer that nothing more comes, so that it can tell an end from a cut.  The socket must still be open.
+  /// `closed`: told, or there was nobody to tell.
+  virtual tls_step shut_down() { return tls_step::closed; }
   /// Bytes that are decrypted already and that no poll on the socket would tell of.
   virtual std::size_t pending() const = 0;
   /// Of the peer's certificate, which is verified against the cluster's authority and the list of revoked ones.
@@ -55,10 +58,17 @@ public:
   /// without an identity.
   static caf::expected<std::shared_ptr<tls_context>> load(const tls_options& files);
 
+  /// Has no certificate and only connects; trusts who shows a chain to the authority with this fingerprint (SHA-256 in
+  /// hexadecimal).  For a machine that is about to get its first certificate.
+  static std::shared_ptr<tls_context> pin(const std::string& authority_fingerprint);
+
   /// Reads the files again; sessions that exist stay as they are.  On failure the old ones stay in use.
   virtual caf::expected<void> reload() = 0;
 
   virtual std::unique_ptr<tls_session> accept(int fd) = 0;
+  /// The same for a server that has something to say to clients without a certificate: theirs is verified if they show
+  /// one; else peer() has no role and fingerprint() is empty.  Shows the authority's certificate too.
+  virtual std::unique_ptr<tls_session> accept_anyone(int fd) { return accept(fd); }
   /// @param target key under which an earlier session is resumed: the address that was dialled.
   virtual std::unique_ptr<tls_session> connect(int fd, const std::string& target) = 0;
 
@@ -66,7 +76,8 @@ public:
   virtual peer_identity own() const = 0;
   /// Seconds of the system clock at which the certificate ends.
   virtual std::int64_t expires_at() const = 0;
-  /// Whether the certificate with this fingerprint has been taken back, by the list read last.
+  /// Whether the certificate with this fingerprint has been taken back, by the list read last.  Known of the peers of
+  /// sessions that still exist: after a reload, ask for each of them and close those.
   virtual bool revoked(const std::string& fingerprint) const = 0;
 };
 
