@@ -74,10 +74,10 @@ public:
     auto parsed = parse_endpoint(text);
     if (!parsed || is_loopback(*parsed) || all.tls.enabled() || all.net.insecure == insecure_sentence)
       return;
-    add(key,
-        fmt::format("\"{}\" can be reached from other machines and nothing protects it; name certificates in [tls] (see "
-                    "astra ca --help), listen on loopback, such as \"127.0.0.1:{}\", or write net.insecure = \"{}\"",
-                    text, parsed->port, insecure_sentence));
+    add(key, fmt::format(
+                 "\"{}\" can be reached from other machines and nothing protects it; name certificates in [tls] (see "
+                 "astra ca --help), listen on loopback, such as \"127.0.0.1:{}\", or write net.insecure = \"{}\"",
+                 text, parsed->port, insecure_sentence));
   }
 
   std::vector<broken_rule> take() { return std::move(broken_); }
@@ -273,6 +273,11 @@ std::vector<broken_rule> validate(const process_options& options) {
     rules.private_or_secured("gateway.listen", options.gateway.listen, options);
   if (options.tls.enabled() && !options.net.insecure.empty())
     rules.add("net.insecure", "contradicts [tls]; remove one of them", {"tls.certificate"});
+  if (!options.tls.enabled() && !options.gateway.ca_dir.empty())
+    rules.add("gateway.ca_dir",
+              "needs [tls]: a certificate that was asked for in plain text could be anybody's; name "
+              "this gateway's own certificate, key and ca there",
+              {"tls.certificate"});
   rules.add_all(validate(options.node));
   rules.add_all(validate(options.resource));
   rules.at_least("resource.orphan_grace", options.resource.orphan_grace, 1, "node.home_silence",

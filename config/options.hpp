@@ -112,6 +112,10 @@ struct gateway_options {
   std::uint32_t connections_max = 1024;
   /// A connection that sends or takes nothing for this long is closed.
   milliseconds idle_timeout{60000};
+  /// With TLS: requests to apps need no certificate.
+  bool anonymous_invoke = false;
+  /// Directory of the cluster's authority: machines with a token get their certificate here; empty: they do not.
+  std::string ca_dir;
 };
 
 struct log_options {

@@ -80,6 +80,8 @@ void pair_fields(Io& io, process_options& o) {
   io("gateway.header_limit", o.gateway.header_limit_bytes);
   io("gateway.connections_max", o.gateway.connections_max);
   io("gateway.idle_timeout", o.gateway.idle_timeout);
+  io("gateway.anonymous_invoke", o.gateway.anonymous_invoke);
+  io("gateway.ca_dir", o.gateway.ca_dir);
   io("log.level", o.log.level);
   io("log.format", o.log.format);
   io("log.file", o.log.file);

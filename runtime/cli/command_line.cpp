@@ -101,6 +101,7 @@ private:
   void add_app();
   void add_invoke_and_router();
   void add_config();
+  void add_ca();
   void add_sim();
 
   bool set_gateway(const std::string& text);
@@ -130,6 +131,7 @@ private:
   invoke_options invoke_;
   config_check_options config_check_;
   config_show_options config_show_;
+  ca_options ca_;
   sim_options sim_;
   sim_shell_options sim_shell_;
   sim_shrink_options sim_shrink_;
@@ -147,6 +149,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_app();
   add_invoke_and_router();
   add_config();
+  add_ca();
   add_sim();
   add(&root_, "version", version_text, show_version);
   add(&root_, "help", {"Show the help of a command", "", "astra help app apply"})
@@ -307,6 +310,66 @@ void command_line::add_config() {
   show->add_option("FILE", config_show_.file, "The file")->required();
   add_kind(show, config_show_.kind);
   show->add_flag("--effective", config_show_.effective, "Defaults too");
+}
+
+void command_line::add_ca() {
+  auto* ca = add(&root_, "ca", ca_text);
+  auto verb = [&](const char* name, const command_text& text, int (*what)(command_context&, const ca_options&)) {
+    return add(ca, name, text, [this, what](command_context& context) { return what(context, ca_); });
+  };
+  auto in_directory = [&](CLI::App* to) {
+    to->add_option("--dir", ca_.directory, "The authority's directory")->required()->type_name("DIR");
+    return to;
+  };
+  auto add_identity = [&](CLI::App* to) {
+    to->add_option_function<std::vector<std::string>>(
+          "--role",
+          [this](const std::vector<std::string>& words) {
+            for (auto& word : words) {
+              auto role = parse_peer_role(word);
+              if (!role)
+                reject("--role", fmt::format("'{}' is not a role; there are: node, resource, scheduler, gateway, "
+                                             "operator, viewer",
+                                             word));
+              ca_.roles.add(*role);
+            }
+          },
+          "What its holder may be: node, resource, scheduler, gateway, operator, viewer; may be repeated")
+        ->required()
+        ->type_name("ROLE")
+        ->allow_extra_args(false);
+    to->add_option("--name", ca_.name, "The process's name, or the person's")->required()->type_name("NAME");
+    to->add_option("--app", ca_.apps, "App that a scheduler may run, such as 'ocr*' (default: all); may be repeated")
+        ->type_name("APP")
+        ->allow_extra_args(false);
+  };
+  auto add_ttl = [&](CLI::App* to, const char* description) {
+    to->add_option_function<std::string>(
+          "--ttl", [this](const std::string& text) { ca_.ttl = read_duration("--ttl", text); }, description)
+        ->type_name("DURATION");
+  };
+  auto* init = in_directory(verb("init", ca_init_text, init_ca));
+  init->add_option("--cluster", ca_.cluster, "The cluster's name, as net.cluster says it")
+      ->required()
+      ->type_name("NAME");
+  auto* issue = in_directory(verb("issue", ca_issue_text, issue_certificate));
+  add_identity(issue);
+  issue->add_option("--host", ca_.hosts, "DNS name or address of a gateway, for clients such as curl; may be repeated")
+      ->type_name("HOST")
+      ->allow_extra_args(false);
+  add_ttl(issue, "How long it is good (default: 24h, for operators and viewers 90d)");
+  issue->add_option("--out", ca_.out, "Directory for the files")->required()->type_name("DIR");
+  issue->add_flag("--replace", ca_.replace, "Overwrite the files of an earlier certificate");
+  auto* revoke = in_directory(verb("revoke", ca_revoke_text, revoke_certificate));
+  revoke->add_option("--serial", ca_.serial, "Its serial number or fingerprint")->type_name("HEX");
+  revoke->add_option("--certificate", ca_.certificate, "Its file")->type_name("FILE");
+  in_directory(verb("list", ca_list_text, list_certificates));
+  verb("show", ca_show_text, show_certificate)
+      ->add_option("FILE", ca_.certificate, "The certificate's file")
+      ->required();
+  auto* token = in_directory(verb("join-token", ca_join_token_text, make_join_token));
+  add_identity(token);
+  add_ttl(token, "How long it may be used (default: 10m)");
 }
 
 void command_line::add_sim() {

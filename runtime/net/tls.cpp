@@ -673,13 +673,13 @@ caf::expected<void> add_own(snapshot& to, const tls_options& files) {
   auto key_pem = read("tls.key", files.key);
   if (!key_pem)
     return std::move(key_pem.error());
+  auto key = x509::read_key(*key_pem);
+  if (!key)
+    return in_file("tls.key", files.key, "holds no key without a passphrase; make one with astra ca issue");
   struct ::stat status {};
   if (::stat(files.key.c_str(), &status) == 0 && (status.st_mode & (S_IROTH | S_IWOTH)) != 0)
     return in_file("tls.key", files.key,
                    fmt::format("everybody on this machine may read it; chmod 600 '{}'", files.key));
-  auto key = x509::read_key(*key_pem);
-  if (!key)
-    return in_file("tls.key", files.key, "holds no key without a passphrase; make one with astra ca issue");
   auto fits = X509_check_private_key(&own, key.get()) == 1;
   ERR_clear_error();
   if (!fits)

@@ -83,8 +83,28 @@ const std::vector<broken_file> broken_process_files = {
     {"name = \"n\"\nroles = [\"node\"]\nresources = [\"a:0\"]\n", "3:14: resources[0]: ", "port 0"},
     {"name = \"n\"\nroles = [\"node\"]\nresources = [\"a:1\", \"a:1\"]\n", "3:21: resources[1]: ", "listed twice"},
     {good + "[net]\nlisten = \"0.0.0.0:9700\"\n",
-     "5:10: net.listen: ", "loopback only until sessions are authenticated"},
-    {good + "[gateway]\nlisten = \"10.1.2.3:80\"\n", "5:10: gateway.listen: ", "loopback only"},
+     "5:10: net.listen: ", "write theirs as net.advertise = \"host:port\""},
+    {good + "[net]\nlisten = \"10.1.2.3:9700\"\n",
+     "5:10: net.listen: ", "nothing protects it; name certificates in [tls] (see astra ca --help), listen on loopback"},
+    {good + "[net]\nedge_listen = \"10.1.2.3:9700\"\n",
+     "5:15: net.edge_listen: ", "or write net.insecure = \"anyone who can connect may command this cluster\""},
+    {good + "[net]\nadvertise = \"example.org\"\n", "5:13: net.advertise: ", "is not an address"},
+    {good + "[net]\nadvertise = \"example.org:0\"\n", "5:13: net.advertise: ", "has port 0"},
+    {good + "[net]\ninsecure = \"yes\"\n",
+     "5:12: net.insecure: ", "must be exactly \"anyone who can connect may command this cluster\", or left out"},
+    {good + "[net]\ncluster = \"a b\"\n", "5:11: net.cluster: ", "at position 2"},
+    {good + "[net]\nsessions_max = 0\n", "5:16: net.sessions_max: ", "between 1 and 1000000"},
+    {"name = \"g\"\nroles = [\"gateway\"]\nresources = [\"a:1\"]\n[gateway]\nlisten = \"10.1.2.3:80\"\n",
+     "5:10: gateway.listen: ", "nothing protects it; name certificates in [tls]"},
+    // Certificates.
+    {good + "[tls]\ncertificate = \"n.pem\"\nca = \"ca.pem\"\n",
+     "4:1: tls.key: ", "missing; TLS needs certificate, key and ca together"},
+    {good + "[tls]\nrevoked = \"r.pem\"\n", "4:1: tls.ca: ", "missing; TLS needs certificate, key and ca together"},
+    {good
+         + "[net]\ninsecure = \"anyone who can connect may command this cluster\"\n"
+           "[tls]\ncertificate = \"n.pem\"\nkey = \"n.key\"\nca = \"ca.pem\"\n",
+     "5:12: net.insecure: ", "contradicts [tls]; remove one of them"},
+    {good + "[gateway]\nca_dir = \"ca\"\n", "5:10: gateway.ca_dir: ", "needs [tls]"},
     // Impossible combinations.
     {good + "[resource]\nevict_after = \"200ms\"\nsweep = \"500ms\"\n",
      "5:15: resource.evict_after: ", "\"200ms\" is shorter than 2 sweeps of \"500ms\"; make it at least \"1s\""},
@@ -180,6 +200,16 @@ TEST_CASE("broken process files are each refused with the place and the cure") {
     CHECK(at != std::string::npos);
     CHECK(problems.find(words, at) != std::string::npos);
   }
+}
+
+TEST_CASE("with certificates, or the sentence for going without, a process may listen beyond loopback") {
+  auto open = std::string{"name = \"g\"\nroles = [\"gateway\"]\nresources = [\"a:1\"]\n"
+                          "[gateway]\nlisten = \"0.0.0.0:443\"\n"};
+  auto net = std::string{"[net]\nlisten = \"0.0.0.0:9700\"\nadvertise = \"g.example:9700\"\n"};
+  CHECK(show(load_text(open + net + "[tls]\ncertificate = \"g.pem\"\nkey = \"g.key\"\nca = \"ca.pem\"\n").problems)
+        == "");
+  CHECK(show(load_text(open + net + "insecure = \"anyone who can connect may command this cluster\"\n").problems)
+        == "");
 }
 
 TEST_CASE("broken app files are each refused with the place and the cure, and give no spec") {

@@ -97,10 +97,10 @@ TEST_CASE("the example with all roles shows every key of the schema, and each ro
     };
   };
   CHECK(missing("all-in-one.toml", [](const std::string&) { return true; }) == "");
-  CHECK(missing("node.toml", in({"net", "node", "capacity", "drain", "log", "shutdown"})) == "");
-  CHECK(missing("resource.toml", in({"net", "resource", "log", "shutdown"})) == "");
-  CHECK(missing("scheduler.toml", in({"net", "scheduler", "log", "shutdown"})) == "");
-  CHECK(missing("gateway.toml", in({"net", "gateway", "router", "log", "shutdown"})) == "");
+  CHECK(missing("node.toml", in({"net", "tls", "node", "capacity", "drain", "log", "shutdown"})) == "");
+  CHECK(missing("resource.toml", in({"net", "tls", "resource", "log", "shutdown"})) == "");
+  CHECK(missing("scheduler.toml", in({"net", "tls", "scheduler", "log", "shutdown"})) == "");
+  CHECK(missing("gateway.toml", in({"net", "tls", "gateway", "router", "log", "shutdown"})) == "");
 }
 
 TEST_CASE("the actor app's documented defaults are the real ones") {

@@ -2,6 +2,7 @@
 
 #include "runtime/cli/command_context.hpp"
 #include "runtime/cli/dev_options.hpp"
+#include "runtime/net/identity.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -87,6 +88,37 @@ int check_config(command_context& context, const config_check_options& options);
 int show_config(command_context& context, const config_show_options& options);
 /// Whether a TOML text is a process's file or an app's, by the top-level names in it.
 file_kind guess_file_kind(std::string_view text);
+
+extern const command_text ca_text, ca_init_text, ca_issue_text, ca_revoke_text, ca_list_text, ca_show_text,
+    ca_join_token_text;
+struct ca_options {
+  /// The authority's.
+  std::string directory;
+  std::string cluster;
+  std::string name;
+  peer_roles roles;
+  std::vector<std::string> apps;
+  std::vector<std::string> hosts;
+  /// Of the certificate or the token; unset: as each has it by itself.
+  std::optional<std::chrono::milliseconds> ttl;
+  /// Directory for what is issued.
+  std::string out;
+  /// Files that are there are overwritten.
+  bool replace = false;
+  std::string serial;
+  /// A certificate's file.
+  std::string certificate;
+};
+int init_ca(command_context& context, const ca_options& options);
+int issue_certificate(command_context& context, const ca_options& options);
+int revoke_certificate(command_context& context, const ca_options& options);
+int list_certificates(command_context& context, const ca_options& options);
+int show_certificate(command_context& context, const ca_options& options);
+int make_join_token(command_context& context, const ca_options& options);
+/// Writes NAME.key, NAME.pem and ca.pem into a directory.  Fails with conflict when they exist and are not to be
+/// replaced, with io_failed when they cannot be written.
+caf::expected<void> write_credentials(const std::string& directory, const std::string& name, const std::string& key_pem,
+                                      const std::string& certificate_pem, const std::string& ca_pem, bool replace);
 
 extern const command_text sim_text, sim_run_text, sim_explore_text, sim_replay_text, sim_lint_text, sim_bench_text,
     sim_checks_text;
