@@ -343,8 +343,11 @@ private:
     };
     auto handle = make_session_scribe(sys_, scribe_parts{about, std::move(who.fd), std::move(who.tls),
                                                          frame_guard{std::move(rules)}, most, std::move(ended)});
+    auto replaced = false;
     {
       std::lock_guard guard{mutex_};
+      // Another session with the same process may have been completed since.
+      replaced = !table_.has(about->id);
       live_.emplace(about->id, live_session{about, handle});
       metrics_.sessions->value(static_cast<std::int64_t>(live_.size()));
       entered_.erase(who.dial);
@@ -355,6 +358,8 @@ private:
     spdlog::debug("net.session_opened id={} peer={} roles={} address={} dialled={} tls={}", about->id,
                   about->peer.self.name, to_string(about->peer.self.roles), about->peer.address, about->dialled,
                   !about->fingerprint.empty());
+    if (replaced)
+      handle->cut(violation::none, "replaced by a newer session with " + about->peer.self.name);
     hand_over(about, handle, who.dial, clock_type::now() + clearing_limit);
   }
 

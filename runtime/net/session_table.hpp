@@ -56,6 +56,7 @@ public:
   /// to look at what the certificate says.
   const entry* at(const std::string& address) const;
 
+  bool has(std::uint64_t id) const { return by_id_.count(id) != 0; }
   std::size_t size() const { return by_id_.size(); }
   std::vector<entry> entries() const;
 

@@ -1,0 +1,542 @@
+// Thousands of nodes on one thread, each over a session of its own: what a process of a cluster costs per session.
+//
+//   perf_sessions --target 127.0.0.1:9700 --sessions 15000 --seconds 600 [--pid PID] [--hertz 1] [--ca DIR]
+//
+// The other side is a real `astra run` with the role resource.  Each node connects, introduces itself (under TLS with a
+// certificate of its own when --ca names an authority), asks the directory for the Resource and beats.  Printed once per
+// 5 s and at the end: sessions, beats sent and acknowledged, round trips, and memory and CPU time of the process PID.
+
+#include "config/endpoint.hpp"
+#include "messages/type_ids.hpp"
+#include "messages/wire.hpp"
+#include "messages/wire/membership.pb.h"
+#include "runtime/net/byte_reader.hpp"
+#include "runtime/net/hello.hpp"
+#include "runtime/net/tls.hpp"
+#include "runtime/process/unique_fd.hpp"
+#include "runtime/security/ca.hpp"
+
+#include <arpa/inet.h>
+#include <caf/binary_serializer.hpp>
+#include <caf/init_global_meta_objects.hpp>
+#include <caf/io/middleman.hpp>
+#include <caf/message_id.hpp>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+using namespace astra;
+using clock_type = std::chrono::steady_clock;
+
+namespace {
+
+struct settings {
+  endpoint target;
+  std::size_t sessions = 1000;
+  double seconds = 30;
+  double hertz = 1;
+  double joins_per_s = 900;
+  int pid = 0;
+  std::string ca;
+  std::string prefix = "n";
+};
+
+[[noreturn]] void give_up(const std::string& what) {
+  std::fprintf(stderr, "perf_sessions: %s\n", what.c_str());
+  std::exit(1);
+}
+
+template <class T>
+void put(std::string& out, T value) {
+  for (int shift = static_cast<int>(sizeof(T)) * 8 - 8; shift >= 0; shift -= 8)
+    out += static_cast<char>((value >> shift) & 0xff);
+}
+
+void put_length(std::string& out, std::size_t value) {
+  while (value >= 0x80) {
+    out += static_cast<char>(value | 0x80);
+    value >>= 7;
+  }
+  out += static_cast<char>(value);
+}
+
+std::string frame(std::uint8_t operation, std::uint64_t data, std::uint64_t source, std::uint64_t destination,
+                  const std::string& payload) {
+  std::string out;
+  out += static_cast<char>(operation);
+  out.append(3, '\0');
+  put(out, static_cast<std::uint32_t>(payload.size()));
+  put(out, data);
+  put(out, source);
+  put(out, destination);
+  return out + payload;
+}
+
+std::uint64_t request_id(std::uint64_t number) {
+  return number | caf::message_id::default_async_value;
+}
+
+std::string body_message(caf::type_id_t type, const std::string& body) {
+  std::string out;
+  put_length(out, 0);
+  put_length(out, 1);
+  put(out, type);
+  put_length(out, body.size());
+  return out + body;
+}
+
+enum class phase { connecting, tls, hello, handshake, lookup, live, dead };
+
+struct node {
+  std::string name;
+  unique_fd fd;
+  std::shared_ptr<tls_context> identity;
+  std::unique_ptr<tls_session> tls;
+  phase now = phase::connecting;
+  std::string in;
+  std::string out;
+  hello peer;
+  std::uint64_t resource = 0;
+  std::uint64_t sequence = 0;
+  std::uint64_t profile = 0;
+  std::uint64_t request = 0;
+  std::map<std::uint64_t, clock_type::time_point> asked;
+  clock_type::time_point next_beat{};
+};
+
+constexpr std::uint64_t own_actor = 1000;
+constexpr std::uint64_t life = 1;
+
+class rig {
+public:
+  explicit rig(settings how) : how_(std::move(how)) {
+    poll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+    nodes_.resize(how_.sessions);
+    if (!how_.ca.empty())
+      issue_all();
+  }
+
+  int run() {
+    auto begin = clock_type::now();
+    auto next_report = begin + std::chrono::seconds{5};
+    auto cpu = cpu_s();
+    auto cpu_at = begin;
+    std::size_t started = 0;
+    std::array<epoll_event, 256> events;
+    for (auto now = begin; seconds(now - begin) < how_.seconds; now = clock_type::now()) {
+      while (started < nodes_.size() && static_cast<double>(started) < seconds(now - begin) * how_.joins_per_s)
+        connect(started++);
+      auto n = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()), 2);
+      for (int i = 0; i < n; ++i)
+        advance(events[static_cast<std::size_t>(i)].data.u64);
+      now = clock_type::now();
+      while (!beats_.empty() && beats_.begin()->first <= now) {
+        auto index = beats_.begin()->second;
+        beats_.erase(beats_.begin());
+        beat(index, now);
+      }
+      if (now >= next_report) {
+        next_report += std::chrono::seconds{5};
+        auto used = cpu_s();
+        report(now - begin, (used - cpu) / seconds(now - cpu_at));
+        cpu = used;
+        cpu_at = now;
+      }
+    }
+    report(clock_type::now() - begin, (cpu_s() - cpu) / std::max(0.001, seconds(clock_type::now() - cpu_at)));
+    std::printf("result: sessions %zu of %zu, lost %zu, beats %lu acknowledged %lu, fenced %lu\n", live_, nodes_.size(),
+                lost_, beats_sent_, acks_, fenced_);
+    return lost_ == 0 && live_ == nodes_.size() ? 0 : 1;
+  }
+
+private:
+  static double seconds(clock_type::duration d) { return std::chrono::duration<double>(d).count(); }
+
+  void issue_all() {
+    auto authority = certificate_authority::open(how_.ca);
+    if (!authority)
+      give_up(error_text(authority.error()));
+    cluster_ = authority->cluster();
+    directory_ = std::filesystem::temp_directory_path() / fmt::format("perf-sessions-{}", ::getpid());
+    std::filesystem::create_directories(directory_);
+    auto now = static_cast<std::int64_t>(std::time(nullptr));
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      certificate_wish wish;
+      wish.name = fmt::format("{}{}", how_.prefix, i);
+      wish.roles = {peer_role::node};
+      auto issued = authority->issue(wish, now, "issue");
+      if (!issued)
+        give_up(error_text(issued.error()));
+      tls_options files;
+      files.certificate = directory_ / "certificate.pem";
+      files.key = directory_ / "key.pem";
+      files.ca = std::filesystem::path{how_.ca} / "ca.pem";
+      std::ofstream{files.certificate} << issued->certificate_pem;
+      std::ofstream{files.key} << issued->key_pem;
+      std::filesystem::permissions(files.key, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+      auto context = tls_context::load(files);
+      if (!context)
+        give_up(error_text(context.error()));
+      nodes_[i].identity = *context;
+    }
+    std::filesystem::remove_all(directory_);
+  }
+
+  hello own(const node& of) const {
+    hello out;
+    out.self = {cluster_, of.name, {peer_role::node}, {}};
+    out.life = incarnation{life};
+    out.address = "127.0.0.1:1";
+    out.directory = 999;
+    return out;
+  }
+
+  void connect(std::size_t index) {
+    auto& at = nodes_[index];
+    at.name = fmt::format("{}{}", how_.prefix, index);
+    at.fd.reset(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!at.fd)
+      give_up(std::strerror(errno));
+    int on = 1;
+    ::setsockopt(at.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    // Several source addresses: one has only so many ports.
+    if (how_.target.host == "127.0.0.1") {
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + static_cast<std::uint32_t>(index % 8));
+      ::setsockopt(at.fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+      ::bind(at.fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    }
+    ::inet_pton(AF_INET, how_.target.host.c_str(), &address.sin_addr);
+    address.sin_port = htons(how_.target.port);
+    ::connect(at.fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLET;
+    event.data.u64 = index;
+    ::epoll_ctl(poll_.get(), EPOLL_CTL_ADD, at.fd.get(), &event);
+  }
+
+  void lose(node& at, const char* why) {
+    if (at.now == phase::live)
+      --live_;
+    at.now = phase::dead;
+    at.fd.reset();
+    if (++lost_ <= 5)
+      std::fprintf(stderr, "lost %s: %s %s\n", at.name.c_str(), why, at.tls ? at.tls->error().c_str() : "");
+  }
+
+  void advance(std::size_t index) {
+    auto& at = nodes_[index];
+    if (at.now == phase::dead)
+      return;
+    if (at.now == phase::connecting) {
+      int error = 0;
+      socklen_t size = sizeof(error);
+      ::getsockopt(at.fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+      if (error != 0)
+        return lose(at, std::strerror(error));
+      tcp_info info{};
+      size = sizeof(info);
+      ::getsockopt(at.fd.get(), IPPROTO_TCP, TCP_INFO, &info, &size);
+      if (info.tcpi_state != TCP_ESTABLISHED)
+        return;
+      if (at.identity)
+        at.tls = at.identity->connect(at.fd.get(), at.name);
+      at.now = at.tls ? phase::tls : phase::hello;
+      if (!at.tls)
+        at.out += encode(hello_frame{own(at)});
+    }
+    if (at.now == phase::tls) {
+      auto step = at.tls->handshake();
+      if (step == tls_step::want_read || step == tls_step::want_write)
+        return;
+      if (step != tls_step::done)
+        return lose(at, "TLS");
+      at.now = phase::hello;
+      at.out += encode(hello_frame{own(at)});
+    }
+    if (!flush(at))
+      return lose(at, "write");
+    std::array<char, 16384> buffer;
+    while (true) {
+      std::size_t count = 0;
+      if (at.tls) {
+        auto step = at.tls->read(buffer.data(), buffer.size(), count);
+        if (step == tls_step::want_read || step == tls_step::want_write)
+          break;
+        if (step != tls_step::done)
+          return lose(at, "closed");
+      } else {
+        auto n = ::recv(at.fd.get(), buffer.data(), buffer.size(), 0);
+        if (n < 0 && errno == EAGAIN)
+          break;
+        if (n <= 0)
+          return lose(at, "closed");
+        count = static_cast<std::size_t>(n);
+      }
+      at.in.append(buffer.data(), count);
+      if (!take(index))
+        return lose(at, "protocol");
+    }
+    if (!flush(at))
+      lose(at, "write");
+  }
+
+  static bool flush(node& at) {
+    while (!at.out.empty()) {
+      std::size_t count = 0;
+      if (at.tls) {
+        auto step = at.tls->write(at.out.data(), at.out.size(), count);
+        if (step == tls_step::want_read || step == tls_step::want_write)
+          return true;
+        if (step != tls_step::done)
+          return false;
+      } else {
+        auto n = ::send(at.fd.get(), at.out.data(), at.out.size(), MSG_NOSIGNAL);
+        if (n < 0)
+          return errno == EAGAIN;
+        count = static_cast<std::size_t>(n);
+      }
+      at.out.erase(0, count);
+    }
+    return true;
+  }
+
+  bool take(std::size_t index) {
+    auto& at = nodes_[index];
+    if (at.now == phase::hello) {
+      if (at.in.size() < hello_header)
+        return true;
+      auto size = hello_body_size(std::span{at.in}.first(hello_header));
+      if (!size)
+        return false;
+      if (at.in.size() < hello_header + *size)
+        return true;
+      auto said = decode_hello(std::span{at.in}.subspan(hello_header, *size));
+      at.in.erase(0, hello_header + *size);
+      if (!said || !std::holds_alternative<hello>(*said)) {
+        if (said && std::holds_alternative<refusal>(*said))
+          std::fprintf(stderr, "%s: %s\n", at.name.c_str(), std::get<refusal>(*said).reason.c_str());
+        return false;
+      }
+      at.peer = std::get<hello>(*said);
+      at.out += encode(hello_frame{go_ahead{}});
+      caf::byte_buffer bytes;
+      caf::binary_serializer sink{nullptr, bytes};
+      if (!sink.apply(caf_node(own(at))))
+        return false;
+      at.out += frame(1, 0, 0, 0, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      at.now = phase::handshake;
+    }
+    while (at.in.size() >= 32) {
+      byte_reader header{std::as_bytes(std::span{at.in})};
+      std::uint8_t operation = 0;
+      std::uint8_t skip = 0;
+      std::uint32_t size = 0;
+      std::uint64_t data = 0;
+      std::uint64_t source = 0;
+      std::uint64_t destination = 0;
+      header.number(operation);
+      header.number(skip);
+      header.number(skip);
+      header.number(skip);
+      header.number(size);
+      header.number(data);
+      header.number(source);
+      header.number(destination);
+      if (at.in.size() < 32 + size)
+        return true;
+      std::string payload = at.in.substr(32, size);
+      at.in.erase(0, 32 + size);
+      if (!hear(index, operation, data, source, payload))
+        return false;
+    }
+    return true;
+  }
+
+  bool hear(std::size_t index, std::uint8_t operation, std::uint64_t data, std::uint64_t, const std::string& payload) {
+    auto& at = nodes_[index];
+    if (operation == 0 && at.now == phase::handshake) {
+      std::string ask;
+      put_length(ask, 0);
+      put_length(ask, 2);
+      put(ask, caf::type_id_v<lookup_atom>);
+      put(ask, caf::type_id_v<std::string>);
+      put_length(ask, std::strlen(resource_service));
+      ask += resource_service;
+      at.out += frame(2, request_id(++at.request), own_actor, at.peer.directory, ask);
+      at.now = phase::lookup;
+      return true;
+    }
+    if (operation != 2 || (data & caf::message_id::response_flag_mask) == 0)
+      return true;
+    byte_reader reader{std::as_bytes(std::span{payload})};
+    std::size_t stages = 0;
+    std::size_t count = 0;
+    caf::type_id_t type = 0;
+    if (!reader.length(stages) || !reader.length(count) || count != 1 || !reader.number(type))
+      return false;
+    if (at.now == phase::lookup) {
+      if (type != caf::type_id_v<caf::strong_actor_ptr> || !reader.number(at.resource))
+        return false;
+      at.now = phase::live;
+      ++live_;
+      // The first beats are spread over an interval, as those of machines are.
+      at.next_beat = clock_type::now() + std::chrono::microseconds{index * 7919 % 1000 * 1000};
+      beats_.emplace(at.next_beat, index);
+      return true;
+    }
+    std::string_view body;
+    pb::HeartbeatAck ack;
+    if (type != caf::type_id_v<heartbeat_ack> || !reader.text(body, payload.size()) || !decode(ack, std::string{body}))
+      return false;
+    ++acks_;
+    if (ack.fenced())
+      ++fenced_;
+    if (auto asked = at.asked.extract(data & caf::message_id::request_id_mask); !asked.empty())
+      trips_.push_back(seconds(clock_type::now() - asked.mapped()));
+    if (ack.profile_version() < 1 && at.profile == 0) {
+      at.profile = 1;
+      pb::ProfileUpdate update;
+      auto& profile = *update.mutable_profile();
+      profile.set_node(make_node_id(at.name).value());
+      profile.set_incarnation(life);
+      profile.set_version(1);
+      profile.set_name(at.name);
+      profile.set_address("127.0.0.1:1");
+      profile.mutable_capacity()->set_cpu_milli(4000);
+      profile.mutable_capacity()->set_memory_bytes(8ull << 30);
+      update.set_home_epoch(1);
+      at.out += frame(2, request_id(++at.request), own_actor, at.resource,
+                      body_message(caf::type_id_v<profile_update>, encode(update)));
+    }
+    return true;
+  }
+
+  void beat(std::size_t index, clock_type::time_point now) {
+    auto& at = nodes_[index];
+    if (at.now != phase::live)
+      return;
+    pb::Heartbeat body;
+    body.set_node(make_node_id(at.name).value());
+    body.set_incarnation(life);
+    body.set_sequence(++at.sequence);
+    body.set_home_epoch(1);
+    body.set_profile_version(1);
+    body.mutable_load()->set_host_utilisation(0.25);
+    at.out += frame(2, request_id(++at.request), own_actor, at.resource,
+                    body_message(caf::type_id_v<heartbeat>, encode(body)));
+    if (index % 16 == 0)
+      at.asked.emplace(at.request, now);
+    ++beats_sent_;
+    if (!flush(at))
+      return lose(at, "write");
+    at.next_beat += std::chrono::duration_cast<clock_type::duration>(std::chrono::duration<double>(1 / how_.hertz));
+    beats_.emplace(at.next_beat, index);
+  }
+
+  double cpu_s() const {
+    if (how_.pid == 0)
+      return 0;
+    std::ifstream in{fmt::format("/proc/{}/stat", how_.pid)};
+    std::string text{std::istreambuf_iterator<char>{in}, {}};
+    auto rest = text.find(") ");
+    if (rest == std::string::npos)
+      give_up("the process is gone");
+    unsigned long user = 0;
+    unsigned long system = 0;
+    std::sscanf(text.c_str() + rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
+    return static_cast<double>(user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  }
+
+  double rss_mib() const {
+    std::ifstream in{fmt::format("/proc/{}/statm", how_.pid)};
+    double size = 0;
+    double resident = 0;
+    in >> size >> resident;
+    return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
+  }
+
+  void report(clock_type::duration since, double cores) {
+    std::sort(trips_.begin(), trips_.end());
+    auto at = [&](double share) {
+      return trips_.empty() ? 0.0 : trips_[static_cast<std::size_t>(share * static_cast<double>(trips_.size() - 1))] * 1e3;
+    };
+    std::printf("%6.1f s  live %zu lost %zu  beats %lu acks %lu  trip p50 %.2f p99 %.2f max %.1f ms", seconds(since), live_,
+                lost_, beats_sent_, acks_, at(0.5), at(0.99), at(1));
+    if (how_.pid != 0)
+      std::printf("  process: %.1f MiB, %.2f cores", rss_mib(), cores);
+    std::printf("\n");
+    std::fflush(stdout);
+    trips_.clear();
+  }
+
+  settings how_;
+  std::string cluster_ = "astra";
+  std::filesystem::path directory_;
+  unique_fd poll_;
+  std::vector<node> nodes_;
+  std::multimap<clock_type::time_point, std::size_t> beats_;
+  std::vector<double> trips_;
+  std::size_t live_ = 0;
+  std::size_t lost_ = 0;
+  unsigned long beats_sent_ = 0;
+  unsigned long acks_ = 0;
+  unsigned long fenced_ = 0;
+};
+
+} // namespace
+
+int main(int argc, char** argv) {
+  caf::init_global_meta_objects<caf::id_block::astra_wire>();
+  caf::core::init_global_meta_objects();
+  settings how;
+  std::string target = "127.0.0.1:9700";
+  for (int i = 1; i + 1 < argc; i += 2) {
+    std::string key = argv[i];
+    std::string value = argv[i + 1];
+    if (key == "--target")
+      target = value;
+    else if (key == "--sessions")
+      how.sessions = std::stoul(value);
+    else if (key == "--seconds")
+      how.seconds = std::stod(value);
+    else if (key == "--hertz")
+      how.hertz = std::stod(value);
+    else if (key == "--joins")
+      how.joins_per_s = std::stod(value);
+    else if (key == "--pid")
+      how.pid = std::stoi(value);
+    else if (key == "--ca")
+      how.ca = value;
+    else
+      give_up("unknown option " + key);
+  }
+  auto where = parse_endpoint(target);
+  if (!where)
+    give_up("--target: host:port");
+  how.target = *where;
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  return rig{std::move(how)}.run();
+}
