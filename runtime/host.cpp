@@ -273,6 +273,11 @@ bool host::listen() {
   how.self = self_;
   how.life = life_;
   how.tls = tls_;
+  how.fenced = [this](const std::string& reason) {
+    if (!failed_.exchange(true))
+      spdlog::critical("process.fenced name={} reason=\"{}\"", options_.name, reason);
+    wake_.notify();
+  };
   sessions_ = std::make_unique<session_layer>(*sys_, std::move(how), services_);
   if (auto listening = sessions_->start(directory_); !listening) {
     complain(error_text(listening.error()));

@@ -620,7 +620,9 @@ private:
         return false;
       }
       auto code = errc::unreachable;
-      if (!from_string(no->code, code) || code != errc::fenced)
+      // Only a Resource's word may end a process.
+      auto trusted = !guest.tls || guest.identity.roles.has(peer_role::resource);
+      if (!from_string(no->code, code) || code != errc::fenced || !trusted)
         code = errc::unreachable;
       turn_away(guest, turned_away::refused, "refused: " + printable(no->reason), code,
                 milliseconds{std::min(no->retry_after_ms, 60'000u)});

@@ -472,6 +472,8 @@ private:
   }
 
   void dial_failed(std::uint64_t dial, caf::error why, milliseconds later) {
+    if (why == errc::fenced)
+      how_.fenced(error_text(why));
     {
       std::lock_guard guard{mutex_};
       auto address = dial_address_.extract(dial);

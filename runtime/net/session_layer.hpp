@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -47,6 +48,8 @@ public:
     incarnation life;
     /// Null: plain TCP.
     std::shared_ptr<tls_context> tls;
+    /// A Resource knows a newer life of this process, which must stop.  Called on any thread.
+    std::function<void(const std::string& reason)> fenced = [](const std::string&) {};
   };
 
   /// Call before the actor system starts: it gets the CAF id that follows from who the process is, and CAF's own

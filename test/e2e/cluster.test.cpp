@@ -249,7 +249,7 @@ TEST_CASE("a node that is killed and started again is back with its replicas, an
   auto newer = start_astra({"run", "-c", twin.string()}, up.directory() / "twin.log");
   auto ended = wait_for_end(older, 15s);
   CHECK(ended.value_or(-1) == 1);
-  CHECK(up.log_of("node-1").find("node.fenced") != std::string::npos);
+  CHECK(up.log_of("node-1").find(".fenced") != std::string::npos);
   std::ifstream twin_log{up.directory() / "twin.log"};
   std::string told{std::istreambuf_iterator<char>{twin_log}, {}};
   CHECK(told.find("node.fenced") == std::string::npos);

@@ -7,6 +7,7 @@
 // 5 s and at the end: sessions, beats sent and acknowledged, round trips, and memory and CPU time of the process PID.
 
 #include "config/endpoint.hpp"
+#include "messages/resource_protocol.hpp"
 #include "messages/type_ids.hpp"
 #include "messages/wire.hpp"
 #include "messages/wire/membership.pb.h"
