@@ -35,7 +35,7 @@ public:
   static constexpr std::chrono::milliseconds profile_interval{20};
 
   /// Wait for the answer to a goodbye.
-  static constexpr std::chrono::milliseconds goodbye_wait{500};
+  static constexpr std::chrono::milliseconds goodbye_wait{300};
 
   home_link(node_actor::pointer self, platform& world, const node_options& options, node_id node, incarnation started,
             hooks to_node);
