@@ -414,7 +414,7 @@ TEST_CASE("frame_guard: a late answer is known among 8,000 requests that got non
   CHECK(passed <= 16'384);
 }
 
-TEST_CASE("frame_guard: errors carry known codes and texts, and nothing that nests") {
+TEST_CASE("frame_guard: errors carry known codes, texts and numbers, and nothing that nests") {
   auto ask = [](const caf::message& content) {
     auto end = core();
     end.ask(beat_of("x"));
@@ -425,7 +425,10 @@ TEST_CASE("frame_guard: errors carry known codes and texts, and nothing that nes
   CHECK(ask(caf::make_message(caf::make_error(errc::conflict, "one", "two"))) == "pass");
   CHECK(ask(caf::make_message(caf::make_error(errc::conflict, std::string(4096, 'x')))) == "pass");
   CHECK(ask(caf::make_message(caf::make_error(errc::conflict, std::string(4097, 'x')))) == "body");
-  CHECK(ask(caf::make_message(caf::make_error(errc::conflict, 1))) == "body");
+  // A scheduler that is fenced ends with the newer epoch.
+  CHECK(ask(caf::make_message(caf::make_error(errc::fenced, std::uint64_t{77}))) == "pass");
+  CHECK(ask(caf::make_message(caf::make_error(errc::fenced, "text", std::int16_t{7}, "text"))) == "pass");
+  CHECK(ask(caf::make_message(caf::make_error(errc::conflict, 1.5))) == "body");
   CHECK(ask(caf::make_message(caf::make_error(caf::pec::unexpected_eof))) == "body");
   CHECK(ask(caf::make_message(caf::error{caf::sec::runtime_error, caf::make_message(caf::make_message(1))})) == "body");
   // Of a category that nobody knows: CAF crashes when it prints that.
@@ -492,7 +495,7 @@ TEST_CASE("frame_guard: monitors and news of ends speak for the peer and to us")
   CHECK(fate(edge(), down_frame(end.peer, test_node(3), 30, {})) == "foreign_node");
   CHECK(fate(edge(), down_frame(end.peer, end.own, 0, {})) == "malformed");
   CHECK(fate(edge(), down_frame(end.peer, end.own, 30, caf::make_error(caf::pec::unexpected_eof))) == "body");
-  CHECK(fate(edge(), down_frame(end.peer, end.own, 30, caf::make_error(caf::sec::runtime_error, 1))) == "body");
+  CHECK(fate(edge(), down_frame(end.peer, end.own, 30, caf::make_error(caf::sec::runtime_error, 1.5))) == "body");
   auto honest = down_frame(end.peer, end.own, 30, caf::make_error(errc::fenced, "text"));
   for (std::size_t size = 0; size < honest.payload.size(); ++size)
     CHECK(fate(edge(), change(honest, [size](auto& x) { x.payload.resize(size); })) != "pass");
