@@ -24,7 +24,8 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static frame_decoder decoder;
+  // Never destroyed: an actor system must not end after main, when what it is made of has gone.
+  static auto& decoder = *new frame_decoder;
   if (size < 3)
     return 0;
   peer_identity peer;
