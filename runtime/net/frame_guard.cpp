@@ -61,9 +61,9 @@ constexpr std::size_t handshake_frame = 4 * 1024;
 constexpr std::size_t signatures_max = 64;
 constexpr std::size_t app_ids_max = 16;
 constexpr std::size_t word_max = 1024;
-/// An error with its texts.
+/// An error with its details.
 constexpr std::size_t error_frame = 64 * 1024;
-constexpr std::size_t error_texts_max = 8;
+constexpr std::size_t error_details_max = 8;
 constexpr std::size_t error_text_max = 4 * 1024;
 constexpr std::size_t service_name_max = 256;
 /// Of our actors that spoke last, half as many are remembered in any case.
@@ -221,6 +221,26 @@ std::optional<node_bytes> write_node(const caf::node_id& node) {
   static_assert(sizeof id.host == 20);
   std::memcpy(result.data() + 5, id.host.data(), id.host.size());
   return result;
+}
+
+/// Bytes of an integer; 0: the type is none.
+std::size_t size_of_number(caf::type_id_t type) {
+  switch (type) {
+  case caf::type_id_v<std::int8_t>:
+  case caf::type_id_v<std::uint8_t>:
+    return 1;
+  case caf::type_id_v<std::int16_t>:
+  case caf::type_id_v<std::uint16_t>:
+    return 2;
+  case caf::type_id_v<std::int32_t>:
+  case caf::type_id_v<std::uint32_t>:
+    return 4;
+  case caf::type_id_v<std::int64_t>:
+  case caf::type_id_v<std::uint64_t>:
+    return 8;
+  default:
+    return 0;
+  }
 }
 
 verdict closed(violation why, std::string detail) {
@@ -705,16 +725,18 @@ std::optional<std::string> frame_guard::state::check_error(byte_reader& reader) 
   if (!known)
     return fmt::format("an error {} of category {}", code, category);
   std::size_t count = 0;
-  if (!reader.length(count) || count > error_texts_max)
+  if (!reader.length(count) || count > error_details_max)
     return "the context of an error";
-  for (std::size_t i = 0; i < count; ++i) {
-    caf::type_id_t type = no_type;
-    if (!reader.number(type) || type != text_type)
+  std::array<caf::type_id_t, error_details_max> types{};
+  for (auto& type : std::span{types}.first(count))
+    if (!reader.number(type) || (type != text_type && size_of_number(type) == 0))
       return fmt::format("type {} in the context of an error", type);
+  for (auto type : std::span{types}.first(count)) {
+    std::string_view text;
+    std::span<const std::byte> number;
+    if (type == text_type ? !reader.text(text, error_text_max) : !reader.bytes(number, size_of_number(type)))
+      return "a detail in the context of an error";
   }
-  for (std::size_t i = 0; i < count; ++i)
-    if (std::string_view text; !reader.text(text, error_text_max))
-      return "a text in the context of an error";
   return std::nullopt;
 }
 

@@ -2,6 +2,7 @@
 
 #include "config/endpoint.hpp"
 #include "messages/type_ids.hpp"
+#include "runtime/net/frame_guard.hpp"
 #include "runtime/sim/event_queue.hpp"
 #include "runtime/sim/fiber.hpp"
 #include "runtime/sim/link_rules.hpp"
@@ -117,6 +118,9 @@ public:
   machine_id machine_of(std::uint64_t actor) const override { return machine_id{owner(actor)}; }
 
   void set_directory(machine_id where, caf::strong_actor_ptr directory) override;
+  void set_identity(machine_id where, const peer_identity& identity) override {
+    machines_[index(where)].identity = identity;
+  }
   rule_id cut(std::vector<machine_id> from, std::vector<machine_id> to) override;
   rule_id slow(std::vector<machine_id> from, std::vector<machine_id> to, double factor) override;
   void lift(rule_id rule) override;
@@ -224,6 +228,7 @@ private:
 
   struct machine {
     std::string name;
+    peer_identity identity;
     endpoint address;
     std::uint32_t boot = 0;
     bool up = false;
@@ -278,6 +283,8 @@ private:
   void read(socket& here);
   void read_soon(socket& here);
   void arrivals(const connection_ptr& way, std::size_t here);
+  std::unique_ptr<frame_guard> make_guard(process& own, process& peer, bool dialled);
+  [[noreturn]] void refuse(const socket& here, std::span<const std::byte> frame, const verdict& why);
   void shut(socket& here, std::string_view why);
   void drop_frames(connection& way, std::size_t side, std::string_view why);
   void dispatch(const connection_ptr& way, std::size_t side, packet_ptr what);
@@ -491,6 +498,7 @@ struct basp_engine::process {
   worker unit;
   std::unique_ptr<caf::actor_system> system;
   basp_engine::loop* loop = nullptr;
+  caf::actor_id directory = 0;
   /// The middleman's actor: it runs on a stack of its own, because it blocks.
   caf::actor_id connector = 0;
   fiber waiting;
@@ -543,6 +551,8 @@ struct basp_engine::connection {
   std::array<socket_ptr, 2> sockets;
   /// By sending end.
   std::array<direction, 2> ways;
+  /// By receiving end.
+  std::array<std::unique_ptr<frame_guard>, 2> guards;
   std::uint64_t generation = 0;
 };
 
@@ -586,9 +596,43 @@ public:
   void receive(const caf::byte_buffer& bytes) { buffer_.insert(buffer_.end(), bytes.begin(), bytes.end()); }
   void end() { ended_ = true; }
 
+  /// Checks the next frame, if all of it is there: the broker sees none before.
+  /// @returns the size of a frame that is to be skipped instead
+  std::size_t admit() {
+    auto& guard = *way_->guards[side_];
+    while (admitted_ == 0 && buffer_.size() - taken_ >= frame_guard::header_size) {
+      auto left = std::as_bytes(std::span{buffer_}).subspan(taken_);
+      if (!header_checked_) {
+        auto judged = guard.on_header(left.first(frame_guard::header_size), owner_.engine.local_time(owner_.machine));
+        if (judged.what != verdict::action::pass)
+          owner_.engine.refuse(*this, left.first(frame_guard::header_size), judged);
+        header_checked_ = true;
+      }
+      auto size = frame_guard::header_size + guard.payload_size();
+      if (left.size() < size)
+        return 0;
+      header_checked_ = false;
+      auto judged = guard.on_payload(left.subspan(frame_guard::header_size, guard.payload_size()));
+      if (judged.what == verdict::action::close)
+        owner_.engine.refuse(*this, left.first(size), judged);
+      if (judged.what == verdict::action::drop)
+        return size;
+      admitted_ = size;
+    }
+    return 0;
+  }
+
+  void skip(std::size_t bytes) {
+    taken_ += bytes;
+    if (taken_ == buffer_.size()) {
+      buffer_.clear();
+      taken_ = 0;
+    }
+  }
+
   /// How much the broker takes next; 0: not now.
   std::size_t takes() {
-    auto there = buffer_.size() - taken_;
+    auto there = admitted_;
     auto wanted = policy_.second;
     if (passive_ || !configured_ || there == 0 || !parent()
         || !parent()->getf(caf::abstract_actor::is_initialized_flag))
@@ -607,11 +651,8 @@ public:
   void take(std::size_t bytes) {
     auto first = buffer_.begin() + static_cast<std::ptrdiff_t>(taken_);
     in_.assign(first, first + static_cast<std::ptrdiff_t>(bytes));
-    taken_ += bytes;
-    if (taken_ == buffer_.size()) {
-      buffer_.clear();
-      taken_ = 0;
-    }
+    admitted_ -= bytes;
+    skip(bytes);
     if (!consume(owner_.loop, in_.data(), in_.size()))
       passive_ = true;
   }
@@ -638,6 +679,9 @@ private:
   caf::byte_buffer in_;
   caf::byte_buffer buffer_;
   std::size_t taken_ = 0;
+  /// Of what is there and not taken, so much has passed the guard.
+  std::size_t admitted_ = 0;
+  bool header_checked_ = false;
 };
 
 class basp_engine::listener : public caf::io::doorman {
@@ -843,6 +887,9 @@ machine_id basp_engine::add_machine(std::string name, std::string address) {
   auto number = static_cast<std::uint32_t>(machines_.size());
   auto& added = machines_.emplace_back();
   added.name = std::move(name);
+  added.identity.cluster = "simulated";
+  added.identity.name = added.name;
+  added.identity.roles = {peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway};
   auto parsed = parse_endpoint(address);
   assert(parsed);
   added.address = *parsed;
@@ -1283,6 +1330,7 @@ void basp_engine::finish(process& where) {
 void basp_engine::set_directory(machine_id id, caf::strong_actor_ptr directory) {
   auto& where = machines_[index(id)];
   auto signatures = directory->get()->message_types();
+  where.running->directory = directory->id();
   caf::anon_send(where.running->system->middleman().actor_handle(), caf::publish_atom_v, where.address.port,
                  std::move(directory), std::move(signatures), where.address.host, true);
 }
@@ -1351,6 +1399,7 @@ basp_engine::socket_ptr basp_engine::establish(process& by, process& peer, std::
   way->port = port;
   way->ends = {&by, &peer};
   way->generation = ++generations_[link_key(by.machine, peer.machine)];
+  way->guards = {make_guard(by, peer, true), make_guard(peer, by, false)};
   auto result = add_socket(by, way, 0);
   for (std::size_t side = 0; side < 2; ++side)
     update_cut(way, side);
@@ -1367,6 +1416,29 @@ basp_engine::socket_ptr basp_engine::add_socket(process& where, const connection
   way->sockets[side] = result;
   emit(event_kind::connect, where.machine, way->ends[1 - side]->machine, {});
   return result;
+}
+
+/// Between the bytes that come from `peer` and the broker of `own`, as in a live process.
+std::unique_ptr<frame_guard> basp_engine::make_guard(process& own, process& peer, bool dialled) {
+  frame_guard::session about;
+  about.peer = machines_[peer.machine].identity;
+  about.own_roles = machines_[own.machine].identity.roles;
+  about.own_node = own.id;
+  about.peer_node = peer.id;
+  about.dialled = dialled;
+  about.is_service = [&own](caf::actor_id id) { return id == own.directory; };
+  return std::make_unique<frame_guard>(std::move(about));
+}
+
+/// Everybody here is honest: a frame that the guard refuses is a bug of the guard, or of who sent it.
+void basp_engine::refuse(const socket& here, std::span<const std::byte> frame, const verdict& why) {
+  std::string bytes;
+  for (auto byte : frame.first(std::min<std::size_t>(frame.size(), 256)))
+    for (auto digit : {std::to_integer<int>(byte) >> 4, std::to_integer<int>(byte) & 15})
+      bytes += "0123456789abcdef"[digit];
+  auto name = [this](process& one) { return machines_[one.machine].name + "#" + std::to_string(one.boot); };
+  give_up("seed " + std::to_string(random_.seed()) + ", " + std::to_string(now_) + " ns: " + name(here.owner())
+          + " refuses a frame of " + name(here.peer()) + ": " + to_string(why.why) + ": " + why.detail + ": " + bytes);
 }
 
 void basp_engine::accept(const connection_ptr& way) {
@@ -1390,6 +1462,13 @@ void basp_engine::flush(socket& from) {
   auto& way = *from.way();
   auto& direction = way.ways[from.side()];
   auto bytes = std::exchange(out, {});
+  auto cuts = way.guards[from.side()]->on_sent(std::as_bytes(std::span{bytes}));
+  for (auto cut = cuts.rbegin(); cut != cuts.rend(); ++cut) {
+    auto first = bytes.begin() + static_cast<std::ptrdiff_t>(cut->offset);
+    bytes.erase(first, first + static_cast<std::ptrdiff_t>(cut->size));
+  }
+  if (bytes.empty())
+    return;
   struct {
     std::uint64_t at, way, side, size, content;
   } line{static_cast<std::uint64_t>(now_), way.number, from.side(), bytes.size(), XXH64(bytes.data(), bytes.size(), 0)};
@@ -1416,6 +1495,16 @@ void basp_engine::read(socket& here) {
   socket_ptr keep{&here};
   here.reading = true;
   while (here.open) {
+    while (auto refused = here.admit()) {
+      here.skip(refused);
+      auto& way = *here.way();
+      auto& from = way.ways[1 - here.side()];
+      from.consumed += refused;
+      while (!from.frames.empty() && from.frames.front().end <= from.consumed) {
+        drop(way.ends[1 - here.side()]->machine, from.frames.front(), "nobody waits for the answer");
+        from.frames.pop_front();
+      }
+    }
     auto bytes = here.takes();
     if (bytes == 0)
       break;

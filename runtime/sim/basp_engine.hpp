@@ -14,12 +14,12 @@ namespace astra::sim {
 /// - A dial blocks the middleman's actor, as it blocks its thread live: until the peer answers, or the kernel has given
 ///   up after 127 s, no other dial of that process begins.
 /// - A frozen peer is noticed by CAF's heartbeats, never by the simulator.
-/// - A handle of a third process in a message makes the sender a hop towards that process.
+/// - Every frame passes the guard of its session, as it does live, before CAF sees it; since everybody is honest, one
+///   that the guard refuses aborts the run.
 /// - scenario_network's mode is always stream.  Streams are split into segments at random.
 ///
 /// An actor's number is unique in the run: each process has a range of its own.  Events of messages are `send` when
-/// an actor hands it to BASP's broker, `arrive` when the peer's has read its frame; frames that are passed on by a hop
-/// have no `arrive`.
+/// an actor hands it to BASP's broker, `arrive` when the peer's has read its frame.
 ///
 /// One caf::actor_system costs about 300 KB and an idle thread; it ends with the engine, not with its process.
 /// @pre caf::io::middleman::init_global_meta_objects() was called.

@@ -1459,6 +1459,8 @@ engine::engine() {
   present_engine = this;
 }
 
+void engine::set_identity(machine_id, const peer_identity&) {}
+
 engine::~engine() {
   present_engine = nullptr;
 }

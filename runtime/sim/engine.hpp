@@ -14,6 +14,10 @@
 #include <string>
 #include <vector>
 
+namespace astra {
+struct peer_identity;
+} // namespace astra
+
 namespace astra::sim {
 
 /// What a run of the engine depends on.
@@ -117,6 +121,10 @@ public:
 
   /// Who answers to connections with this machine.
   virtual void set_directory(machine_id where, caf::strong_actor_ptr directory) = 0;
+
+  /// Who its processes are to others, as a certificate would say: nobody accepts more of them than that allows. Without
+  /// it they have the machine's name and every role of a process.  Ignored where messages do not travel as bytes.
+  virtual void set_identity(machine_id where, const peer_identity& identity);
 
   using rule_id = std::uint64_t;
 

@@ -5,6 +5,7 @@
 #include "runtime/cli/spec_json.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
+#include "runtime/net/identity.hpp"
 #include "runtime/roles.hpp"
 #include "runtime/sim/crowd.hpp"
 #include "runtime/sim/log_capture.hpp"
@@ -233,6 +234,7 @@ public:
       facts_.push_back(std::move(facts));
       if (o.has(process_role::gateway))
         gateways_.push_back(i);
+      identify(where);
     }
     for (auto& app : what_->apps) {
       auto where = std::find_if(sites_.begin(), sites_.end(), [&](auto& one) {
@@ -376,7 +378,18 @@ public:
     facts_[index(where.id)].twin = twin.id;
     by_name_[facts.name] = twin.id;
     facts_.push_back(std::move(facts));
+    identify(twin);
     return twin;
+  }
+
+  /// The names of a machine are those of its certificate.
+  void identify(const site& where) {
+    peer_identity identity;
+    identity.cluster = what_->name;
+    identity.name = where.options.name;
+    for (auto role : where.options.roles)
+      identity.roles.add(to_peer_role(role));
+    engine_.set_identity(where.id, identity);
   }
 
   /// From now on the names are those of this process, whoever else has them too.

@@ -26,7 +26,8 @@ using std::chrono::seconds;
 
 constexpr caf::timespan dial_timeout = seconds{3};
 
-/// Two processes with their dialers and directories; the server offers an echo.
+/// Three processes with their dialers and directories, and an echo in each.  It speaks the words of the product: the
+/// guards of the sessions know no others.
 struct cluster {
   explicit cluster(std::uint64_t seed = 1) {
     engine_options options;
@@ -47,8 +48,9 @@ struct cluster {
     run->boot(where, [&] {
       auto& sys = run->system();
       auto services = std::make_shared<service_table>();
-      auto echo = sys.spawn(
-          [](caf::event_based_actor*) -> caf::behavior { return {[](const std::string& text) { return text; }}; });
+      auto echo = sys.spawn([](caf::event_based_actor*) -> caf::behavior {
+        return {[](const describe_app& asked) { return echo_of(asked); }};
+      });
       services->put("echo", caf::actor_cast<caf::strong_actor_ptr>(echo));
       auto dialer = spawn_dialer_over_middleman(sys, run->connector(), address, services, dial_timeout);
       run->set_directory(where, caf::actor_cast<caf::strong_actor_ptr>(spawn_directory(sys, services)));
@@ -80,13 +82,21 @@ struct cluster {
   }
 
   void ask(caf::event_based_actor* self, const std::string& name) {
-    self->request(echo, caf::infinite, std::string{"hello"})
-        .then([this, name](const std::string& answer) { tell(name + " answered " + answer); },
+    describe_app question;
+    question->set_app("hello");
+    self->request(echo, caf::infinite, question)
+        .then([this, name](const app_detail& answer) { tell(name + " answered " + answer->record().reason()); },
               [this, name](const caf::error&) { tell(name + " does not answer"); });
   }
 
   void ask_again() {
     run->on(client, [&] { run->system().spawn([this](caf::event_based_actor* self) { ask(self, "later"); }); });
+  }
+
+  static app_detail echo_of(const describe_app& asked) {
+    app_detail result;
+    result->mutable_record()->set_reason(asked->app());
+    return result;
   }
 
   void tell(const std::string& what) {
