@@ -201,7 +201,7 @@ void check_kind(const pb::AppSpec& spec, rule_book& rules) {
   case pb::AppSpec::kPerRequest:
     rules.command(spec.per_request().command());
     rules.environment(spec.per_request().env());
-    rules.size_between("output.limit", spec.per_request().output_limit_bytes(), 1, gibibyte);
+    rules.size_between("output.limit", spec.per_request().output_limit_bytes(), 1, 64 * mebibyte);
     break;
   case pb::AppSpec::kServer:
     rules.command(spec.server().command());

@@ -187,7 +187,8 @@ std::vector<broken_rule> validate(const router_options& options) {
 std::vector<broken_rule> validate(const gateway_options& options) {
   rule_book rules;
   rules.address("gateway.listen", options.listen, true);
-  rules.size_between("gateway.body_limit", options.body_limit_bytes, 1024, 1ull << 30);
+  // What a session between processes carries in one frame; see runtime/net/frame_guard.hpp.
+  rules.size_between("gateway.body_limit", options.body_limit_bytes, 1024, 64ull << 20);
   rules.size_between("gateway.header_limit", options.header_limit_bytes, 1024, 1ull << 20);
   rules.between("gateway.connections_max", options.connections_max, 1, 1'000'000);
   rules.positive("gateway.idle_timeout", options.idle_timeout);

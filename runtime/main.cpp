@@ -6,6 +6,7 @@
 
 #include <caf/init_global_meta_objects.hpp>
 #include <caf/io/middleman.hpp>
+#include <google/protobuf/stubs/logging.h>
 
 #include <string_view>
 
@@ -17,6 +18,8 @@ int main(int argc, char** argv) {
   caf::init_global_meta_objects<caf::id_block::astra_local>();
   caf::io::middleman::init_global_meta_objects();
   caf::core::init_global_meta_objects();
+  // It tells of malformed messages on standard error, as often as a peer sends one; ours tell of them in their own way.
+  google::protobuf::SetLogHandler(nullptr);
   astra::command_environment environment;
   environment.run_process = astra::run_process;
   environment.run_dev = astra::run_dev;
