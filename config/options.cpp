@@ -74,10 +74,10 @@ public:
     auto parsed = parse_endpoint(text);
     if (!parsed || is_loopback(*parsed) || all.tls.enabled() || all.net.insecure == insecure_sentence)
       return;
-    add(key,
-        fmt::format("\"{}\" can be reached from other machines and nothing protects it; name certificates in [tls] (see "
-                    "astra ca --help), listen on loopback, such as \"127.0.0.1:{}\", or write net.insecure = \"{}\"",
-                    text, parsed->port, insecure_sentence));
+    add(key, fmt::format(
+                 "\"{}\" can be reached from other machines and nothing protects it; name certificates in [tls] (see "
+                 "astra ca --help), listen on loopback, such as \"127.0.0.1:{}\", or write net.insecure = \"{}\"",
+                 text, parsed->port, insecure_sentence));
   }
 
   std::vector<broken_rule> take() { return std::move(broken_); }
@@ -158,6 +158,7 @@ std::vector<broken_rule> validate(const resource_options& options) {
                  "load_tick");
   // Subscriptions are renewed at the pace of heartbeats.
   rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "node.heartbeat", options.heartbeat, "heartbeat");
+  rules.size_between("resource.view_chunk", options.view_chunk_bytes, 1024, 1ull << 20);
   return rules.take();
 }
 
