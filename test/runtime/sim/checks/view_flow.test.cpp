@@ -1,0 +1,126 @@
+#include "test/runtime/sim/checks/staged_history.hpp"
+
+namespace astra::sim::test {
+namespace {
+
+struct flow_fixture : staged_history {
+  using staged_history::staged_history;
+
+  machine_id home = machine("resource-1", {process_role::resource});
+  machine_id peer = machine("resource-2", {process_role::resource});
+  machine_id gate = machine("gateway-1", {process_role::gateway});
+  machine_id worker = machine("node-1", {process_role::node});
+  std::uint64_t resource = actor(home, "resource");
+  std::uint64_t other_resource = actor(peer, "resource");
+  std::uint64_t client = actor(gate, "view-client");
+
+  /// About 80 bytes per row.
+  view_delta rows(std::uint64_t base, std::uint64_t version, int count) {
+    auto result = delta_of("resource-1", base, version);
+    for (auto i = 0; i < count; ++i) {
+      result = with_row(std::move(result), facts(worker), pb::LIVENESS_ONLINE, version);
+      result->mutable_nodes(i)->set_reason(std::string(50, 'x'));
+    }
+    return result;
+  }
+};
+
+struct credit_fixture : flow_fixture {
+  credit_fixture() : flow_fixture("view-credit") { world.script.options.resource.view_chunk_bytes = 1024; }
+};
+
+TEST_CASE_FIXTURE(credit_fixture, "view-credit: what is handled makes room for more") {
+  for (std::uint64_t i = 1; i <= 20; ++i)
+    tell(resource, client, rows(i, i + 1, 10));
+  CHECK(failure() == "");
+}
+
+TEST_CASE_FIXTURE(credit_fixture,
+                  "view-credit: each subscriber has a credit of its own, and what is lost counts no more") {
+  for (std::uint64_t i = 1; i <= 5; ++i) {
+    send(resource, client, rows(i, i + 1, 10));
+    send(resource, other_resource, rows(i, i + 1, 10));
+  }
+  CHECK(failure() == "");
+}
+
+TEST_CASE_FIXTURE(credit_fixture, "view-credit: a Resource says too much") {
+  SUBCASE("in many deltas") {
+    for (std::uint64_t i = 1; i <= 7; ++i)
+      send(resource, client, rows(i, i + 1, 10));
+  }
+  SUBCASE("in one") {
+    send(resource, client, rows(1, 2, 30));
+  }
+  CHECK(!good());
+}
+
+struct catch_up_fixture : flow_fixture {
+  catch_up_fixture() : flow_fixture("views-catch-up") {}
+
+  void publish(std::uint64_t version) {
+    subscribe_ack ack;
+    ack->set_resource(make_resource_id("resource-1").value());
+    auto& shard = *ack->add_shards();
+    shard.set_origin(ack->resource());
+    shard.set_epoch(1);
+    shard.set_version(version);
+    tell(resource, client, ack);
+  }
+
+  view_delta part(std::uint32_t number, bool more) {
+    auto result = delta_of("resource-1", 0, 8);
+    result->set_transfer(1);
+    result->set_part(number);
+    result->set_more(more);
+    return result;
+  }
+
+  void everybody(const view_delta& delta) {
+    tell(resource, client, delta);
+    tell(resource, other_resource, delta);
+  }
+};
+
+TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: all have what was there long enough") {
+  at(20s);
+  SUBCASE("at once") {
+    everybody(rows(0, 8, 1));
+  }
+  SUBCASE("in parts") {
+    everybody(part(0, true));
+    everybody(part(1, false));
+  }
+  publish(8);
+  at(60s);
+  publish(9); // may be under way
+  CHECK(quiet() == "");
+}
+
+TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: somebody misses something") {
+  at(20s);
+  SUBCASE("one of two") {
+    everybody(rows(0, 7, 1));
+    tell(resource, client, rows(7, 8, 1));
+  }
+  SUBCASE("the last part") {
+    everybody(part(0, true));
+  }
+  SUBCASE("a part in the middle") {
+    everybody(part(0, true));
+    everybody(part(2, false));
+  }
+  SUBCASE("what was told before its turn alone") {
+    everybody(rows(0, 7, 1));
+    auto ahead = rows(8, 8, 1);
+    ahead->set_ahead(true);
+    everybody(ahead);
+  }
+  publish(8);
+  at(60s);
+  quiet();
+  CHECK(!good());
+}
+
+} // namespace
+} // namespace astra::sim::test
