@@ -248,6 +248,7 @@ private:
 
   /// Nodes that others report with a later home are theirs now.
   void drop_moved(const view_changes& changes) {
+    auto moved = false;
     for (auto node : changes.nodes) {
       // First what says no of nearly all: a peer's nodes are seldom known here.
       auto own = members_.find(node);
@@ -261,7 +262,11 @@ private:
       claims_.drop(node);
       members_.moved_away(node);
       forget_node(node);
+      moved = true;
     }
+    // At once: what subscribers are told meanwhile would still have these rows.
+    if (moved)
+      flush(stream::liveness);
   }
 
   /// A scheduler process that fell silent here and speaks elsewhere, or started anew there, is theirs now.
@@ -397,13 +402,18 @@ private:
       auto wait = std::exchange(cut_[i], false) ? options_.liveness_tick : ticks[i];
       self_->run_delayed(wait, [this, i, which] {
         armed_[i] = false;
-        if (auto delta = log_.flush(which, now(), view_feed::rows_bytes(options_.view_chunk_bytes))) {
-          cut_[i] = log_.pending(which);
-          publish(std::move(*delta));
-        }
+        flush(which);
         arm();
       });
     }
+  }
+
+  void flush(stream which) {
+    auto delta = log_.flush(which, now(), view_feed::rows_bytes(options_.view_chunk_bytes));
+    if (!delta)
+      return;
+    cut_[static_cast<std::size_t>(which)] = log_.pending(which);
+    publish(std::move(*delta));
   }
 
   void publish(pb::ViewDelta delta) {

@@ -87,7 +87,7 @@ std::size_t view_feed::behind() const {
 
 void view_feed::send(pb::ViewDelta delta, time_point now) {
   resource_id origin{delta.origin()};
-  position before{delta.epoch(), delta.base(), std::exchange(last_turn_, keeper_.view().last_turn())};
+  position before{delta.epoch(), delta.base(), std::exchange(turns_sent_[origin], keeper_.view().last_turn())};
   auto shard = keeper_.view().shards().find(origin);
   if (shard == keeper_.view().shards().end() || not_its_word(shard->second))
     before.version = 0;
@@ -126,7 +126,7 @@ void view_feed::send(pb::ViewDelta delta, time_point now) {
 
 /// What it misses follows from what it says it has.
 void view_feed::bring_up(subscriber& who, const pb::Subscribe& request, time_point now) {
-  who.behind.clear();
+  auto before = std::exchange(who.behind, {});
   who.present.reset();
   for (auto& [origin, shard] : keeper_.view().shards()) {
     if (!who.all_shards && origin != own_)
@@ -134,7 +134,9 @@ void view_feed::bring_up(subscriber& who, const pb::Subscribe& request, time_poi
     // Somebody who was subscribed elsewhere may even be ahead; what follows will find its place.
     auto held = version_held(request, origin, shard.epoch);
     if (origin == own_ || held < shard.version || not_its_word(shard))
-      who.behind[origin] = {shard.epoch, held, keeper_.view().last_turn()};
+      // What could not wait before cannot wait now.
+      who.behind[origin] = {shard.epoch, held,
+                            before.count(origin) != 0 ? before[origin].turn : keeper_.view().last_turn()};
   }
   catch_up(who, now);
 }

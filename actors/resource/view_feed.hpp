@@ -118,8 +118,8 @@ private:
   std::vector<subscriber> subscribers_;
   std::uint64_t last_subscriber_ = 0;
   std::uint64_t last_transfer_ = 0;
-  /// Of the view when something was sent last.
-  std::uint64_t last_turn_ = 0;
+  /// Of the view when something of a shard was sent last.
+  std::map<resource_id, std::uint64_t> turns_sent_;
 };
 
 } // namespace astra

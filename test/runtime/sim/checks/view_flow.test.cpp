@@ -82,7 +82,7 @@ struct catch_up_fixture : flow_fixture {
   }
 };
 
-TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: all have what was there long enough") {
+TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: all were told what was there long enough") {
   at(20s);
   SUBCASE("at once") {
     everybody(rows(0, 8, 1));
@@ -97,7 +97,7 @@ TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: all have what was there lon
   CHECK(quiet() == "");
 }
 
-TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: somebody misses something") {
+TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: somebody was not told") {
   at(20s);
   SUBCASE("one of two") {
     everybody(rows(0, 7, 1));
@@ -106,11 +106,7 @@ TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: somebody misses something")
   SUBCASE("the last part") {
     everybody(part(0, true));
   }
-  SUBCASE("a part in the middle") {
-    everybody(part(0, true));
-    everybody(part(2, false));
-  }
-  SUBCASE("what was told before its turn alone") {
+  SUBCASE("but before its turn") {
     everybody(rows(0, 7, 1));
     auto ahead = rows(8, 8, 1);
     ahead->set_ahead(true);
@@ -119,6 +115,69 @@ TEST_CASE_FIXTURE(catch_up_fixture, "views-catch-up: somebody misses something")
   publish(8);
   at(60s);
   quiet();
+  CHECK(!good());
+}
+
+struct told_fixture : flow_fixture {
+  told_fixture() : flow_fixture("turns-told") {
+    world.script.options.resource.view_chunk_bytes = 1024;
+    for (auto listener : {client, other_resource})
+      renew(listener);
+    everybody(turn(1, pb::LIVENESS_ONLINE));
+  }
+
+  void renew(std::uint64_t listener) {
+    subscribe request;
+    request->set_takes_parts(true);
+    tell(listener, resource, request);
+  }
+
+  view_delta turn(std::uint64_t base, pb::Liveness liveness) {
+    return with_row(delta_of("resource-1", base, base + 1), facts(worker), liveness, base);
+  }
+
+  void everybody(const view_delta& delta) {
+    send(resource, client, delta);
+    send(resource, other_resource, delta);
+  }
+
+  /// Something happens, so that the check looks at the time.
+  void later(nanoseconds by) {
+    at(world.time + by);
+    renew(client);
+    renew(other_resource);
+  }
+};
+
+TEST_CASE_FIXTURE(told_fixture, "turns-told: everybody is told, in turn or before it") {
+  send(resource, client, turn(2, pb::LIVENESS_OFFLINE));
+  later(400ms);
+  auto ahead = turn(2, pb::LIVENESS_OFFLINE);
+  ahead->set_ahead(true);
+  send(resource, other_resource, ahead);
+  later(1s);
+  CHECK(failure() == "");
+}
+
+TEST_CASE_FIXTURE(told_fixture, "turns-told: one is told only that the node is back, or is not there to hear it") {
+  send(resource, client, turn(2, pb::LIVENESS_SUSPECT));
+  later(400ms);
+  SUBCASE("back") {
+    everybody(turn(3, pb::LIVENESS_ONLINE));
+  }
+  SUBCASE("not there") {
+    at(world.time + 3s);
+    renew(client);
+    at(world.time + 3s);
+  }
+  later(1s);
+  CHECK(failure() == "");
+}
+
+TEST_CASE_FIXTURE(told_fixture, "turns-told: one is not told") {
+  send(resource, client, turn(2, pb::LIVENESS_OFFLINE));
+  send(resource, other_resource, delta_of("resource-1", 2, 3));
+  later(600ms);
   CHECK(!good());
 }
 
