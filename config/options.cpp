@@ -158,6 +158,7 @@ std::vector<broken_rule> validate(const resource_options& options) {
                  "load_tick");
   // Subscriptions are renewed at the pace of heartbeats.
   rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "node.heartbeat", options.heartbeat, "heartbeat");
+  rules.size_between("resource.view_chunk", options.view_chunk_bytes, 1024, 1ull << 20);
   return rules.take();
 }
 

@@ -72,6 +72,8 @@ struct resource_options {
   milliseconds claim_timeout{2000};
   /// A peer or subscriber that is silent for this long is dropped.
   milliseconds peer_timeout{3000};
+  /// The view travels in messages of at most this size, of which a subscriber may have four unacknowledged.
+  std::uint64_t view_chunk_bytes = 256 * 1024;
 };
 
 struct scheduler_options {

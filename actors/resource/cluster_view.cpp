@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -11,6 +13,12 @@ namespace astra {
 namespace {
 
 using time_point = cluster_view::time_point;
+
+/// Who missed more removals gets the whole shard, and who missed more turns of liveness hears of them with the rest.
+constexpr std::size_t removals_kept = 4096;
+constexpr std::size_t turns_kept = 1024;
+/// Around each row on the wire, its mention among the kept ones included.
+constexpr std::size_t frame_bytes = 16;
 
 /// Of two rows of one node, the one with the larger rank is the later one.
 auto rank(const pb::NodeRow& row) {
@@ -28,9 +36,16 @@ auto rank(const pb::SchedulerRow& row) {
   return std::tuple{row.incarnation(), alive};
 }
 
-void take(node_entry& entry, const pb::NodeRow& part, resource_id origin, time_point now) {
-  if (entry.row.incarnation() != part.incarnation() && !MUTANT(replicas_outlive_their_node))
+std::uint64_t age_ms(time_point then, time_point now) {
+  return static_cast<std::uint64_t>(
+      std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now - then).count(), 0));
+}
+
+void take(node_entry& entry, const pb::NodeRow& part, resource_id origin, std::uint64_t version, time_point now) {
+  if (entry.row.incarnation() != part.incarnation() && !MUTANT(replicas_outlive_their_node)) {
     entry.row.Clear();
+    entry.profile_changed = version;
+  }
   auto& row = entry.row;
   row.set_node(part.node());
   row.set_incarnation(part.incarnation());
@@ -40,12 +55,15 @@ void take(node_entry& entry, const pb::NodeRow& part, resource_id origin, time_p
   row.set_sequence(part.sequence());
   if (part.has_load())
     *row.mutable_load() = part.load();
-  if (part.has_profile())
+  if (part.has_profile()) {
     *row.mutable_profile() = part.profile();
+    entry.profile_changed = version;
+  }
   if (part.has_held())
     *row.mutable_held() = part.held();
   entry.origin = origin;
   entry.last_beat = now - std::chrono::milliseconds{part.age_ms()};
+  entry.changed = version;
 }
 
 template <class T>
@@ -85,7 +103,7 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
   auto snapshot = delta.base() == 0;
   auto known = shards_.find(origin);
   if (known == shards_.end()) {
-    if (delta.origin_removed())
+    if (delta.origin_removed() || delta.ahead())
       return apply_outcome::stale;
     if (!snapshot)
       return apply_outcome::gap;
@@ -95,6 +113,14 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
       return apply_outcome::stale;
     if (delta.origin_removed()) {
       drop(origin, changes);
+      return apply_outcome::applied;
+    }
+    if (delta.ahead()) {
+      // Within what is held, and of a shard that will be told whole, it is no news.
+      if (delta.epoch() != shard.epoch || delta.version() <= shard.version)
+        return apply_outcome::stale;
+      update(origin, delta, now, changes);
+      sort_unique(changes.nodes);
       return apply_outcome::applied;
     }
     if (delta.epoch() > shard.epoch) {
@@ -119,6 +145,10 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
               && (delta.nodes_size() + delta.removed_nodes_size() + delta.apps_size() + delta.removed_apps_size()
                       + delta.schedulers_size() + delta.removed_schedulers_size()
                   > 0);
+  if (snapshot || edit || shard.lost != delta.origin_lost())
+    shard.generation = ++last_generation_;
+  if (snapshot)
+    shard.forgotten = delta.version();
   shard.edited = !snapshot && (shard.edited || edit);
   shard.epoch = delta.epoch();
   shard.version = delta.version();
@@ -138,11 +168,12 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
 void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
   shard_rows fresh;
   for (auto& row : delta.nodes())
-    take(fresh.nodes.try_emplace(fresh.nodes.end(), node_id{row.node()})->second, row, origin, now);
+    take(fresh.nodes.try_emplace(fresh.nodes.end(), node_id{row.node()})->second, row, origin, delta.version(), now);
   for (auto& record : delta.apps())
-    fresh.apps[record.spec().name()] = {record, origin};
+    fresh.apps[record.spec().name()] = {record, origin, delta.version()};
   for (auto& row : delta.schedulers())
-    fresh.schedulers[scheduler_id{row.scheduler()}] = {row, origin};
+    fresh.schedulers[scheduler_id{row.scheduler()}] = {row, origin, delta.version()};
+  histories_.erase(origin);
   auto& rows = rows_[origin];
   std::swap(rows, fresh);
   for (auto id : keys_of(fresh.nodes, rows.nodes))
@@ -162,12 +193,18 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
     place = rows.nodes.try_emplace(place, id);
     auto& entry = place->second;
     ++place;
-    take(entry, part, origin, now);
+    if (entry.row.liveness() != part.liveness() || entry.row.incarnation() != part.incarnation()) {
+      auto& turns = histories_[origin].turns;
+      turns.push_back({++last_turn_, id});
+      if (turns.size() > turns_kept)
+        turns.pop_front();
+    }
+    take(entry, part, origin, delta.version(), now);
     auto known = places_.find(id);
     auto shown = known == places_.end() ? nullptr : &known->second->second;
     if (shown && shown->origin == origin && rank(shown->row) <= rank(part)) {
       // The usual case: nobody else comes into question, and the long profile need not be copied from the shard.
-      take(*shown, part, origin, now);
+      take(*shown, part, origin, delta.version(), now);
       changes.nodes.push_back(id);
     } else {
       refresh_node(id, origin, changes);
@@ -176,22 +213,26 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
   for (auto id : delta.removed_nodes()) {
     if (!MUTANT(removal_ignored))
       rows.nodes.erase(node_id{id});
+    if (id != 0)
+      remember(origin, {delta.version(), node_id{id}, {}, {}});
     refresh_node(node_id{id}, origin, changes);
   }
   for (auto& record : delta.apps()) {
-    rows.apps[record.spec().name()] = {record, origin};
+    rows.apps[record.spec().name()] = {record, origin, delta.version()};
     refresh_app(record.spec().name(), origin, changes);
   }
   for (auto& name : delta.removed_apps()) {
     rows.apps.erase(name);
+    remember(origin, {delta.version(), {}, name, {}});
     refresh_app(name, origin, changes);
   }
   for (auto& row : delta.schedulers()) {
-    rows.schedulers[scheduler_id{row.scheduler()}] = {row, origin};
+    rows.schedulers[scheduler_id{row.scheduler()}] = {row, origin, delta.version()};
     refresh_scheduler(scheduler_id{row.scheduler()}, origin, changes);
   }
   for (auto id : delta.removed_schedulers()) {
     rows.schedulers.erase(scheduler_id{id});
+    remember(origin, {delta.version(), {}, {}, scheduler_id{id}});
     refresh_scheduler(scheduler_id{id}, origin, changes);
   }
 }
@@ -200,6 +241,7 @@ void cluster_view::drop(resource_id origin, view_changes& changes) {
   pb::ViewDelta nothing;
   replace(origin, nothing, {}, changes);
   rows_.erase(origin);
+  histories_.erase(origin);
   shards_.erase(origin);
   sort_unique(changes.nodes);
   sort_unique(changes.apps);
@@ -320,28 +362,182 @@ std::vector<pb::ShardVersion> cluster_view::versions() const {
 }
 
 pb::ViewDelta cluster_view::snapshot(resource_id origin, time_point now) const {
-  pb::ViewDelta result;
-  result.set_origin(origin.value());
-  auto shard = find_in(shards_, origin);
-  if (!shard) {
+  if (shards_.count(origin) == 0) {
+    pb::ViewDelta result;
+    result.set_origin(origin.value());
     result.set_origin_removed(true);
     return result;
   }
-  result.set_epoch(shard->epoch);
-  result.set_version(shard->version);
-  result.set_origin_name(shard->name);
-  result.set_origin_lost(shard->lost);
-  auto& rows = rows_.at(origin);
-  for (auto& [id, entry] : rows.nodes) {
-    auto& row = *result.add_nodes();
-    row = entry.row;
-    auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.last_beat).count();
-    row.set_age_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(age, 0)));
+  auto whole = cursor(origin, 0, 0);
+  return next_part(whole, std::numeric_limits<std::size_t>::max(), now);
+}
+
+shard_cursor cluster_view::cursor(resource_id origin, std::uint64_t epoch, std::uint64_t version) const {
+  auto& shard = shards_.at(origin);
+  shard_cursor result;
+  result.origin = origin;
+  result.epoch = shard.epoch;
+  result.version = shard.version;
+  result.generation = shard.generation;
+  auto told_by_delta =
+      epoch == shard.epoch && version >= shard.forgotten && version <= shard.version && !shard.lost && !shard.edited;
+  result.base = told_by_delta ? version : 0;
+  return result;
+}
+
+bool cluster_view::valid(const shard_cursor& cursor) const {
+  auto shard = find_in(shards_, cursor.origin);
+  return shard && shard->generation == cursor.generation && (cursor.base == 0 || cursor.base >= shard->forgotten);
+}
+
+pb::ViewDelta cluster_view::next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const {
+  using section = shard_cursor::section;
+  auto& rows = rows_.at(cursor.origin);
+  auto result = header(cursor.origin);
+  result.set_base(cursor.base);
+  result.set_version(cursor.version);
+  auto size = result.ByteSizeLong();
+  auto begun = false;
+  // Any one of them fits into a part of its own, however large it is.
+  auto fits = [&](std::size_t bytes) {
+    if (begun && size + bytes + frame_bytes > limit_bytes)
+      return false;
+    begun = true;
+    size += bytes + frame_bytes;
+    return true;
+  };
+  auto wanted = [&](auto& entry) { return cursor.base == 0 || entry.changed > cursor.base; };
+
+  if (cursor.at == section::nodes) {
+    for (auto place = rows.nodes.upper_bound(cursor.node); place != rows.nodes.end(); ++place) {
+      auto& [id, entry] = *place;
+      if (!wanted(entry))
+        continue;
+      auto& row = *result.add_nodes();
+      row = entry.row;
+      row.set_age_ms(age_ms(entry.last_beat, now));
+      if (cursor.base != 0 && entry.profile_changed <= cursor.base)
+        row.clear_profile();
+      if (!fits(row.ByteSizeLong())) {
+        result.mutable_nodes()->RemoveLast();
+        return result;
+      }
+      cursor.node = id;
+    }
+    cursor.at = section::apps;
   }
-  for (auto& [name, entry] : rows.apps)
-    *result.add_apps() = entry.record;
-  for (auto& [id, entry] : rows.schedulers)
-    *result.add_schedulers() = entry.row;
+  if (cursor.at == section::apps) {
+    for (auto place = rows.apps.upper_bound(cursor.app); place != rows.apps.end(); ++place) {
+      auto& [name, entry] = *place;
+      if (!wanted(entry))
+        continue;
+      if (!fits(entry.record.ByteSizeLong()))
+        return result;
+      *result.add_apps() = entry.record;
+      cursor.app = name;
+    }
+    cursor.at = section::schedulers;
+  }
+  if (cursor.at == section::schedulers) {
+    for (auto place = rows.schedulers.upper_bound(cursor.scheduler); place != rows.schedulers.end(); ++place) {
+      auto& [id, entry] = *place;
+      if (!wanted(entry))
+        continue;
+      if (!fits(entry.row.ByteSizeLong()))
+        return result;
+      *result.add_schedulers() = entry.row;
+      cursor.scheduler = id;
+    }
+    cursor.at = section::removals;
+  }
+  // At the end, so that a row that left after its part did is among them.
+  std::vector<const removal*> gone;
+  std::size_t bytes = 0;
+  auto history = cursor.base == 0 ? nullptr : find_in(histories_, cursor.origin);
+  if (history)
+    for (auto& entry : history->removals)
+      if (entry.version > cursor.base && !present(rows, entry) && !MUTANT(removals_not_caught_up)) {
+        gone.push_back(&entry);
+        bytes += sizeof(std::uint64_t) + entry.app.size() + 2;
+      }
+  if (bytes > 0 && !fits(bytes))
+    return result;
+  for (auto entry : gone) {
+    if (entry->node)
+      result.add_removed_nodes(entry->node.value());
+    else if (entry->scheduler)
+      result.add_removed_schedulers(entry->scheduler.value());
+    else
+      result.add_removed_apps(entry->app);
+  }
+  cursor.at = section::done;
+  return result;
+}
+
+std::optional<pb::ViewDelta> cluster_view::turns_since(resource_id origin, std::uint64_t& after,
+                                                       std::size_t limit_bytes, time_point now) const {
+  auto history = find_in(histories_, origin);
+  if (!history)
+    return std::nullopt;
+  auto& rows = rows_.at(origin);
+  auto result = header(origin);
+  auto version = result.version();
+  auto size = result.ByteSizeLong();
+  std::set<node_id> told;
+  auto& turns = history->turns;
+  auto next = std::upper_bound(turns.begin(), turns.end(), after,
+                               [](std::uint64_t number, auto& entry) { return number < entry.number; });
+  for (; next != turns.end() && size < limit_bytes; ++next) {
+    after = next->number;
+    auto entry = find_in(rows.nodes, next->node);
+    if (!entry || !told.insert(next->node).second)
+      continue;
+    auto& row = *result.add_nodes();
+    row.set_node(entry->row.node());
+    row.set_incarnation(entry->row.incarnation());
+    row.set_home_epoch(entry->row.home_epoch());
+    row.set_liveness(entry->row.liveness());
+    row.set_reason(entry->row.reason());
+    row.set_sequence(entry->row.sequence());
+    row.set_age_ms(age_ms(entry->last_beat, now));
+    size += row.ByteSizeLong() + frame_bytes;
+    version = std::max(version, entry->changed);
+  }
+  if (result.nodes_size() == 0)
+    return std::nullopt;
+  // To whoever does not know the word it is no delta that could be applied.
+  result.set_ahead(true);
+  result.set_base(version);
+  result.set_version(version);
+  return result;
+}
+
+bool cluster_view::present(const shard_rows& rows, const removal& gone) {
+  if (gone.node)
+    return rows.nodes.count(gone.node) != 0;
+  if (gone.scheduler)
+    return rows.schedulers.count(gone.scheduler) != 0;
+  return rows.apps.count(gone.app) != 0;
+}
+
+void cluster_view::remember(resource_id origin, removal gone) {
+  auto& removals = histories_[origin].removals;
+  removals.push_back(std::move(gone));
+  if (removals.size() <= removals_kept)
+    return;
+  auto& shard = shards_.at(origin);
+  shard.forgotten = std::max(shard.forgotten, removals.front().version);
+  removals.pop_front();
+}
+
+pb::ViewDelta cluster_view::header(resource_id origin) const {
+  auto& shard = shards_.at(origin);
+  pb::ViewDelta result;
+  result.set_origin(origin.value());
+  result.set_epoch(shard.epoch);
+  result.set_version(shard.version);
+  result.set_origin_name(shard.name);
+  result.set_origin_lost(shard.lost);
   return result;
 }
 

@@ -4,8 +4,11 @@
 #include "messages/wire/view.pb.h"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -20,6 +23,9 @@ struct node_entry {
   resource_id origin;
   /// When the node's last heartbeat was received by its home, on the local clock.
   std::chrono::steady_clock::time_point last_beat;
+  /// Versions of its shard in which anything of the row, and its profile, were told last.
+  std::uint64_t changed = 0;
+  std::uint64_t profile_changed = 0;
 
   node_id id() const { return node_id{row.node()}; }
   const std::string& name() const { return row.profile().name(); }
@@ -30,11 +36,13 @@ struct node_entry {
 struct app_entry {
   pb::AppRecord record;
   resource_id origin;
+  std::uint64_t changed = 0;
 };
 
 struct scheduler_entry {
   pb::SchedulerRow row;
   resource_id origin;
+  std::uint64_t changed = 0;
 };
 
 /// What one delta changed, for whoever keeps something derived from the view.  Sorted, without repetition.
@@ -44,6 +52,26 @@ struct view_changes {
   std::vector<scheduler_id> schedulers;
 
   bool empty() const { return nodes.empty() && apps.empty() && schedulers.empty(); }
+};
+
+/// How far a shard that travels in parts has got.  Each part is made when it can leave, from what is known then.
+struct shard_cursor {
+  enum class section : std::uint8_t { nodes, apps, schedulers, removals, done };
+
+  resource_id origin;
+  std::uint64_t epoch = 0;
+  /// What the receiver has; 0: nothing that counts, and gets the whole shard.
+  std::uint64_t base = 0;
+  /// What it has at the end, at least.
+  std::uint64_t version = 0;
+  /// Of the shard: when it is another one, the parts that left mean nothing any more.
+  std::uint64_t generation = 0;
+
+  section at = section::nodes;
+  /// The last ones that left.
+  node_id node;
+  std::string app;
+  scheduler_id scheduler;
 };
 
 /// The cluster as one subscriber knows it: the shards of all Resources, merged.  What stands in several shards (it has
@@ -75,7 +103,7 @@ public:
 
   /// Rows are states, not differences, so a delta that overlaps with what is known is applied too.  A delta that
   /// leads from the known version to itself is a keep-alive, or an edit by whoever relays a shard whose origin does
-  /// not speak for all of its rows (see view_keeper).
+  /// not speak for all of its rows (see view_keeper).  Rows before their turn (`ahead`) change no version.
   apply_outcome apply(const pb::ViewDelta& delta, time_point now, view_changes& changes);
 
   /// Null when unknown.  Pointers stay valid until the next apply.
@@ -101,6 +129,10 @@ public:
     bool edited = false;
     /// When the last delta (also an empty one) came.
     time_point last_delta;
+    /// Changes with every change that no delta since a version can tell.
+    std::uint64_t generation = 0;
+    /// Nobody who has less than this version can be told by a delta what it misses.
+    std::uint64_t forgotten = 0;
   };
   const std::map<resource_id, shard_info>& shards() const { return shards_; }
 
@@ -115,7 +147,46 @@ public:
   /// The whole shard as a delta with base 0, ages brought up to `now`.  Of an unknown shard: `origin_removed`.
   pb::ViewDelta snapshot(resource_id origin, time_point now) const;
 
+  /// Where to begin for somebody who has this version of this epoch.  @pre the shard is known.
+  shard_cursor cursor(resource_id origin, std::uint64_t epoch, std::uint64_t version) const;
+
+  /// False when the shard is gone or must be told anew.
+  bool valid(const shard_cursor& cursor) const;
+
+  /// The next part, about `limit_bytes` long at most; what follows is at the cursor.  All parts together lead from
+  /// `base` to `version`: they are the rows that changed since, or all of them.  @pre valid and not done.
+  pb::ViewDelta next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const;
+
+  /// Changes of a node's liveness are numbered; this is the last one of any shard.
+  std::uint64_t last_turn() const { return last_turn_; }
+
+  /// The nodes of a shard whose liveness changed after the turn `after`, as rows before their turn, about `limit_bytes`
+  /// long at most.  `after` becomes the last one that is told.  None when there is none.
+  std::optional<pb::ViewDelta> turns_since(resource_id origin, std::uint64_t& after, std::size_t limit_bytes,
+                                           time_point now) const;
+
 private:
+  struct removal {
+    std::uint64_t version = 0;
+    node_id node;
+    std::string app;
+    scheduler_id scheduler;
+  };
+
+  struct turn {
+    std::uint64_t number = 0;
+    node_id node;
+  };
+
+  /// What deltas told of late, oldest first and bounded, for those who missed it.
+  struct shard_history {
+    std::deque<removal> removals;
+    std::deque<turn> turns;
+  };
+
+  static bool present(const shard_rows& rows, const removal& gone);
+  void remember(resource_id origin, removal gone);
+  pb::ViewDelta header(resource_id origin) const;
   void replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes);
   void update(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes);
   void drop(resource_id origin, view_changes& changes);
@@ -125,6 +196,9 @@ private:
 
   std::map<resource_id, shard_info> shards_;
   std::map<resource_id, shard_rows> rows_;
+  std::map<resource_id, shard_history> histories_;
+  std::uint64_t last_generation_ = 0;
+  std::uint64_t last_turn_ = 0;
   /// The merged view.
   std::map<node_id, node_entry> nodes_;
   /// Where a node is in it: with 100,000 of them a search is a dozen misses of the cache, for every row of every delta.

@@ -5,9 +5,10 @@
 #include "actors/resource/claim_table.hpp"
 #include "actors/resource/lease.hpp"
 #include "actors/resource/member_table.hpp"
+#include "actors/resource/part_collector.hpp"
 #include "actors/resource/scheduler_table.hpp"
 #include "actors/resource/shard_log.hpp"
-#include "actors/resource/subscriber_list.hpp"
+#include "actors/resource/view_feed.hpp"
 #include "actors/resource/view_keeper.hpp"
 #include "messages/node_protocol.hpp"
 
@@ -52,6 +53,7 @@ struct resource_metrics {
     };
     nodes = gauge("nodes", "Nodes at home here that are not offline.");
     subscribers = gauge("subscribers", "Processes that get view deltas from here.");
+    behind = gauge("subscribers-behind", "Processes that miss deltas until they acknowledge what they got.");
     heartbeats = counter("heartbeats", "Heartbeats of nodes that were recorded.");
     evicted = counter("nodes-evicted", "Nodes that went offline, for silence or with a goodbye.");
     deltas = counter("deltas", "Deltas of the own shard.");
@@ -61,6 +63,7 @@ struct resource_metrics {
 
   caf::telemetry::int_gauge* nodes;
   caf::telemetry::int_gauge* subscribers;
+  caf::telemetry::int_gauge* behind;
   caf::telemetry::int_counter* heartbeats;
   caf::telemetry::int_counter* evicted;
   caf::telemetry::int_counter* deltas;
@@ -84,6 +87,7 @@ struct peer {
   bool dialing = false;
   /// A request for what was missed is under way.
   bool resyncing = false;
+  part_collector parts;
   milliseconds backoff = redial_min;
   time_point next_dial;
 };
@@ -98,7 +102,8 @@ public:
       metrics_(self->system().metrics(), options.name), log_(id_, options.name, incarnation_.value()),
       members_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
       schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
-      claims_(options.claim_timeout), keeper_({options.orphan_grace, options.forget_after}), subscribers_(self) {
+      claims_(options.claim_timeout), keeper_({options.orphan_grace, options.forget_after}),
+      subscribers_(self, keeper_, id_, {options.view_chunk_bytes, options.peer_timeout}) {
     for (auto& address : options_.peers)
       if (address != world_.address())
         peers_.emplace_back().address = address;
@@ -111,7 +116,7 @@ public:
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
     world_.publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(self_));
     last_sweep_ = last_sent_ = last_renewal_ = now();
-    auto beginning = log_.since(0, now());
+    auto beginning = log_.beginning();
     view_changes changes;
     keeper_.accept(beginning, now(), changes);
     dial_peers();
@@ -243,6 +248,7 @@ private:
 
   /// Nodes that others report with a later home are theirs now.
   void drop_moved(const view_changes& changes) {
+    auto moved = false;
     for (auto node : changes.nodes) {
       // First what says no of nearly all: a peer's nodes are seldom known here.
       auto own = members_.find(node);
@@ -256,7 +262,11 @@ private:
       claims_.drop(node);
       members_.moved_away(node);
       forget_node(node);
+      moved = true;
     }
+    // At once: what subscribers are told meanwhile would still have these rows.
+    if (moved)
+      flush(stream::liveness);
   }
 
   /// A scheduler process that fell silent here and speaks elsewhere, or started anew there, is theirs now.
@@ -346,12 +356,13 @@ private:
     for (auto& edit : keeper_.expire(now(), changes)) {
       spdlog::info("resource.orphans origin={} offline={} removed={}", edit.origin_name(), edit.nodes_size(),
                    edit.removed_nodes_size());
-      subscribers_.send(std::move(edit), false);
+      subscribers_.send(std::move(edit), now());
     }
     if (now() - last_sent_ >= options_.heartbeat)
       publish(log_.keep_alive());
     metrics_.nodes->value(static_cast<std::int64_t>(members_.alive()));
     metrics_.subscribers->value(static_cast<std::int64_t>(subscribers_.size()));
+    metrics_.behind->value(static_cast<std::int64_t>(subscribers_.behind()));
     arm();
   }
 
@@ -361,13 +372,8 @@ private:
     auto who = self_->current_sender();
     if (!who)
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
-    if (subscribers_.renew(who, request, now())) {
+    if (subscribers_.renew(who, request, now()))
       spdlog::info("resource.subscribe subscriber={} resync={}", request.subscriber(), request.resync());
-      auto held = version_held(request, id_, log_.epoch());
-      send_delta(self_, who, log_.since(held, now()));
-      if (request.scope() == pb::Subscribe::ALL_SHARDS)
-        catch_up(self_, who, request, keeper_, id_, now());
-    }
     pb::SubscribeAck ack;
     ack.set_resource(id_.value());
     ack.set_resource_name(options_.name);
@@ -392,13 +398,22 @@ private:
       if (armed_[i] || !log_.pending(which))
         continue;
       armed_[i] = true;
-      self_->run_delayed(ticks[i], [this, i, which] {
+      // What one delta has no room for follows as soon as subscribers had time to take that.
+      auto wait = std::exchange(cut_[i], false) ? options_.liveness_tick : ticks[i];
+      self_->run_delayed(wait, [this, i, which] {
         armed_[i] = false;
-        if (auto delta = log_.flush(which, now()))
-          publish(std::move(*delta));
+        flush(which);
         arm();
       });
     }
+  }
+
+  void flush(stream which) {
+    auto delta = log_.flush(which, now(), view_feed::rows_bytes(options_.view_chunk_bytes));
+    if (!delta)
+      return;
+    cut_[static_cast<std::size_t>(which)] = log_.pending(which);
+    publish(std::move(*delta));
   }
 
   void publish(pb::ViewDelta delta) {
@@ -406,7 +421,7 @@ private:
     metrics_.deltas->inc();
     view_changes changes;
     keeper_.accept(delta, now(), changes);
-    subscribers_.send(std::move(delta), true);
+    subscribers_.send(std::move(delta), now());
   }
 
   // -- peers -------------------------------------------------------------------
@@ -439,6 +454,7 @@ private:
       return;
     }
     other.handle = handle;
+    other.parts.clear();
     other.namesake = false;
     other.seen.renew(now());
     self_->monitor(handle);
@@ -451,7 +467,10 @@ private:
     request.set_scope(pb::Subscribe::OWN_SHARD);
     request.set_subscriber(options_.name);
     request.set_resync(resync);
+    request.set_takes_parts(true);
     other.resyncing = other.resyncing || resync;
+    if (resync)
+      other.parts.clear();
     for (auto& have : keeper_.view().versions())
       if (resource_id{have.origin()} == other.id)
         *request.add_have() = have;
@@ -491,24 +510,38 @@ private:
     from->seen.renew(now());
     from->id = origin;
     auto delta = received;
+    switch (from->parts.add(delta)) {
+    case part_collector::outcome::partial:
+      from->resyncing = false;
+      return;
+    case part_collector::outcome::gap:
+      on_gap(*from, received);
+      return;
+    case part_collector::outcome::whole:
+      break;
+    }
     view_changes changes;
     switch (keeper_.accept(delta, now(), changes)) {
     case cluster_view::apply_outcome::applied:
       from->resyncing = false;
       drop_moved(changes);
-      subscribers_.send(std::move(delta), false);
+      subscribers_.send(std::move(delta), now());
       break;
     case cluster_view::apply_outcome::gap:
-      if (!from->resyncing && !MUTANT(peer_resync_not_asked)) {
-        spdlog::info("resource.gap peer={} base={} version={}", received.origin_name(), received.base(),
-                     received.version());
-        renew_at(*from, true);
-      }
+      on_gap(*from, received);
       break;
     case cluster_view::apply_outcome::stale:
       break;
     }
     arm();
+  }
+
+  void on_gap(peer& from, const pb::ViewDelta& received) {
+    if (from.resyncing || MUTANT(peer_resync_not_asked))
+      return;
+    spdlog::info("resource.gap peer={} base={} version={} part={}", received.origin_name(), received.base(),
+                 received.version(), received.part());
+    renew_at(from, true);
   }
 
   void sweep_peers() {
@@ -538,7 +571,7 @@ private:
       return;
     view_changes changes;
     if (auto edit = keeper_.lose(other.id, now(), changes))
-      subscribers_.send(std::move(*edit), false);
+      subscribers_.send(std::move(*edit), now());
   }
 
   void back_off(peer& other) {
@@ -738,7 +771,7 @@ private:
   claim_table claims_;
   /// All shards, the own one included as far as it is published.
   view_keeper keeper_;
-  subscriber_list subscribers_;
+  view_feed subscribers_;
   std::vector<peer> peers_;
   /// For look-ups only, as the next.
   std::unordered_map<node_id, caf::strong_actor_ptr> node_handles_;
@@ -748,6 +781,8 @@ private:
   std::map<std::uint64_t, forward> forwards_;
   std::uint64_t last_forward_ = 0;
   std::array<bool, stream_count> armed_{};
+  /// The last delta of the stream had no room for all that waited.
+  std::array<bool, stream_count> cut_{};
   time_point last_sweep_;
   time_point last_sent_;
   time_point last_renewal_;

@@ -1,14 +1,18 @@
 #include "actors/resource/shard_log.hpp"
 
-#include "actors/mutant.hpp"
-
 #include <algorithm>
 #include <utility>
 
 namespace astra {
+namespace {
 
-shard_log::shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::size_t removals_kept)
-  : origin_(origin), name_(std::move(name)), epoch_(epoch), removals_kept_(removals_kept) {}
+/// Around each row on the wire.
+constexpr std::size_t frame_bytes = 8;
+
+} // namespace
+
+shard_log::shard_log(resource_id origin, std::string name, std::uint64_t epoch)
+  : origin_(origin), name_(std::move(name)), epoch_(epoch) {}
 
 const pb::NodeRow* shard_log::find(node_id id) const {
   auto slot = slot_of(id);
@@ -35,7 +39,7 @@ void shard_log::remove(node_id id) {
     return;
   for (auto& keys : waiting_)
     keys.nodes.erase(id);
-  waiting(stream::liveness).removals.push_back({0, id, {}, {}});
+  waiting(stream::liveness).removals.push_back({id, {}, {}});
 }
 
 const pb::AppRecord* shard_log::find_app(const std::string& name) const {
@@ -51,10 +55,9 @@ void shard_log::put(const pb::AppRecord& record, stream when) {
 void shard_log::remove_app(const std::string& name) {
   if (apps_.erase(name) == 0)
     return;
-  app_changed_.erase(name);
   for (auto& keys : waiting_)
     keys.apps.erase(name);
-  waiting(stream::liveness).removals.push_back({0, {}, name, {}});
+  waiting(stream::liveness).removals.push_back({{}, name, {}});
 }
 
 const pb::SchedulerRow* shard_log::find(scheduler_id id) const {
@@ -71,48 +74,24 @@ void shard_log::put(const pb::SchedulerRow& row) {
 void shard_log::remove(scheduler_id id) {
   if (schedulers_.erase(id) == 0)
     return;
-  scheduler_changed_.erase(id);
   for (auto& keys : waiting_)
     keys.schedulers.erase(id);
-  waiting(stream::liveness).removals.push_back({0, {}, {}, id});
+  waiting(stream::liveness).removals.push_back({{}, {}, id});
 }
 
 bool shard_log::pending(stream which) const {
   return !waiting_[static_cast<std::size_t>(which)].empty();
 }
 
-std::optional<pb::ViewDelta> shard_log::flush(stream which, time_point now) {
+std::optional<pb::ViewDelta> shard_log::flush(stream which, time_point now, std::size_t limit_bytes) {
   if (!pending(which))
     return std::nullopt;
-  auto keys = std::exchange(waiting(which), {});
+  auto& keys = waiting(which);
   auto delta = header();
   delta.set_base(version_);
   delta.set_version(++version_);
-  for (auto id : keys.nodes) {
-    auto& slot = *slots_.at(id);
-    auto wanted = std::exchange(slot.waiting[static_cast<std::size_t>(which)], std::uint8_t{0});
-    for (std::size_t i = 0; i < parts.size(); ++i)
-      if (wanted & parts[i])
-        slot.changed[i] = version_;
-    // What leaves now need not leave again with a slower stream.
-    for (std::size_t other = 0; other < stream_count; ++other) {
-      slot.waiting[other] = static_cast<std::uint8_t>(slot.waiting[other] & ~wanted);
-      if (slot.waiting[other] == 0)
-        waiting_[other].nodes.erase(id);
-    }
-    write_row(delta, slot, wanted, now);
-  }
-  for (auto& name : keys.apps) {
-    *delta.add_apps() = apps_.at(name);
-    app_changed_[name] = version_;
-  }
-  for (auto id : keys.schedulers) {
-    *delta.add_schedulers() = schedulers_.at(id);
-    scheduler_changed_[id] = version_;
-  }
-  for (auto& gone : keys.removals) {
-    // What left and came back meanwhile is told by its row, now or with the stream in which it waits.
-    gone.version = version_;
+  // What left and came back meanwhile is told by its row, now or with the stream in which it waits.
+  for (auto& gone : std::exchange(keys.removals, {})) {
     if (present(gone))
       continue;
     if (gone.node)
@@ -121,12 +100,60 @@ std::optional<pb::ViewDelta> shard_log::flush(stream which, time_point now) {
       delta.add_removed_schedulers(gone.scheduler.value());
     else
       delta.add_removed_apps(gone.app);
-    removals_.push_back(std::move(gone));
   }
-  while (removals_.size() > removals_kept_) {
-    forgotten_ = removals_.front().version;
-    removals_.pop_front();
+  auto size = delta.ByteSizeLong();
+  auto begun = size > header().ByteSizeLong() + frame_bytes;
+  // Any one of them fits into a delta of its own, however large it is.
+  auto fits = [&](const auto& row) {
+    auto sum = size + row.ByteSizeLong() + frame_bytes;
+    if (begun && sum > limit_bytes)
+      return false;
+    begun = true;
+    size = sum;
+    return true;
+  };
+  while (!keys.apps.empty()) {
+    auto& record = apps_.at(*keys.apps.begin());
+    if (!fits(record))
+      return delta;
+    *delta.add_apps() = record;
+    keys.apps.erase(keys.apps.begin());
   }
+  while (!keys.schedulers.empty()) {
+    auto& row = schedulers_.at(*keys.schedulers.begin());
+    if (!fits(row))
+      return delta;
+    *delta.add_schedulers() = row;
+    keys.schedulers.erase(keys.schedulers.begin());
+  }
+  while (!keys.nodes.empty()) {
+    auto next = keys.nodes.upper_bound(keys.last);
+    if (next == keys.nodes.end())
+      next = keys.nodes.begin();
+    auto id = *next;
+    auto& slot = *slots_.at(id);
+    auto wanted = slot.waiting[static_cast<std::size_t>(which)];
+    write_row(delta, slot, wanted, now);
+    if (!fits(*delta.nodes().rbegin())) {
+      delta.mutable_nodes()->RemoveLast();
+      return delta;
+    }
+    keys.last = id;
+    keys.nodes.erase(next);
+    // What leaves now need not leave again, with a slower stream either.
+    for (std::size_t other = 0; other < stream_count; ++other) {
+      slot.waiting[other] = static_cast<std::uint8_t>(slot.waiting[other] & ~wanted);
+      if (slot.waiting[other] == 0)
+        waiting_[other].nodes.erase(id);
+    }
+  }
+  keys.last = {};
+  return delta;
+}
+
+pb::ViewDelta shard_log::beginning() const {
+  auto delta = header();
+  delta.set_version(version_);
   return delta;
 }
 
@@ -134,45 +161,6 @@ pb::ViewDelta shard_log::keep_alive() const {
   auto delta = header();
   delta.set_base(version_);
   delta.set_version(version_);
-  return delta;
-}
-
-pb::ViewDelta shard_log::since(std::uint64_t version, time_point now) const {
-  auto delta = header();
-  delta.set_version(version_);
-  auto snapshot = version == 0 || version < forgotten_ || version > version_;
-  if (!snapshot)
-    delta.set_base(version);
-  for (auto& [id, slot] : nodes_) {
-    std::uint8_t wanted = snapshot ? part_all : 0;
-    for (std::size_t i = 0; i < parts.size() && !snapshot; ++i)
-      if (slot.changed[i] > version)
-        wanted |= parts[i];
-    if (wanted != 0)
-      write_row(delta, slot, wanted, now);
-  }
-  auto changed_after = [&](auto& changed, auto& key) {
-    auto found = changed.find(key);
-    return snapshot || (found != changed.end() && found->second > version);
-  };
-  for (auto& [name, record] : apps_)
-    if (changed_after(app_changed_, name))
-      *delta.add_apps() = record;
-  for (auto& [id, row] : schedulers_)
-    if (changed_after(scheduler_changed_, id))
-      *delta.add_schedulers() = row;
-  if (snapshot)
-    return delta;
-  for (auto& gone : removals_) {
-    if (gone.version <= version || present(gone) || MUTANT(removals_not_caught_up))
-      continue;
-    if (gone.node)
-      delta.add_removed_nodes(gone.node.value());
-    else if (gone.scheduler)
-      delta.add_removed_schedulers(gone.scheduler.value());
-    else
-      delta.add_removed_apps(gone.app);
-  }
   return delta;
 }
 

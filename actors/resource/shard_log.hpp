@@ -8,7 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -28,16 +28,14 @@ inline constexpr std::size_t stream_count = 3;
 /// with any of them.
 enum row_part : std::uint8_t { part_state = 1, part_load = 2, part_profile = 4, part_held = 8, part_all = 15 };
 
-/// The shard of one Resource as its subscribers get to know it: the rows, and at which version each part of them
-/// changed.  Changes are collected per stream and leave in one delta per tick; whoever is behind gets one delta made of
-/// all that changed since its version.
+/// The shard of one Resource before its subscribers get to know it.  Changes are collected per stream and leave in one
+/// delta per tick, or in several if there are many: each is a version of its own.
 /// A plain class: the time is an argument.
 class shard_log {
 public:
   using time_point = std::chrono::steady_clock::time_point;
 
-  /// `removals_kept`: how many removals are remembered; who missed more gets a snapshot.
-  shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::size_t removals_kept = 4096);
+  shard_log(resource_id origin, std::string name, std::uint64_t epoch);
   // What it looks nodes up with points into itself.
   shard_log(const shard_log&) = delete;
   shard_log& operator=(const shard_log&) = delete;
@@ -63,14 +61,16 @@ public:
   /// Something waits for the stream's next flush.
   bool pending(stream which) const;
 
-  /// One delta with what waits in the stream, as the next version.  None when nothing does.
-  std::optional<pb::ViewDelta> flush(stream which, time_point now);
+  /// One delta with what waits in the stream, as the next version.  None when nothing does.  What would make it longer
+  /// than about `limit_bytes` goes on waiting: schedulers before nodes, and a scheduler never leaves before its apps.
+  std::optional<pb::ViewDelta> flush(stream which, time_point now,
+                                     std::size_t limit_bytes = std::numeric_limits<std::size_t>::max());
+
+  /// The first word: a shard without rows.
+  pb::ViewDelta beginning() const;
 
   /// An empty delta: still here, and at this version.
   pb::ViewDelta keep_alive() const;
-
-  /// What changed since `version`, or a snapshot when that is no longer known (or 0, or of the future).
-  pb::ViewDelta since(std::uint64_t version, time_point now) const;
 
   std::uint64_t epoch() const { return epoch_; }
   std::uint64_t version() const { return version_; }
@@ -78,18 +78,13 @@ public:
   std::size_t size() const { return nodes_.size(); }
 
 private:
-  static constexpr std::array<row_part, 4> parts = {part_state, part_load, part_profile, part_held};
-
   struct node_slot {
     pb::NodeRow row;
     time_point heard;
     std::array<std::uint8_t, stream_count> waiting{};
-    /// Version of the last change, by position in `parts`.
-    std::array<std::uint64_t, 4> changed{};
   };
 
   struct removal {
-    std::uint64_t version = 0;
     node_id node;
     std::string app;
     scheduler_id scheduler;
@@ -100,6 +95,8 @@ private:
     std::set<std::string> apps;
     std::set<scheduler_id> schedulers;
     std::vector<removal> removals;
+    /// The last node that left: after a delta that had no room for all, the others have their turn first.
+    node_id last;
     bool empty() const { return nodes.empty() && apps.empty() && schedulers.empty() && removals.empty(); }
   };
 
@@ -114,19 +111,12 @@ private:
   std::string name_;
   std::uint64_t epoch_;
   std::uint64_t version_ = 1;
-  std::size_t removals_kept_;
   std::map<node_id, node_slot> nodes_;
   /// Where a node is in it, as every heartbeat asks several times.  For look-ups only.
   std::unordered_map<node_id, node_slot*> slots_;
   std::map<std::string, pb::AppRecord> apps_;
-  std::map<std::string, std::uint64_t> app_changed_;
   std::map<scheduler_id, pb::SchedulerRow> schedulers_;
-  std::map<scheduler_id, std::uint64_t> scheduler_changed_;
   std::array<waiting_keys, stream_count> waiting_;
-  /// Oldest first.
-  std::deque<removal> removals_;
-  /// Version of the last removal that is no longer remembered.
-  std::uint64_t forgotten_ = 0;
 };
 
 } // namespace astra

@@ -4,6 +4,7 @@
 #include "actors/random.hpp"
 #include "actors/rendezvous.hpp"
 #include "actors/resource/lease.hpp"
+#include "actors/resource/part_collector.hpp"
 #include "actors/resource/subscriber_list.hpp"
 #include "actors/resource/view_keeper.hpp"
 
@@ -93,6 +94,7 @@ private:
       self_->demonitor(caf::actor_cast<caf::actor_addr>(source_));
     source_ = nullptr;
     resyncing_ = false;
+    parts_.clear();
     choice_ = (choice_ + 1) % order_.size();
     if (++failures_ < order_.size()) {
       dial();
@@ -110,10 +112,13 @@ private:
   void subscribe_with(const std::vector<pb::ShardVersion>& held, bool resync) {
     last_renewal_ = now();
     resyncing_ = resyncing_ || resync;
+    if (resync)
+      parts_.clear();
     pb::Subscribe request;
     request.set_scope(pb::Subscribe::ALL_SHARDS);
     request.set_subscriber(options_.name);
     request.set_resync(resync);
+    request.set_takes_parts(true);
     for (auto& have : held)
       *request.add_have() = have;
     self_->request(caf::actor_cast<view_source>(source_), options_.silence, subscribe{std::move(request)})
@@ -137,17 +142,17 @@ private:
     source_id_ = resource_id{ack.resource()};
     source_name_ = ack.resource_name();
     // Of a shard that this Resource does not have nobody will speak any more.
-    std::set<resource_id> spoken_for;
+    spoken_for_.clear();
     for (auto& shard : ack.shards())
-      spoken_for.insert(resource_id{shard.origin()});
+      spoken_for_.insert(resource_id{shard.origin()});
     std::vector<resource_id> silent;
     for (auto& [origin, shard] : keeper_.view().shards())
-      if (spoken_for.count(origin) == 0 && !MUTANT(unspoken_shard_kept))
+      if (spoken_for_.count(origin) == 0 && !MUTANT(unspoken_shard_kept))
         silent.push_back(origin);
     view_changes changes;
     for (auto origin : silent)
       if (auto edit = keeper_.lose(origin, now(), changes))
-        subscribers_.send(std::move(*edit), true);
+        subscribers_.send(std::move(*edit));
   }
 
   void on_delta(const pb::ViewDelta& received) {
@@ -155,22 +160,36 @@ private:
       return;
     seen_.renew(now());
     auto delta = received;
+    switch (parts_.add(delta)) {
+    case part_collector::outcome::partial:
+      resyncing_ = false;
+      return;
+    case part_collector::outcome::gap:
+      on_gap(received);
+      return;
+    case part_collector::outcome::whole:
+      break;
+    }
     view_changes changes;
     switch (keeper_.accept(delta, now(), changes)) {
     case cluster_view::apply_outcome::applied:
       resyncing_ = false;
-      subscribers_.send(std::move(delta), true);
+      subscribers_.send(std::move(delta));
       break;
     case cluster_view::apply_outcome::gap:
-      if (!resyncing_ && !MUTANT(view_resync_not_asked)) {
-        spdlog::info("view_client.gap origin={} base={} version={}", received.origin_name(), received.base(),
-                     received.version());
-        renew(true);
-      }
+      on_gap(received);
       break;
     case cluster_view::apply_outcome::stale:
       break;
     }
+  }
+
+  void on_gap(const pb::ViewDelta& received) {
+    if (resyncing_ || MUTANT(view_resync_not_asked))
+      return;
+    spdlog::info("view_client.gap origin={} base={} version={} part={}", received.origin_name(), received.base(),
+                 received.version(), received.part());
+    renew(true);
   }
 
   void on_down(const caf::down_msg& down) {
@@ -204,7 +223,7 @@ private:
       return;
     view_changes changes;
     for (auto& edit : keeper_.expire(now(), changes))
-      subscribers_.send(std::move(edit), true);
+      subscribers_.send(std::move(edit));
   }
 
   // -- the process -------------------------------------------------------------
@@ -213,8 +232,8 @@ private:
     auto who = self_->current_sender();
     if (!who)
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
-    if (subscribers_.renew(who, request, now()))
-      catch_up(self_, who, request, keeper_, {}, now());
+    if (subscribers_.renew(who, request))
+      catch_up(self_, who, request, keeper_, now());
     pb::SubscribeAck ack;
     ack.set_resource(source_id_.value());
     ack.set_resource_name(source_name_);
@@ -224,6 +243,10 @@ private:
       version.set_epoch(shard.epoch);
       version.set_version(shard.version);
     }
+    // Nor is a view complete without what is still under way.
+    for (auto origin : spoken_for_)
+      if (keeper_.view().shards().count(origin) == 0)
+        ack.add_shards()->set_origin(origin.value());
     return subscribe_ack{std::move(ack)};
   }
 
@@ -249,6 +272,9 @@ private:
   /// No Resource has acknowledged a subscription since the last one was left.
   bool lost_ = false;
   bool resyncing_ = false;
+  part_collector parts_;
+  /// Shards that the Resource has, as of its last acknowledgement.
+  std::set<resource_id> spoken_for_;
   time_point last_renewal_;
   time_point last_check_;
 };

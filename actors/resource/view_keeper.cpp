@@ -3,6 +3,7 @@
 #include "actors/mutant.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -47,11 +48,13 @@ view_keeper::apply_outcome view_keeper::accept(pb::ViewDelta& delta, time_point 
     return outcome;
   // Somebody speaks for the shard again, and for these rows of it.
   auto& orphans = found->second;
-  orphans.lost_since.reset();
-  auto spoken_for = [](auto& entry) { return !entry.second.foreign; };
-  std::erase_if(orphans.nodes, spoken_for);
-  std::erase_if(orphans.apps, spoken_for);
-  std::erase_if(orphans.schedulers, spoken_for);
+  if (!delta.ahead()) {
+    orphans.lost_since.reset();
+    auto spoken_for = [](auto& entry) { return !entry.second.foreign; };
+    std::erase_if(orphans.nodes, spoken_for);
+    std::erase_if(orphans.apps, spoken_for);
+    std::erase_if(orphans.schedulers, spoken_for);
+  }
   for (auto& row : delta.nodes())
     if (!MUTANT(told_orphan_expires))
       orphans.nodes.erase(node_id{row.node()});
@@ -96,20 +99,31 @@ view_keeper::orphanage view_keeper::kept_by_relay(const pb::ViewDelta& snapshot,
 }
 
 pb::ViewDelta view_keeper::snapshot(resource_id origin, time_point now) const {
-  auto result = view_.snapshot(origin, now);
-  auto found = orphans_.find(origin);
-  if (found == orphans_.end())
+  if (view_.shards().count(origin) == 0)
+    return view_.snapshot(origin, now);
+  auto whole = view_.cursor(origin, 0, 0);
+  return next_part(whole, std::numeric_limits<std::size_t>::max(), now);
+}
+
+pb::ViewDelta view_keeper::next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const {
+  auto result = view_.next_part(cursor, limit_bytes, now);
+  auto found = orphans_.find(cursor.origin);
+  if (found == orphans_.end() || cursor.base != 0)
     return result;
-  auto& [nodes, apps, schedulers, lost] = found->second;
-  for (auto& [id, orphan] : nodes)
-    if (orphan.foreign)
-      result.add_kept_nodes(id.value());
-  for (auto& [name, orphan] : apps)
-    if (orphan.foreign)
-      result.add_kept_apps(name);
-  for (auto& [id, orphan] : schedulers)
-    if (orphan.foreign)
-      result.add_kept_schedulers(id.value());
+  auto foreign = [](auto& orphans, const auto& key) {
+    auto orphan = orphans.find(key);
+    return orphan != orphans.end() && orphan->second.foreign;
+  };
+  auto& orphans = found->second;
+  for (auto& row : result.nodes())
+    if (foreign(orphans.nodes, node_id{row.node()}))
+      result.add_kept_nodes(row.node());
+  for (auto& record : result.apps())
+    if (foreign(orphans.apps, record.spec().name()))
+      result.add_kept_apps(record.spec().name());
+  for (auto& row : result.schedulers())
+    if (foreign(orphans.schedulers, scheduler_id{row.scheduler()}))
+      result.add_kept_schedulers(row.scheduler());
   return result;
 }
 

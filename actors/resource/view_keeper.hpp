@@ -5,6 +5,7 @@
 #include "messages/wire/view.pb.h"
 
 #include <chrono>
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
@@ -53,6 +54,9 @@ public:
 
   /// A shard for somebody who has nothing of it.  Empty when there is none.
   pb::ViewDelta snapshot(resource_id origin, time_point now) const;
+
+  /// As cluster_view::next_part; a part of a whole shard names those of its rows that were kept.
+  pb::ViewDelta next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const;
 
   /// An edit of a shard that changes nothing yet.  @pre the view has the shard.
   pb::ViewDelta edit_of(resource_id origin) const;

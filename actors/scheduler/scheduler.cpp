@@ -177,6 +177,7 @@ private:
                 pb::Subscribe question;
                 question.set_scope(pb::Subscribe::OWN_SHARD);
                 question.set_subscriber(options_.name + "/" + app_);
+                question.set_takes_parts(true);
                 for (auto& version : view_.versions())
                   *question.add_have() = std::move(version);
                 self_->request(target, 2 * options_.heartbeat, subscribe{std::move(question)})

@@ -19,6 +19,7 @@ const std::vector<check_kind>& all_kinds() {
     add_liveness_checks(all);
     add_heartbeat_checks(all);
     add_view_checks(all);
+    add_view_flow_checks(all);
     add_app_checks(all);
     add_counter_checks(all);
     add_log_checks(all);

@@ -202,6 +202,7 @@ void add_routing_checks(std::vector<check_kind>& all);
 void add_liveness_checks(std::vector<check_kind>& all);
 void add_heartbeat_checks(std::vector<check_kind>& all);
 void add_view_checks(std::vector<check_kind>& all);
+void add_view_flow_checks(std::vector<check_kind>& all);
 void add_app_checks(std::vector<check_kind>& all);
 void add_counter_checks(std::vector<check_kind>& all);
 void add_log_checks(std::vector<check_kind>& all);

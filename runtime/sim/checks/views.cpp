@@ -45,6 +45,9 @@ public:
       passed_on_[joint_id(joint_id(what.sender, what.actor), body.origin())] = {};
       return;
     }
+    auto in_parts = body.more() || body.part() > 0;
+    if (in_parts && roles_.of(what.sender, facts) == actor_role::view_client)
+      return fail(fmt::format("a view client passes on part {} of shard {}", body.part(), body.origin_name()));
     if (body.base() > body.version())
       return fail(fmt::format("a delta of shard {} leads from version {} back to {}", body.origin_name(), body.base(),
                               body.version()));
@@ -74,11 +77,13 @@ private:
   };
 
   void on_own(const pb::ViewDelta& delta, const event& what) {
-    auto& stream = streams_[joint_id(what.sender, what.actor)];
-    if (delta.epoch() < stream.epoch || (delta.epoch() == stream.epoch && delta.version() < stream.version))
-      fail(fmt::format("{} sends version {} of epoch {} to a subscriber that had version {} of epoch {}",
-                       delta.origin_name(), delta.version(), delta.epoch(), stream.version, stream.epoch));
-    stream = {delta.epoch(), delta.version()};
+    if (!delta.ahead()) {
+      auto& stream = streams_[joint_id(what.sender, what.actor)];
+      if (delta.epoch() < stream.epoch || (delta.epoch() == stream.epoch && delta.version() < stream.version))
+        fail(fmt::format("{} sends version {} of epoch {} to a subscriber that had version {} of epoch {}",
+                         delta.origin_name(), delta.version(), delta.epoch(), stream.version, stream.epoch));
+      stream = {delta.epoch(), delta.version()};
+    }
     // The same delta goes to many.
     auto& shard = shards_[delta.origin()];
     auto repeated = shard.epoch == delta.epoch() && shard.base == delta.base() && shard.version == delta.version()
@@ -88,10 +93,13 @@ private:
     // Within a machine, what was said before may be handled later.
     if (what.kind != event_kind::send)
       return;
-    if (delta.epoch() < shard.epoch || (delta.epoch() == shard.epoch && delta.version() < shard.version))
+    // Parts have the version of their beginning, however long they take.
+    auto in_parts = delta.more() || delta.part() > 0;
+    if (delta.epoch() < shard.epoch || (delta.epoch() == shard.epoch && delta.version() < shard.version && !in_parts))
       fail(fmt::format("shard {} is at version {} of epoch {} and was at version {} of epoch {}", delta.origin_name(),
                        delta.version(), delta.epoch(), shard.version, shard.epoch));
-    shard = {delta.epoch(), delta.base(), delta.version(), delta.nodes_size()};
+    if (!in_parts)
+      shard = {delta.epoch(), delta.base(), delta.version(), delta.nodes_size()};
     // What comes after its Resource has forgotten the node is news to it, be it a late beat or the elder of two
     // processes of a name.
     for (auto node : delta.removed_nodes())
@@ -109,6 +117,9 @@ private:
   }
 
   void on_passed_on(const pb::ViewDelta& delta, const event& what) {
+    // Rows before their turn leave the version as it is.
+    if (delta.ahead())
+      return;
     // Each subscriber handles them in its own time.
     auto& shard = passed_on_[joint_id(joint_id(what.sender, what.actor), delta.origin())];
     auto& edited_epoch = edited_[joint_id(what.sender, delta.origin())];
@@ -544,6 +555,12 @@ private:
   void on_heard(const pb::ViewDelta& delta, const event& what) {
     auto& shard = elsewhere_[{what.machine, delta.origin()}];
     auto& known = shard.rows;
+    // Parts are taken in once the last one is there, and that is not followed here.
+    if (delta.ahead() || delta.more() || delta.part() > 0) {
+      if (!delta.ahead())
+        shard = {};
+      return;
+    }
     if (delta.base() == 0 || delta.origin_removed())
       known.clear();
     // What is behind or has a gap before it is not taken in.

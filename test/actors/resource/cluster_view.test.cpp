@@ -187,6 +187,79 @@ TEST_CASE("a snapshot of a new epoch replaces the shard") {
   CHECK(view.find(node_id{8}));
 }
 
+TEST_CASE("rows before their turn change no version, and nothing for those who have it or another epoch") {
+  cluster_view view;
+  auto ahead = delta(r1, 9, 9);
+  ahead.set_ahead(true);
+  *ahead.add_nodes() = row(7, 1, 1, 4);
+  ahead.mutable_nodes(0)->set_liveness(pb::LIVENESS_OFFLINE);
+  CHECK(apply(view, ahead) == outcome::stale); // of a shard that is not known
+  auto first = delta(r1, 0, 5);
+  *first.add_nodes() = full_row(7, 1, 1, 1);
+  apply(view, first);
+  CHECK(apply(view, ahead) == outcome::applied);
+  CHECK(view.find(node_id{7})->row.liveness() == pb::LIVENESS_OFFLINE);
+  CHECK(view.find(node_id{7})->name() == "n7");
+  CHECK(view.versions().at(0).version() == 5);
+  CHECK_FALSE(view.shards().at(r1).edited);
+
+  auto other_life = ahead;
+  other_life.set_epoch(2);
+  CHECK(apply(view, other_life) == outcome::stale);
+  auto next = delta(r1, 5, 9);
+  *next.add_nodes() = row(7, 1, 1, 5);
+  CHECK(apply(view, next) == outcome::applied);
+  CHECK(apply(view, ahead) == outcome::stale);
+  CHECK(view.find(node_id{7})->row.liveness() == pb::LIVENESS_ONLINE);
+}
+
+TEST_CASE("who is behind is told of each turn of liveness once, as it is now") {
+  cluster_view view;
+  auto first = delta(r1, 0, 5);
+  *first.add_nodes() = full_row(7, 1, 1, 1);
+  *first.add_nodes() = full_row(8, 1, 1, 1);
+  apply(view, first);
+  auto last = view.last_turn();
+  CHECK_FALSE(view.turns_since(r1, last, 1000, start));
+  std::uint64_t version = 5;
+  for (auto liveness : {pb::LIVENESS_SUSPECT, pb::LIVENESS_SUSPECT, pb::LIVENESS_OFFLINE}) {
+    auto next = delta(r1, version, version + 1);
+    ++version;
+    *next.add_nodes() = row(7, 1, 1, version);
+    next.mutable_nodes(0)->set_liveness(liveness);
+    *next.add_nodes() = row(8, 1, 1, version);
+    apply(view, next);
+  }
+  auto turns = view.turns_since(r1, last, 1000, start);
+  REQUIRE(turns);
+  CHECK(turns->ahead());
+  CHECK(turns->version() == 8);
+  REQUIRE(turns->nodes_size() == 1);
+  CHECK(turns->nodes(0).liveness() == pb::LIVENESS_OFFLINE);
+  CHECK_FALSE(turns->nodes(0).has_profile());
+  CHECK(last == view.last_turn());
+  CHECK_FALSE(view.turns_since(r1, last, 1000, start));
+}
+
+TEST_CASE("who missed more removals than are remembered gets the whole shard") {
+  cluster_view view;
+  auto first = delta(r1, 0, 1);
+  for (std::uint64_t node = 1; node <= 4100; ++node)
+    *first.add_nodes() = row(node, 1, 1, 1);
+  apply(view, first);
+  for (std::uint64_t node = 1; node <= 4097; ++node) {
+    auto next = delta(r1, node, node + 1);
+    next.add_removed_nodes(node);
+    apply(view, next);
+  }
+  CHECK(view.cursor(r1, 1, 1).base == 0);
+  auto cursor = view.cursor(r1, 1, 2);
+  CHECK(cursor.base == 2);
+  CHECK(view.next_part(cursor, 100000, start).removed_nodes_size() == 4096);
+  CHECK(view.cursor(r1, 1, 5000).base == 0); // of the future: it cannot be this shard's
+  CHECK(view.cursor(r1, 2, 2).base == 0);
+}
+
 TEST_CASE("an edited or lost shard is wanted anew, and a snapshot heals it") {
   cluster_view view;
   auto first = delta(r1, 0, 5);

@@ -256,6 +256,7 @@ public:
     resource_options options;
     options.name = name;
     options.peers = addresses;
+    options.view_chunk_bytes = view_chunk_bytes;
     auto result = own(spawn_resource(sys, world, options));
     run();
     return result;
@@ -298,6 +299,8 @@ public:
   }
 
   std::vector<std::string> addresses{"r1:1", "r2:1", "r3:1"};
+  /// Of Resources that are started.
+  std::uint64_t view_chunk_bytes = 256 * 1024;
 
 private:
   std::map<std::string, fake_platform*> worlds_;

@@ -1,12 +1,13 @@
 #include "actors/resource/shard_log.hpp"
 
 #include "actors/resource/cluster_view.hpp"
+#include "actors/resource/part_collector.hpp"
 #include "messages/wire.hpp"
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
-#include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -75,33 +76,78 @@ TEST_CASE("a row that leaves and returns within one tick is not removed") {
   CHECK(delta->nodes_size() == 1);
 }
 
-TEST_CASE("a subscriber that missed more removals than are remembered gets a snapshot") {
-  shard_log log{resource_id{1}, "r1", 1, 2};
-  for (std::uint64_t node = 1; node <= 4; ++node)
+TEST_CASE("what one delta has no room for waits for the next, and nothing waits for ever") {
+  shard_log log{resource_id{1}, "r1", 1};
+  for (std::uint64_t node = 1; node <= 20; ++node)
     join(log, node);
-  log.flush(stream::liveness, start); // version 2
-  for (std::uint64_t node = 1; node <= 3; ++node) {
-    log.remove(node_id{node});
-    log.flush(stream::liveness, start); // versions 3, 4, 5
+  cluster_view view;
+  view_changes changes;
+  view.apply(log.beginning(), start, changes);
+  auto deltas = 0;
+  while (auto delta = log.flush(stream::liveness, start, 200)) {
+    CHECK(delta->ByteSizeLong() <= 200);
+    CHECK(delta->nodes_size() > 0);
+    CHECK(view.apply(*delta, start, changes) == cluster_view::apply_outcome::applied);
+    ++deltas;
+    // The first ones change all the time.
+    if (deltas < 40)
+      log.change(node_id{1}, part_state, stream::liveness);
   }
-  CHECK(log.since(2, start).base() == 0);
-  CHECK(log.since(2, start).nodes_size() == 1);
-  CHECK(log.since(3, start).base() == 3);
-  CHECK(log.since(3, start).removed_nodes_size() == 2);
-  CHECK(log.since(5, start).nodes_size() == 0);
-  CHECK(log.since(6, start).base() == 0); // of the future: it cannot be ours
+  CHECK(view.nodes().size() == 20);
+  CHECK(deltas < 45);
 }
 
-TEST_CASE("deltas, coalesced deltas and snapshots bring every subscriber to the same rows") {
+TEST_CASE("an app never leaves after its scheduler, however little room there is") {
+  shard_log log{resource_id{1}, "r1", 1};
+  pb::SchedulerRow row;
+  row.set_scheduler(5);
+  log.put(row);
+  for (auto name : {"a", "b", "c"}) {
+    pb::AppRecord record;
+    record.mutable_spec()->set_name(name);
+    log.put(record, stream::liveness);
+  }
+  auto apps = 0;
+  while (auto delta = log.flush(stream::liveness, start, 1)) {
+    apps += delta->apps_size();
+    if (delta->schedulers_size() > 0)
+      CHECK(apps == 3);
+  }
+}
+
+TEST_CASE("deltas, coalesced deltas in parts and snapshots bring every subscriber to the same rows") {
   CHECK(rc::check([] {
-    shard_log log{resource_id{1}, "r1", 1, 3};
+    shard_log log{resource_id{1}, "r1", 1};
     cluster_view every_delta;
     cluster_view sometimes;
     view_changes changes;
-    every_delta.apply(log.since(0, start), start, changes);
-    sometimes.apply(log.since(0, start), start, changes);
+    std::uint32_t part = 0;
+    every_delta.apply(log.beginning(), start, changes);
+    sometimes.apply(log.beginning(), start, changes);
+    part_collector parts;
+    std::optional<shard_cursor> cursor;
+    auto turn = every_delta.last_turn();
+    // One part, made when it leaves.
+    auto bring_up = [&] {
+      if (!cursor)
+        cursor = every_delta.cursor(resource_id{1}, 1, sometimes.versions()[0].version());
+      RC_ASSERT(every_delta.valid(*cursor));
+      auto number = parts.collecting() ? ++part : part = 0;
+      auto delta = every_delta.next_part(*cursor, 150, start);
+      auto done = cursor->at == shard_cursor::section::done;
+      delta.set_transfer(1);
+      delta.set_part(number);
+      delta.set_more(!done);
+      auto added = parts.add(delta);
+      RC_ASSERT(added == (done ? part_collector::outcome::whole : part_collector::outcome::partial));
+      if (!done)
+        return false;
+      cursor.reset();
+      RC_ASSERT(sometimes.apply(delta, start, changes) == cluster_view::apply_outcome::applied);
+      return true;
+    };
     auto steps = *rc::gen::container<std::vector<std::pair<int, int>>>(
-        rc::gen::pair(rc::gen::inRange(0, 10), rc::gen::inRange(1, 5)));
+        rc::gen::pair(rc::gen::inRange(0, 12), rc::gen::inRange(1, 5)));
     std::uint64_t counter = 0;
     auto publish = [&](stream which) {
       if (auto delta = log.flush(which, start))
@@ -157,18 +203,30 @@ TEST_CASE("deltas, coalesced deltas and snapshots bring every subscriber to the 
           log.remove(scheduler_id{node.value()});
         break;
       }
-      default: {
-        auto known = sometimes.versions();
-        auto result = sometimes.apply(log.since(known[0].version(), start), start, changes);
-        RC_ASSERT(result == cluster_view::apply_outcome::applied);
-      }
+      case 9:
+        if (log.find(node))
+          log.change(node, part_state, stream::liveness)
+              .set_liveness(draw % 2 ? pb::LIVENESS_SUSPECT : pb::LIVENESS_ONLINE);
+        break;
+      case 10:
+        // Before its turn, and so never a row that the parts would undo.
+        if (auto turns = every_delta.turns_since(resource_id{1}, turn, 100, start)) {
+          auto first = turns->nodes(0);
+          parts.add(*turns);
+          if (sometimes.apply(*turns, start, changes) == cluster_view::apply_outcome::applied)
+            RC_ASSERT(sometimes.find(node_id{first.node()})->row.liveness() == first.liveness());
+        }
+        break;
+      default:
+        bring_up();
       }
     }
     for (auto which : {stream::load, stream::claims, stream::liveness})
       publish(which);
-    sometimes.apply(log.since(sometimes.versions()[0].version(), start), start, changes);
+    while (!bring_up() || sometimes.versions()[0].version() != log.version())
+      continue;
     cluster_view late;
-    late.apply(log.since(0, start), start, changes);
+    late.apply(every_delta.snapshot(resource_id{1}, start), start, changes);
     auto truth = encode(late.snapshot(resource_id{1}, start));
     RC_ASSERT(encode(every_delta.snapshot(resource_id{1}, start)) == truth);
     RC_ASSERT(encode(sometimes.snapshot(resource_id{1}, start)) == truth);

@@ -1,5 +1,7 @@
 #include "actors/resource/view_keeper.hpp"
 
+#include "actors/resource/part_collector.hpp"
+
 #include <doctest/doctest.h>
 
 using namespace astra;
@@ -153,6 +155,77 @@ TEST_CASE_FIXTURE(keeper_test, "what a relay kept for a restarted Resource is no
   now += 11s;
   CHECK(other.expire(now, changes).size() == 1);
   CHECK(other.view().find(node_id{1})->row.liveness() == pb::LIVENESS_OFFLINE);
+}
+
+TEST_CASE_FIXTURE(keeper_test, "a kept row is known as kept by those who get the shard in parts") {
+  auto before = delta(r1, 1, 0, 5);
+  for (std::uint64_t node = 1; node <= 6; ++node)
+    add(before, node, 1);
+  REQUIRE(accept(before) == outcome::applied);
+  auto restarted = delta(r1, 2, 0, 1);
+  add(restarted, 3, 2);
+  REQUIRE(accept(restarted) == outcome::applied);
+  auto cursor = keeper.view().cursor(r1, 0, 0);
+  part_collector parts;
+  pb::ViewDelta whole;
+  for (std::uint32_t number = 0; cursor.at != shard_cursor::section::done; ++number) {
+    whole = keeper.next_part(cursor, 80, now);
+    whole.set_transfer(1);
+    whole.set_part(number);
+    whole.set_more(cursor.at != shard_cursor::section::done);
+    // Meanwhile one of them speaks again: that is told next.
+    if (number == 3) {
+      auto found = delta(r1, 2, 1, 2);
+      add(found, 1, 2);
+      REQUIRE(accept(found) == outcome::applied);
+    }
+    REQUIRE(keeper.view().valid(cursor));
+    parts.add(whole);
+  }
+  CHECK(whole.nodes_size() == 6);
+  CHECK(whole.kept_nodes_size() == 5);
+  view_keeper other{{10s, 60s}};
+  REQUIRE(other.accept(whole, now, changes) == outcome::applied);
+  cursor = keeper.view().cursor(r1, 2, other.view().shards().at(r1).version);
+  auto rest = keeper.next_part(cursor, 1000, now);
+  CHECK(rest.base() == 1);
+  REQUIRE(rest.nodes_size() == 1);
+  REQUIRE(other.accept(rest, now, changes) == outcome::applied);
+  now += 11s;
+  other.expire(now, changes);
+  for (std::uint64_t id = 1; id <= 6; ++id)
+    CHECK((other.view().find(node_id{id})->row.liveness() == pb::LIVENESS_ONLINE) == (id == 1 || id == 3));
+}
+
+TEST_CASE_FIXTURE(keeper_test, "an edit ends what was being told of the shard, and so does a snapshot") {
+  auto first = delta(r1, 1, 0, 5);
+  add(first, 1, 1);
+  accept(first);
+  auto cursor = keeper.view().cursor(r1, 1, 5);
+  CHECK(cursor.base == 5);
+  SUBCASE("a delta does not") {
+    auto next = delta(r1, 1, 5, 6);
+    add(next, 2, 1);
+    accept(next);
+    CHECK(keeper.view().valid(cursor));
+    return;
+  }
+  SUBCASE("an edit") {
+    auto edit = delta(r1, 1, 5, 5);
+    add(edit, 1, 1);
+    accept(edit);
+    CHECK(keeper.view().cursor(r1, 1, 5).base == 0);
+  }
+  SUBCASE("a snapshot") {
+    accept(delta(r1, 1, 0, 6));
+    CHECK(keeper.view().cursor(r1, 1, 5).base == 0);
+    CHECK(keeper.view().cursor(r1, 1, 6).base == 6);
+  }
+  SUBCASE("the loss of the origin") {
+    lose(r1);
+    CHECK(keeper.view().cursor(r1, 1, 5).base == 0);
+  }
+  CHECK_FALSE(keeper.view().valid(cursor));
 }
 
 TEST_CASE_FIXTURE(keeper_test, "a Resource that comes back with its old epoch speaks for its rows again") {
