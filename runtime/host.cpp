@@ -9,6 +9,7 @@
 #include "runtime/log.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
+#include "runtime/net/tls.hpp"
 #include "runtime/platform_live.hpp"
 #include "runtime/process/capacity.hpp"
 #include "runtime/process/launcher_client.hpp"
@@ -36,6 +37,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -148,6 +150,8 @@ private:
   void write_run_file();
   /// Waits for a signal, a failed role or a finished stop.
   int serve();
+  /// Reads the certificates again.
+  void reload();
   void begin_stop();
   /// Whether a stop waits for work in progress.
   bool drains() const { return options_.has(process_role::node) || options_.has(process_role::gateway); }
@@ -171,6 +175,8 @@ private:
   std::string address_;
   std::unique_ptr<live_platform> world_;
   std::unique_ptr<role_set> roles_;
+  /// Null without [tls].
+  std::shared_ptr<tls_context> tls_;
   std::optional<gateway> gateway_;
 };
 
@@ -275,6 +281,14 @@ int host::run() {
     return EXIT_FAILURE;
   if (!load_apps())
     return exit_bad_config;
+  if (options_.tls.enabled()) {
+    auto loaded = tls_context::load(options_.tls);
+    if (!loaded) {
+      complain(error_text(loaded.error()));
+      return exit_bad_config;
+    }
+    tls_ = std::move(*loaded);
+  }
   detect();
   // Before the first thread, which the launcher's client has: signals are for serve() alone.
   sigset_t signals;
@@ -326,7 +340,13 @@ int host::run_roles() {
                                         wake_.notify();
                                       });
   if (options_.has(process_role::gateway)) {
-    auto started = gateway::start(*sys_, options_.gateway, roles_->gateway());
+    gateway_doors doors{tls_, (state_dir_ / "gateway.sock").string()};
+    // A socket's path is short; one that does not fit is no reason not to run.
+    if (doors.unix_path.size() > 100) {
+      spdlog::warn("gateway.no_unix_socket path={} reason=\"the path is longer than 100 bytes\"", doors.unix_path);
+      doors.unix_path.clear();
+    }
+    auto started = gateway::start(*sys_, options_.gateway, roles_->gateway(), std::move(doors));
     if (!started)
       return complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, error_text(started.error())));
     gateway_.emplace(std::move(*started));
@@ -355,7 +375,7 @@ int host::serve() {
     signalfd_siginfo info;
     while (::read(signal_fd, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
       if (info.ssi_signo == SIGHUP) {
-        spdlog::info("process.sighup reason=\"nothing to reload\"");
+        reload();
         continue;
       }
       if (stopping) {
@@ -371,6 +391,18 @@ int host::serve() {
   }
   ::close(signal_fd);
   return failed_ ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+void host::reload() {
+  if (!tls_) {
+    spdlog::info("process.reload reason=\"nothing to reload: there is no [tls]\"");
+    return;
+  }
+  if (auto done = tls_->reload(); !done)
+    spdlog::error("process.reload_failed reason=\"{}; the old certificates stay in use\"", error_text(done.error()));
+  else
+    spdlog::info("process.reload certificate={} expires_in_s={}", tls_->own().name,
+                 tls_->expires_at() - static_cast<std::int64_t>(std::time(nullptr)));
 }
 
 void host::begin_stop() {
