@@ -141,6 +141,12 @@ caf::expected<http_answer> command_context::call(http_call call, const fetch_doo
     why.erase(0, prefix.size());
   switch (auto code = code_of(answer.error()); code) {
   case errc::unreachable:
+    // Somebody is there; what is wrong with it the reason says.
+    if (through != nullptr && through->tls
+        && (why.find("certificate") != std::string::npos || why.find("TLS") != std::string::npos
+            || why.find("authority") != std::string::npos))
+      return caf::make_error(
+          code, fmt::format("the gateway at {} and this command do not trust each other: {}", gateway, why));
     return caf::make_error(code, fmt::format("cannot reach the gateway at {}: {}; is it running? start one with 'astra "
                                              "dev', or name it with --gateway HOST:PORT",
                                              gateway, why));
