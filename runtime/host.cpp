@@ -39,6 +39,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -52,6 +53,8 @@ namespace astra {
 namespace {
 
 constexpr int exit_bad_config = 78;
+/// How often the files of certificates are looked at.
+constexpr int certificate_check_ms = 30'000;
 
 /// Options that every process needs, whatever its file says; then those of the file.
 struct caf_config : caf::actor_system_config {
@@ -149,6 +152,8 @@ private:
   void write_run_file();
   /// Certificates, from their files.
   void reload();
+  /// When they were last written: whoever renews them need not tell us.
+  std::vector<std::filesystem::file_time_type> certificate_times() const;
   /// Waits for a signal, a failed role or a finished stop.
   int serve();
   void begin_stop();
@@ -166,6 +171,7 @@ private:
   std::unique_ptr<watchdog> deadline_;
 
   std::unique_ptr<state_lock> lock_;
+  /// Null without [tls].
   std::shared_ptr<tls_context> tls_;
   std::shared_ptr<incarnation_file> incarnations_;
   peer_identity self_;
@@ -375,7 +381,13 @@ int host::run_roles() {
                                         wake_.notify();
                                       });
   if (options_.has(process_role::gateway)) {
-    auto started = gateway::start(*sys_, options_.gateway, roles_->gateway());
+    gateway_doors doors{tls_, (state_dir_ / "gateway.sock").string()};
+    // A socket's path is short; one that does not fit is no reason not to run.
+    if (doors.unix_path.size() > 100) {
+      spdlog::warn("gateway.no_unix_socket path={} reason=\"the path is longer than 100 bytes\"", doors.unix_path);
+      doors.unix_path.clear();
+    }
+    auto started = gateway::start(*sys_, options_.gateway, roles_->gateway(), std::move(doors));
     if (!started)
       return complain(fmt::format("gateway.listen = \"{}\": {}", options_.gateway.listen, error_text(started.error())));
     gateway_.emplace(std::move(*started));
@@ -400,7 +412,17 @@ void host::reload() {
     return;
   }
   sessions_->certificates_changed();
-  spdlog::info("process.reloaded certificate={} expires_at={}", options_.tls.certificate, tls_->expires_at());
+  spdlog::info("process.reload certificate={} expires_in_s={}", tls_->own().name,
+               tls_->expires_at() - static_cast<std::int64_t>(std::time(nullptr)));
+}
+
+std::vector<std::filesystem::file_time_type> host::certificate_times() const {
+  std::vector<std::filesystem::file_time_type> result;
+  for (auto& file : {options_.tls.certificate, options_.tls.key, options_.tls.ca, options_.tls.revoked}) {
+    std::error_code missing;
+    result.push_back(file.empty() ? std::filesystem::file_time_type{} : std::filesystem::last_write_time(file, missing));
+  }
+  return result;
 }
 
 int host::serve() {
@@ -411,10 +433,15 @@ int host::serve() {
   int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   assert(signal_fd >= 0);
   auto stopping = false;
+  auto known = certificate_times();
   while (!failed_ && !drained_) {
     pollfd fds[] = {{signal_fd, POLLIN, 0}, {wake_.fd(), POLLIN, 0}};
-    if (::poll(fds, 2, -1) < 0)
+    if (::poll(fds, 2, tls_ ? certificate_check_ms : -1) < 0)
       continue;
+    if (auto now = tls_ ? certificate_times() : known; now != known) {
+      known = now;
+      reload();
+    }
     signalfd_siginfo info;
     while (::read(signal_fd, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
       if (info.ssi_signo == SIGHUP) {

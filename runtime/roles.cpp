@@ -29,7 +29,7 @@ role_set::role_set(caf::actor_system& sys, platform& world, const process_option
   }
   supervisor_ = spawn_supervisor(sys_, world_, supervisor_options{}, children(), std::move(failed));
   if (options_.has(process_role::gateway))
-    gateway_ = spawn_gateway(sys_, world_, options_.router, view_, options_.name);
+    gateway_ = spawn_gateway(sys_, world_, options_.router, view_, options_.name, options_.gateway);
 }
 
 std::vector<child_spec> role_set::children() {

@@ -4,6 +4,8 @@
 #include "messages/type_ids.hpp"
 #include "runtime/cli/human.hpp"
 #include "runtime/cli/table.hpp"
+#include "runtime/net/tls.hpp"
+#include "runtime/security/ca.hpp"
 
 #include <caf/message.hpp>
 #include <caf/sec.hpp>
@@ -56,9 +58,13 @@ errc code_of_status(std::uint16_t status) {
 } // namespace
 
 std::string gateway_address(const global_options& options) {
+  if (!options.gateway_socket.empty())
+    return "unix:" + options.gateway_socket;
+  std::string scheme = options.https ? "https://" : "";
   auto bare_ipv6 = options.gateway_host.find(':') != std::string::npos;
-  return bare_ipv6 ? fmt::format("[{}]:{}", options.gateway_host, options.gateway_port)
-                   : fmt::format("{}:{}", options.gateway_host, options.gateway_port);
+  return scheme
+         + (bare_ipv6 ? fmt::format("[{}]:{}", options.gateway_host, options.gateway_port)
+                      : fmt::format("{}:{}", options.gateway_host, options.gateway_port));
 }
 
 void command_context::say(std::string_view line) {
@@ -74,22 +80,73 @@ int command_context::fail(exit_code code, std::string_view message) {
   return code;
 }
 
-caf::expected<http_answer> command_context::call(http_call call) {
+caf::expected<fetch_door> command_context::door() const {
+  fetch_door result;
+  result.unix_path = options.gateway_socket;
+  if (!options.https)
+    return result;
+  if (options.ca.empty())
+    return caf::make_error(errc::invalid_argument,
+                           "https:// needs the cluster's authority to trust: name its file with "
+                           "--ca or ASTRA_CA");
+  if (options.certificate.empty() != options.key.empty())
+    return caf::make_error(errc::invalid_argument,
+                           "--cert and --key belong together; name both, or none to ask without "
+                           "a certificate");
+  if (!options.certificate.empty()) {
+    auto loaded = tls_context::load({options.certificate, options.key, options.ca, {}});
+    if (!loaded) {
+      // The keys of a process's file are not what was written here.
+      auto text = error_text(loaded.error());
+      for (auto [key, option] : {std::pair{"tls.certificate = ", "--cert "}, std::pair{"tls.key = ", "--key "},
+                                 std::pair{"tls.ca = ", "--ca "}})
+        for (auto at = text.find(key); at != std::string::npos; at = text.find(key))
+          text.replace(at, std::strlen(key), option);
+      return caf::make_error(errc::invalid_argument, text);
+    }
+    result.tls = std::move(*loaded);
+    return result;
+  }
+  auto facts = read_facts(options.ca);
+  if (!facts)
+    return caf::make_error(errc::invalid_argument, "--ca " + error_text(facts.error()));
+  result.tls = tls_context::pin(facts->fingerprint);
+  return result;
+}
+
+caf::expected<http_answer> command_context::call(http_call call, const fetch_door* through) {
+  fetch_door own;
+  if (through == nullptr && (options.https || !options.gateway_socket.empty())) {
+    auto door = this->door();
+    if (!door)
+      return std::move(door.error());
+    own = std::move(*door);
+    through = &own;
+  }
   call.host = options.gateway_host;
   call.port = options.gateway_port;
   if (call.timeout.count() == 0)
     call.timeout = options.timeout.value_or(default_timeout);
   call.response_limit_bytes = response_limit_bytes;
-  auto answer = environment.fetch(call);
+  auto answer = through != nullptr ? environment.fetch_through(call, *through) : environment.fetch(call);
   if (answer)
     return answer;
   auto gateway = gateway_address(options);
   auto why = error_text(answer.error());
   // fetch() names method and address, as a log needs it; here the sentence names them already.
-  if (auto prefix = fmt::format("{} {}: ", call.method, gateway); why.starts_with(prefix))
+  auto bare = options;
+  bare.https = false;
+  bare.gateway_socket.clear();
+  if (auto prefix = fmt::format("{} {}: ", call.method, gateway_address(bare)); why.starts_with(prefix))
     why.erase(0, prefix.size());
   switch (auto code = code_of(answer.error()); code) {
   case errc::unreachable:
+    // Somebody is there; what is wrong with it the reason says.
+    if (through != nullptr && through->tls
+        && (why.find("certificate") != std::string::npos || why.find("TLS") != std::string::npos
+            || why.find("authority") != std::string::npos))
+      return caf::make_error(
+          code, fmt::format("the gateway at {} and this command do not trust each other: {}", gateway, why));
     return caf::make_error(code, fmt::format("cannot reach the gateway at {}: {}; is it running? start one with 'astra "
                                              "dev', or name it with --gateway HOST:PORT",
                                              gateway, why));
@@ -98,7 +155,9 @@ caf::expected<http_answer> command_context::call(http_call call) {
                            fmt::format("the gateway at {} did not answer within {}; allow more with --timeout", gateway,
                                        human_duration(std::chrono::duration_cast<milliseconds>(call.timeout))));
   default:
-    return caf::make_error(code, fmt::format("the call to the gateway at {} failed: {}", gateway, why));
+    return caf::make_error(
+        code, fmt::format("the call to the gateway at {} failed: {}{}", gateway, why,
+                          through == nullptr ? "; if it has [tls], write --gateway https://" + gateway : ""));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include "runtime/cli/command_line.hpp"
 #include "runtime/cli/exit_code.hpp"
+#include "runtime/http/fetch.hpp"
 
 #include <caf/error.hpp>
 #include <caf/expected.hpp>
@@ -26,6 +27,14 @@ enum class output_format { table, json };
 struct global_options {
   std::string gateway_host = "127.0.0.1";
   std::uint16_t gateway_port = 9750;
+  /// With TLS.
+  bool https = false;
+  /// Path of the gateway's Unix socket, instead of host and port; empty: none.
+  std::string gateway_socket;
+  /// PEM files for HTTPS: who asks, and whom to trust.
+  std::string certificate;
+  std::string key;
+  std::string ca;
   output_format format = output_format::table;
   /// Wait for the gateway's answer; unset: each command's own default.
   std::optional<std::chrono::milliseconds> timeout;
@@ -35,7 +44,7 @@ struct global_options {
   bool colour_err = false;
 };
 
-/// "127.0.0.1:9750", "[::1]:9750".
+/// "127.0.0.1:9750", "[::1]:9750", "https://gateway.example:9750", "unix:/run/gateway.sock".
 std::string gateway_address(const global_options& options);
 
 /// What a command works with: the world, the global options, and the few things that all commands do alike.
@@ -55,7 +64,11 @@ public:
 
   /// Asks the gateway.  An answer of any status is a value.
   /// Fails with unreachable, timed_out or io_failed, in words for the user.
-  caf::expected<http_answer> call(http_call call);
+  /// @param through instead of what the options say; may be null.
+  caf::expected<http_answer> call(http_call call, const fetch_door* through = nullptr);
+
+  /// The way to the gateway by the options.  Fails with invalid_argument when certificates are missing or bad.
+  caf::expected<fetch_door> door() const;
 
   /// Asks the gateway for JSON.  Fails as `call`, and with what the gateway said when its status is not 2xx.
   caf::expected<json> ask(std::string_view method, std::string target, std::string body = {},

@@ -31,6 +31,8 @@ namespace {
 
 constexpr std::size_t help_width = 96;
 
+constexpr std::string_view gateway_forms = "write HOST:PORT, such as 127.0.0.1:9750, https://HOST:PORT or unix:PATH";
+
 // Breaks text between words so that no line is longer than help_width.
 std::string wrapped(std::string_view text, std::size_t indent) {
   std::string out;
@@ -132,6 +134,7 @@ private:
   config_check_options config_check_;
   config_show_options config_show_;
   ca_options ca_;
+  join_options join_;
   sim_options sim_;
   sim_shell_options sim_shell_;
   sim_shrink_options sim_shrink_;
@@ -173,10 +176,15 @@ void command_line::add_global_options() {
           "--gateway",
           [this](const std::string& text) {
             if (!set_gateway(text))
-              reject("--gateway", fmt::format("'{}' is not an address; write HOST:PORT, such as 127.0.0.1:9750", text));
+              reject("--gateway", fmt::format("'{}' is not an address; {}", text, gateway_forms));
           },
-          "Gateway to ask (default: $ASTRA_GATEWAY, else 127.0.0.1:9750)")
-      ->type_name("HOST:PORT");
+          "Gateway to ask: HOST:PORT, https://HOST:PORT or unix:PATH (default: $ASTRA_GATEWAY, else 127.0.0.1:9750)")
+      ->type_name("ADDRESS");
+  root_.add_option("--cert", options_.certificate, "Your certificate, for https:// (default: $ASTRA_CERT)")
+      ->type_name("FILE");
+  root_.add_option("--key", options_.key, "The key for it (default: $ASTRA_KEY)")->type_name("FILE");
+  root_.add_option("--ca", options_.ca, "The cluster's authority, for https:// (default: $ASTRA_CA)")
+      ->type_name("FILE");
   root_
       .add_option_function<std::string>(
           "-o",
@@ -370,6 +378,14 @@ void command_line::add_ca() {
   auto* token = in_directory(verb("join-token", ca_join_token_text, make_join_token));
   add_identity(token);
   add_ttl(token, "How long it may be used (default: 10m)");
+
+  auto* join =
+      add(&root_, "join", join_text, [this](command_context& context) { return join_cluster(context, join_); });
+  join->add_option("--token", join_.token, "The token of astra ca join-token; -: from stdin, where nobody else sees it")
+      ->type_name("TOKEN");
+  join->add_option("--out", join_.out, "Directory for the files")->type_name("DIR");
+  join->add_flag("--replace", join_.replace, "Overwrite the files of an earlier certificate");
+  join->add_flag("--renew", join_.renew, "Renew the certificate of --cert and --key");
 }
 
 void command_line::add_sim() {
@@ -460,7 +476,20 @@ void command_line::add_sim() {
 }
 
 bool command_line::set_gateway(const std::string& text) {
-  auto address = parse_endpoint(text);
+  constexpr std::string_view unix_scheme = "unix:";
+  constexpr std::string_view https_scheme = "https://";
+  options_.gateway_socket = text.starts_with(unix_scheme) ? text.substr(unix_scheme.size()) : "";
+  options_.https = text.starts_with(https_scheme);
+  if (text.starts_with(unix_scheme))
+    return !options_.gateway_socket.empty();
+  std::string_view rest = text;
+  if (options_.https)
+    rest.remove_prefix(https_scheme.size());
+  else if (rest.starts_with("http://"))
+    rest.remove_prefix(std::string_view{"http://"}.size());
+  if (rest.ends_with('/'))
+    rest.remove_suffix(1);
+  auto address = parse_endpoint(rest);
   if (!address || address->port == 0)
     return false;
   options_.gateway_host = address->host;
@@ -484,9 +513,10 @@ int command_line::run(int argc, const char* const* argv) {
   };
   settle_colours();
   if (auto gateway = variable("ASTRA_GATEWAY"); !gateway.empty() && !set_gateway(gateway))
-    return fail_usage(
-        fmt::format("ASTRA_GATEWAY: '{}' is not an address; write HOST:PORT, such as 127.0.0.1:9750", gateway),
-        nullptr);
+    return fail_usage(fmt::format("ASTRA_GATEWAY: '{}' is not an address; {}", gateway, gateway_forms), nullptr);
+  options_.certificate = variable("ASTRA_CERT");
+  options_.key = variable("ASTRA_KEY");
+  options_.ca = variable("ASTRA_CA");
   try {
     // CLI11 takes its arguments from the back.
     std::reverse(words.begin(), words.end());
@@ -705,7 +735,9 @@ std::string command_line::overview() const {
 } // namespace
 
 command_environment::command_environment()
-  : fetch(astra::fetch), variables(process_environment()), now(std::chrono::steady_clock::now),
+  : fetch([](const http_call& call) { return astra::fetch(call); }),
+    fetch_through([](const http_call& call, const fetch_door& door) { return astra::fetch(call, door); }),
+    variables(process_environment()), now(std::chrono::steady_clock::now),
     sleep([](milliseconds duration) { std::this_thread::sleep_for(duration); }), in(&std::cin), out(&std::cout),
     err(&std::cerr), in_is_terminal(isatty(STDIN_FILENO) == 1), out_is_terminal(isatty(STDOUT_FILENO) == 1),
     err_is_terminal(isatty(STDERR_FILENO) == 1) {

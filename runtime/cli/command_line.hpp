@@ -13,6 +13,8 @@
 
 namespace astra {
 
+struct fetch_door;
+
 /// What the command line has of the world around it.  Made by main; tests make their own.
 struct command_environment {
   /// Of this process: its network, its streams, its terminal, its variables, its clock.
@@ -23,6 +25,8 @@ struct command_environment {
   std::function<int(dev_options)> run_dev;
   /// One blocking HTTP call.
   std::function<caf::expected<http_answer>(const http_call&)> fetch;
+  /// The same, when the gateway is not reached by plain TCP.
+  std::function<caf::expected<http_answer>(const http_call&, const fetch_door&)> fetch_through;
 
   environment_lookup variables;
   std::function<std::chrono::steady_clock::time_point()> now;

@@ -1,6 +1,7 @@
 #include "runtime/gateway/gateway.hpp"
 
 #include "actors/router/router.hpp"
+#include "runtime/gateway/join_desk.hpp"
 #include "runtime/http/server.hpp"
 
 #include <caf/scoped_actor.hpp>
@@ -17,26 +18,32 @@ using namespace std::chrono_literals;
 /// For the answers of the last moment to leave, and for the actors to end.
 constexpr auto flush_time = 500ms;
 
-http_server_options server_options(const gateway_options& options) {
+http_server_options server_options(const gateway_options& options, gateway_doors doors) {
   http_server_options result;
   result.listen = options.listen;
   result.body_limit_bytes = options.body_limit_bytes;
   result.header_limit_bytes = options.header_limit_bytes;
   result.connections_max = options.connections_max;
   result.idle_timeout = options.idle_timeout;
+  result.tls = std::move(doors.tls);
+  result.unix_path = std::move(doors.unix_path);
   return result;
 }
 
 } // namespace
 
-caf::expected<gateway> gateway::start(caf::actor_system& sys, const gateway_options& options, gateway_actor actor) {
-  auto server = http_server::start(server_options(options),
+caf::expected<gateway> gateway::start(caf::actor_system& sys, const gateway_options& options, gateway_actor actor,
+                                      gateway_doors doors) {
+  auto https = doors.tls != nullptr;
+  auto unix_path = doors.unix_path;
+  auto server = http_server::start(server_options(options, std::move(doors)),
                                    [actor](http_exchange_ptr exchange) { caf::anon_send(actor, std::move(exchange)); });
   if (!server) {
     caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);
     return std::move(server.error());
   }
-  spdlog::info("gateway.listen address={}", (*server)->address());
+  spdlog::info("gateway.listen address={} https={} unix={}", (*server)->address(), https,
+               unix_path.empty() ? "-" : unix_path);
   return gateway{sys, std::move(*server), std::move(actor)};
 }
 
@@ -96,11 +103,14 @@ void gateway::stop(std::chrono::milliseconds limit) {
 }
 
 gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const router_options& routers, view_source view,
-                            std::string process_name) {
+                            std::string process_name, const gateway_options& options) {
   gateway_setup setup;
   setup.name = std::move(process_name);
   setup.version = ASTRA_VERSION;
   setup.view = view;
+  setup.anonymous_invoke = options.anonymous_invoke;
+  if (!options.ca_dir.empty())
+    setup.desk = std::make_shared<const join_desk>(options.ca_dir);
   setup.start_router = [&sys, &world, routers, view](const std::string& app) {
     return spawn_router(sys, world, routers, app, view);
   };

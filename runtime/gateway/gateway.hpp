@@ -15,13 +15,23 @@
 namespace astra {
 
 class http_server;
+class tls_context;
+
+/// How clients get in, next to plain TCP.
+struct gateway_doors {
+  /// Set: HTTPS instead of plain HTTP.
+  std::shared_ptr<tls_context> tls;
+  /// Path of a Unix socket for whoever may open it; empty: none.
+  std::string unix_path;
+};
 
 /// A running gateway: the HTTP server and the actor behind it.
 class gateway {
 public:
   /// Listens for HTTP and hands every request to `actor`, which the gateway owns from now on.  Fails with io_failed
   /// when it cannot listen; the actor is ended then.
-  static caf::expected<gateway> start(caf::actor_system& sys, const gateway_options& options, gateway_actor actor);
+  static caf::expected<gateway> start(caf::actor_system& sys, const gateway_options& options, gateway_actor actor,
+                                      gateway_doors doors = {});
 
   gateway(gateway&&) noexcept;
   gateway& operator=(gateway&&) noexcept;
@@ -51,6 +61,6 @@ private:
 /// Spawns a gateway's actor with the routers of actors/router.
 /// @pre `validate(routers)` returned no error; `world` outlives the actor.
 gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const router_options& routers, view_source view,
-                            std::string process_name);
+                            std::string process_name, const gateway_options& options = {});
 
 } // namespace astra

@@ -7,11 +7,14 @@
 #include "messages/node_protocol.hpp"
 #include "messages/scheduler_protocol.hpp"
 #include "messages/text.hpp"
+#include "runtime/gateway/access.hpp"
+#include "runtime/gateway/join_desk.hpp"
 #include "runtime/gateway/json.hpp"
 #include "runtime/gateway/routes.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/actor_clock.hpp>
+#include <caf/event_based_actor.hpp>
 #include <caf/send.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
@@ -19,6 +22,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
+#include <ctime>
 #include <map>
 #include <optional>
 #include <utility>
@@ -31,6 +36,9 @@ using std::chrono::milliseconds;
 using time_point = cluster_view::time_point;
 
 constexpr auto retry_soon = milliseconds{1000};
+
+/// Machines that get a certificate at the same time.
+constexpr int at_desk_max = 4;
 
 http_response reply(std::uint16_t status, std::string body) {
   http_response result;
@@ -240,6 +248,14 @@ private:
   void on_request(http_exchange_ptr exchange) {
     auto& request = exchange->request();
     auto route = find_route(request.method, request.target);
+    auto client = client_info_of(request);
+    if (auto verb = audit_verb(route.what); !verb.empty())
+      exchange = audited(std::move(exchange), client, verb,
+                         route.what == gateway_route::join    ? "-"
+                         : route.what == gateway_route::renew ? name_of(client)
+                                                              : route.name);
+    if (auto refused = refuse_access(client, needed_for(route.what), setup_.anonymous_invoke))
+      return answer(exchange, refusal(refused->status, refused->code, refused->message));
     switch (route.what) {
     case gateway_route::unknown:
       return answer(exchange, refusal(404, "unknown_route", "there is nothing at this path"));
@@ -277,7 +293,29 @@ private:
       return invoke(std::move(exchange), route.name);
     case gateway_route::router:
       return show_router(exchange, route.name);
+    case gateway_route::join:
+    case gateway_route::renew:
+      return hand_out(std::move(exchange), route.what);
     }
+  }
+
+  /// At the desk, on a thread of its own: it waits for a disk.
+  void hand_out(http_exchange_ptr exchange, gateway_route what) {
+    if (!setup_.desk)
+      return answer(exchange, refusal(404, "unknown_route",
+                                      "this gateway hands out no certificates; gateway.ca_dir of its file says where "
+                                      "the authority is"));
+    if (*at_desk_ >= at_desk_max)
+      return answer(exchange, with_retry_after(refusal(503, "unavailable", "too many machines join at the same time"),
+                                               retry_soon));
+    ++*at_desk_;
+    self_->spawn<caf::detached>([exchange = std::move(exchange), desk = setup_.desk, busy = at_desk_, what] {
+      auto& request = exchange->request();
+      auto now = static_cast<std::int64_t>(std::time(nullptr));
+      exchange->answer(what == gateway_route::join ? desk->join(request, now)
+                                                   : desk->renew(request, client_info_of(request), now));
+      --*busy;
+    });
   }
 
   void answer(const http_exchange_ptr& exchange, http_response response) {
@@ -489,7 +527,8 @@ private:
       return answer(exchange,
                     refusal(503, "unreachable", fmt::format("node '{}' is offline: {}", wanted, node->row.reason())));
     pb::Drain wish;
-    wish.set_reason("asked for over HTTP at gateway " + setup_.name);
+    wish.set_reason(
+        fmt::format("asked for by {} at gateway {}", name_of(client_info_of(exchange->request())), setup_.name));
     spdlog::info("gateway.drain_node node={} address={}", node->name(), address);
     ask<node_actor, drain_reply>(
         address, node_service(node->name()), drain{std::move(wish)},
@@ -576,8 +615,14 @@ private:
     auto scheduler = view_.find_app(app) != nullptr ? scheduler_to_change(app, why) : scheduler_for_new_app(why);
     pb::ApplyApp wish;
     *wish.mutable_spec() = std::move(*reading.spec);
-    wish.set_origin("gateway " + setup_.name);
+    wish.set_origin(origin_of(exchange));
     control(exchange, scheduler, why, "apply", app, apply_app{std::move(wish)});
+  }
+
+  /// Who asks, for the scheduler's own audit line.
+  std::string origin_of(const http_exchange_ptr& exchange) const {
+    auto client = client_info_of(exchange->request());
+    return fmt::format("{} ({}) at gateway {}", name_of(client), client.from, setup_.name);
   }
 
   void remove(const http_exchange_ptr& exchange, const std::string& app) {
@@ -587,7 +632,7 @@ private:
     auto scheduler = scheduler_to_change(app, why);
     pb::DeleteApp wish;
     wish.set_app(app);
-    wish.set_origin("gateway " + setup_.name);
+    wish.set_origin(origin_of(exchange));
     control(exchange, scheduler, why, "delete", app, delete_app{std::move(wish)});
   }
 
@@ -664,6 +709,7 @@ private:
   std::map<std::string, bool> was_deleted_;
   std::map<std::string, flight> flights_;
   std::uint64_t last_request_ = 0;
+  std::shared_ptr<std::atomic<int>> at_desk_ = std::make_shared<std::atomic<int>>(0);
   bool draining_ = false;
   std::vector<caf::typed_response_promise<void>> drained_;
 };

@@ -9,9 +9,12 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace astra {
+
+class join_desk;
 
 /// The front of a process towards HTTP clients.  Never leaves the process.
 using gateway_actor = view_subscriber::extend<
@@ -27,6 +30,10 @@ struct gateway_setup {
   std::string name;
   std::string version;
   view_source view;
+  /// With TLS: requests to apps need no certificate.
+  bool anonymous_invoke = false;
+  /// Hands out certificates; null: not here.
+  std::shared_ptr<const join_desk> desk;
   /// Starts the router of one app.
   std::function<router_actor(const std::string& app)> start_router;
   std::chrono::milliseconds renew{1000};

@@ -29,6 +29,8 @@ constexpr route_row rows[] = {
     {"DELETE", "/v1/apps/*", gateway_route::delete_app},
     {"POST", "/v1/apps/*/invoke", gateway_route::invoke},
     {"GET", "/v1/routers/*", gateway_route::router},
+    {"POST", "/v1/join", gateway_route::join},
+    {"POST", "/v1/renew", gateway_route::renew},
 };
 
 int hex_value(char c) {

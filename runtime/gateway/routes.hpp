@@ -21,6 +21,8 @@ enum class gateway_route {
   delete_app,
   invoke,
   router,
+  join,
+  renew,
 };
 
 struct route_match {

@@ -6,16 +6,20 @@
 #include "messages/errc.hpp"
 #include "messages/type_ids.hpp"
 #include "runtime/http/caller.hpp"
+#include "runtime/http/client_info.hpp"
 #include "runtime/http/fetch.hpp"
 #include "runtime/http/server.hpp"
+#include "runtime/net/tls.hpp"
 
 // Asio 1.74 uses std::exchange without including this, which fails under C++20.
 #include <utility>
 
 #include <boost/asio/connect.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -31,6 +35,8 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -51,6 +57,8 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using asio::ip::tcp;
+using asio::local::stream_protocol;
+using plain_socket = asio::generic::stream_protocol::socket;
 using boost::system::error_code;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
@@ -99,6 +107,112 @@ std::string render_head(const http_response& response, bool keep_alive) {
   return head;
 }
 
+// -- streams ---------------------------------------------------------------------------------------------------------
+
+/// A connected socket, with TLS on it or without, as Asio and Beast know streams.
+class stream {
+public:
+  using executor_type = plain_socket::executor_type;
+
+  explicit stream(plain_socket socket, std::unique_ptr<tls_session> tls = nullptr)
+    : socket_(std::move(socket)), tls_(std::move(tls)) {}
+
+  executor_type get_executor() { return socket_.get_executor(); }
+  plain_socket& socket() { return socket_; }
+  tls_session* tls() { return tls_.get(); }
+
+  /// Calls done(error_code) after the handshake; error() then says why it failed.
+  template <class Done>
+  void async_handshake(Done done) {
+    drive([this](std::size_t&) { return tls_->handshake(); },
+          [done = std::move(done)](error_code ec, std::size_t) mutable { done(ec); });
+  }
+
+  template <class Buffers, class Handler>
+  void async_read_some(const Buffers& buffers, Handler&& handler) {
+    if (!tls_) {
+      socket_.async_read_some(buffers, std::forward<Handler>(handler));
+      return;
+    }
+    asio::mutable_buffer into;
+    for (auto i = asio::buffer_sequence_begin(buffers); i != asio::buffer_sequence_end(buffers) && into.size() == 0;
+         ++i)
+      into = *i;
+    drive([this, into](std::size_t& count) { return tls_->read(into.data(), into.size(), count); },
+          std::decay_t<Handler>(std::forward<Handler>(handler)));
+  }
+
+  template <class Buffers, class Handler>
+  void async_write_some(const Buffers& buffers, Handler&& handler) {
+    if (!tls_) {
+      socket_.async_write_some(buffers, std::forward<Handler>(handler));
+      return;
+    }
+    asio::const_buffer from;
+    for (auto i = asio::buffer_sequence_begin(buffers); i != asio::buffer_sequence_end(buffers) && from.size() == 0;
+         ++i)
+      from = *i;
+    drive(
+        [this, from](std::size_t& count) {
+          return from.size() == 0 ? tls_step::done : tls_->write(from.data(), from.size(), count);
+        },
+        std::decay_t<Handler>(std::forward<Handler>(handler)));
+  }
+
+  void shutdown_send(error_code& ec) {
+    if (tls_)
+      tls_->shut_down();
+    socket_.shutdown(plain_socket::shutdown_send, ec);
+  }
+
+  void close() {
+    error_code ignored;
+    if (tls_ && socket_.is_open())
+      tls_->shut_down();
+    socket_.close(ignored);
+  }
+
+  /// From now on bytes are read as they come.
+  void drop_tls() { tls_.reset(); }
+
+  std::string tls_error() const { return tls_ ? tls_->error() : std::string{}; }
+
+private:
+  /// Takes one step until it is done or has failed, waiting for the socket in between.  The handler keeps whoever owns
+  /// this stream alive.
+  template <class Step, class Handler>
+  void drive(Step step, Handler handler) {
+    auto finish = [this](Handler done, error_code ec, std::size_t count) {
+      asio::post(get_executor(), [done = std::move(done), ec, count]() mutable { done(ec, count); });
+    };
+    if (!socket_.is_open()) { // Its number may be another's by now.
+      finish(std::move(handler), asio::error::operation_aborted, 0);
+      return;
+    }
+    std::size_t count = 0;
+    switch (auto result = step(count); result) {
+    case tls_step::done:
+      return finish(std::move(handler), {}, count);
+    case tls_step::closed:
+      return finish(std::move(handler), asio::error::eof, 0);
+    case tls_step::failed:
+      return finish(std::move(handler), asio::error::connection_aborted, 0);
+    case tls_step::want_read:
+    case tls_step::want_write:
+      socket_.async_wait(result == tls_step::want_read ? plain_socket::wait_read : plain_socket::wait_write,
+                         [this, step, handler = std::move(handler)](error_code ec) mutable {
+                           if (ec)
+                             handler(ec, 0);
+                           else
+                             drive(step, std::move(handler));
+                         });
+    }
+  }
+
+  plain_socket socket_;
+  std::unique_ptr<tls_session> tls_;
+};
+
 // -- server ----------------------------------------------------------------------------------------------------------
 
 /// What an exchange and its connection both know.
@@ -139,7 +253,6 @@ public:
   caf::expected<void> listen();
   void accept();
   void close();
-  void add(std::shared_ptr<connection> client, bool refused);
   void remove(const std::shared_ptr<connection>& client);
 
   // Only `io`, `drained` with its mutex, `open_` and `bound` are touched by other threads.
@@ -153,12 +266,24 @@ public:
   std::condition_variable drained;
   bool closed_and_empty = false;
 
+  /// Tells about a handshake that failed, but of many only how many: who fails them must not fill the log.
+  void note_refused(const std::string& from, const std::string& why);
+
 private:
+  caf::expected<void> listen_unix();
+  template <class Acceptor>
+  void accept(Acceptor& acceptor, asio::steady_timer& pause);
   void admit(tcp::socket socket);
+  void admit(stream_protocol::socket socket);
+  void admit(plain_socket socket, http_client_info info, bool refused);
   void check_drained();
 
   tcp::acceptor acceptor_{io};
   asio::steady_timer accept_pause_{io};
+  stream_protocol::acceptor unix_acceptor_{io};
+  asio::steady_timer unix_accept_pause_{io};
+  steady_clock::time_point refusal_noted_;
+  std::size_t refusals_unsaid_ = 0;
   std::set<std::shared_ptr<connection>> connections_;
   std::size_t refused_ = 0;
 
@@ -168,13 +293,17 @@ private:
 /// One client.  All of it runs on the server's thread.
 class http_server::core::connection : public std::enable_shared_from_this<connection> {
 public:
-  connection(core& owner, tcp::socket socket, bool refused)
-    : owner_(owner), socket_(std::move(socket)), timer_(owner.io), refused_(refused) {}
+  connection(core& owner, stream socket, http_client_info info, bool refused)
+    : owner_(owner), socket_(std::move(socket)), info_(std::move(info)), timer_(owner.io), refused_(refused) {}
 
   bool refused() const { return refused_; }
 
   void start() {
     touch();
+    if (socket_.tls() != nullptr) {
+      shake_hands();
+      return;
+    }
     watch();
     if (refused_) {
       auto response = plain_error(
@@ -217,7 +346,7 @@ public:
   /// The server takes no more requests: closes now unless a request is under way.
   void finish_up() {
     auto idle = phase_ == phase::reading && pending_.empty() && (!parser_ || !parser_->got_some());
-    if (idle || phase_ == phase::lingering)
+    if (idle || phase_ == phase::lingering || phase_ == phase::shaking_hands)
       close();
   }
 
@@ -225,8 +354,7 @@ public:
     if (phase_ == phase::closed)
       return;
     phase_ = phase::closed;
-    error_code ignored;
-    socket_.close(ignored);
+    socket_.close();
     timer_.cancel();
     if (flags_) {
       flags_->gone = true;
@@ -238,6 +366,8 @@ public:
 
 private:
   enum class phase {
+    /// TLS first.
+    shaking_hands,
     /// Waiting for a request or in the middle of one.
     reading,
     /// Telling the client to go on with its body.
@@ -251,6 +381,31 @@ private:
   };
 
   void touch() { activity_ = steady_clock::now(); }
+
+  void shake_hands() {
+    phase_ = phase::shaking_hands;
+    timer_.expires_after(owner_.options.handshake_timeout);
+    watch_expiry();
+    socket_.async_handshake([self = shared_from_this()](error_code ec) {
+      if (self->phase_ == phase::closed)
+        return;
+      if (ec) {
+        self->owner_.note_refused(self->info_.from, self->socket_.tls_error());
+        self->socket_.drop_tls();
+        self->linger();
+        return;
+      }
+      auto& tls = *self->socket_.tls();
+      if (!tls.peer().roles.empty()) {
+        self->info_.identity = tls.peer();
+        self->info_.fingerprint = tls.fingerprint();
+      }
+      self->phase_ = phase::reading;
+      self->touch();
+      self->watch();
+      self->read();
+    });
+  }
 
   std::size_t pending_max() const { return owner_.options.header_limit_bytes + chunk_bytes; }
 
@@ -404,9 +559,15 @@ private:
       close(); // The server ends; nothing is under way that a reset could destroy.
       return;
     }
+    linger();
+  }
+
+  /// Sends no more and waits for the client to close: to close first could destroy what it has not read yet.
+  void linger() {
     phase_ = phase::lingering;
     pending_.clear();
-    socket_.shutdown(tcp::socket::shutdown_send, ec);
+    error_code ec;
+    socket_.shutdown_send(ec);
     if (ec) {
       close();
       return;
@@ -433,7 +594,9 @@ private:
   void on_timer() {
     if (phase_ == phase::closed)
       return;
-    if (phase_ == phase::lingering) {
+    if (phase_ == phase::shaking_hands)
+      owner_.note_refused(info_.from, "the TLS handshake was not complete in time");
+    if (phase_ == phase::lingering || phase_ == phase::shaking_hands) {
       close();
       return;
     }
@@ -456,7 +619,8 @@ private:
   }
 
   core& owner_;
-  tcp::socket socket_;
+  stream socket_;
+  http_client_info info_;
   asio::steady_timer timer_;
   const bool refused_;
   phase phase_ = phase::reading;
@@ -533,6 +697,11 @@ void http_server::core::connection::dispatch() {
   head_only_ = parser_->get().method() == http::verb::head;
   auto request = take_request(*parser_);
   parser_.reset();
+  if (info_.identity && owner_.options.tls->revoked(info_.fingerprint)) {
+    reject(plain_error(401, "revoked", "your certificate is revoked; ask whoever keeps the authority for a new one"));
+    return;
+  }
+  put_client_info(request.headers, info_);
   phase_ = phase::handling;
   flags_ = std::make_shared<exchange_flags>();
   owner_.handle(
@@ -564,35 +733,102 @@ caf::expected<void> http_server::core::listen() {
     bound = acceptor_.local_endpoint(ec);
   if (ec)
     return fail(ec.message());
+  return options.unix_path.empty() ? caf::expected<void>{} : listen_unix();
+}
+
+caf::expected<void> http_server::core::listen_unix() {
+  auto fail = [this](const std::string& why) {
+    return caf::make_error(errc::io_failed, fmt::format("cannot listen on {}: {}", options.unix_path, why));
+  };
+  if (options.unix_path.size() >= sizeof(sockaddr_un::sun_path))
+    return fail(fmt::format("the path has {} bytes and a socket's may have {}; choose a shorter directory",
+                            options.unix_path.size(), sizeof(sockaddr_un::sun_path) - 1));
+  ::unlink(options.unix_path.c_str());
+  error_code ec;
+  unix_acceptor_.open(stream_protocol{}, ec);
+  // Before bind, which takes the mode over: there is no moment at which others could connect.
+  if (!ec && ::fchmod(unix_acceptor_.native_handle(), 0600) != 0)
+    ec = {errno, boost::system::system_category()};
+  if (!ec)
+    unix_acceptor_.bind(stream_protocol::endpoint{options.unix_path}, ec);
+  if (!ec)
+    unix_acceptor_.listen(asio::socket_base::max_listen_connections, ec);
+  if (ec)
+    return fail(ec.message());
   return {};
 }
 
 void http_server::core::accept() {
-  acceptor_.async_accept([this](error_code ec, tcp::socket socket) {
-    if (!acceptor_.is_open())
+  accept(acceptor_, accept_pause_);
+  if (unix_acceptor_.is_open())
+    accept(unix_acceptor_, unix_accept_pause_);
+}
+
+template <class Acceptor>
+void http_server::core::accept(Acceptor& acceptor, asio::steady_timer& pause) {
+  acceptor.async_accept([this, &acceptor, &pause](error_code ec, typename Acceptor::protocol_type::socket socket) {
+    if (!acceptor.is_open())
       return;
     if (!ec) {
       admit(std::move(socket));
-      accept();
+      accept(acceptor, pause);
       return;
     }
     // Mostly: no file descriptor left.  Trying again at once would spin.
     spdlog::warn("http.accept_failed listen={} reason=\"{}\"", options.listen, ec.message());
-    accept_pause_.expires_after(milliseconds{100});
-    accept_pause_.async_wait([this](error_code cancelled) {
-      if (!cancelled && acceptor_.is_open())
-        accept();
+    pause.expires_after(milliseconds{100});
+    pause.async_wait([this, &acceptor, &pause](error_code cancelled) {
+      if (!cancelled && acceptor.is_open())
+        accept(acceptor, pause);
     });
   });
 }
 
 void http_server::core::admit(tcp::socket socket) {
-  error_code ignored;
-  socket.set_option(tcp::no_delay{true}, ignored);
+  error_code ec;
+  socket.set_option(tcp::no_delay{true}, ec);
+  http_client_info info;
+  info.door = options.tls ? http_door::tls : http_door::plain;
+  if (auto peer = socket.remote_endpoint(ec); !ec)
+    info.from = join_address(peer.address().to_string(), peer.port());
+  // Those in the handshake count, too: a silent socket costs as much as another.
   auto refused = connections_.size() - refused_ >= options.connections_max;
-  if (refused && refused_ >= refusals_max)
+  // To be told so in TLS would cost us a handshake.
+  if (refused && (refused_ >= refusals_max || options.tls))
     return;
-  auto client = std::make_shared<connection>(*this, std::move(socket), refused);
+  admit(plain_socket{std::move(socket)}, std::move(info), refused);
+}
+
+void http_server::core::admit(stream_protocol::socket socket) {
+  http_client_info info;
+  info.door = http_door::unix_socket;
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    return;
+  info.from = fmt::format("uid={} pid={}", peer.uid, peer.pid);
+  // Never refused: it is the way in when others have taken every place.
+  admit(plain_socket{std::move(socket)}, std::move(info), false);
+}
+
+void http_server::core::note_refused(const std::string& from, const std::string& why) {
+  ++refusals_unsaid_;
+  auto now = steady_clock::now();
+  if (now - refusal_noted_ < std::chrono::seconds{1})
+    return;
+  spdlog::warn("http.tls_refused from={} count={} reason=\"{}\"", from, std::exchange(refusals_unsaid_, 0), why);
+  refusal_noted_ = now;
+}
+
+void http_server::core::admit(plain_socket socket, http_client_info info, bool refused) {
+  std::unique_ptr<tls_session> tls;
+  if (info.door == http_door::tls) {
+    error_code ec;
+    socket.native_non_blocking(true, ec);
+    tls = options.tls->accept_anyone(socket.native_handle());
+  }
+  auto client =
+      std::make_shared<connection>(*this, stream{std::move(socket), std::move(tls)}, std::move(info), refused);
   connections_.insert(client);
   refused_ += refused ? 1 : 0;
   client->start();
@@ -609,6 +845,11 @@ void http_server::core::close() {
   error_code ignored;
   acceptor_.close(ignored);
   accept_pause_.cancel();
+  if (unix_acceptor_.is_open()) {
+    unix_acceptor_.close(ignored);
+    ::unlink(options.unix_path.c_str());
+  }
+  unix_accept_pause_.cancel();
   for (auto& client : std::vector(connections_.begin(), connections_.end()))
     client->finish_up();
   check_drained();
@@ -677,7 +918,7 @@ constexpr std::uint64_t answer_limit_bytes = 64 * 1024 * 1024;
 constexpr std::uint32_t answer_header_limit_bytes = 64 * 1024;
 
 /// Whether nobody has closed a kept connection or sent something unasked.
-bool still_quiet(tcp::socket& socket) {
+bool still_quiet(plain_socket& socket) {
   char byte = 0;
   auto result = ::recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   return result < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
@@ -688,7 +929,7 @@ class connection_pool {
 public:
   explicit connection_pool(asio::io_context& io) : sweeper_(io) {}
 
-  std::optional<tcp::socket> take(const std::string& host, std::uint16_t port) {
+  std::optional<plain_socket> take(const std::string& host, std::uint16_t port) {
     sweep();
     for (auto entry = kept_.begin(); entry != kept_.end();) {
       if (entry->port != port || entry->host != host) {
@@ -703,7 +944,7 @@ public:
     return std::nullopt;
   }
 
-  void keep(const std::string& host, std::uint16_t port, tcp::socket socket) {
+  void keep(const std::string& host, std::uint16_t port, plain_socket socket) {
     if (closed_ || kept_.size() >= kept_max)
       return;
     kept_.push_front({host, port, std::move(socket), steady_clock::now() + keep_time});
@@ -721,7 +962,7 @@ private:
   struct entry {
     std::string host;
     std::uint16_t port;
-    tcp::socket socket;
+    plain_socket socket;
     steady_clock::time_point until;
   };
 
@@ -754,8 +995,10 @@ private:
 class outgoing_call : public std::enable_shared_from_this<outgoing_call> {
 public:
   /// @param pool null: the connection is neither taken from one nor kept.
-  outgoing_call(asio::io_context& io, http_call what, connection_pool* pool, http_caller::callback done)
-    : what_(std::move(what)), pool_(pool), done_(std::move(done)), deadline_(io), resolver_(io), socket_(io) {}
+  outgoing_call(asio::io_context& io, http_call what, connection_pool* pool, http_caller::callback done,
+                fetch_door door = {})
+    : what_(std::move(what)), door_(std::move(door)), pool_(pool), done_(std::move(done)), io_(io), deadline_(io),
+      resolver_(io), socket_(io) {}
 
   void start() {
     auto limit = std::chrono::duration_cast<milliseconds>(what_.timeout);
@@ -774,7 +1017,7 @@ public:
     });
     if (pool_ != nullptr) {
       if (auto kept = pool_->take(what_.host, what_.port)) {
-        socket_ = std::move(*kept);
+        stream_.emplace(std::move(*kept));
         reused_ = true;
         send();
         return;
@@ -789,6 +1032,10 @@ public:
 
 private:
   void connect() {
+    if (!door_.unix_path.empty()) {
+      connect_unix();
+      return;
+    }
     error_code not_an_address;
     auto address = asio::ip::make_address(what_.host, not_an_address);
     if (!not_an_address) {
@@ -821,12 +1068,50 @@ private:
       fail(errc::unreachable, ec.message());
       return;
     }
+    error_code ignored;
+    socket_.set_option(tcp::no_delay{true}, ignored);
+    if (!door_.tls) {
+      stream_.emplace(plain_socket{std::move(socket_)});
+      socket_ = tcp::socket{io_};
+      send();
+      return;
+    }
+    socket_.native_non_blocking(true, ignored);
+    auto session = door_.tls->connect(socket_.native_handle(), join_address(what_.host, what_.port));
+    stream_.emplace(plain_socket{std::move(socket_)}, std::move(session));
+    socket_ = tcp::socket{io_};
+    stream_->async_handshake([self = shared_from_this()](error_code failed) {
+      if (self->over_)
+        return;
+      if (failed)
+        self->fail(errc::unreachable, self->stream_->tls_error());
+      else if (auto& peer = self->stream_->tls()->peer(); !peer.roles.has(peer_role::gateway))
+        self->fail(errc::unreachable,
+                   fmt::format("'{}' shows the certificate of a {}, not of a gateway; is the address "
+                               "right?",
+                               peer.name, to_string(peer.roles)));
+      else
+        self->send();
+    });
+  }
+
+  void connect_unix() {
+    if (door_.unix_path.size() >= sizeof(sockaddr_un::sun_path)) {
+      fail(errc::unreachable, "the path is too long for a socket");
+      return;
+    }
+    stream_protocol::socket socket{io_};
+    error_code ec;
+    socket.connect(stream_protocol::endpoint{door_.unix_path}, ec); // Local: it does not wait.
+    if (ec) {
+      fail(errc::unreachable, ec.message());
+      return;
+    }
+    stream_.emplace(plain_socket{std::move(socket)});
     send();
   }
 
   void send() {
-    error_code ignored;
-    socket_.set_option(tcp::no_delay{true}, ignored);
     head_ = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: {}\r\n", what_.method, what_.target,
                         join_address(what_.host, what_.port), pool_ != nullptr ? "keep-alive" : "close");
     auto size = what_.body ? what_.body->size() : 0;
@@ -840,7 +1125,7 @@ private:
     std::array<asio::const_buffer, 2> buffers{asio::buffer(head_),
                                               what_.body ? asio::buffer(*what_.body) : asio::const_buffer{}};
     written_ = false;
-    asio::async_write(socket_, buffers, [self = shared_from_this()](error_code ec, std::size_t) {
+    asio::async_write(*stream_, buffers, [self = shared_from_this()](error_code ec, std::size_t) {
       // A server may answer without reading the whole body (413) and close: what it said counts, so a failed write
       // is left to the read to report.
       self->written_ = !ec;
@@ -853,7 +1138,7 @@ private:
     parser_->header_limit(answer_header_limit_bytes);
     parser_->body_limit(what_.response_limit_bytes != 0 ? what_.response_limit_bytes : answer_limit_bytes);
     parser_->skip(what_.method == "HEAD");
-    http::async_read(socket_, buffer_, *parser_,
+    http::async_read(*stream_, buffer_, *parser_,
                      [self = shared_from_this()](error_code ec, std::size_t) { self->on_received(ec); });
   }
 
@@ -863,6 +1148,8 @@ private:
     if (ec) {
       if (may_repeat())
         repeat();
+      else if (auto why = stream_->tls_error(); !why.empty())
+        fail(errc::unreachable, why);
       else
         fail(code_of(ec), describe(ec));
       return;
@@ -882,7 +1169,7 @@ private:
       answer.headers.emplace_back(std::string{field.name_string()}, std::string{field.value()});
     answer.body = std::move(message.body());
     if (reusable)
-      pool_->keep(what_.host, what_.port, std::move(socket_));
+      pool_->keep(what_.host, what_.port, std::move(stream_->socket()));
     finish(std::move(answer));
   }
 
@@ -894,8 +1181,7 @@ private:
 
   void repeat() {
     reused_ = false;
-    error_code ignored;
-    socket_.close(ignored);
+    stream_->close();
     buffer_.clear();
     connect();
   }
@@ -929,17 +1215,23 @@ private:
     resolver_.cancel();
     error_code ignored;
     socket_.close(ignored);
+    if (stream_)
+      stream_->close();
     // Moved out first: the callback may own what owns this call.
     auto done = std::move(done_);
     done(std::move(result));
   }
 
   const http_call what_;
+  const fetch_door door_;
   connection_pool* const pool_;
   http_caller::callback done_;
+  asio::io_context& io_;
   asio::steady_timer deadline_;
   tcp::resolver resolver_;
+  /// Until it is connected.
   tcp::socket socket_;
+  std::optional<stream> stream_;
   boost::beast::flat_buffer buffer_;
   std::optional<http::response_parser<http::string_body>> parser_;
   std::string head_;
@@ -1005,10 +1297,14 @@ void http_caller::abort(std::uint64_t ticket) {
 }
 
 caf::expected<http_answer> fetch(const http_call& call) {
+  return fetch(call, {});
+}
+
+caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door) {
   std::optional<caf::expected<http_answer>> result;
   asio::io_context io{1};
   auto exchange = std::make_shared<outgoing_call>(
-      io, call, nullptr, [&result](caf::expected<http_answer> answer) { result.emplace(std::move(answer)); });
+      io, call, nullptr, [&result](caf::expected<http_answer> answer) { result.emplace(std::move(answer)); }, door);
   exchange->start();
   while (!result && io.run_one() != 0)
     ;

@@ -13,6 +13,8 @@
 
 namespace astra {
 
+class tls_context;
+
 struct http_server_options {
   /// "host:port"; port 0: chosen by the kernel.
   std::string listen = "127.0.0.1:0";
@@ -25,6 +27,12 @@ struct http_server_options {
   /// A connection that sends or takes nothing for this long is closed, and a request whose headers are not complete
   /// by then is answered 408.  Waiting for the handler's answer does not count.
   std::chrono::milliseconds idle_timeout{60000};
+  /// Set: HTTPS at `listen`.  Clients may do without a certificate; who they are is in client_info.hpp.
+  std::shared_ptr<tls_context> tls;
+  /// A TLS handshake that takes longer is cut.
+  std::chrono::milliseconds handshake_timeout{5000};
+  /// Path of a Unix socket to listen on as well, mode 0600; empty: none.  What is there is replaced.
+  std::string unix_path;
 };
 
 /// The body of every error answer: {"error":{"code":...,"message":...}}.
@@ -39,7 +47,8 @@ public:
   /// Called on the server's thread for every request; must not block or throw.
   using handler = std::function<void(http_exchange_ptr)>;
 
-  /// Listens and serves.  Fails with io_failed (address in use, not an address).
+  /// Listens and serves.  Every request tells who has sent it (client_info.hpp).  Fails with io_failed (address in use,
+  /// not an address).
   static caf::expected<std::unique_ptr<http_server>> start(const http_server_options& options, handler handle);
 
   /// Stops at once.

@@ -374,7 +374,9 @@ public:
   bool check(bool good, X509_STORE_CTX* context) {
     auto* x = X509_STORE_CTX_get_current_cert(context);
     if (!good) {
-      verdict_ = describe(X509_STORE_CTX_get_error(context), x);
+      auto code = X509_STORE_CTX_get_error(context);
+      // The peer has shown its authority, too; of interest is whom it has signed.
+      verdict_ = describe(code, code == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ? X509_STORE_CTX_get0_cert(context) : x);
       return false;
     }
     if (X509_STORE_CTX_get_error_depth(context) != 0 || x == nullptr)

@@ -120,6 +120,15 @@ std::string text_at(const json& object, const char* key) {
   return i != object.end() && i->is_string() ? i->get<std::string>() : std::string{};
 }
 
+std::vector<std::string> texts_at(const json& object, const char* key) {
+  std::vector<std::string> result;
+  if (auto i = object.find(key); i != object.end() && i->is_array())
+    for (auto& text : *i)
+      if (text.is_string())
+        result.push_back(text.get<std::string>());
+  return result;
+}
+
 std::int64_t number_at(const json& object, const char* key) {
   auto i = object.find(key);
   return i != object.end() && i->is_number_integer() ? i->get<std::int64_t>() : 0;
@@ -149,7 +158,7 @@ caf::expected<index_content> read_index(const std::filesystem::path& path) {
         return bad(fmt::format("{}:{}: {}", path.string(), number, error_text(identity.error())));
       result.certificates.push_back({serial, std::move(*identity), text_at(entry, "fingerprint"),
                                      number_at(entry, "at"), number_at(entry, "expires"), std::nullopt,
-                                     text_at(entry, "origin")});
+                                     text_at(entry, "origin"), texts_at(entry, "hosts")});
     } else if (what == "revoked") {
       for (auto& certificate : result.certificates)
         if (certificate.serial == serial)
@@ -207,6 +216,9 @@ std::optional<std::string> decode(std::string_view text) {
       out += static_cast<char>((bits >> count) & 0xff);
     }
   }
+  // What is left over must be nothing: one content has one text.
+  if (count >= 6 || (bits & ((1u << count) - 1)) != 0)
+    return std::nullopt;
   return out;
 }
 
@@ -564,16 +576,10 @@ caf::expected<key_and_certificate> certificate_authority::issue(const certificat
 caf::expected<key_and_certificate> certificate_authority::sign(std::string_view request_pem,
                                                                const certificate_wish& wish, std::int64_t now,
                                                                std::string_view origin) {
-  auto request = request_pem.size() <= request_max_bytes ? x509::read_request(request_pem) : nullptr;
-  if (!request)
-    return bad("the signing request is not one in PEM");
+  if (auto problem = request_problem(request_pem); !problem.empty())
+    return bad(problem);
+  auto request = x509::read_request(request_pem);
   auto* key = X509_REQ_get0_pubkey(request.get());
-  if (!is_good_key(key))
-    return bad("the signing request's key must be on P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits");
-  auto proven = X509_REQ_verify(request.get(), key) == 1;
-  ERR_clear_error();
-  if (!proven)
-    return bad("the signing request's signature is bad: whoever sent it does not have the key");
   peer_identity identity{cluster_, wish.name, wish.roles, wish.apps};
   auto parts = parse_authority(certificate_pem_, key_pem_);
   auto x = make_certificate(parts, key, identity, wish, now);
@@ -582,7 +588,7 @@ caf::expected<key_and_certificate> certificate_authority::sign(std::string_view 
   key_and_certificate result;
   result.certificate_pem = x509::to_pem(**x);
   result.entry = {x509::serial(**x),    std::move(identity), x509::fingerprint(**x), now,
-                  x509::not_after(**x), std::nullopt,        std::string{origin}};
+                  x509::not_after(**x), std::nullopt,        std::string{origin},    wish.hosts};
   directory_lock lock{directory_};
   if (!lock.held())
     return io_error(directory_, "locked", lock.reason());
@@ -593,7 +599,8 @@ caf::expected<key_and_certificate> certificate_authority::sign(std::string_view 
                                                       {"fingerprint", result.entry.fingerprint},
                                                       {"at", now},
                                                       {"expires", result.entry.expires_at},
-                                                      {"origin", result.entry.origin}});
+                                                      {"origin", result.entry.origin},
+                                                      {"hosts", result.entry.hosts}});
   if (!noted)
     return std::move(noted.error());
   return result;
@@ -692,6 +699,18 @@ caf::expected<join_token> certificate_authority::spend_token(std::string_view te
       !noted)
     return std::move(noted.error());
   return std::move(token);
+}
+
+std::string request_problem(std::string_view request_pem) {
+  auto request = request_pem.size() <= request_max_bytes ? x509::read_request(request_pem) : nullptr;
+  if (!request)
+    return "the signing request is not one in PEM";
+  auto* key = X509_REQ_get0_pubkey(request.get());
+  if (!is_good_key(key))
+    return "the signing request's key must be on P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits";
+  auto proven = X509_REQ_verify(request.get(), key) == 1;
+  ERR_clear_error();
+  return proven ? "" : "the signing request's signature is bad: whoever sent it does not have the key";
 }
 
 key_and_request make_request(const std::string& name) {

@@ -36,6 +36,8 @@ struct issued_certificate {
   std::optional<std::int64_t> revoked_at;
   /// How it came about: "issue", "join" or "renew".
   std::string origin;
+  /// As in certificate_wish.
+  std::vector<std::string> hosts;
 };
 
 /// What a new certificate is to say.
@@ -142,6 +144,9 @@ struct certificate_facts {
 };
 /// Of the first certificate in a file.  Fails with io_failed or invalid_argument.
 caf::expected<certificate_facts> read_facts(const std::string& path);
+
+/// Why a signing request (PEM) is none that the authority would sign; empty: it is one.
+std::string request_problem(std::string_view request_pem);
 
 /// SHA-256 in hexadecimal of the first certificate of a PEM text; empty: there is none.
 std::string fingerprint_of_pem(std::string_view pem);

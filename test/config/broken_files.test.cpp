@@ -98,8 +98,8 @@ const std::vector<broken_file> broken_process_files = {
      "5:10: gateway.listen: ", "nothing protects it; name certificates in [tls]"},
     // Certificates.
     {good + "[tls]\ncertificate = \"n.pem\"\nca = \"ca.pem\"\n",
-     "4:1: tls.key: ", "missing; TLS needs certificate, key and ca together"},
-    {good + "[tls]\nrevoked = \"r.pem\"\n", "4:1: tls.ca: ", "missing; TLS needs certificate, key and ca together"},
+     "5:15: tls.key: ", "missing; TLS needs certificate, key and ca together"},
+    {good + "[tls]\nrevoked = \"r.pem\"\n", "5:11: tls.ca: ", "missing; TLS needs certificate, key and ca together"},
     {good
          + "[net]\ninsecure = \"anyone who can connect may command this cluster\"\n"
            "[tls]\ncertificate = \"n.pem\"\nkey = \"n.key\"\nca = \"ca.pem\"\n",

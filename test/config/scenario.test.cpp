@@ -63,8 +63,10 @@ auto fields(const scenario_check& x) {
 }
 
 auto fields(const net_options& x) {
-  auto& [listen, heartbeat, timeout, dial_timeout] = x;
-  return std::tie(listen, heartbeat, timeout, dial_timeout);
+  auto& [cluster, listen, advertise, edge, insecure, heartbeat, timeout, dial_timeout, edge_timeout, sessions, rate] =
+      x;
+  return std::tie(cluster, listen, advertise, edge, insecure, heartbeat, timeout, dial_timeout, edge_timeout, sessions,
+                  rate);
 }
 
 auto fields(const node_options& x) {
@@ -91,8 +93,8 @@ auto fields(const router_options& x) {
 }
 
 auto fields(const gateway_options& x) {
-  auto& [listen, body, header, connections, idle] = x;
-  return std::tie(listen, body, header, connections, idle);
+  auto& [listen, body, header, connections, idle, anonymous, ca_dir] = x;
+  return std::tie(listen, body, header, connections, idle, anonymous, ca_dir);
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 
 #include "messages/http_exchange.hpp"
 #include "messages/type_ids.hpp"
+#include "runtime/http/client_info.hpp"
 #include "runtime/sim/engine.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -180,6 +181,7 @@ sim_world::answer sim_world::call(const std::string& method, const std::string& 
   request.method = method;
   request.target = target;
   request.headers = {{"content-type", "application/json"}};
+  put_client_info(request.headers, {http_door::plain, "test", {}, {}});
   request.body = std::make_shared<const std::string>(std::move(body));
   auto got = std::make_shared<std::optional<http_response>>();
   {

@@ -149,9 +149,12 @@ caf::expected<void> write_credentials(const std::string& directory, const std::s
   return write_file_atomically(out / (name + ".pem"), certificate_pem, false);
 }
 
-/// What to do with the files, as lines of TOML.
-std::string tls_table(const std::string& directory, const std::string& name) {
+/// What to do with the files: lines of TOML for a process, variables for a person's commands.
+std::string advice(const std::string& directory, const std::string& name, peer_roles roles) {
   auto path = [&](const std::string& file) { return (std::filesystem::path{directory} / file).string(); };
+  if (!roles.has_any({peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway}))
+    return fmt::format("  export ASTRA_CERT={} ASTRA_KEY={} ASTRA_CA={}\n", path(name + ".pem"), path(name + ".key"),
+                       path("ca.pem"));
   return fmt::format("  [tls]\n  certificate = \"{}\"\n  key = \"{}\"\n  ca = \"{}\"\n", path(name + ".pem"),
                      path(name + ".key"), path("ca.pem"));
 }
@@ -178,7 +181,7 @@ int issue_certificate(command_context& context, const ca_options& options) {
   else
     context.out() << fmt::format("certificate {} for {} ({}), good until {}\n{}", entry.serial, entry.identity.name,
                                  to_string(entry.identity.roles), x509::show_time(entry.expires_at),
-                                 tls_table(options.out, options.name));
+                                 advice(options.out, options.name, entry.identity.roles));
   return exit_ok;
 }
 

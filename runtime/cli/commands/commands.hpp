@@ -120,6 +120,17 @@ int make_join_token(command_context& context, const ca_options& options);
 caf::expected<void> write_credentials(const std::string& directory, const std::string& name, const std::string& key_pem,
                                       const std::string& certificate_pem, const std::string& ca_pem, bool replace);
 
+extern const command_text join_text;
+struct join_options {
+  /// "-": stdin.
+  std::string token;
+  /// Directory for what the gateway hands out.
+  std::string out;
+  bool replace = false;
+  bool renew = false;
+};
+int join_cluster(command_context& context, const join_options& options);
+
 extern const command_text sim_text, sim_run_text, sim_explore_text, sim_replay_text, sim_lint_text, sim_bench_text,
     sim_checks_text;
 struct sim_options {

@@ -9,6 +9,7 @@
 
 using namespace astra;
 using test::command_fixture;
+using test::command_result;
 
 namespace {
 
@@ -25,8 +26,6 @@ struct ca_fixture : command_fixture {
   command_result issue(const char* role, const char* name, const std::string& out) {
     return run({"ca", "issue", "--dir", ca.c_str(), "--role", role, "--name", name, "--out", out.c_str()});
   }
-  using command_result = test::command_result;
-
   std::string text(const std::string& file) {
     std::ostringstream all;
     all << std::ifstream{file}.rdbuf();

@@ -2,6 +2,7 @@
 
 #include "messages/node_protocol.hpp"
 #include "messages/scheduler_protocol.hpp"
+#include "runtime/http/client_info.hpp"
 #include "test/support/actor_fixture.hpp"
 
 #include <caf/typed_event_based_actor.hpp>
@@ -9,6 +10,7 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+#include <array>
 #include <deque>
 
 using namespace astra;
@@ -182,6 +184,7 @@ struct fixture : test::actor_fixture {
     request.target = std::move(target);
     request.body = std::make_shared<const std::string>(std::move(body));
     request.headers = std::move(headers);
+    put_client_info(request.headers, client);
     auto exchange = std::make_shared<recorded_exchange>(std::move(request));
     caf::anon_send(gateway, http_exchange_ptr{exchange});
     run();
@@ -221,6 +224,8 @@ struct fixture : test::actor_fixture {
   view_subscriber subscriber;
   std::vector<pb::Subscribe> subscriptions;
   router_log routers;
+  /// Who sends the requests.
+  http_client_info client{http_door::plain, "127.0.0.1:1", {}, {}};
   gateway_actor gateway;
   control_reply reply;
   app_detail detail;
@@ -697,4 +702,62 @@ TEST_CASE_FIXTURE(fixture, "status, apps and routers are there; other paths and 
   auto wrong = call("PATCH", "/v1/apps/ocr");
   CHECK(wrong->answers.at(0).status == 405);
   CHECK(wrong->header("Allow") == "GET, HEAD, PUT, DELETE");
+}
+
+TEST_CASE_FIXTURE(fixture, "over TLS each role may do what is its own, and a refusal names the role and the cure") {
+  show_cluster();
+  client.door = http_door::tls;
+  auto as = [&](std::optional<peer_role> role) {
+    client.identity.reset();
+    if (role)
+      client.identity = peer_identity{"prod", "somebody", {*role}, {}};
+  };
+  struct row {
+    std::optional<peer_role> role;
+    /// Statuses of a health check, a listing, a request to an unknown app and the deletion of one.
+    std::array<int, 4> statuses;
+  };
+  const row rows[] = {
+      {std::nullopt, {200, 401, 401, 401}},         {peer_role::node, {200, 403, 403, 403}},
+      {peer_role::resource, {200, 403, 403, 403}},  {peer_role::scheduler, {200, 403, 403, 403}},
+      {peer_role::gateway, {200, 403, 404, 403}},   {peer_role::viewer, {200, 200, 404, 403}},
+      {peer_role::operator_, {200, 200, 404, 404}},
+  };
+  for (auto& [role, statuses] : rows) {
+    as(role);
+    CAPTURE((role ? to_string(*role) : "no certificate"));
+    CHECK(call("GET", "/livez")->answers.at(0).status == statuses[0]);
+    CHECK(call("GET", "/v1/nodes")->answers.at(0).status == statuses[1]);
+    CHECK(invoke("nothing")->answers.at(0).status == statuses[2]);
+    CHECK(call("DELETE", "/v1/apps/nothing")->answers.at(0).status == statuses[3]);
+  }
+  as(peer_role::viewer);
+  auto refused = call("POST", "/v1/nodes/n1/drain");
+  CHECK(refused->code() == "forbidden");
+  CHECK(refused->message()
+        == "changing anything needs a certificate with the role operator, and 'somebody' has only viewer; have one "
+           "issued with astra ca issue --role operator");
+  as(std::nullopt);
+  CHECK(call("GET", "/v1/status")->message().find("none was shown; name one with --cert and --key")
+        != std::string::npos);
+  client.door = http_door::none;
+  CHECK(call("GET", "/v1/status")->answers.at(0).status == 401);
+  CHECK(invoke("ocr")->answers.at(0).status == 401);
+  CHECK(routers.calls.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "whoever may open the Unix socket may do everything") {
+  show_cluster();
+  client = {http_door::unix_socket, "uid=1000 pid=7", {}, {}};
+  CHECK(call("GET", "/v1/nodes")->answers.at(0).status == 200);
+  CHECK(call("DELETE", "/v1/apps/nothing")->answers.at(0).status == 404);
+}
+
+TEST_CASE_FIXTURE(fixture, "a gateway without an authority hands out no certificates") {
+  client.door = http_door::tls;
+  for (auto path : {"/v1/join", "/v1/renew"}) {
+    auto answer = call("POST", path, "{}");
+    CHECK(answer->answers.at(0).status == 404);
+    CHECK(answer->message().find("gateway.ca_dir") != std::string::npos);
+  }
 }

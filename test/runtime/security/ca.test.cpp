@@ -185,15 +185,13 @@ TEST_CASE_FIXTURE(fixture, "a token is good once, within its time, and for what 
 
 TEST_CASE_FIXTURE(fixture, "a token that anybody has touched is refused") {
   auto token = need(ca.make_token(node_wish(), 600s, noon));
-  for (std::size_t i = 0; i < token.size(); i += 3) {
+  for (std::size_t i = 0; i <= token.size(); ++i) {
     auto changed = token;
-    changed[i] = changed[i] == 'A' ? 'B' : 'A';
-    auto result = ca.spend_token(changed, noon);
-    // The last characters of a part may hold bits that do not count.
-    if (!result || changed == token)
-      continue;
-    CHECK(need(read_join_token(changed)).nonce == need(read_join_token(token)).nonce);
-    return;
+    if (i < token.size())
+      changed[i] = changed[i] == 'A' ? 'B' : 'A';
+    else
+      changed += 'A';
+    CHECK_MESSAGE(!ca.spend_token(changed, noon), i);
   }
   for (auto text : {std::string{}, std::string{"astra1."}, std::string{"astra1.e30.e30"}, token.substr(0, 100),
                     std::string(100'000, 'A'), "astra1." + std::string(4000, '.')})
