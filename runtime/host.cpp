@@ -6,8 +6,8 @@
 #include "messages/wire/app.pb.h"
 #include "runtime/gateway/gateway.hpp"
 #include "runtime/http/client.hpp"
-#include "runtime/log.hpp"
 #include "runtime/incarnation_file.hpp"
+#include "runtime/log.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
 #include "runtime/net/session_layer.hpp"
@@ -293,7 +293,8 @@ bool host::listen() {
 }
 
 void host::write_run_file() {
-  nlohmann::json run = {{"name", options_.name}, {"pid", ::getpid()}, {"address", sessions_->address()}, {"ready", true}};
+  nlohmann::json run = {
+      {"name", options_.name}, {"pid", ::getpid()}, {"address", sessions_->address()}, {"ready", true}};
   for (auto role : options_.roles)
     run["roles"].push_back(to_string(role));
   if (gateway_)
@@ -366,7 +367,8 @@ int host::run_roles() {
   parts.address = sessions_->address();
   parts.state_dir = state_dir_;
   parts.services = services_;
-  parts.dialer = spawn_dialer(*sys_, sessions_->connector(), sessions_->address(), services_, options_.net.dial_timeout);
+  parts.dialer =
+      spawn_dialer(*sys_, sessions_->connector(), sessions_->address(), services_, options_.net.dial_timeout);
   parts.incarnations = incarnations_;
   if (launcher_)
     parts.launcher = spawn_launcher_actor(*sys_, *launcher_);
@@ -397,8 +399,7 @@ int host::run_roles() {
   for (auto role : options_.roles)
     roles += (roles.empty() ? "" : ",") + to_string(role);
   spdlog::info("process.ready name={} roles={} address={} tls={} gateway={} pid={}", options_.name, roles,
-               sessions_->address(), tls_ != nullptr,
-               gateway_ ? gateway_->address() : "-", ::getpid());
+               sessions_->address(), tls_ != nullptr, gateway_ ? gateway_->address() : "-", ::getpid());
   return serve();
 }
 
@@ -420,7 +421,8 @@ std::vector<std::filesystem::file_time_type> host::certificate_times() const {
   std::vector<std::filesystem::file_time_type> result;
   for (auto& file : {options_.tls.certificate, options_.tls.key, options_.tls.ca, options_.tls.revoked}) {
     std::error_code missing;
-    result.push_back(file.empty() ? std::filesystem::file_time_type{} : std::filesystem::last_write_time(file, missing));
+    result.push_back(file.empty() ? std::filesystem::file_time_type{}
+                                  : std::filesystem::last_write_time(file, missing));
   }
   return result;
 }

@@ -8,8 +8,8 @@
 
 namespace astra {
 
-/// Incarnations of what runs on this machine: nanoseconds of the system clock, or one more than the last one handed out,
-/// which is kept in `state_dir`/incarnation, so a clock that was set back does not fence a restarted process.
+/// Incarnations of what runs on this machine: nanoseconds of the system clock, or one more than the last one handed
+/// out, which is kept in `state_dir`/incarnation, so a clock that was set back does not fence a restarted process.
 class incarnation_file {
 public:
   explicit incarnation_file(const std::filesystem::path& state_dir);

@@ -103,8 +103,7 @@ private:
       fail(at, caf::make_error(errc::invalid_argument, address + ": not of the form host:port"));
       return;
     }
-    auto done = [this, at](const caf::node_id&, const caf::strong_actor_ptr& directory,
-                                const std::set<std::string>&) {
+    auto done = [this, at](const caf::node_id&, const caf::strong_actor_ptr& directory, const std::set<std::string>&) {
       if (!directory) {
         fail(at, caf::make_error(errc::unreachable, at.first + ": answers, but is no Astra process"));
         return;
@@ -121,7 +120,8 @@ private:
     };
     // That connector has deadlines of its own, and a reason when they pass.
     if (by_service_)
-      self_->request(connector_, 3 * timeout_, caf::connect_atom_v, where->host, where->port, service).then(done, failed);
+      self_->request(connector_, 3 * timeout_, caf::connect_atom_v, where->host, where->port, service)
+          .then(done, failed);
     else
       self_->request(connector_, timeout_, caf::connect_atom_v, where->host, where->port).then(done, failed);
   }

@@ -14,8 +14,9 @@ namespace astra {
 
 /// Spawns the dialer of a process.  It opens one connection per peer process through `connector`, asks the peer's
 /// directory for the wanted service, and answers dials of `own_address` from `own_services` without a network.
-/// @param connector answers (connect_atom, host, port, service) as CAF's middleman actor answers it without the service:
-/// with the peer's node id and the handle of its directory.  It has deadlines of its own and a reason when they pass.
+/// @param connector answers (connect_atom, host, port, service) as CAF's middleman actor answers it without the
+/// service: with the peer's node id and the handle of its directory.  It has deadlines of its own and a reason when
+/// they pass.
 /// @param timeout of one dial.
 dialer_actor spawn_dialer(caf::actor_system& sys, caf::actor connector, std::string own_address,
                           std::shared_ptr<service_table> own_services, caf::timespan timeout);

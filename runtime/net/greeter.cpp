@@ -74,8 +74,8 @@ caf::expected<resolved> look_up(const endpoint& where) {
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   if (auto code = ::getaddrinfo(where.host.c_str(), std::to_string(where.port).c_str(), &hints, &found); code != 0)
-    return caf::make_error(errc::unreachable, fmt::format("the name '{}' has no address: {}", where.host,
-                                                          ::gai_strerror(code)));
+    return caf::make_error(errc::unreachable,
+                           fmt::format("the name '{}' has no address: {}", where.host, ::gai_strerror(code)));
   resolved out;
   std::memcpy(&out.address, found->ai_addr, found->ai_addrlen);
   out.size = found->ai_addrlen;
@@ -421,13 +421,13 @@ private:
     for (auto& [id, guest] : strangers_)
       if (!guest.dialled)
         ++counts[guest.machine];
-    auto most = std::max_element(counts.begin(), counts.end(),
-                                 [](auto& a, auto& b) { return a.second < b.second; });
+    auto most = std::max_element(counts.begin(), counts.end(), [](auto& a, auto& b) { return a.second < b.second; });
     if (most == counts.end())
       return;
     for (auto& [id, guest] : strangers_)
       if (!guest.dialled && guest.machine == most->first)
-        return turn_away(guest, turned_away::crowded, "too many connections at once that have not introduced themselves");
+        return turn_away(guest, turned_away::crowded,
+                         "too many connections at once that have not introduced themselves");
   }
 
   stranger& watch(stranger guest, std::uint32_t events) {
@@ -717,9 +717,10 @@ private:
   static std::string lost_reason(const stranger& guest) {
     if (guest.tls && !guest.tls->error().empty())
       return guest.tls->error();
-    return guest.dialled && !guest.answered ? "closed the connection without a word; is it an Astra process, and does it "
-                                              "want TLS?"
-                                            : "closed the connection";
+    return guest.dialled && !guest.answered
+               ? "closed the connection without a word; is it an Astra process, and does it "
+                 "want TLS?"
+               : "closed the connection";
   }
 
   /// What a peer says goes into logs: without control characters, and not too long.

@@ -144,15 +144,16 @@ caf::expected<hello_frame> decode_hello(std::span<const char> body) {
 std::optional<refusal> objection(const hello& own, const hello& peer, const peer_identity* certified) {
   auto refuse = [](errc code, std::string reason) { return refusal{to_string(code), std::move(reason), 0}; };
   if (peer.self.cluster != own.self.cluster)
-    return refuse(errc::invalid_argument, fmt::format("{} is of cluster '{}', {} of '{}'; see net.cluster",
-                                                      peer.self.name, peer.self.cluster, own.self.name,
-                                                      own.self.cluster));
-  if (peer.protocol_max < own.protocol_min || peer.protocol_min > own.protocol_max)
     return refuse(errc::invalid_argument,
-                  fmt::format("{} speaks versions {} to {} of Astra's messages, {} versions {} to {}; upgrade the older "
-                              "in steps of one version",
-                              peer.self.name, peer.protocol_min, peer.protocol_max, own.self.name, own.protocol_min,
-                              own.protocol_max));
+                  fmt::format("{} is of cluster '{}', {} of '{}'; see net.cluster", peer.self.name, peer.self.cluster,
+                              own.self.name, own.self.cluster));
+  if (peer.protocol_max < own.protocol_min || peer.protocol_min > own.protocol_max)
+    return refuse(
+        errc::invalid_argument,
+        fmt::format("{} speaks versions {} to {} of Astra's messages, {} versions {} to {}; upgrade the older "
+                    "in steps of one version",
+                    peer.self.name, peer.protocol_min, peer.protocol_max, own.self.name, own.protocol_min,
+                    own.protocol_max));
   if (peer.self.name == own.self.name)
     return refuse(errc::conflict, peer.life == own.life ? "that is this process itself"
                                                         : "another process has the name " + own.self.name

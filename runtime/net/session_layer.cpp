@@ -2,9 +2,9 @@
 
 #include "messages/control.hpp"
 #include "messages/errc.hpp"
+#include "messages/node_protocol.hpp"
 #include "messages/resource_protocol.hpp"
 #include "messages/scheduler_protocol.hpp"
-#include "messages/node_protocol.hpp"
 #include "runtime/net/dial_backoff.hpp"
 #include "runtime/net/greeter.hpp"
 #include "runtime/net/session_scribe.hpp"
@@ -12,8 +12,8 @@
 
 #include <caf/actor_cast.hpp>
 #include <caf/event_based_actor.hpp>
-#include <caf/io/middleman.hpp>
 #include <caf/io/basp_broker.hpp>
+#include <caf/io/middleman.hpp>
 #include <caf/response_promise.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
@@ -67,8 +67,8 @@ struct node_member {
 };
 template struct member_of<node_member, &caf::actor_system::node_>;
 
-/// Gives the system its id after the middleman has chosen one and before any broker reads it: modules are initialised in
-/// the order of their numbers, and all of them before the first one starts.
+/// Gives the system its id after the middleman has chosen one and before any broker reads it: modules are initialised
+/// in the order of their numbers, and all of them before the first one starts.
 class node_id_module : public caf::actor_system::module {
 public:
   node_id_module(caf::actor_system& sys, caf::node_id id) : sys_(sys), id_(std::move(id)) {}
@@ -85,10 +85,10 @@ private:
 
 struct net_metrics {
   explicit net_metrics(caf::telemetry::metric_registry& registry)
-    : violations(registry.counter_family("astra.net", "violations", {"kind"},
-                                         "Sessions ended because the peer broke a rule.")),
-      strangers(registry.counter_family("astra.net", "turned_away", {"reason"},
-                                        "Connections that never became sessions.")),
+    : violations(
+        registry.counter_family("astra.net", "violations", {"kind"}, "Sessions ended because the peer broke a rule.")),
+      strangers(
+          registry.counter_family("astra.net", "turned_away", {"reason"}, "Connections that never became sessions.")),
       opened(registry.counter_singleton("astra.net", "sessions_opened", "Sessions opened.")),
       sessions(registry.gauge_singleton("astra.net", "sessions", "Sessions now.")) {}
 
@@ -168,8 +168,8 @@ public:
       auto port = greeter_->listen(*where, edge);
       if (!port)
         return caf::make_error(errc::io_failed,
-                               fmt::format("{} = \"{}\": cannot listen: {}; is another process on this port?", key, text,
-                                           error_text(port.error())));
+                               fmt::format("{} = \"{}\": cannot listen: {}; is another process on this port?", key,
+                                           text, error_text(port.error())));
       return endpoint{where->host, *port};
     };
     auto core = open("net.listen", how_.net.listen, false);
@@ -282,9 +282,7 @@ private:
   // -- the greeter's thread -----------------------------------------------------------
 
   std::optional<refusal> judge(const greeter::ready& who, bool edge_port, bool last_word) {
-    auto refuse = [](std::string reason) {
-      return refusal{to_string(errc::invalid_argument), std::move(reason), 0};
-    };
+    auto refuse = [](std::string reason) { return refusal{to_string(errc::invalid_argument), std::move(reason), 0}; };
     if (!who.dialled && edge_port && !only_node(who.identity))
       return refuse("this is where nodes connect; see net.listen of " + own_.self.name);
     if (!who.dialled && !edge_port && !how_.net.edge_listen.empty() && only_node(who.identity))
@@ -298,8 +296,7 @@ private:
       auto now = clock_type::now();
       if (last_word && who.dialled)
         entered_[who.dial] = who.id;
-      auto word = last_word ? table_.add(who.id, who.peer, who.dialled, now)
-                            : table_.judge(who.peer, who.dialled, now);
+      auto word = last_word ? table_.add(who.id, who.peer, who.dialled, now) : table_.judge(who.peer, who.dialled, now);
       no = std::move(word.no);
       if (last_word)
         for (auto id : word.close)
@@ -455,8 +452,8 @@ private:
       metrics_.violations->get_or_add({{"kind", to_string(why)}})->inc();
     if (left_out)
       spdlog::warn("net.violation peer={} roles={} address={} kind={} reason=\"{}\" similar_before={}",
-                   about->peer.self.name, to_string(about->peer.self.roles), about->peer.address, to_string(why), reason,
-                   *left_out);
+                   about->peer.self.name, to_string(about->peer.self.roles), about->peer.address, to_string(why),
+                   reason, *left_out);
     spdlog::debug("net.session_closed id={} peer={} reason=\"{}\"", about->id, about->peer.self.name, reason);
   }
 
@@ -534,7 +531,8 @@ private:
   public:
     static constexpr const char* name = "astra.connector";
 
-    connector_state(caf::event_based_actor* self, std::shared_ptr<impl> layer) : self_(self), layer_(std::move(layer)) {}
+    connector_state(caf::event_based_actor* self, std::shared_ptr<impl> layer)
+      : self_(self), layer_(std::move(layer)) {}
 
     caf::behavior make_behavior() {
       return {
@@ -588,25 +586,22 @@ private:
         return;
       }
       self_->request(layer_->broker_, handshake_limit, caf::connect_atom_v, result.handle->take(), directory_port)
-          .then(
-              [this, address = address.mapped(), about = result.about](const caf::node_id&,
-                                                                       const caf::strong_actor_ptr& directory,
-                                                                       const std::set<std::string>&) {
-                answer(address, about, {}, directory);
-              },
-              [this, address = address.mapped(), about = result.about](const caf::error&) {
-                auto reason = about->end_reason().second;
-                answer(address, nullptr,
-                       caf::make_error(errc::unreachable, reason.empty() ? "no handshake of CAF's protocol" : reason));
-              });
+          .then([this, address = address.mapped(),
+                 about = result.about](const caf::node_id&, const caf::strong_actor_ptr& directory,
+                                       const std::set<std::string>&) { answer(address, about, {}, directory); },
+                [this, address = address.mapped(), about = result.about](const caf::error&) {
+                  auto reason = about->end_reason().second;
+                  answer(
+                      address, nullptr,
+                      caf::make_error(errc::unreachable, reason.empty() ? "no handshake of CAF's protocol" : reason));
+                });
     }
 
     void answer(const std::string& address, const session_ptr& about, const caf::error& failure,
                 const caf::strong_actor_ptr& directory = nullptr, int tries = 0) {
       if (!about && tries < 25 && layer_->session_expected_at(address)) {
-        self_->run_delayed(milliseconds{20}, [this, address, failure, tries] {
-          answer(address, nullptr, failure, nullptr, tries + 1);
-        });
+        self_->run_delayed(milliseconds{20},
+                           [this, address, failure, tries] { answer(address, nullptr, failure, nullptr, tries + 1); });
         return;
       }
       auto queue = waiting_.extract(address);

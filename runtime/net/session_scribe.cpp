@@ -247,8 +247,8 @@ private:
     auto backlog = queued_ - transport_.written;
     about_->backlog.store(backlog, std::memory_order_relaxed);
     if (backlog > most_backlog_) {
-      about_->end(violation::none, "does not take what is sent to it: " + std::to_string(backlog / 1024)
-                                       + " KiB are waiting");
+      about_->end(violation::none,
+                  "does not take what is sent to it: " + std::to_string(backlog / 1024) + " KiB are waiting");
       // The broker is in the middle of something.
       stream_.backend().post([self = caf::intrusive_ptr<session_scribe>{this}] { self->cut(violation::none, ""); });
     }
@@ -284,8 +284,8 @@ private:
     partial_.assign(reinterpret_cast<const caf::byte*>(bytes.data()),
                     reinterpret_cast<const caf::byte*>(bytes.data()) + bytes.size());
     auto missing = (header_known_ ? guard_.payload_size() : frame_guard::header_size) - bytes.size();
-    stream_.configure_read(io::receive_policy::at_most(missing > small_read ? std::min(missing, large_read)
-                                                                            : small_read));
+    stream_.configure_read(
+        io::receive_policy::at_most(missing > small_read ? std::min(missing, large_read) : small_read));
     if (partial_.empty() && partial_.capacity() > kept_capacity)
       partial_.shrink_to_fit();
     return true;

@@ -63,7 +63,8 @@ public:
 
   /// That of the machine whose turn it is.
   virtual caf::actor_system& system() = 0;
-  /// What connects the process whose turn it is to others: it answers as CAF's middleman does.  For spawn_dialer_over_middleman.
+  /// What connects the process whose turn it is to others: it answers as CAF's middleman does.  For
+  /// spawn_dialer_over_middleman.
   virtual caf::actor connector() = 0;
   virtual const engine_options& options() const = 0;
   virtual const draws& random() const = 0;

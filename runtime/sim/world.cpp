@@ -280,8 +280,8 @@ public:
       parts.processes.interference_swing = where.named.group->interference_swing;
       parts.address = where.options.net.listen;
       parts.services = now_running.services;
-      parts.dialer =
-          spawn_dialer_over_middleman(sys, connect, where.options.net.listen, now_running.services, where.options.net.dial_timeout);
+      parts.dialer = spawn_dialer_over_middleman(sys, connect, where.options.net.listen, now_running.services,
+                                                 where.options.net.dial_timeout);
       parts.spend = [this, &where](std::chrono::nanoseconds length) { stall(where, length); };
       now_running.platform = std::make_unique<sim_platform>(sys, std::move(parts));
       auto directory = spawn_directory(sys, now_running.services);

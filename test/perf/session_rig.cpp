@@ -3,8 +3,9 @@
 //   perf_sessions --target 127.0.0.1:9700 --sessions 15000 --seconds 600 [--pid PID] [--hertz 1] [--ca DIR]
 //
 // The other side is a real `astra run` with the role resource.  Each node connects, introduces itself (under TLS with a
-// certificate of its own when --ca names an authority), asks the directory for the Resource and beats.  Printed once per
-// 5 s and at the end: sessions, beats sent and acknowledged, round trips, and memory and CPU time of the process PID.
+// certificate of its own when --ca names an authority), asks the directory for the Resource and beats.  Printed once
+// per 5 s and at the end: sessions, beats sent and acknowledged, round trips, and memory and CPU time of the process
+// PID.
 
 #include "config/endpoint.hpp"
 #include "messages/resource_protocol.hpp"
@@ -479,10 +480,11 @@ private:
   void report(clock_type::duration since, double cores) {
     std::sort(trips_.begin(), trips_.end());
     auto at = [&](double share) {
-      return trips_.empty() ? 0.0 : trips_[static_cast<std::size_t>(share * static_cast<double>(trips_.size() - 1))] * 1e3;
+      return trips_.empty() ? 0.0
+                            : trips_[static_cast<std::size_t>(share * static_cast<double>(trips_.size() - 1))] * 1e3;
     };
-    std::printf("%6.1f s  live %zu lost %zu  beats %lu acks %lu  trip p50 %.2f p99 %.2f max %.1f ms", seconds(since), live_,
-                lost_, beats_sent_, acks_, at(0.5), at(0.99), at(1));
+    std::printf("%6.1f s  live %zu lost %zu  beats %lu acks %lu  trip p50 %.2f p99 %.2f max %.1f ms", seconds(since),
+                live_, lost_, beats_sent_, acks_, at(0.5), at(0.99), at(1));
     if (how_.pid != 0)
       std::printf("  process: %.1f MiB, %.2f cores", rss_mib(), cores);
     std::printf("\n");

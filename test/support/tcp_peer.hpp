@@ -30,6 +30,14 @@ public:
     return result;
   }
 
+  /// Does not wait for the other side.
+  static tcp_peer begin_connect(std::uint16_t port) {
+    tcp_peer result{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    auto address = loopback(port);
+    [[maybe_unused]] auto code = ::connect(result.fd_, reinterpret_cast<sockaddr*>(&address), sizeof address);
+    return result;
+  }
+
   tcp_peer(tcp_peer&& other) noexcept : fd_(std::exchange(other.fd_, -1)), received_(std::move(other.received_)) {}
   ~tcp_peer() { close(); }
 
@@ -153,9 +161,10 @@ private:
 /// Listens on a port that the kernel chose.
 class tcp_listener {
 public:
-  tcp_listener() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  /// @param backlog 0: after a connection or two the kernel drops what comes.
+  explicit tcp_listener(int backlog = 16) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     auto address = tcp_peer::loopback(0);
-    if (::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(fd_, 16) != 0)
+    if (::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(fd_, backlog) != 0)
       throw std::runtime_error{"cannot listen"};
     socklen_t size = sizeof address;
     ::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);

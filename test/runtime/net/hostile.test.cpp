@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
-// Whoever can connect tries to crash, freeze, fill or command a process over its real port.  What CAF does with the same
-// bytes without a guard stands in the comments; it was measured on CAF 0.18.7.
+// Whoever can connect tries to crash, freeze, fill or command a process over its real port.  What CAF does with the
+// same bytes without a guard stands in the comments; it was measured on CAF 0.18.7.
 
 using namespace astra;
 using namespace astra::test;
@@ -84,9 +84,7 @@ struct attacked {
   }
 
   /// The victim still works, for those who were there before and for newcomers.
-  void check_alive() {
-    REQUIRE(honest.ask(echo, ++asked) == asked);
-  }
+  void check_alive() { REQUIRE(honest.ask(echo, ++asked) == asked); }
 
   process resource{"r1", {peer_role::resource}};
   process honest{"n1", {peer_role::node}};
@@ -114,9 +112,11 @@ TEST_CASE("hostile: nothing that is sent before an introduction does anything") 
       {"a payload of 512 MiB", header(operation::direct_message, 512u << 20)},
       // An unlimited recursion.
       {"nested messages", text_of(make_frame(operation::direct_message, async_id, 1, 1,
-                                             raw_payload({caf::type_id_v<caf::message>}, byte_buffer(600'000))).bytes())},
-      {"an exit message", text_of(direct(async_id, 1, 2, caf::make_message(caf::exit_msg{
-                                                              caf::actor_addr{}, caf::exit_reason::kill})).bytes())},
+                                             raw_payload({caf::type_id_v<caf::message>}, byte_buffer(600'000)))
+                                      .bytes())},
+      {"an exit message",
+       text_of(direct(async_id, 1, 2, caf::make_message(caf::exit_msg{caf::actor_addr{}, caf::exit_reason::kill}))
+                   .bytes())},
       {"an honest handshake of CAF's own", text_of(client_handshake(other).bytes())},
       {"a monitor", text_of(monitor_frame(other, up.resource.sys.node(), 1).bytes())},
       {"news of an end", text_of(down_frame(other, up.resource.sys.node(), 1, caf::sec::none).bytes())},
@@ -156,39 +156,58 @@ TEST_CASE("hostile: a process that is let in as a node can do nothing that a nod
       {"no handshake first", [&](intruder& x) { x.send(direct(1, 30, echo, sample_requests("n66")[0])); }},
       {"the handshake of another node", [&](intruder& x) { x.send(client_handshake(test_node(3))); }},
       {"the handshake of the victim itself", [&](intruder& x) { x.send(client_handshake(us)); }},
-      {"a second handshake", [&](intruder& x) { x.settle(); x.send(client_handshake(caf_node(x.own))); }},
+      {"a second handshake",
+       [&](intruder& x) {
+         x.settle();
+         x.send(client_handshake(caf_node(x.own)));
+       }},
       {"a server's handshake", [&](intruder& x) { x.send(server_handshake(caf_node(x.own), 1)); }},
       // Small actor ids are easy to guess.
-      {"exit to the service", [&](intruder& x) { x.settle(); x.send(direct(async_id, 30, echo, exit)); }},
+      {"exit to the service",
+       [&](intruder& x) {
+         x.settle();
+         x.send(direct(async_id, 30, echo, exit));
+       }},
       {"exit to the directory",
-       [&](intruder& x) { x.settle(); x.send(direct(async_id, 30, x.them.directory, exit)); }},
+       [&](intruder& x) {
+         x.settle();
+         x.send(direct(async_id, 30, x.them.directory, exit));
+       }},
       {"an actor that is no service",
-       [&](intruder& x) { x.settle(); x.send(direct(2, 30, echo + 1000, sample_requests("n66")[0])); }},
-      {"spawn", [&](intruder& x) {
+       [&](intruder& x) {
+         x.settle();
+         x.send(direct(2, 30, echo + 1000, sample_requests("n66")[0]));
+       }},
+      {"spawn",
+       [&](intruder& x) {
          x.settle();
          auto frame = direct(2, 30, 2, caf::make_message(caf::spawn_atom_v, std::string{"x"}));
          frame.flags = 1;
          x.send(frame);
        }},
       // Every put stays in memory.
-      {"put to the config server", [&](intruder& x) {
+      {"put to the config server",
+       [&](intruder& x) {
          x.settle();
          auto frame = direct(async_id, 30, 1, caf::make_message(caf::put_atom_v, std::string(60'000, 'k')));
          frame.flags = 1;
          x.send(frame);
        }},
-      {"a routed message", [&](intruder& x) {
+      {"a routed message",
+       [&](intruder& x) {
          x.settle();
          x.send(make_frame(operation::routed_message, 2, 30, echo, byte_buffer(100)));
        }},
       // The only worker of CAF's protocol locks itself out.
-      {"a link to the victim's own actor", [&](intruder& x) {
+      {"a link to the victim's own actor",
+       [&](intruder& x) {
          x.settle();
-         x.send(make_frame(operation::direct_message, async_id, 30, echo,
-                           raw_payload({caf::type_id_v<caf::link_atom>, caf::type_id_v<caf::strong_actor_ptr>},
-                                       byte_buffer(40))));
+         x.send(make_frame(
+             operation::direct_message, async_id, 30, echo,
+             raw_payload({caf::type_id_v<caf::link_atom>, caf::type_id_v<caf::strong_actor_ptr>}, byte_buffer(40))));
        }},
-      {"an error of no category, for whoever prints it", [&](intruder& x) {
+      {"an error of no category, for whoever prints it",
+       [&](intruder& x) {
          x.settle();
          x.send(make_frame(operation::direct_message, answer_to(1), 30, echo,
                            raw_payload({caf::type_id_v<caf::error>}, byte_buffer(8, std::byte{0x7f}))));
@@ -197,23 +216,35 @@ TEST_CASE("hostile: a process that is let in as a node can do nothing that a nod
            x.send(make_frame(operation::direct_message, answer_to(static_cast<std::uint64_t>(i) + 2), 30, echo,
                              raw_payload({caf::type_id_v<caf::error>}, byte_buffer(8, std::byte{0x7f}))));
        }},
-      {"another node's death", [&](intruder& x) { x.settle(); x.send(down_frame(test_node(3), us, 5, caf::sec::none)); }},
-      {"a heartbeat for another node", [&](intruder& x) { x.settle(); x.send(direct(2, 30, echo, sample_requests("n1")[0])); }},
-      {"a flood of actors", [&](intruder& x) {
+      {"another node's death",
+       [&](intruder& x) {
+         x.settle();
+         x.send(down_frame(test_node(3), us, 5, caf::sec::none));
+       }},
+      {"a heartbeat for another node",
+       [&](intruder& x) {
+         x.settle();
+         x.send(direct(2, 30, echo, sample_requests("n1")[0]));
+       }},
+      {"a flood of actors",
+       [&](intruder& x) {
          x.settle();
          for (std::uint64_t i = 0; i < 400; ++i)
            x.send(direct(i + 2, 100 + i, echo, sample_requests("n66")[0]));
        }},
-      {"a flood of heartbeats", [&](intruder& x) {
+      {"a flood of heartbeats",
+       [&](intruder& x) {
          x.settle();
          for (std::uint64_t i = 0; i < 1000; ++i)
            x.send(direct(i + 2, 30, echo, sample_requests("n66")[0]));
        }},
-      {"a frame above the limit", [&](intruder& x) {
+      {"a frame above the limit",
+       [&](intruder& x) {
          x.settle();
          x.send(make_frame(operation::direct_message, 2, 30, echo, byte_buffer(70'000)));
        }},
-      {"a payload of 4 GiB", [&](intruder& x) {
+      {"a payload of 4 GiB",
+       [&](intruder& x) {
          x.settle();
          auto frame = make_frame(operation::direct_message, 2, 30, echo);
          frame.announced = 0xFFFFFFFF;
@@ -236,7 +267,9 @@ TEST_CASE("hostile: a process that is let in as a node can do nothing that a nod
   for (std::size_t i = 0; i < requests.size(); ++i) {
     CAPTURE(i);
     auto type = requests[i].types()[0];
-    if (type == caf::type_id_v<heartbeat> || type == caf::type_id_v<profile_update> || type == caf::type_id_v<lookup_atom>)
+    if (type
+            == caf::type_id_v<
+                heartbeat> || type == caf::type_id_v<profile_update> || type == caf::type_id_v<lookup_atom>)
       continue;
     intruder at{up.resource};
     at.settle();
@@ -250,7 +283,8 @@ TEST_CASE("hostile: mutated frames over real sockets neither crash nor fill a pr
   attacked up;
   auto given = std::getenv("ASTRA_FUZZ_SECONDS");
   auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{given ? std::atoi(given) : 3};
-  frame_mutator mutator{given ? static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) : 7};
+  frame_mutator mutator{given ? static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count())
+                              : 7};
   std::uint64_t sent = 0;
   std::uint64_t sessions = 0;
   auto before = resident_kib();
