@@ -121,6 +121,8 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
         return apply_outcome::stale;
       update(origin, delta, now, changes);
       sort_unique(changes.nodes);
+      sort_unique(changes.apps);
+      sort_unique(changes.schedulers);
       return apply_outcome::applied;
     }
     if (delta.epoch() > shard.epoch) {

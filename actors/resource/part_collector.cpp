@@ -2,47 +2,79 @@
 
 #include "actors/mutant.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace astra {
+namespace {
 
-part_collector::outcome part_collector::add(pb::ViewDelta& delta) {
-  auto same_shard = whole_ && whole_->origin() == delta.origin() && whole_->epoch() == delta.epoch();
+/// The rows of a delta as rows before their turn.
+pb::ViewDelta rows_ahead(const pb::ViewDelta& delta) {
+  auto result = delta;
+  result.set_ahead(true);
+  result.set_base(delta.version());
+  result.clear_removed_nodes();
+  result.clear_removed_apps();
+  result.clear_removed_schedulers();
+  return result;
+}
+
+} // namespace
+
+part_collector::outcome part_collector::add(const pb::ViewDelta& delta, std::vector<pb::ViewDelta>& ready) {
+  auto known = find(delta.origin());
   if (delta.ahead()) {
     // Behind the older row, so that it wins over it and the parts that it leaves out stay.
-    if (same_shard && !MUTANT(older_part_wins))
-      whole_->mutable_nodes()->MergeFrom(delta.nodes());
+    if (known && known->epoch() == delta.epoch() && !MUTANT(older_part_wins))
+      known->mutable_nodes()->MergeFrom(delta.nodes());
+    ready.push_back(delta);
     return outcome::whole;
   }
   if (delta.part() == 0 && (!delta.more() || MUTANT(part_taken_for_whole))) {
-    // The sender has given up what it had begun of this shard.
-    if (whole_ && whole_->origin() == delta.origin())
-      whole_.reset();
+    // The sender has given up what it had begun.
+    if (known)
+      clear();
+    ready.push_back(delta);
     return outcome::whole;
   }
+  auto expected = collecting() && transfer_ == delta.transfer();
   if (delta.part() == 0) {
-    whole_ = delta;
-    next_part_ = 1;
-    return outcome::partial;
-  }
-  auto expected = whole_ && whole_->transfer() == delta.transfer();
-  if (expected && delta.part() < next_part_)
+    clear();
+    transfer_ = delta.transfer();
+    known = nullptr;
+  } else if (expected && delta.part() < next_part_) {
     return outcome::partial; // said twice
-  if (!expected || (delta.part() != next_part_ && !MUTANT(lost_part_accepted))) {
-    whole_.reset();
+  } else if (!expected || (delta.part() != next_part_ && !MUTANT(lost_part_accepted))) {
+    clear();
     return outcome::gap;
   }
   next_part_ = delta.part() + 1;
-  auto last = !delta.more();
-  whole_->MergeFrom(delta);
-  if (!last)
+  if (known)
+    known->MergeFrom(delta);
+  else
+    shards_.push_back(delta);
+  if (delta.more())
     return outcome::partial;
-  whole_->clear_transfer();
-  whole_->clear_part();
-  whole_->clear_more();
-  delta = std::move(*whole_);
-  whole_.reset();
+  for (auto& shard : shards_) {
+    shard.clear_transfer();
+    shard.clear_part();
+    shard.clear_more();
+  }
+  // What is new anywhere, then what is gone: a row that moved is never gone from both of its shards.
+  if (shards_.size() > 1 && !MUTANT(shards_told_one_by_one)) {
+    std::stable_partition(shards_.begin(), shards_.end(), [](auto& shard) { return shard.base() == 0; });
+    for (auto& shard : shards_)
+      ready.push_back(rows_ahead(shard));
+  }
+  std::move(shards_.begin(), shards_.end(), std::back_inserter(ready));
+  clear();
   return outcome::whole;
+}
+
+pb::ViewDelta* part_collector::find(std::uint64_t origin) {
+  auto found = std::find_if(shards_.begin(), shards_.end(), [&](auto& shard) { return shard.origin() == origin; });
+  return found == shards_.end() ? nullptr : &*found;
 }
 
 } // namespace astra

@@ -3,18 +3,19 @@
 #include "messages/wire/view.pb.h"
 
 #include <cstdint>
-#include <optional>
+#include <vector>
 
 namespace astra {
 
 /// Puts together what one sender of view deltas tells in parts, so that nobody ever sees a part of a shard as if it
-/// were the shard.  Rows that are told before their turn meanwhile are later words than the parts that are there
+/// were the shard.  A transfer may be about several shards: what left one of them may have come to another, so they
+/// count together.  Rows that are told before their turn meanwhile are later words than the parts that are there
 /// already, and become part of the whole.
 /// A sender has one transfer at a time, and its messages come in order or not at all.
 class part_collector {
 public:
   enum class outcome {
-    /// The delta is to be applied: it came whole, or became so with its last part.
+    /// There are deltas to be applied: one that came whole, or all of a transfer with its last part.
     whole,
     /// A part that was expected; others will follow.
     partial,
@@ -22,18 +23,21 @@ public:
     gap,
   };
 
-  /// @param delta becomes the whole delta with the last part of it.
-  outcome add(pb::ViewDelta& delta);
+  /// @param ready gets what is to be applied, in this order.
+  outcome add(const pb::ViewDelta& delta, std::vector<pb::ViewDelta>& ready);
 
   /// Nothing more will come of what has begun.
-  void clear() { whole_.reset(); }
+  void clear() { shards_.clear(); }
 
   /// A transfer has begun and is not complete.
-  bool collecting() const { return whole_.has_value(); }
+  bool collecting() const { return !shards_.empty(); }
 
 private:
-  /// What is there of it, with the transfer's number.
-  std::optional<pb::ViewDelta> whole_;
+  pb::ViewDelta* find(std::uint64_t origin);
+
+  /// What is there of the transfer, one delta per shard.
+  std::vector<pb::ViewDelta> shards_;
+  std::uint64_t transfer_ = 0;
   std::uint32_t next_part_ = 0;
 };
 

@@ -372,6 +372,8 @@ private:
     auto who = self_->current_sender();
     if (!who)
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
+    // Whoever begins or catches up now gets what was published.
+    flush(stream::liveness);
     if (subscribers_.renew(who, request, now()))
       spdlog::info("resource.subscribe subscriber={} resync={}", request.subscriber(), request.resync());
     pb::SubscribeAck ack;
@@ -509,31 +511,36 @@ private:
       return;
     from->seen.renew(now());
     from->id = origin;
-    auto delta = received;
-    switch (from->parts.add(delta)) {
+    std::vector<pb::ViewDelta> ready;
+    switch (from->parts.add(received, ready)) {
     case part_collector::outcome::partial:
       from->resyncing = false;
-      return;
+      break;
     case part_collector::outcome::gap:
       on_gap(*from, received);
-      return;
+      break;
     case part_collector::outcome::whole:
+      for (auto& delta : ready)
+        on_whole(*from, delta);
       break;
     }
+    arm();
+  }
+
+  void on_whole(peer& from, pb::ViewDelta& delta) {
     view_changes changes;
     switch (keeper_.accept(delta, now(), changes)) {
     case cluster_view::apply_outcome::applied:
-      from->resyncing = false;
+      from.resyncing = false;
       drop_moved(changes);
       subscribers_.send(std::move(delta), now());
       break;
     case cluster_view::apply_outcome::gap:
-      on_gap(*from, received);
+      on_gap(from, delta);
       break;
     case cluster_view::apply_outcome::stale:
       break;
     }
-    arm();
   }
 
   void on_gap(peer& from, const pb::ViewDelta& received) {

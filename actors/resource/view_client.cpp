@@ -159,17 +159,22 @@ private:
     if (!source_ || self_->current_sender() != source_)
       return;
     seen_.renew(now());
-    auto delta = received;
-    switch (parts_.add(delta)) {
+    std::vector<pb::ViewDelta> ready;
+    switch (parts_.add(received, ready)) {
     case part_collector::outcome::partial:
       resyncing_ = false;
-      return;
+      break;
     case part_collector::outcome::gap:
       on_gap(received);
-      return;
+      break;
     case part_collector::outcome::whole:
+      for (auto& delta : ready)
+        on_whole(delta);
       break;
     }
+  }
+
+  void on_whole(pb::ViewDelta& delta) {
     view_changes changes;
     switch (keeper_.accept(delta, now(), changes)) {
     case cluster_view::apply_outcome::applied:
@@ -177,7 +182,7 @@ private:
       subscribers_.send(std::move(delta));
       break;
     case cluster_view::apply_outcome::gap:
-      on_gap(received);
+      on_gap(delta);
       break;
     case cluster_view::apply_outcome::stale:
       break;

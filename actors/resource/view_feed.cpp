@@ -16,6 +16,11 @@
 namespace astra {
 namespace {
 
+bool takes_away(const pb::ViewDelta& delta) {
+  return delta.base() == 0 || delta.origin_removed()
+         || delta.removed_nodes_size() + delta.removed_apps_size() + delta.removed_schedulers_size() > 0;
+}
+
 /// What somebody was told of such a shard counts for nothing once its origin speaks again.
 bool not_its_word(const cluster_view::shard_info& shard) {
   return shard.edited || shard.lost;
@@ -48,8 +53,7 @@ bool view_feed::renew(const caf::strong_actor_ptr& who, const pb::Subscribe& req
                           {now, now},
                           credit_window{limits_.chunk_bytes},
                           {},
-                          std::nullopt,
-                          {}});
+                          std::nullopt});
   bring_up(subscribers_.back(), request, now);
   return true;
 }
@@ -99,7 +103,8 @@ void view_feed::send(pb::ViewDelta delta, time_point now) {
   for (auto& who : subscribers_) {
     if (!who.all_shards && origin != own_)
       continue;
-    auto behind = who.behind.count(origin) != 0;
+    auto behind = who.behind.count(origin) != 0
+                  || (who.takes_parts && !who.behind.empty() && takes_away(delta) && !MUTANT(removals_overtake_rows));
     // To it they would be a gap; it gets them with the version that they belong to.
     if (delta.ahead() && !who.takes_parts && !behind)
       continue;
@@ -145,63 +150,70 @@ void view_feed::bring_up(subscriber& who, const pb::Subscribe& request, time_poi
 void view_feed::catch_up(subscriber& who, time_point now) {
   send_turns(who, now);
   while (!who.behind.empty() && who.credit.fits_chunk()) {
-    if (who.present && !keeper_.view().valid(who.present->cursor))
+    if (who.present && !keeper_.view().valid(who.present->cursors[who.present->at]))
       who.present.reset();
-    if (!who.present && !next_transfer(who))
+    if (!who.present && !begin_transfer(who))
       continue;
-    auto& [cursor, number, parts] = *who.present;
+    auto& [cursors, at, number, parts] = *who.present;
+    auto& cursor = cursors[at];
     auto limit = who.takes_parts ? rows_bytes(limits_.chunk_bytes) : std::numeric_limits<std::size_t>::max();
     auto part = keeper_.next_part(cursor, limit, now);
-    auto last = cursor.at == shard_cursor::section::done;
-    if (parts == 0 && !last)
-      number = ++last_transfer_;
-    if (number != 0) {
+    if (cursor.at == shard_cursor::section::done)
+      ++at;
+    auto last = at == cursors.size();
+    if (who.takes_parts && (parts > 0 || !last)) {
+      if (parts == 0)
+        number = ++last_transfer_;
       part.set_transfer(number);
-      part.set_part(parts);
+      part.set_part(parts++);
       part.set_more(!last);
     }
-    ++parts;
     post(who, std::move(part), credit_window::kind::bulk);
     if (last)
       end_transfer(who);
   }
 }
 
-/// Begins with the next shard.
-/// @returns false when that is gone, and all of it was told.
-bool view_feed::next_transfer(subscriber& who) {
-  auto next = who.behind.upper_bound(who.last_served);
-  if (next == who.behind.end())
-    next = who.behind.begin();
-  auto& [origin, held] = *next;
-  who.last_served = origin;
-  if (keeper_.view().shards().count(origin) != 0) {
-    who.present = transfer{keeper_.view().cursor(origin, held.epoch, held.version), 0, 0};
+/// Begins with all that it misses now.
+/// @returns false when that are only shards that are gone, and all of it was told.
+bool view_feed::begin_transfer(subscriber& who) {
+  transfer next;
+  for (auto& [origin, held] : who.behind)
+    if (keeper_.view().shards().count(origin) != 0)
+      next.cursors.push_back(keeper_.view().cursor(origin, held.epoch, held.version));
+  if (!next.cursors.empty()) {
+    who.present = std::move(next);
     return true;
   }
-  auto gone = keeper_.snapshot(origin, {});
-  gone.set_epoch(held.epoch);
-  who.behind.erase(next);
-  post(who, std::move(gone), credit_window::kind::bulk);
+  auto all_gone = std::exchange(who.behind, {});
+  for (auto& [origin, held] : all_gone) {
+    auto gone = keeper_.snapshot(origin, {});
+    gone.set_epoch(held.epoch);
+    post(who, std::move(gone), credit_window::kind::bulk);
+  }
   return false;
 }
 
 void view_feed::end_transfer(subscriber& who) {
-  auto& cursor = who.present->cursor;
-  auto origin = cursor.origin;
-  auto& shard = keeper_.view().shards().at(origin);
-  auto& held = who.behind.at(origin);
-  held = {cursor.epoch, not_its_word(shard) ? 0 : cursor.version, held.turn};
-  auto complete = cursor.version == shard.version;
+  auto told = std::move(who.present->cursors);
   who.present.reset();
-  // A snapshot counts as the word of its origin: an edit that changes nothing tells that this one is not.
-  if (shard.edited && !MUTANT(edited_snapshot_trusted)) {
-    auto edit = keeper_.edit_of(origin);
-    edit.add_removed_nodes(no_node);
-    post(who, std::move(edit), credit_window::kind::bulk);
+  for (auto& cursor : told) {
+    auto& held = who.behind.at(cursor.origin);
+    auto known = keeper_.view().shards().find(cursor.origin);
+    if (known == keeper_.view().shards().end())
+      continue;
+    auto& shard = known->second;
+    auto current = keeper_.view().valid(cursor);
+    held = {cursor.epoch, current && !not_its_word(shard) ? cursor.version : 0, held.turn};
+    // A snapshot counts as the word of its origin: an edit that changes nothing tells that this one is not.
+    if (current && shard.edited && !MUTANT(edited_snapshot_trusted)) {
+      auto edit = keeper_.edit_of(cursor.origin);
+      edit.add_removed_nodes(no_node);
+      post(who, std::move(edit), credit_window::kind::bulk);
+    }
+    if (current && cursor.version == shard.version)
+      who.behind.erase(cursor.origin);
   }
-  if (complete)
-    who.behind.erase(origin);
 }
 
 /// Changes of liveness, to somebody who will get them with all the rest only later.

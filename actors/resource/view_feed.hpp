@@ -27,8 +27,9 @@ namespace astra {
 /// Who is in step with a shard gets each of its deltas, encoded once for all of them.  Who has no credit left, or is
 /// new, is behind: of that shard nothing is kept for it but the version that it has, and once there is credit it is
 /// brought up to date, in parts that are made as they leave.  So a slow subscriber gets larger deltas less often, and
-/// costs the same however slow it is.  Changes of liveness do not wait for that: to those who are behind they go before
-/// their turn, on a credit of their own.
+/// costs the same however slow it is.  What left one shard may have come to another: who is behind of one is not told
+/// of removals in any other before, and what it misses of several counts once all of it is there.  Changes of liveness
+/// do not wait for that: to those who are behind they go before their turn, on a credit of their own.
 class view_feed {
 public:
   using time_point = lease::time_point;
@@ -78,8 +79,11 @@ private:
     std::uint64_t turn = 0;
   };
 
+  /// All shards of which somebody was behind at one moment, on their way to it.
   struct transfer {
-    shard_cursor cursor;
+    std::vector<shard_cursor> cursors;
+    /// The one that is being told.
+    std::size_t at = 0;
     std::uint64_t number = 0;
     std::uint32_t parts = 0;
   };
@@ -95,14 +99,12 @@ private:
     /// It is in step with all others.
     std::map<resource_id, position> behind;
     std::optional<transfer> present;
-    /// Each shard has its turn.
-    resource_id last_served;
   };
 
   void bring_up(subscriber& who, const pb::Subscribe& request, time_point now);
   void catch_up(subscriber& who, time_point now);
   void send_turns(subscriber& who, time_point now);
-  bool next_transfer(subscriber& who);
+  bool begin_transfer(subscriber& who);
   void end_transfer(subscriber& who);
   void probe(subscriber& who);
   void post(subscriber& who, pb::ViewDelta delta, credit_window::kind what);

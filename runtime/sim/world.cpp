@@ -1,4 +1,5 @@
 #include "runtime/sim/world.hpp"
+#include "runtime/http/client_info.hpp"
 
 #include "messages/scheduler_protocol.hpp"
 #include "messages/wire/app.pb.h"
@@ -57,7 +58,9 @@ public:
   using on_answer = std::function<void(http_response)>;
 
   sim_exchange(http_request request, on_answer answered)
-    : request_(std::move(request)), answered_(std::move(answered)) {}
+    : request_(std::move(request)), answered_(std::move(answered)) {
+    put_client_info(request_.headers, {http_door::plain, "sim", {}, {}});
+  }
   ~sim_exchange() override {
     if (answered_) {
       http_response dropped;

@@ -291,7 +291,9 @@ private:
   /// A home forgets only whom it has given up before.
   void on_removed(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
     auto& resource = facts_of(what.machine, facts);
-    if (delta.removed_nodes().empty() || delta.origin() != name_hash(resource.name))
+    // Who catches up hears what was published, in which a node that has just come back is not yet.
+    auto caught_up = delta.version() > delta.base() + 1;
+    if (delta.removed_nodes().empty() || delta.origin() != name_hash(resource.name) || caught_up)
       return;
     for (auto node : delta.removed_nodes()) {
       auto lease = leases_.home_of(node);

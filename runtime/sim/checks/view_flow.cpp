@@ -175,12 +175,21 @@ private:
   }
 
   void on_told(const pb::ViewDelta& delta, const place& where) {
-    // A transfer counts with its last part.
-    auto& told = told_[where];
-    if (delta.ahead() || delta.more() || delta.epoch() < told.epoch)
+    if (delta.ahead())
       return;
-    auto before = delta.epoch() == told.epoch ? told.number : 0;
-    told = {delta.epoch(), std::max(before, delta.version()), {}};
+    // A transfer counts with its last part.
+    auto& pending = pending_[{where.machine, where.role}];
+    if (delta.part() == 0)
+      pending.clear();
+    pending.emplace_back(where, version{delta.epoch(), delta.version(), {}});
+    if (delta.more())
+      return;
+    for (auto& [place, now] : pending) {
+      auto& told = told_[place];
+      if (now.epoch > told.epoch || (now.epoch == told.epoch && now.number > told.number))
+        told = now;
+    }
+    pending.clear();
   }
 
   void compare(const place& where, machine_id origin, const version& due, const world_facts& facts) {
@@ -198,6 +207,8 @@ private:
   /// By Resource, oldest first.
   std::map<machine_id, std::deque<version>> published_;
   std::map<place, version> told_;
+  /// Of a transfer that is not complete, by (machine, role).
+  std::map<std::pair<machine_id, actor_role>, std::vector<std::pair<place, version>>> pending_;
 };
 
 /// What cannot wait: that a node is no longer to be used.

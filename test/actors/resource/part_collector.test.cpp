@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <vector>
+
 using namespace astra;
 using outcome = part_collector::outcome;
 
@@ -33,8 +35,16 @@ pb::ViewDelta ahead(std::uint64_t node, pb::Liveness liveness) {
   return result;
 }
 
-outcome add(part_collector& parts, pb::ViewDelta delta) {
-  return parts.add(delta);
+outcome add(part_collector& parts, const pb::ViewDelta& delta) {
+  std::vector<pb::ViewDelta> ready;
+  return parts.add(delta, ready);
+}
+
+/// @pre it is the last part.
+std::vector<pb::ViewDelta> finish(part_collector& parts, const pb::ViewDelta& delta) {
+  std::vector<pb::ViewDelta> ready;
+  REQUIRE(parts.add(delta, ready) == outcome::whole);
+  return ready;
 }
 
 } // namespace
@@ -44,8 +54,9 @@ TEST_CASE("three parts are one delta once the last is there") {
   CHECK(add(parts, part(5, 0, true, 1)) == outcome::partial);
   CHECK(add(parts, part(5, 1, true, 2)) == outcome::partial);
   CHECK(add(parts, part(5, 1, true, 2)) == outcome::partial); // said twice
-  auto last = part(5, 2, false, 3);
-  CHECK(parts.add(last) == outcome::whole);
+  auto ready = finish(parts, part(5, 2, false, 3));
+  REQUIRE(ready.size() == 1);
+  auto& last = ready.front();
   CHECK(last.nodes_size() == 3);
   CHECK(last.transfer() == 0);
   CHECK(last.part() == 0);
@@ -71,8 +82,7 @@ TEST_CASE("a transfer that begins anew forgets what came before") {
   part_collector parts;
   add(parts, part(5, 0, true, 1));
   add(parts, part(6, 0, true, 2));
-  auto last = part(6, 1, false, 3);
-  CHECK(parts.add(last) == outcome::whole);
+  auto last = finish(parts, part(6, 1, false, 3)).at(0);
   CHECK(last.nodes_size() == 2);
   CHECK(last.nodes(0).node() == 2);
 }
@@ -82,12 +92,34 @@ TEST_CASE("a row before its turn wins over the parts before it, and not over tho
   add(parts, part(5, 0, true, 1));
   CHECK(add(parts, ahead(1, pb::LIVENESS_OFFLINE)) == outcome::whole);
   CHECK(add(parts, ahead(2, pb::LIVENESS_SUSPECT)) == outcome::whole);
-  auto last = part(5, 1, false, 2);
-  REQUIRE(parts.add(last) == outcome::whole);
+  auto last = finish(parts, part(5, 1, false, 2)).at(0);
   // In this order they are applied.
   REQUIRE(last.nodes_size() == 4);
   CHECK(last.nodes(1).node() == 1);
   CHECK(last.nodes(1).liveness() == pb::LIVENESS_OFFLINE);
   CHECK(last.nodes(3).node() == 2);
   CHECK(last.nodes(3).liveness() == pb::LIVENESS_ONLINE);
+}
+
+TEST_CASE("what comes of several shards counts together, first what is new and then what is gone") {
+  part_collector parts;
+  auto left = part(5, 0, true, 1);
+  left.set_base(3);
+  left.add_removed_nodes(2);
+  CHECK(add(parts, left) == outcome::partial);
+  auto came_to = part(5, 1, false, 2);
+  came_to.set_origin(2);
+  came_to.set_base(4);
+  auto ready = finish(parts, came_to);
+  REQUIRE(ready.size() == 4);
+  for (auto i : {0u, 1u}) {
+    CHECK(ready[i].ahead());
+    CHECK(ready[i].nodes_size() == 1);
+    CHECK(ready[i].removed_nodes_size() == 0);
+    CHECK(ready[i].base() == ready[i].version());
+  }
+  CHECK(ready[2].origin() == 1);
+  CHECK(ready[2].base() == 3);
+  CHECK(ready[2].removed_nodes_size() == 1);
+  CHECK(ready[3].origin() == 2);
 }

@@ -138,12 +138,13 @@ TEST_CASE("deltas, coalesced deltas in parts and snapshots bring every subscribe
       delta.set_transfer(1);
       delta.set_part(number);
       delta.set_more(!done);
-      auto added = parts.add(delta);
+      std::vector<pb::ViewDelta> ready;
+      auto added = parts.add(delta, ready);
       RC_ASSERT(added == (done ? part_collector::outcome::whole : part_collector::outcome::partial));
       if (!done)
         return false;
       cursor.reset();
-      RC_ASSERT(sometimes.apply(delta, start, changes) == cluster_view::apply_outcome::applied);
+      RC_ASSERT(sometimes.apply(ready.at(0), start, changes) == cluster_view::apply_outcome::applied);
       return true;
     };
     auto steps = *rc::gen::container<std::vector<std::pair<int, int>>>(
@@ -212,7 +213,8 @@ TEST_CASE("deltas, coalesced deltas in parts and snapshots bring every subscribe
         // Before its turn, and so never a row that the parts would undo.
         if (auto turns = every_delta.turns_since(resource_id{1}, turn, 100, start)) {
           auto first = turns->nodes(0);
-          parts.add(*turns);
+          std::vector<pb::ViewDelta> ready;
+          parts.add(*turns, ready);
           if (sometimes.apply(*turns, start, changes) == cluster_view::apply_outcome::applied)
             RC_ASSERT(sometimes.find(node_id{first.node()})->row.liveness() == first.liveness());
         }

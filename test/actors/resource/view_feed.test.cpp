@@ -87,12 +87,12 @@ private:
       ++seen.parts;
     if (received.ahead())
       seen.rows_ahead += static_cast<std::size_t>(received.nodes_size());
-    auto delta = received;
+    std::vector<pb::ViewDelta> ready;
+    auto gap = parts_.add(received, ready) == part_collector::outcome::gap;
     view_changes changes;
-    auto added = parts_.add(delta);
-    if (added == part_collector::outcome::gap
-        || (added == part_collector::outcome::whole
-            && seen.view.apply(delta, self_->clock().now(), changes) == cluster_view::apply_outcome::gap)) {
+    for (auto& delta : ready)
+      gap = gap || seen.view.apply(delta, self_->clock().now(), changes) == cluster_view::apply_outcome::gap;
+    if (gap) {
       ++seen.gaps;
       ask(true);
     }

@@ -167,12 +167,12 @@ TEST_CASE_FIXTURE(keeper_test, "a kept row is known as kept by those who get the
   REQUIRE(accept(restarted) == outcome::applied);
   auto cursor = keeper.view().cursor(r1, 0, 0);
   part_collector parts;
-  pb::ViewDelta whole;
+  std::vector<pb::ViewDelta> ready;
   for (std::uint32_t number = 0; cursor.at != shard_cursor::section::done; ++number) {
-    whole = keeper.next_part(cursor, 80, now);
-    whole.set_transfer(1);
-    whole.set_part(number);
-    whole.set_more(cursor.at != shard_cursor::section::done);
+    auto part = keeper.next_part(cursor, 80, now);
+    part.set_transfer(1);
+    part.set_part(number);
+    part.set_more(cursor.at != shard_cursor::section::done);
     // Meanwhile one of them speaks again: that is told next.
     if (number == 3) {
       auto found = delta(r1, 2, 1, 2);
@@ -180,8 +180,10 @@ TEST_CASE_FIXTURE(keeper_test, "a kept row is known as kept by those who get the
       REQUIRE(accept(found) == outcome::applied);
     }
     REQUIRE(keeper.view().valid(cursor));
-    parts.add(whole);
+    parts.add(part, ready);
   }
+  REQUIRE(ready.size() == 1);
+  auto& whole = ready.front();
   CHECK(whole.nodes_size() == 6);
   CHECK(whole.kept_nodes_size() == 5);
   view_keeper other{{10s, 60s}};

@@ -53,7 +53,7 @@ TEST_CASE_FIXTURE(command_fixture, "every verb has a help text with usage, by 'h
     INFO(path);
     CHECK(by_help.code == exit_ok);
     CHECK(contains(by_help.out, "usage: astra" + path));
-    CHECK(contains(by_help.out, "--gateway HOST:PORT"));
+    CHECK(contains(by_help.out, "--gateway ADDRESS"));
     CHECK(by_help.out == by_option.out);
     CHECK(by_option.code == exit_ok);
     CHECK(calls.empty());

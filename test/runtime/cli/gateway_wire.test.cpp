@@ -21,7 +21,7 @@ bool contains(const std::string& text, const std::string& part) {
 class wire_fixture : public command_fixture {
 public:
   wire_fixture() {
-    environment.fetch = astra::fetch;
+    environment.fetch = [](const http_call& call) { return astra::fetch(call); };
     auto started = http_server::start({}, [this](http_exchange_ptr exchange) {
       http_response response;
       {
