@@ -216,7 +216,10 @@ public:
   void start() {
     last_refill_ = clock_type::now();
     open_doors();
-    thread_ = std::thread{[this] { loop(); }};
+    thread_ = std::thread{[this] {
+      ::pthread_setname_np(::pthread_self(), "astra.net");
+      loop();
+    }};
   }
 
   void dial(std::uint64_t number, const endpoint& where) {

@@ -183,8 +183,6 @@ public:
     greeter_->introduce_as(own_);
     connector_ = sys_.spawn<caf::stateful_actor<connector_state>, caf::hidden>(shared_from_this());
     greeter_->start();
-    greeter_->run([this] { tick_core(clock_type::now()); }, how_.net.heartbeat);
-    greeter_->run([this] { tick_edge(clock_type::now()); }, edge_tick);
     return {};
   }
 
@@ -355,6 +353,7 @@ private:
     spdlog::debug("net.session_opened id={} peer={} roles={} address={} dialled={} tls={}", about->id,
                   about->peer.self.name, to_string(about->peer.self.roles), about->peer.address, about->dialled,
                   !about->fingerprint.empty());
+    look_after(about->edge);
     if (replaced)
       handle->cut(violation::none, "replaced by a newer session with " + about->peer.self.name);
     hand_over(about, handle, who.dial, clock_type::now() + clearing_limit);
@@ -403,25 +402,40 @@ private:
                    *left_out);
   }
 
-  void tick_core(clock_type::time_point due) {
-    tick(false, due, how_.net.heartbeat, how_.net.timeout);
-    greeter_->run([this, next = clock_type::now() + how_.net.heartbeat] { tick_core(next); }, how_.net.heartbeat);
+  /// Looks after the sessions of one plane, for as long as there are any: an idle node has better things to do.
+  void look_after(bool edge) {
+    auto& running = edge ? edge_ticks_ : core_ticks_;
+    if (std::exchange(running, true))
+      return;
+    schedule_tick(edge);
   }
 
-  void tick_edge(clock_type::time_point due) {
-    tick(true, due, how_.net.edge_timeout / 4, how_.net.edge_timeout);
-    greeter_->run([this, next = clock_type::now() + edge_tick] { tick_edge(next); }, edge_tick);
+  void schedule_tick(bool edge) {
+    auto pause = edge ? edge_tick : how_.net.heartbeat;
+    greeter_->run(
+        [this, edge, due = clock_type::now() + pause] {
+          auto any = edge ? tick(true, due, how_.net.edge_timeout / 4, how_.net.edge_timeout)
+                          : tick(false, due, how_.net.heartbeat, how_.net.timeout);
+          if (any)
+            schedule_tick(edge);
+          else
+            (edge ? edge_ticks_ : core_ticks_) = false;
+        },
+        pause);
   }
 
-  void tick(bool edge, clock_type::time_point due, milliseconds interval, milliseconds timeout) {
+  /// @returns whether there is any session of this plane.
+  bool tick(bool edge, clock_type::time_point due, milliseconds interval, milliseconds timeout) {
     auto now = clock_type::now();
     // This process was stopped: what its peers sent meanwhile is in the sockets, and unread through no fault of theirs.
     auto frozen = now - due > interval;
     auto at = [](std::int64_t ns) { return clock_type::time_point{std::chrono::nanoseconds{ns}}; };
+    auto any = false;
     for (auto& one : all()) {
       auto& about = *one.about;
       if (about.edge != edge || about.ended)
         continue;
+      any = true;
       if (frozen) {
         about.last_in = std::chrono::duration_cast<std::chrono::nanoseconds>(now.time_since_epoch()).count();
         continue;
@@ -433,6 +447,7 @@ private:
       else if (about.live && now - at(about.last_out) > interval * 9 / 10)
         one.handle->keep_alive();
     }
+    return any;
   }
 
   // -- CAF's network thread ------------------------------------------------------------
@@ -638,6 +653,10 @@ private:
   caf::strong_actor_ptr directory_;
   std::unique_ptr<greeter> greeter_;
   caf::actor connector_;
+
+  /// Only the greeter's thread knows them.
+  bool core_ticks_ = false;
+  bool edge_ticks_ = false;
 
   mutable std::mutex mutex_;
   bool stopping_ = false;

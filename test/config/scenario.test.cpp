@@ -78,8 +78,9 @@ auto fields(const node_options& x) {
 }
 
 auto fields(const resource_options& x) {
-  auto& [name, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer] = x;
-  return std::tie(name, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer);
+  auto& [name, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer, chunk] = x;
+  return std::tie(name, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer,
+                  chunk);
 }
 
 auto fields(const scheduler_options& x) {

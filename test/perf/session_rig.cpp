@@ -1,11 +1,11 @@
 // Thousands of nodes on one thread, each over a session of its own: what a process of a cluster costs per session.
 //
-//   perf_sessions --target 127.0.0.1:9700 --sessions 15000 --seconds 600 [--pid PID] [--hertz 1] [--ca DIR]
+//   perf_sessions --target 127.0.0.1:9700 --sessions 15000 --seconds 600 [--pid PID] [--hertz 1] [--ca DIR] [--junk N]
 //
 // The other side is a real `astra run` with the role resource.  Each node connects, introduces itself (under TLS with a
 // certificate of its own when --ca names an authority), asks the directory for the Resource and beats.  Printed once
 // per 5 s and at the end: sessions, beats sent and acknowledged, round trips, and memory and CPU time of the process
-// PID.
+// PID.  With --junk, N threads connect as fast as they can and send 64 KiB of junk each, in the second half of the time.
 
 #include "config/endpoint.hpp"
 #include "messages/resource_protocol.hpp"
@@ -33,6 +33,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -42,7 +43,10 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <random>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 using namespace astra;
@@ -59,6 +63,7 @@ struct settings {
   int pid = 0;
   std::string ca;
   std::string prefix = "n";
+  int junk = 0;
 };
 
 [[noreturn]] void give_up(const std::string& what) {
@@ -127,6 +132,33 @@ struct node {
 constexpr std::uint64_t own_actor = 1000;
 constexpr std::uint64_t life = 1;
 
+/// Connects, sends what nobody asked for, and does so again.
+void throw_junk(const endpoint& target, int kind, const std::atomic<bool>& over, std::atomic<unsigned long>& thrown) {
+  std::string bytes(64 << 10, '\0');
+  std::mt19937 random{static_cast<unsigned>(kind)};
+  for (auto& byte : bytes)
+    byte = static_cast<char>(random());
+  // Some look like a greeting, some like TLS, some like CAF's protocol.
+  const char* beginnings[] = {"", "AST\x01\x7f", "\x16\x03\x01", "\x01"};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(target.port);
+  ::inet_pton(AF_INET, target.host.c_str(), &address.sin_addr);
+  timeval patience{0, 20'000};
+  while (!over) {
+    std::string_view beginning = beginnings[thrown % 4];
+    std::copy(beginning.begin(), beginning.end(), bytes.begin());
+    unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    linger hard{1, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
+      continue;
+    [[maybe_unused]] auto n = ::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    ++thrown;
+  }
+}
+
 class rig {
 public:
   explicit rig(settings how) : how_(std::move(how)) {
@@ -142,10 +174,18 @@ public:
     auto cpu = cpu_s();
     auto cpu_at = begin;
     std::size_t started = 0;
+    std::atomic<bool> over = false;
+    std::atomic<unsigned long> thrown = 0;
+    std::vector<std::thread> junk;
     std::array<epoll_event, 256> events;
     for (auto now = begin; seconds(now - begin) < how_.seconds; now = clock_type::now()) {
       while (started < nodes_.size() && static_cast<double>(started) < seconds(now - begin) * how_.joins_per_s)
         connect(started++);
+      if (junk.empty() && how_.junk > 0 && seconds(now - begin) > how_.seconds / 2) {
+        std::printf("junk from here on\n");
+        for (int i = 0; i < how_.junk; ++i)
+          junk.emplace_back([&, i] { throw_junk(how_.target, i, over, thrown); });
+      }
       auto n = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()), 2);
       for (int i = 0; i < n; ++i)
         advance(events[static_cast<std::size_t>(i)].data.u64);
@@ -163,6 +203,11 @@ public:
         cpu_at = now;
       }
     }
+    over = true;
+    for (auto& thread : junk)
+      thread.join();
+    if (how_.junk > 0)
+      std::printf("junk: %lu connections\n", thrown.load());
     report(clock_type::now() - begin, (cpu_s() - cpu) / std::max(0.001, seconds(clock_type::now() - cpu_at)));
     std::printf("result: sessions %zu of %zu, lost %zu, beats %lu acknowledged %lu, fenced %lu\n", live_, nodes_.size(),
                 lost_, beats_sent_, acks_, fenced_);
@@ -528,6 +573,8 @@ int main(int argc, char** argv) {
       how.joins_per_s = std::stod(value);
     else if (key == "--pid")
       how.pid = std::stoi(value);
+    else if (key == "--junk")
+      how.junk = std::stoi(value);
     else if (key == "--ca")
       how.ca = value;
     else
