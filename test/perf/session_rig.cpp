@@ -5,7 +5,8 @@
 // The other side is a real `astra run` with the role resource.  Each node connects, introduces itself (under TLS with a
 // certificate of its own when --ca names an authority), asks the directory for the Resource and beats.  Printed once
 // per 5 s and at the end: sessions, beats sent and acknowledged, round trips, and memory and CPU time of the process
-// PID.  With --junk, N threads connect as fast as they can and send 64 KiB of junk each, in the second half of the time.
+// PID.  With --junk, N threads connect as fast as they can and send 64 KiB of junk each, in the second half of the
+// time.
 
 #include "config/endpoint.hpp"
 #include "messages/resource_protocol.hpp"

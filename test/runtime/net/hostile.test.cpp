@@ -27,6 +27,12 @@ std::string text_of(const byte_buffer& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+/// What ends an actor: its source, which is nobody, and the reason "kill".
+basp_frame exit_frame(caf::actor_id target) {
+  return make_frame(operation::direct_message, async_id, 30, target,
+                    raw_payload({caf::type_id_v<caf::exit_msg>}, byte_buffer(16)));
+}
+
 /// A process that has introduced itself properly, as the node n66, and then does as it likes.
 struct intruder {
   explicit intruder(const process& victim) : peer(tcp_peer::connect(port_of(victim))) {
@@ -84,7 +90,10 @@ struct attacked {
   }
 
   /// The victim still works, for those who were there before and for newcomers.
-  void check_alive() { REQUIRE(honest.ask(echo, ++asked) == asked); }
+  void check_alive() {
+    ++asked;
+    REQUIRE(honest.ask(echo, asked) == asked);
+  }
 
   process resource{"r1", {peer_role::resource}};
   process honest{"n1", {peer_role::node}};
@@ -114,9 +123,7 @@ TEST_CASE("hostile: nothing that is sent before an introduction does anything") 
       {"nested messages", text_of(make_frame(operation::direct_message, async_id, 1, 1,
                                              raw_payload({caf::type_id_v<caf::message>}, byte_buffer(600'000)))
                                       .bytes())},
-      {"an exit message",
-       text_of(direct(async_id, 1, 2, caf::make_message(caf::exit_msg{caf::actor_addr{}, caf::exit_reason::kill}))
-                   .bytes())},
+      {"an exit message", text_of(exit_frame(2).bytes())},
       {"an honest handshake of CAF's own", text_of(client_handshake(other).bytes())},
       {"a monitor", text_of(monitor_frame(other, up.resource.sys.node(), 1).bytes())},
       {"news of an end", text_of(down_frame(other, up.resource.sys.node(), 1, caf::sec::none).bytes())},
@@ -150,7 +157,6 @@ TEST_CASE("hostile: a process that is let in as a node can do nothing that a nod
   attacked up;
   auto us = up.resource.sys.node();
   auto echo = up.resource.echo.id();
-  auto exit = caf::make_message(caf::exit_msg{caf::actor_addr{}, caf::exit_reason::kill});
   using attack = std::function<void(intruder&)>;
   const std::vector<std::pair<const char*, attack>> attacks = {
       {"no handshake first", [&](intruder& x) { x.send(direct(1, 30, echo, sample_requests("n66")[0])); }},
@@ -166,12 +172,12 @@ TEST_CASE("hostile: a process that is let in as a node can do nothing that a nod
       {"exit to the service",
        [&](intruder& x) {
          x.settle();
-         x.send(direct(async_id, 30, echo, exit));
+         x.send(exit_frame(echo));
        }},
       {"exit to the directory",
        [&](intruder& x) {
          x.settle();
-         x.send(direct(async_id, 30, x.them.directory, exit));
+         x.send(exit_frame(x.them.directory));
        }},
       {"an actor that is no service",
        [&](intruder& x) {
@@ -251,10 +257,10 @@ TEST_CASE("hostile: a process that is let in as a node can do nothing that a nod
          x.send(frame);
        }},
   };
-  for (auto& [name, attack] : attacks) {
+  for (auto& [name, harm] : attacks) {
     CAPTURE(name);
     intruder at{up.resource};
-    attack(at);
+    harm(at);
     // What the victim said before it hung up may still be in the socket.
     auto ended = false;
     for (auto end = std::chrono::steady_clock::now() + 3s; !ended && std::chrono::steady_clock::now() < end;)
