@@ -27,6 +27,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <unordered_map>
@@ -247,7 +248,8 @@ private:
   }
 
   /// Nodes that others report with a later home are theirs now.
-  void drop_moved(const view_changes& changes) {
+  /// @returns false when there are none.
+  bool drop_moved(const view_changes& changes) {
     auto moved = false;
     for (auto node : changes.nodes) {
       // First what says no of nearly all: a peer's nodes are seldom known here.
@@ -264,9 +266,7 @@ private:
       forget_node(node);
       moved = true;
     }
-    // At once: what subscribers are told meanwhile would still have these rows.
-    if (moved)
-      flush(stream::liveness);
+    return moved;
   }
 
   /// A scheduler process that fell silent here and speaks elsewhere, or started anew there, is theirs now.
@@ -358,8 +358,11 @@ private:
                    edit.removed_nodes_size());
       subscribers_.send(std::move(edit), now());
     }
-    if (now() - last_sent_ >= options_.heartbeat)
-      publish(log_.keep_alive());
+    if (now() - last_sent_ >= options_.heartbeat) {
+      auto still_here = log_.keep_alive();
+      take_in(still_here);
+      subscribers_.send(std::move(still_here), now());
+    }
     metrics_.nodes->value(static_cast<std::int64_t>(members_.alive()));
     metrics_.subscribers->value(static_cast<std::int64_t>(subscribers_.size()));
     metrics_.behind->value(static_cast<std::int64_t>(subscribers_.behind()));
@@ -372,8 +375,6 @@ private:
     auto who = self_->current_sender();
     if (!who)
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
-    // Whoever begins or catches up now gets what was published.
-    flush(stream::liveness);
     if (subscribers_.renew(who, request, now()))
       spdlog::info("resource.subscribe subscriber={} resync={}", request.subscriber(), request.resync());
     pb::SubscribeAck ack;
@@ -404,26 +405,28 @@ private:
       auto wait = std::exchange(cut_[i], false) ? options_.liveness_tick : ticks[i];
       self_->run_delayed(wait, [this, i, which] {
         armed_[i] = false;
-        flush(which);
+        if (auto delta = next_version(which))
+          subscribers_.send(std::move(*delta), now());
         arm();
       });
     }
   }
 
-  void flush(stream which) {
+  /// The next version, which is in the view from now on and still to be sent.
+  std::optional<pb::ViewDelta> next_version(stream which) {
     auto delta = log_.flush(which, now(), view_feed::rows_bytes(options_.view_chunk_bytes));
     if (!delta)
-      return;
+      return std::nullopt;
     cut_[static_cast<std::size_t>(which)] = log_.pending(which);
-    publish(std::move(*delta));
+    take_in(*delta);
+    return delta;
   }
 
-  void publish(pb::ViewDelta delta) {
+  void take_in(pb::ViewDelta& delta) {
     last_sent_ = now();
     metrics_.deltas->inc();
     view_changes changes;
     keeper_.accept(delta, now(), changes);
-    subscribers_.send(std::move(delta), now());
   }
 
   // -- peers -------------------------------------------------------------------
@@ -530,11 +533,18 @@ private:
   void on_whole(peer& from, pb::ViewDelta& delta) {
     view_changes changes;
     switch (keeper_.accept(delta, now(), changes)) {
-    case cluster_view::apply_outcome::applied:
+    case cluster_view::apply_outcome::applied: {
       from.resyncing = false;
-      drop_moved(changes);
+      // What moved leaves the own shard at once: whoever catches up would still be told of it.  But that it came to
+      // another one is told first.
+      std::optional<pb::ViewDelta> without_moved;
+      if (drop_moved(changes))
+        without_moved = next_version(stream::liveness);
       subscribers_.send(std::move(delta), now());
+      if (without_moved)
+        subscribers_.send(std::move(*without_moved), now());
       break;
+    }
     case cluster_view::apply_outcome::gap:
       on_gap(from, delta);
       break;
