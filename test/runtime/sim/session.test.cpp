@@ -306,7 +306,7 @@ TEST_CASE("branches are many futures of one moment, and leave it as it is") {
   it.good("run 2s");
   CHECK(has(it.good("branch 6"), "0 of 6 futures fail"));
   it.good("power node-2 8s");
-  it.good("run 1s");
+  it.good("run 1500ms");
   auto before = it.hash();
   auto text = it.good("branch 6");
   CHECK(has(text, "6 of 6 futures fail (1.00)"));
