@@ -289,8 +289,10 @@ TEST_CASE("hostile: mutated frames over real sockets neither crash nor fill a pr
   attacked up;
   auto given = std::getenv("ASTRA_FUZZ_SECONDS");
   auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{given ? std::atoi(given) : 3};
-  frame_mutator mutator{given ? static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count())
-                              : 7};
+  auto fresh = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
+  auto seed = given ? fresh : 7;
+  CAPTURE(seed);
+  frame_mutator mutator{seed};
   std::uint64_t sent = 0;
   std::uint64_t sessions = 0;
   auto before = resident_kib();
