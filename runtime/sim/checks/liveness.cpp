@@ -291,10 +291,14 @@ private:
   /// A home forgets only whom it has given up before.
   void on_removed(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
     auto& resource = facts_of(what.machine, facts);
-    // Who catches up hears what was published, in which a node that has just come back is not yet.
-    auto caught_up = delta.version() > delta.base() + 1;
-    if (delta.removed_nodes().empty() || delta.origin() != name_hash(resource.name) || caught_up)
+    if (delta.removed_nodes().empty() || delta.origin() != name_hash(resource.name))
       return;
+    // Who catches up is told once more, and a node that has just come back is published with the next tick.
+    auto& last = removals_told_[what.machine];
+    auto now = std::pair{delta.epoch(), delta.version()};
+    if (now <= last || delta.version() > delta.base() + 1)
+      return;
+    last = now;
     for (auto node : delta.removed_nodes()) {
       auto lease = leases_.home_of(node);
       if (lease != nullptr && lease->resource == what.machine && !lease->gone && lease->heard >= resource.since)
@@ -361,6 +365,8 @@ private:
   actor_roles roles_;
   node_machines machines_;
   disturbances disturbed_;
+  /// Epoch and version of the last delta with removals.
+  per_machine<std::pair<std::uint64_t, std::uint64_t>> removals_told_;
   leases leases_;
   /// The last beat of each node, heard or not.
   id_table<rank> said_;

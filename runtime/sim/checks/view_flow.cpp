@@ -217,7 +217,8 @@ public:
   static constexpr const char* label = "turns-told";
   static constexpr const char* about =
       "A Resource that tells anybody that one of its nodes is suspect, draining or offline tells all its subscribers "
-      "within the bound, however much else they have yet to take; but for those with half a chunk of such news before.";
+      "within the bound, however much else they have yet to take; but for those with a quarter of a chunk of such news "
+      "before.";
   static constexpr nanoseconds default_bound{std::chrono::milliseconds{500}};
 
   using named_check::named_check;
@@ -254,8 +255,11 @@ public:
         known = ended ? forget(known) : std::next(known);
       }
     } else if (auto delta = content_as<view_delta>(what)) {
-      if (what.kind == event_kind::send && (*delta)->origin_name() == facts_of(what.machine, facts).name
-          && roles_.of(what.sender, facts) == actor_role::resource && !lossy(facts.what()))
+      if (what.kind != event_kind::send || roles_.of(what.sender, facts) != actor_role::resource || lossy(facts.what()))
+        return;
+      if ((*delta)->ahead())
+        on_urgent(**delta, what);
+      if ((*delta)->origin_name() == facts_of(what.machine, facts).name)
         on_said(**delta, what);
     }
     if (!owed_.empty())
@@ -286,15 +290,18 @@ private:
     return listeners_.erase(known);
   }
 
+  void on_urgent(const pb::ViewDelta& delta, const event& what) {
+    auto known = listeners_.find({what.sender, what.actor});
+    if (known == listeners_.end())
+      return;
+    auto& urgent = known->second.urgent;
+    urgent.emplace_back(what.at, delta.ByteSizeLong());
+    while (what.at - urgent.front().first > 5 * renewal)
+      urgent.pop_front();
+  }
+
   void on_said(const pb::ViewDelta& delta, const event& what) {
     link told{what.sender, what.actor};
-    auto known = listeners_.find(told);
-    if (delta.ahead() && known != listeners_.end()) {
-      auto& urgent = known->second.urgent;
-      urgent.emplace_back(what.at, delta.ByteSizeLong());
-      while (what.at - urgent.front().first > 5 * renewal)
-        urgent.pop_front();
-    }
     for (auto& row : delta.nodes()) {
       std::erase_if(owed_, [&](auto& entry) { return entry.to == told && entry.node == row.node(); });
       auto bad = row.liveness() == pb::LIVENESS_SUSPECT || row.liveness() == pb::LIVENESS_DRAINING
@@ -322,7 +329,7 @@ private:
         before += now - at < 5 * renewal ? bytes : 0;
       if (now - to.renewed < renewal && healthy(to.resource, facts)
           && disturbed_.last_touched(to.resource) < entry.since
-          && before < facts.what().options.resource.view_chunk_bytes / 2)
+          && before < facts.what().options.resource.view_chunk_bytes / 4)
         fail(fmt::format("{} tells that node {} is {} since {}, and has not told {}", facts_of(to.resource, facts).name,
                          to_hex(entry.node), pb::Liveness_Name(entry.liveness), seconds_text(entry.since),
                          facts.actor_name(entry.to.second)));
