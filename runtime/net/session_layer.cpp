@@ -50,6 +50,9 @@ constexpr milliseconds edge_tick{1000};
 constexpr milliseconds handshake_limit{2000};
 /// An older session with the same process has this long to be cleared away.
 constexpr milliseconds clearing_limit{1000};
+/// A dial whose peer is there and whose session came to nothing is repeated, so often and after so long.
+constexpr milliseconds redial_pause{20};
+constexpr int redials_most = 4;
 /// One peer's violations are told at most this often.
 constexpr std::chrono::seconds quiet_after_line{10};
 /// CAF knows what we publish by a port; nothing listens there.
@@ -265,6 +268,8 @@ private:
     session_ptr about;
     std::shared_ptr<session_handle> handle;
     caf::error failure;
+    /// The peer is there: another try may go better, such as when both sides dialled at once.
+    bool again = false;
   };
 
   std::vector<live_session> all() const {
@@ -365,7 +370,7 @@ private:
     on_network_thread(sys_, [self = shared_from_this(), about, handle, dial, until] {
       auto failed = [&](const std::string& reason) {
         if (about->dialled)
-          self->dial_failed(dial, caf::make_error(errc::unreachable, reason), {});
+          self->dial_failed(dial, caf::make_error(errc::unreachable, reason), redial_pause);
       };
       if (about->ended) {
         failed(about->end_reason().second);
@@ -478,7 +483,7 @@ private:
     {
       std::lock_guard guard{mutex_};
       dial_address_.erase(dial);
-      dialled_[dial] = {about, std::move(handle), {}};
+      dialled_[dial] = {about, std::move(handle), {}, false};
     }
     caf::anon_send(connector_, caf::ok_atom_v, dial);
   }
@@ -494,7 +499,7 @@ private:
       // It may have failed with its very last word.
       if (auto entered = entered_.extract(dial); !entered.empty())
         table_.remove(entered.mapped());
-      dialled_[dial] = {nullptr, nullptr, std::move(why)};
+      dialled_[dial] = {nullptr, nullptr, std::move(why), later > milliseconds{0}};
     }
     caf::anon_send(connector_, caf::ok_atom_v, dial);
   }
@@ -517,6 +522,16 @@ private:
     std::lock_guard guard{mutex_};
     auto found = dialled_.extract(number);
     return found.empty() ? dial_result{} : std::move(found.mapped());
+  }
+
+  /// Whether there is a live session with a process that says it listens there.
+  bool session_at(const std::string& address) const {
+    std::lock_guard guard{mutex_};
+    auto entry = table_.at(address);
+    if (entry == nullptr)
+      return false;
+    auto found = live_.find(entry->id);
+    return found != live_.end() && found->second.about->live;
   }
 
   /// A live session with the process that says it listens there and may offer the service.
@@ -597,7 +612,7 @@ private:
       if (address.empty())
         return;
       if (!result.handle) {
-        answer(address.mapped(), nullptr, result.failure);
+        answer(address.mapped(), nullptr, result.failure, nullptr, result.again);
         return;
       }
       self_->request(layer_->broker_, handshake_limit, caf::connect_atom_v, result.handle->take(), directory_port)
@@ -606,19 +621,30 @@ private:
                                        const std::set<std::string>&) { answer(address, about, {}, directory); },
                 [this, address = address.mapped(), about = result.about](const caf::error&) {
                   auto reason = about->end_reason().second;
-                  answer(
-                      address, nullptr,
-                      caf::make_error(errc::unreachable, reason.empty() ? "no handshake of CAF's protocol" : reason));
+                  answer(address, nullptr,
+                         caf::make_error(errc::unreachable, reason.empty() ? "no handshake of CAF's protocol" : reason),
+                         nullptr, true);
                 });
     }
 
     void answer(const std::string& address, const session_ptr& about, const caf::error& failure,
-                const caf::strong_actor_ptr& directory = nullptr, int tries = 0) {
-      if (!about && tries < 25 && layer_->session_expected_at(address)) {
-        self_->run_delayed(milliseconds{20},
-                           [this, address, failure, tries] { answer(address, nullptr, failure, nullptr, tries + 1); });
+                const caf::strong_actor_ptr& directory = nullptr, bool again = false, int waits = 0) {
+      if (!about && waits < 25 && layer_->session_expected_at(address)) {
+        self_->run_delayed(redial_pause, [this, address, failure, again, waits] {
+          answer(address, nullptr, failure, nullptr, again, waits + 1);
+        });
         return;
       }
+      if (!about && again && !layer_->session_at(address) && ++redials_[address] <= redials_most) {
+        self_->run_delayed(redial_pause, [this, address, failure] {
+          if (layer_->session_at(address) || layer_->session_expected_at(address))
+            answer(address, nullptr, failure, nullptr, true);
+          else
+            addresses_[layer_->begin_dial(*parse_endpoint(address))] = address;
+        });
+        return;
+      }
+      redials_.erase(address);
       auto queue = waiting_.extract(address);
       if (queue.empty())
         return;
@@ -641,6 +667,7 @@ private:
     std::shared_ptr<impl> layer_;
     std::map<std::string, std::vector<waiting>> waiting_;
     std::map<std::uint64_t, std::string> addresses_;
+    std::map<std::string, int> redials_;
   };
 
   caf::actor_system& sys_;
