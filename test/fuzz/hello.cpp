@@ -1,5 +1,8 @@
 #include "runtime/net/hello.hpp"
 
+#include "messages/type_ids.hpp"
+
+#include <caf/init_global_meta_objects.hpp>
 #include <google/protobuf/stubs/logging.h>
 
 #include <cstdint>
@@ -13,6 +16,9 @@
 using namespace astra;
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  // What is wrong is said in errors, which hold messages.
+  caf::init_global_meta_objects<caf::id_block::astra_wire>();
+  caf::core::init_global_meta_objects();
   google::protobuf::SetLogHandler(nullptr);
   return 0;
 }
