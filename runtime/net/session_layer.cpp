@@ -1,6 +1,5 @@
 #include "runtime/net/session_layer.hpp"
 
-#include "messages/control.hpp"
 #include "messages/errc.hpp"
 #include "messages/node_protocol.hpp"
 #include "messages/resource_protocol.hpp"
@@ -9,6 +8,7 @@
 #include "runtime/net/greeter.hpp"
 #include "runtime/net/session_scribe.hpp"
 #include "runtime/net/session_table.hpp"
+#include "runtime/system_node.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/event_based_actor.hpp>
@@ -58,18 +58,6 @@ constexpr std::chrono::seconds quiet_after_line{10};
 /// CAF knows what we publish by a port; nothing listens there.
 constexpr std::uint16_t directory_port = 1;
 
-/// CAF's actor system has no setter for its node id.  Access checks do not apply to the arguments of an explicit
-/// instantiation (C++ standard, [temp.spec] 6), so one of them may hand the pointer to the member out.
-template <class Tag, typename Tag::type Member>
-struct member_of {
-  friend typename Tag::type reach(Tag) { return Member; }
-};
-struct node_member {
-  using type = caf::node_id caf::actor_system::*;
-  friend type reach(node_member);
-};
-template struct member_of<node_member, &caf::actor_system::node_>;
-
 /// Gives the system its id after the middleman has chosen one and before any broker reads it: modules are initialised
 /// in the order of their numbers, and all of them before the first one starts.
 class node_id_module : public caf::actor_system::module {
@@ -77,7 +65,7 @@ public:
   node_id_module(caf::actor_system& sys, caf::node_id id) : sys_(sys), id_(std::move(id)) {}
   void start() override {}
   void stop() override {}
-  void init(caf::actor_system_config&) override { sys_.*reach(node_member{}) = id_; }
+  void init(caf::actor_system_config&) override { system_node(sys_) = id_; }
   id_t id() const override { return network_manager; }
   void* subtype_ptr() override { return this; }
 

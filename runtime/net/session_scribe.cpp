@@ -243,7 +243,6 @@ private:
     if (outgoing_.capacity() > kept_capacity)
       outgoing_.shrink_to_fit();
     about_->last_out.store(now_ns(), std::memory_order_relaxed);
-    about_->frames_out.fetch_add(1, std::memory_order_relaxed);
     auto backlog = queued_ - transport_.written;
     about_->backlog.store(backlog, std::memory_order_relaxed);
     if (backlog > most_backlog_) {

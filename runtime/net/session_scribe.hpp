@@ -37,7 +37,6 @@ struct session {
   std::atomic<std::int64_t> last_in = 0;
   std::atomic<std::int64_t> last_out = 0;
   std::atomic<std::uint64_t> frames_in = 0;
-  std::atomic<std::uint64_t> frames_out = 0;
   std::atomic<std::uint64_t> bytes_in = 0;
   std::atomic<std::uint64_t> bytes_out = 0;
   /// Bytes that wait for the peer to take them.

@@ -8,6 +8,7 @@
 #include "runtime/sim/link_rules.hpp"
 #include "runtime/sim/machine_clock.hpp"
 #include "runtime/sim/run_queue.hpp"
+#include "runtime/system_node.hpp"
 
 #include <caf/action.hpp>
 #include <caf/actor_cast.hpp>
@@ -47,16 +48,11 @@
 namespace astra::sim {
 namespace {
 
-/// As in engine.cpp: the two members of CAF's actor system that it has no setters for.
+/// The counter of actor ids, for which CAF's actor system has no setter; how it is reached: see system_node.cpp.
 template <class Tag, typename Tag::type Member>
 struct member_of {
   friend typename Tag::type reach(Tag) { return Member; }
 };
-struct node_member {
-  using type = caf::node_id caf::actor_system::*;
-  friend type reach(node_member);
-};
-template struct member_of<node_member, &caf::actor_system::node_>;
 struct ids_member {
   using type = std::atomic<std::size_t> caf::actor_system::*;
   friend type reach(ids_member);
@@ -797,7 +793,7 @@ bool basp_engine::broker::enqueue(caf::mailbox_element_ptr what, caf::execution_
 }
 
 void basp_engine::middleman::init(caf::actor_system_config&) {
-  system().*reach(node_member{}) = owner_.id;
+  system_node(system()) = owner_.id;
   owner_.loop = &loop_;
 }
 

@@ -5,6 +5,7 @@
 #include "runtime/sim/event_queue.hpp"
 #include "runtime/sim/machine_clock.hpp"
 #include "runtime/sim/run_queue.hpp"
+#include "runtime/system_node.hpp"
 
 #include <caf/action.hpp>
 #include <caf/actor_cast.hpp>
@@ -36,18 +37,6 @@
 
 namespace astra::sim {
 namespace {
-
-/// CAF's actor system has no setter for its node id.  Access checks do not apply to the arguments of an explicit
-/// instantiation (C++ standard, [temp.spec] 6), so one of them may hand the pointer to the member out.
-template <class Tag, typename Tag::type Member>
-struct member_of {
-  friend typename Tag::type reach(Tag) { return Member; }
-};
-struct node_member {
-  using type = caf::node_id caf::actor_system::*;
-  friend type reach(node_member);
-};
-template struct member_of<node_member, &caf::actor_system::node_>;
 
 thread_local engine* present_engine = nullptr;
 
@@ -242,7 +231,7 @@ public:
     system_->await_actors_before_shutdown(false);
     unit_.connect(*system_);
     know(nobody);
-    (*system_).*reach(node_member{}) = machines_[nobody].id;
+    system_node(*system_) = machines_[nobody].id;
     unit_.proxy_registry_ptr(machines_[nobody].proxies.get());
     enter(nobody);
   }
@@ -732,7 +721,7 @@ private:
     if (number == current_)
       return;
     current_ = number;
-    (*system_).*reach(node_member{}) = machines_[number].id;
+    system_node(*system_) = machines_[number].id;
     unit_.proxy_registry_ptr(machines_[number].proxies.get());
   }
 
