@@ -110,7 +110,7 @@ std::string why_no_room(const pb::Resources& wanted, const pb::Resources& free) 
   return {};
 }
 
-pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const pb::NodeRow* row,
+pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row,
                                        time_point now) {
   pb::ClaimResult result;
   result.set_sequence(claim.sequence());
@@ -119,7 +119,7 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
     result.set_outcome(outcome);
     result.set_reason(std::move(reason));
     if (row)
-      *result.mutable_row() = *row;
+      *result.mutable_row() = row->to_pb();
     return result;
   };
   if (!row)

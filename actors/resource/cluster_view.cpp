@@ -1,6 +1,7 @@
 #include "actors/resource/cluster_view.hpp"
 
 #include "actors/mutant.hpp"
+#include "actors/resource/load_columns.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -19,11 +20,39 @@ constexpr std::size_t removals_kept = 4096;
 constexpr std::size_t turns_kept = 1024;
 /// Around each row on the wire, its mention among the kept ones included.
 constexpr std::size_t frame_bytes = 16;
+/// More rows than this no shard has: a larger slot is none.
+constexpr std::uint32_t slots_max = 1U << 24U;
+constexpr std::uint8_t all_columns = 0xff;
+
+/// Finalizer of SplitMix64 (Steele et al., "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
+std::uint64_t mix(std::uint64_t x) {
+  x = (x ^ x >> 30U) * 0xbf58476d1ce4e5b9U;
+  x = (x ^ x >> 27U) * 0x94d049bb133111ebU;
+  return x ^ x >> 31U;
+}
+
+/// What all who hold a shard must agree on.
+std::uint64_t hash_of(const node_row& row) {
+  auto result = mix(row.node());
+  for (auto part : {row.incarnation(), row.home_epoch(), static_cast<std::uint64_t>(row.liveness()),
+                    row.has_profile() ? row.profile().version() : 0})
+    result = mix(result + part + 0x9e3779b97f4a7c15U);
+  return result;
+}
 
 /// Of two rows of one node, the one with the larger rank is the later one.
-auto rank(const pb::NodeRow& row) {
+template <class Row>
+auto rank_of(const Row& row) {
   auto life = MUTANT(dead_life_outranks_new) ? 0 : row.incarnation();
   return std::tuple{life, row.home_epoch(), row.sequence()};
+}
+
+auto rank(const node_row& row) {
+  return rank_of(row);
+}
+
+auto rank(const pb::NodeRow& row) {
+  return rank_of(row);
 }
 
 auto rank(const pb::AppRecord& record) {
@@ -41,9 +70,11 @@ std::uint64_t age_ms(time_point then, time_point now) {
       std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now - then).count(), 0));
 }
 
-void take(node_entry& entry, const pb::NodeRow& part, resource_id origin, std::uint64_t version, time_point now) {
+void take_row(node_entry& entry, const pb::NodeRow& part, resource_id origin, std::uint64_t version, time_point now) {
   if (entry.row.incarnation() != part.incarnation() && !MUTANT(replicas_outlive_their_node)) {
-    entry.row.Clear();
+    entry.row = {};
+    entry.load = {};
+    entry.came_with_load = false;
     entry.profile_changed = version;
   }
   auto& row = entry.row;
@@ -53,14 +84,17 @@ void take(node_entry& entry, const pb::NodeRow& part, resource_id origin, std::u
   row.set_liveness(part.liveness());
   row.set_reason(part.reason());
   row.set_sequence(part.sequence());
-  if (part.has_load())
-    *row.mutable_load() = part.load();
   if (part.has_profile()) {
-    *row.mutable_profile() = part.profile();
+    row.set_profile(part.profile());
     entry.profile_changed = version;
   }
   if (part.has_held())
-    *row.mutable_held() = part.held();
+    row.set_held(part.held());
+  if (part.has_load()) {
+    entry.load = node_load{part.load()};
+    entry.came_with_load = true;
+  }
+  entry.slot = part.slot() <= slots_max ? part.slot() : 0;
   entry.origin = origin;
   entry.last_beat = now - std::chrono::milliseconds{part.age_ms()};
   entry.changed = version;
@@ -119,6 +153,7 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
       // Within what is held, and of a shard that will be told whole, it is no news.
       if (delta.epoch() != shard.epoch || delta.version() <= shard.version)
         return apply_outcome::stale;
+      shard.ahead_of = std::max(shard.ahead_of, delta.version());
       update(origin, delta, now, changes);
       sort_unique(changes.nodes);
       sort_unique(changes.apps);
@@ -149,14 +184,20 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
                   > 0);
   if (snapshot || edit || shard.lost != delta.origin_lost())
     shard.generation = ++last_generation_;
-  if (snapshot)
+  if (snapshot) {
     shard.forgotten = delta.version();
+    shard.ahead_of = 0;
+    shard.diverged = false;
+  }
   shard.edited = !snapshot && (shard.edited || edit);
   shard.epoch = delta.epoch();
   shard.version = delta.version();
   shard.name = delta.origin_name();
   shard.lost = delta.origin_lost();
   shard.last_delta = now;
+  shard.heard_within = std::chrono::milliseconds{delta.heard_within_ms()};
+  if (!delta.origin_lost())
+    shard.last_word = now;
   if (snapshot)
     replace(origin, delta, now, changes);
   else
@@ -170,7 +211,9 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
 void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
   shard_rows fresh;
   for (auto& row : delta.nodes())
-    take(fresh.nodes.try_emplace(fresh.nodes.end(), node_id{row.node()})->second, row, origin, delta.version(), now);
+    take(fresh, fresh.nodes.try_emplace(fresh.nodes.end(), node_id{row.node()})->second, row, origin, delta.version(),
+         now);
+  take_loads(fresh, delta);
   for (auto& record : delta.apps())
     fresh.apps[record.spec().name()] = {record, origin, delta.version()};
   for (auto& row : delta.schedulers())
@@ -201,20 +244,21 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
       if (turns.size() > turns_kept)
         turns.pop_front();
     }
-    take(entry, part, origin, delta.version(), now);
+    take(rows, entry, part, origin, delta.version(), now);
     auto known = places_.find(id);
     auto shown = known == places_.end() ? nullptr : &known->second->second;
     if (shown && shown->origin == origin && rank(shown->row) <= rank(part)) {
       // The usual case: nobody else comes into question, and the long profile need not be copied from the shard.
-      take(*shown, part, origin, delta.version(), now);
+      take_row(*shown, part, origin, delta.version(), now);
       changes.nodes.push_back(id);
     } else {
       refresh_node(id, origin, changes);
     }
   }
+  take_loads(rows, delta);
   for (auto id : delta.removed_nodes()) {
     if (!MUTANT(removal_ignored))
-      rows.nodes.erase(node_id{id});
+      erase(rows, node_id{id});
     if (id != 0)
       remember(origin, {delta.version(), node_id{id}, {}, {}});
     refresh_node(node_id{id}, origin, changes);
@@ -237,6 +281,55 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
     remember(origin, {delta.version(), {}, {}, scheduler_id{id}});
     refresh_scheduler(scheduler_id{id}, origin, changes);
   }
+}
+
+/// Takes a row into its shard, whose slots and hash follow.
+void cluster_view::take(shard_rows& rows, node_entry& entry, const pb::NodeRow& part, resource_id origin,
+                        std::uint64_t version, time_point now) {
+  auto id = node_id{part.node()};
+  auto before = entry.slot;
+  auto reborn = entry.row.incarnation() != part.incarnation();
+  if (entry.row.node() != 0)
+    rows.hash -= hash_of(entry.row);
+  take_row(entry, part, origin, version, now);
+  rows.hash += hash_of(entry.row);
+  if (before != entry.slot && before != 0 && rows.loads[before - 1].owner == id)
+    rows.loads[before - 1] = {};
+  if (entry.slot == 0)
+    return;
+  if (rows.loads.size() < entry.slot)
+    rows.loads.resize(entry.slot);
+  auto& place = rows.loads[entry.slot - 1];
+  if (place.owner != id || reborn)
+    place = {{}, id, 0};
+  if (part.has_load())
+    place = {entry.load, id, version};
+}
+
+void cluster_view::take_loads(shard_rows& rows, const pb::ViewDelta& delta) {
+  for (auto& columns : delta.loads()) {
+    load_columns_reader reader{columns};
+    told_load told;
+    while (reader.valid() && reader.next(told)) {
+      // A row that was not told has no place: its load comes with it.
+      if (told.slot == 0 || told.slot > rows.loads.size() || !rows.loads[told.slot - 1].owner)
+        continue;
+      auto& place = rows.loads[told.slot - 1];
+      told.apply_to(place.load);
+      place.changed = delta.version();
+    }
+  }
+}
+
+void cluster_view::erase(shard_rows& rows, node_id id) {
+  auto found = rows.nodes.find(id);
+  if (found == rows.nodes.end())
+    return;
+  auto& entry = found->second;
+  rows.hash -= hash_of(entry.row);
+  if (entry.slot != 0 && rows.loads[entry.slot - 1].owner == id)
+    rows.loads[entry.slot - 1] = {};
+  rows.nodes.erase(found);
 }
 
 void cluster_view::drop(resource_id origin, view_changes& changes) {
@@ -286,9 +379,9 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
   if (shown->row.incarnation() == next.row.incarnation()) {
     auto& before = shown->row;
     if (!next.row.has_profile() && before.has_profile())
-      next.row.mutable_profile()->Swap(before.mutable_profile());
-    if (!next.row.has_load() && before.has_load())
-      next.row.mutable_load()->Swap(before.mutable_load());
+      next.row.set_profile(before);
+    if (!next.came_with_load)
+      next.load = load(*shown);
   }
   *shown = std::move(next);
 }
@@ -338,6 +431,56 @@ const node_entry* cluster_view::find(node_id id) const {
   return known == places_.end() ? nullptr : &known->second->second;
 }
 
+const cluster_view::load_slot* cluster_view::slot_of(const node_entry& entry) const {
+  auto rows = entry.slot == 0 ? nullptr : find_in(rows_, entry.origin);
+  if (!rows || entry.slot > rows->loads.size())
+    return nullptr;
+  auto& place = rows->loads[entry.slot - 1];
+  return place.owner == entry.id() && place.changed != 0 ? &place : nullptr;
+}
+
+const node_load& cluster_view::load(const node_entry& entry) const {
+  auto place = slot_of(entry);
+  return place ? place->load : entry.load;
+}
+
+std::uint64_t cluster_view::last_word(const node_entry& entry) const {
+  auto place = slot_of(entry);
+  return place ? std::max(place->changed, entry.changed) : entry.changed;
+}
+
+std::chrono::milliseconds cluster_view::age(const node_entry& entry, time_point now) const {
+  auto since = [now](time_point then) { return std::chrono::milliseconds{age_ms(then, now)}; };
+  auto result = since(entry.last_beat);
+  auto shard = find_in(shards_, entry.origin);
+  auto liveness = entry.row.liveness();
+  auto silence_is_well = liveness == pb::LIVENESS_ONLINE || liveness == pb::LIVENESS_DRAINING;
+  if (!shard || shard->heard_within.count() == 0 || !silence_is_well)
+    return result;
+  return std::min(result, since(shard->last_word) + shard->heard_within);
+}
+
+shard_digest cluster_view::digest(resource_id origin) const {
+  auto& rows = rows_.at(origin);
+  return {rows.nodes.size(), rows.hash};
+}
+
+bool cluster_view::in_step(const pb::ViewDelta& delta) {
+  resource_id origin{delta.origin()};
+  auto found = shards_.find(origin);
+  if (!delta.has_digest() || found == shards_.end())
+    return true;
+  auto& shard = found->second;
+  // Of another version nothing can be said, nor of rows that somebody else had a hand in.
+  if (delta.version() != shard.version || delta.epoch() != shard.epoch || shard.ahead_of > shard.version || shard.lost
+      || shard.edited)
+    return true;
+  if (digest(origin) == shard_digest{delta.digest().rows(), delta.digest().hash()})
+    return true;
+  shard.diverged = true;
+  return false;
+}
+
 const app_entry* cluster_view::find_app(const std::string& name) const {
   return find_in(apps_, name);
 }
@@ -353,7 +496,7 @@ const cluster_view::shard_rows* cluster_view::rows(resource_id origin) const {
 std::vector<pb::ShardVersion> cluster_view::versions() const {
   std::vector<pb::ShardVersion> result;
   for (auto& [origin, shard] : shards_) {
-    if ((shard.lost || shard.edited) && !MUTANT(edited_shard_trusted))
+    if (((shard.lost || shard.edited) && !MUTANT(edited_shard_trusted)) || shard.diverged)
       continue;
     auto& have = result.emplace_back();
     have.set_origin(origin.value());
@@ -416,16 +559,40 @@ pb::ViewDelta cluster_view::next_part(shard_cursor& cursor, std::size_t limit_by
       if (!wanted(entry))
         continue;
       auto& row = *result.add_nodes();
-      row = entry.row;
+      entry.row.write_state(row);
+      entry.row.write_held(row);
+      if (cursor.base == 0 || entry.profile_changed > cursor.base)
+        entry.row.write_profile(row);
       row.set_age_ms(age_ms(entry.last_beat, now));
-      if (cursor.base != 0 && entry.profile_changed <= cursor.base)
-        row.clear_profile();
+      row.set_slot(entry.slot);
+      if (entry.slot == 0)
+        *row.mutable_load() = entry.load.to_pb();
       if (!fits(row.ByteSizeLong())) {
         result.mutable_nodes()->RemoveLast();
         return result;
       }
       cursor.node = id;
     }
+    cursor.at = section::loads;
+  }
+  if (cursor.at == section::loads) {
+    load_columns_writer writer;
+    auto slots = static_cast<std::uint32_t>(rows.loads.size());
+    auto room = true;
+    while (cursor.slot < slots && room) {
+      auto& place = rows.loads[cursor.slot];
+      if (place.owner && place.changed != 0 && wanted(place)) {
+        room = fits(column_bytes(place.load, all_columns));
+        if (!room)
+          break;
+        writer.add(cursor.slot + 1, place.load, all_columns);
+      }
+      ++cursor.slot;
+    }
+    if (writer.size() > 0)
+      *result.add_loads() = writer.finish();
+    if (!room)
+      return result;
     cursor.at = section::apps;
   }
   if (cursor.at == section::apps) {
@@ -495,12 +662,8 @@ std::optional<pb::ViewDelta> cluster_view::turns_since(resource_id origin, std::
     if (!entry || !told.insert(next->node).second)
       continue;
     auto& row = *result.add_nodes();
-    row.set_node(entry->row.node());
-    row.set_incarnation(entry->row.incarnation());
-    row.set_home_epoch(entry->row.home_epoch());
-    row.set_liveness(entry->row.liveness());
-    row.set_reason(entry->row.reason());
-    row.set_sequence(entry->row.sequence());
+    entry->row.write_state(row);
+    row.set_slot(entry->slot);
     row.set_age_ms(age_ms(entry->last_beat, now));
     size += row.ByteSizeLong() + frame_bytes;
     version = std::max(version, entry->changed);
@@ -540,6 +703,7 @@ pb::ViewDelta cluster_view::header(resource_id origin) const {
   result.set_version(shard.version);
   result.set_origin_name(shard.name);
   result.set_origin_lost(shard.lost);
+  result.set_heard_within_ms(static_cast<std::uint64_t>(shard.heard_within.count()));
   return result;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "actors/resource/node_load.hpp"
+#include "actors/resource/node_row.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/view.pb.h"
 
@@ -17,15 +19,20 @@ namespace astra {
 
 /// Everything known of one node.
 struct node_entry {
-  /// The newest of every part: later deltas that leave out load, profile or held do not clear them.
-  pb::NodeRow row;
+  /// The newest of every part: later deltas that leave out profile or held do not clear them.
+  node_row row;
   /// The Resource whose shard the row is in: the node's home.
   resource_id origin;
-  /// When the node's last heartbeat was received by its home, on the local clock.
+  /// When the node's last heartbeat was received by its home, on the local clock, as the last word about the row had it.
   std::chrono::steady_clock::time_point last_beat;
   /// Versions of its shard in which anything of the row, and its profile, were told last.
   std::uint64_t changed = 0;
   std::uint64_t profile_changed = 0;
+  /// Where its shard keeps the row's load; 0: nowhere.
+  std::uint32_t slot = 0;
+  /// What counts while nothing is kept there: the row came with it, or it is that of its former home.
+  node_load load;
+  bool came_with_load = false;
 
   node_id id() const { return node_id{row.node()}; }
   const std::string& name() const { return row.profile().name(); }
@@ -45,7 +52,8 @@ struct scheduler_entry {
   std::uint64_t changed = 0;
 };
 
-/// What one delta changed, for whoever keeps something derived from the view.  Sorted, without repetition.
+/// What one delta changed, for whoever keeps something derived from the view.  Sorted, without repetition.  Loads are
+/// not listed: they change all the time.
 struct view_changes {
   std::vector<node_id> nodes;
   std::vector<std::string> apps;
@@ -56,7 +64,7 @@ struct view_changes {
 
 /// How far a shard that travels in parts has got.  Each part is made when it can leave, from what is known then.
 struct shard_cursor {
-  enum class section : std::uint8_t { nodes, apps, schedulers, removals, done };
+  enum class section : std::uint8_t { nodes, loads, apps, schedulers, removals, done };
 
   resource_id origin;
   std::uint64_t epoch = 0;
@@ -70,8 +78,16 @@ struct shard_cursor {
   section at = section::nodes;
   /// The last ones that left.
   node_id node;
+  std::uint32_t slot = 0;
   std::string app;
   scheduler_id scheduler;
+};
+
+/// Rows of a shard and the sum of their hashes, whatever their order: equal for equal contents.
+struct shard_digest {
+  std::uint64_t rows = 0;
+  std::uint64_t hash = 0;
+  bool operator==(const shard_digest&) const = default;
 };
 
 /// The cluster as one subscriber knows it: the shards of all Resources, merged.  What stands in several shards (it has
@@ -111,13 +127,30 @@ public:
   const app_entry* find_app(const std::string& name) const;
   const scheduler_entry* find_scheduler(scheduler_id id) const;
 
+  /// Load of an entry of this view, as its home told it last.
+  const node_load& load(const node_entry& entry) const;
+
+  /// Grows with every word about the node, be it its row or its load.
+  std::uint64_t last_word(const node_entry& entry) const;
+
+  /// How long ago the node was heard of by its home, at most.
+  std::chrono::milliseconds age(const node_entry& entry, time_point now) const;
+
+  /// @pre the shard is known.
+  shard_digest digest(resource_id origin) const;
+
+  /// Checks a shard, just after `delta` was applied to it, against what its origin says that it holds at that version.
+  /// What differs is wanted anew: it is left out of `versions` until it was told whole.
+  /// @returns false when it differs.
+  bool in_step(const pb::ViewDelta& delta);
+
   /// Sorted by id or name.
   const std::map<node_id, node_entry>& nodes() const { return nodes_; }
   const std::map<std::string, app_entry>& apps() const { return apps_; }
   const std::map<scheduler_id, scheduler_entry>& schedulers() const { return schedulers_; }
 
-  /// What is held of each shard, sorted by origin: the `have` of a Subscribe.  Lost and edited shards are left out:
-  /// their rows are not the origin's, so they are wanted anew.
+  /// What is held of each shard, sorted by origin: the `have` of a Subscribe.  Lost, edited and diverged shards are left
+  /// out: their rows are not the origin's, so they are wanted anew.
   std::vector<pb::ShardVersion> versions() const;
 
   struct shard_info {
@@ -129,6 +162,14 @@ public:
     bool edited = false;
     /// When the last delta (also an empty one) came.
     time_point last_delta;
+    /// The same, of its origin.
+    time_point last_word;
+    /// Longest silence of a node that is online and of which nothing is said.
+    std::chrono::milliseconds heard_within{0};
+    /// The last version of which a row was told before its turn.
+    std::uint64_t ahead_of = 0;
+    /// What it holds differs from what its origin said it should; until it is told anew.
+    bool diverged = false;
     /// Changes with every change that no delta since a version can tell.
     std::uint64_t generation = 0;
     /// Nobody who has less than this version can be told by a delta what it misses.
@@ -136,8 +177,20 @@ public:
   };
   const std::map<resource_id, shard_info>& shards() const { return shards_; }
 
+  /// A place for the load of one row.
+  struct load_slot {
+    node_load load;
+    /// None: it is free.
+    node_id owner;
+    /// Version of the shard in which it was told last; 0: never.
+    std::uint64_t changed = 0;
+  };
+
   struct shard_rows {
     std::map<node_id, node_entry> nodes;
+    /// By slot less 1.
+    std::vector<load_slot> loads;
+    std::uint64_t hash = 0;
     std::map<std::string, app_entry> apps;
     std::map<scheduler_id, scheduler_entry> schedulers;
   };
@@ -185,6 +238,11 @@ private:
   };
 
   static bool present(const shard_rows& rows, const removal& gone);
+  static void take(shard_rows& rows, node_entry& entry, const pb::NodeRow& part, resource_id origin,
+                   std::uint64_t version, time_point now);
+  static void take_loads(shard_rows& rows, const pb::ViewDelta& delta);
+  static void erase(shard_rows& rows, node_id id);
+  const load_slot* slot_of(const node_entry& entry) const;
   void remember(resource_id origin, removal gone);
   pb::ViewDelta header(resource_id origin) const;
   void replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes);

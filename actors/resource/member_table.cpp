@@ -27,22 +27,20 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   auto restarted = !known || known->incarnation() != beat.incarnation();
   auto returned = known && known->home_epoch() != beat.home_epoch();
   result.fresh = restarted;
-  auto& row =
-      restarted || returned ? log_.change(id, part_all, stream::liveness) : log_.change(id, part_load, stream::load);
+  // Otherwise the row changes without being told: its numbers go along with the next word about it.
+  auto& row = log_.change(id, restarted || returned ? part_all : 0, stream::liveness);
   if (restarted) {
     if (!known)
       ++alive_;
     if (!MUTANT(profile_kept_over_restart))
       row.clear_profile();
-    row.clear_load();
-    *row.mutable_held() = {};
+    row.set_held({});
     result.profile_version = 0;
   }
   row.set_incarnation(beat.incarnation());
   row.set_home_epoch(beat.home_epoch());
   row.set_sequence(beat.sequence());
-  *row.mutable_load() = beat.load();
-  log_.heard(id, now);
+  log_.heard(id, beat.load(), now);
   auto& who = members_[id];
   who.seen.renew(now);
   who.closed = false;
@@ -67,7 +65,7 @@ member_table::verdict member_table::record(const pb::ProfileUpdate& update, time
   result.accepted = true;
   // The first one makes the node usable: that is a transition.
   auto when = known->has_profile() ? stream::claims : stream::liveness;
-  *log_.change(id, part_profile, when).mutable_profile() = profile;
+  log_.change(id, part_profile, when).set_profile(profile);
   result.profile_version = profile.version();
   return result;
 }
@@ -96,7 +94,7 @@ bool member_table::moved_away(node_id id) {
 
 void member_table::hold(node_id id, const pb::Resources& held) {
   if (log_.find(id))
-    *log_.change(id, part_held, stream::claims).mutable_held() = held;
+    log_.change(id, part_held, stream::claims).set_held(held);
 }
 
 std::vector<transition> member_table::sweep(time_point now) {

@@ -73,7 +73,7 @@ public:
   void extend_leases(std::chrono::nanoseconds gap, time_point now);
 
   /// Null when the node is not at home here.
-  const pb::NodeRow* find(node_id id) const { return log_.find(id); }
+  const node_row* find(node_id id) const { return log_.find(id); }
 
   /// Nodes that are not offline.
   std::size_t alive() const { return alive_; }

@@ -14,6 +14,8 @@ pb::ViewDelta rows_ahead(const pb::ViewDelta& delta) {
   auto result = delta;
   result.set_ahead(true);
   result.set_base(delta.version());
+  result.clear_loads();
+  result.clear_digest();
   result.clear_removed_nodes();
   result.clear_removed_apps();
   result.clear_removed_schedulers();

@@ -57,6 +57,7 @@ struct resource_metrics {
     behind = gauge("subscribers-behind", "Processes that miss deltas until they acknowledge what they got.");
     heartbeats = counter("heartbeats", "Heartbeats of nodes that were recorded.");
     evicted = counter("nodes-evicted", "Nodes that went offline, for silence or with a goodbye.");
+    diverged = counter("shards-diverged", "Shards of peers that were not what their origin said; should be 0.");
     deltas = counter("deltas", "Deltas of the own shard.");
     granted = counter("claims-granted", "Claims that a node confirmed.");
     refused = counter("claims-refused", "Claims that were answered with anything else.");
@@ -67,6 +68,7 @@ struct resource_metrics {
   caf::telemetry::int_gauge* behind;
   caf::telemetry::int_counter* heartbeats;
   caf::telemetry::int_counter* evicted;
+  caf::telemetry::int_counter* diverged;
   caf::telemetry::int_counter* deltas;
   caf::telemetry::int_counter* granted;
   caf::telemetry::int_counter* refused;
@@ -100,7 +102,7 @@ public:
   resource_state(resource_actor::pointer self, platform* world, const resource_options& options)
     : self_(self), world_(*world), options_(options), id_(make_resource_id(options.name)),
       incarnation_(world->next_incarnation()), random_(world->seed("resource")),
-      metrics_(self->system().metrics(), options.name), log_(id_, options.name, incarnation_.value()),
+      metrics_(self->system().metrics(), options.name), log_(id_, options.name, incarnation_.value(), options.suspect_after + options.sweep),
       members_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
       schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
       claims_(options.claim_timeout), keeper_({options.orphan_grace, options.forget_after}),
@@ -422,11 +424,15 @@ private:
     return delta;
   }
 
+  /// Takes a delta of the own shard into the view, and tells in it what the shard holds then.
   void take_in(pb::ViewDelta& delta) {
     last_sent_ = now();
     metrics_.deltas->inc();
     view_changes changes;
     keeper_.accept(delta, now(), changes);
+    auto holds = keeper_.view().digest(id_);
+    delta.mutable_digest()->set_rows(holds.rows);
+    delta.mutable_digest()->set_hash(holds.hash);
   }
 
   // -- peers -------------------------------------------------------------------
@@ -540,6 +546,9 @@ private:
       std::optional<pb::ViewDelta> without_moved;
       if (drop_moved(changes))
         without_moved = next_version(stream::liveness);
+      auto in_step = keeper_.in_step(delta);
+      if (!in_step)
+        on_divergence(from, delta);
       subscribers_.send(std::move(delta), now());
       if (without_moved)
         subscribers_.send(std::move(*without_moved), now());
@@ -558,6 +567,15 @@ private:
       return;
     spdlog::info("resource.gap peer={} base={} version={} part={}", received.origin_name(), received.base(),
                  received.version(), received.part());
+    renew_at(from, true);
+  }
+
+  /// Something was lost that no version tells of: it is a mistake, here or there.  The whole shard cures it.
+  void on_divergence(peer& from, const pb::ViewDelta& delta) {
+    metrics_.diverged->inc();
+    auto here = keeper_.view().digest(resource_id{delta.origin()});
+    spdlog::error("resource.diverged peer={} version={} rows={} expected={} cure=\"the shard is asked for anew\"",
+                  delta.origin_name(), delta.version(), here.rows, delta.digest().rows());
     renew_at(from, true);
   }
 
@@ -665,12 +683,12 @@ private:
     if (!row && elsewhere && elsewhere->origin != id_) {
       result.set_outcome(pb::CLAIM_NOT_HOME);
       result.set_reason("its home is " + resource_name(elsewhere->origin));
-      *result.mutable_row() = elsewhere->row;
+      *result.mutable_row() = elsewhere->row.to_pb();
     } else if (result.outcome() == pb::CLAIM_CONFIRMED && node_handles_.count(node) == 0) {
       claims_.release(claim_token{claim.token()});
       result.set_outcome(pb::CLAIM_NODE_GONE);
       result.set_reason("the connection to the node is closed");
-      *result.mutable_row() = *row;
+      *result.mutable_row() = row->to_pb();
     }
     return result;
   }
@@ -725,7 +743,7 @@ private:
                     asked.batch.spec().name(), pb::ClaimOutcome_Name(result.outcome()), result.reason());
       claims_.release(token);
       if (auto row = members_.find(asked.node))
-        *result.mutable_row() = *row;
+        *result.mutable_row() = row->to_pb();
     }
     members_.hold(asked.node, claims_.held(asked.node));
     if (--whole.open == 0 && whole.promise.pending() && !MUTANT(claim_round_unanswered))

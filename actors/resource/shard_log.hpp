@@ -1,5 +1,7 @@
 #pragma once
 
+#include "actors/resource/node_load.hpp"
+#include "actors/resource/node_row.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/membership.pb.h"
 #include "messages/wire/view.pb.h"
@@ -25,28 +27,37 @@ enum class stream : std::uint8_t { liveness, claims, load };
 inline constexpr std::size_t stream_count = 3;
 
 /// Parts of a NodeRow that travel only when they changed.  The small fields (liveness, reason, sequence, age) go along
-/// with any of them.
+/// with any of them.  A load is told by itself: with `part_load` all of it, whatever was told before.
 enum row_part : std::uint8_t { part_state = 1, part_load = 2, part_profile = 4, part_held = 8, part_all = 15 };
 
 /// The shard of one Resource before its subscribers get to know it.  Changes are collected per stream and leave in one
 /// delta per tick, or in several if there are many: each is a version of its own.
+/// Every row has a slot, a small number by which its load is told.  A load leaves with the first word of its row and
+/// then when it has changed by more than noise; what is within the noise leaves once it has stayed for `settle`.
 /// A plain class: the time is an argument.
 class shard_log {
 public:
   using time_point = std::chrono::steady_clock::time_point;
 
-  shard_log(resource_id origin, std::string name, std::uint64_t epoch);
+  /// A load that differs from what was told by no more than noise is told after this long.
+  static constexpr std::chrono::seconds settle{10};
+
+  /// @param heard_within longest silence of a node that is not suspected, for the ages of rows.
+  shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::chrono::milliseconds heard_within = {});
   // What it looks nodes up with points into itself.
   shard_log(const shard_log&) = delete;
   shard_log& operator=(const shard_log&) = delete;
   ~shard_log() = default;
 
   /// Null when there is none.
-  const pb::NodeRow* find(node_id id) const;
-  /// The row to write to, made when there is none.  Its `parts` leave with the next flush of the stream.
-  pb::NodeRow& change(node_id id, std::uint8_t parts, stream when);
-  /// Ages in deltas count from here.
-  void heard(node_id id, time_point when);
+  const node_row* find(node_id id) const;
+  /// The row to write to, made when there is none.  Its `parts` leave with the next flush of the stream; without any it
+  /// is told with the next word about it.
+  node_row& change(node_id id, std::uint8_t parts, stream when);
+  /// A heartbeat of a known row: ages in deltas count from here, and the load is told if that is worth it.
+  void heard(node_id id, const pb::NodeLoad& load, time_point when);
+  /// Null when there is none; as it was heard, told or not.
+  const node_load* load(node_id id) const;
   void remove(node_id id);
 
   const pb::AppRecord* find_app(const std::string& name) const;
@@ -79,9 +90,17 @@ public:
 
 private:
   struct node_slot {
-    pb::NodeRow row;
+    node_row row;
     time_point heard;
     std::array<std::uint8_t, stream_count> waiting{};
+    /// The row's slot in the shard.
+    std::uint32_t number = 0;
+    node_load load;
+    node_load told;
+    /// When `told` was all of `load`; none: nothing of it was told.
+    std::optional<time_point> settled;
+    /// Columns of the load that wait.
+    std::uint8_t columns = 0;
   };
 
   struct removal {
@@ -100,9 +119,16 @@ private:
     bool empty() const { return nodes.empty() && apps.empty() && schedulers.empty() && removals.empty(); }
   };
 
+
   waiting_keys& waiting(stream which) { return waiting_[static_cast<std::size_t>(which)]; }
   pb::ViewDelta header() const;
   void write_row(pb::ViewDelta& delta, const node_slot& slot, std::uint8_t parts_wanted, time_point now) const;
+  static bool untold(const node_slot& slot);
+  void take_number(node_slot& slot);
+  void want_load(node_slot& slot, std::uint8_t columns);
+  /// Writes what waits of the loads of these slots.
+  void write_loads(pb::ViewDelta& delta, std::vector<std::uint32_t> numbers, time_point now);
+  void flush_loads(pb::ViewDelta& delta, std::size_t room, time_point now);
   bool present(const removal& what) const;
   /// Null when there is none.
   node_slot* slot_of(node_id id) const;
@@ -117,6 +143,16 @@ private:
   std::map<std::string, pb::AppRecord> apps_;
   std::map<scheduler_id, pb::SchedulerRow> schedulers_;
   std::array<waiting_keys, stream_count> waiting_;
+  /// By slot number less 1; null where a row has left.
+  std::vector<node_slot*> numbers_;
+  /// Numbers whose rows have left, the smallest one first.
+  std::set<std::uint32_t> free_numbers_;
+  /// By slot number less 1: its load waits.
+  std::vector<bool> loads_waiting_;
+  std::size_t loads_waiting_count_ = 0;
+  /// Number of the last load that left: the others have their turn first.
+  std::uint32_t last_load_ = 0;
+  std::chrono::milliseconds heard_within_;
 };
 
 } // namespace astra

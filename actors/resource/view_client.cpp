@@ -179,6 +179,11 @@ private:
     switch (keeper_.accept(delta, now(), changes)) {
     case cluster_view::apply_outcome::applied:
       resyncing_ = false;
+      if (!keeper_.in_step(delta)) {
+        spdlog::error("view_client.diverged origin={} version={} cure=\"the shard is asked for anew\"",
+                      delta.origin_name(), delta.version());
+        renew(true);
+      }
       subscribers_.send(std::move(delta));
       break;
     case cluster_view::apply_outcome::gap:

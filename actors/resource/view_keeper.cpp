@@ -98,6 +98,11 @@ view_keeper::orphanage view_keeper::kept_by_relay(const pb::ViewDelta& snapshot,
   return result;
 }
 
+bool view_keeper::in_step(const pb::ViewDelta& delta) {
+  // Rows that were kept are nobody's word.
+  return orphans_.count(resource_id{delta.origin()}) != 0 || view_.in_step(delta);
+}
+
 pb::ViewDelta view_keeper::snapshot(resource_id origin, time_point now) const {
   if (view_.shards().count(origin) == 0)
     return view_.snapshot(origin, now);
@@ -150,7 +155,9 @@ view_keeper::orphanage view_keeper::carry_over(resource_id origin, pb::ViewDelta
     if (told_nodes.count(id) != 0 || !keep(known.nodes, id))
       continue;
     auto& row = *snapshot.add_nodes();
-    row = entry.row;
+    // Its slot may be another's now.
+    row = entry.row.to_pb();
+    *row.mutable_load() = view_.load(entry).to_pb();
     row.set_age_ms(age_ms(entry.last_beat, now));
     snapshot.add_kept_nodes(id.value());
     auto& orphan = carried.nodes[id] = known_or_new(known.nodes, id, now);
@@ -269,6 +276,7 @@ void view_keeper::expire_nodes(resource_id origin, orphanage& orphans, time_poin
       row.set_incarnation(shown->row.incarnation());
       row.set_home_epoch(shown->row.home_epoch());
       row.set_sequence(shown->row.sequence());
+      row.set_slot(shown->slot);
       row.set_age_ms(age_ms(shown->last_beat, now));
       row.set_liveness(pb::LIVENESS_OFFLINE);
       row.set_reason(why_offline(origin));
@@ -331,6 +339,7 @@ pb::ViewDelta view_keeper::edit_of(resource_id origin) const {
   edit.set_base(shard.version);
   edit.set_version(shard.version);
   edit.set_origin_lost(shard.lost);
+  edit.set_heard_within_ms(static_cast<std::uint64_t>(shard.heard_within.count()));
   return edit;
 }
 

@@ -39,6 +39,9 @@ public:
   /// kept ones: when it was applied, `delta` is what is to be handed on.
   apply_outcome accept(pb::ViewDelta& delta, time_point now, view_changes& changes);
 
+  /// As cluster_view::in_step, for a delta that was applied.
+  bool in_step(const pb::ViewDelta& delta);
+
   /// Nobody speaks for the shard any more, until a delta that says otherwise.
   /// @returns the delta to hand on; none when that was known, or the shard is not.
   std::optional<pb::ViewDelta> lose(resource_id origin, time_point now, view_changes& changes);

@@ -21,7 +21,7 @@ std::string with_reason(std::string what, const std::string& reason) {
   return reason.empty() ? what : what + ": " + reason;
 }
 
-replica_summary summarise(const pb::NodeRow& row, const std::string& app) {
+replica_summary summarise(const node_row& row, const std::string& app) {
   replica_summary result;
   for (auto& replica : row.profile().replicas()) {
     if (replica.app() != app)
@@ -35,7 +35,7 @@ replica_summary summarise(const pb::NodeRow& row, const std::string& app) {
   return result;
 }
 
-std::string why_not_serving(const pb::NodeRow& row, const replica_summary& replicas) {
+std::string why_not_serving(const node_row& row, const replica_summary& replicas) {
   switch (row.liveness()) {
   case pb::LIVENESS_ONLINE:
   case pb::LIVENESS_SUSPECT:
@@ -50,22 +50,26 @@ std::string why_not_serving(const pb::NodeRow& row, const replica_summary& repli
   return replicas.slots == 0 ? "its replica is " + replicas.reason : std::string{};
 }
 
-weight_input load_of(const pb::NodeRow& row) {
+void set_load(weight_input& input, const node_load& load) {
+  input.host_utilisation = load.host_utilisation();
+  input.own_busy_cores = load.own_busy_cores();
+  input.concurrency = load.concurrency();
+}
+
+weight_input weight_of(const node_row& row, const node_load& load) {
   weight_input result;
   result.cores = row.profile().capacity().cpu_milli() / 1000.0;
   auto fastest = 0.0;
   for (auto& accelerator : row.profile().accelerators())
     fastest = std::max(fastest, accelerator.coefficient());
   result.coefficient = fastest > 0.0 ? fastest : 1.0;
-  result.host_utilisation = row.load().host_utilisation();
-  result.own_busy_cores = row.load().own_busy_cores();
-  result.concurrency = row.load().concurrency();
+  set_load(result, load);
   return result;
 }
 
 } // namespace
 
-bool node_pool::observe(const pb::NodeRow& row) {
+bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_t word) {
   auto node = node_id{row.node()};
   auto life = incarnation{row.incarnation()};
   auto known = members_.find(node);
@@ -84,16 +88,31 @@ bool node_pool::observe(const pb::NodeRow& row) {
   member.name = row.profile().name();
   member.address = row.profile().address();
   member.life = life;
-  member.sequence = row.sequence();
-  member.load = load_of(row);
+  member.load = weight_of(row, load);
   member.slots = replicas.slots;
   member.cannot_serve = why_not_serving(row, replicas);
   member.suspected = row.liveness() == pb::LIVENESS_SUSPECT ? with_reason("suspect", row.reason()) : std::string{};
-  if (std::pair{life, row.sequence()} > member.held_at && !MUTANT(ejection_never_ends))
-    member.held.clear();
+  heard(member, word);
   auto is = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
   unsettled_ = unsettled_ || known == members_.end() || was != is;
   return lost;
+}
+
+void node_pool::observe_load(node_id node, const node_load& load, std::uint64_t word) {
+  auto known = members_.find(node);
+  if (known == members_.end())
+    return;
+  auto& member = known->second;
+  set_load(member.load, load);
+  auto was_held = !member.held.empty();
+  heard(member, word);
+  unsettled_ = unsettled_ || was_held != !member.held.empty();
+}
+
+void node_pool::heard(member& who, std::uint64_t word) {
+  who.word = word;
+  if (std::pair{who.life, word} > who.held_at && !MUTANT(ejection_never_ends))
+    who.held.clear();
 }
 
 void node_pool::forget(node_id node) {
@@ -219,7 +238,8 @@ void node_pool::hold(node_id node, std::string reason, bool refused, time_point 
   member.held = std::move(reason);
   member.refused = refused;
   member.held_until = now + ejection_;
-  member.held_at = {member.life, member.sequence};
+  member.held_at = {member.life, member.word};
+  held_.insert(node);
   next_expiry_ = std::min(next_expiry_, member.held_until);
   unsettled_ = true;
 }
@@ -228,16 +248,19 @@ void node_pool::expire(time_point now) {
   if (now < next_expiry_)
     return;
   next_expiry_ = time_point::max();
-  for (auto& [node, member] : members_) {
-    if (member.held.empty())
-      continue;
-    if (member.held_until <= now && !MUTANT(ejection_never_ends)) {
-      member.held.clear();
-      unsettled_ = true;
-    } else {
+  std::erase_if(held_, [&](node_id node) {
+    auto found = members_.find(node);
+    if (found == members_.end() || found->second.held.empty())
+      return true;
+    auto& member = found->second;
+    if (member.held_until > now || MUTANT(ejection_never_ends)) {
       next_expiry_ = std::min(next_expiry_, member.held_until);
+      return false;
     }
-  }
+    member.held.clear();
+    unsettled_ = true;
+    return true;
+  });
 }
 
 } // namespace astra

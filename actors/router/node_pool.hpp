@@ -1,6 +1,8 @@
 #pragma once
 
 #include "actors/random.hpp"
+#include "actors/resource/node_load.hpp"
+#include "actors/resource/node_row.hpp"
 #include "actors/router/node_weight.hpp"
 #include "actors/router/smooth_wrr.hpp"
 #include "messages/ids.hpp"
@@ -10,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -35,8 +38,8 @@ public:
     std::string name;
     std::string address;
     incarnation life;
-    /// Of the heartbeat that the newest row comes from.
-    std::uint64_t sequence = 0;
+    /// Number of the last word about it.
+    std::uint64_t word = 0;
     weight_input load;
     /// Requests its ready replicas take at once.
     std::uint32_t slots = 0;
@@ -44,7 +47,7 @@ public:
     std::string cannot_serve;
     /// Why the view suspects it; empty when it does not.
     std::string suspected;
-    /// What we hold against it, until `held_until` or until it is seen in a newer heartbeat than `held_at`.
+    /// What we hold against it, until `held_until` or until there is a later word about it than `held_at`.
     std::string held;
     /// `held` is the node's own word.
     bool refused = false;
@@ -64,9 +67,12 @@ public:
     : app_(std::move(app)), ejection_(ejection), phase_(phase) {}
 
   /// Takes over what the view says now; `row` must be complete.  Takes effect with `settle`.
+  /// @param word grows with every word about the node, see cluster_view::last_word.
   /// @returns true when everything that ran at the node is lost: it is offline, or has moved
   /// to another address.
-  bool observe(const pb::NodeRow& row);
+  bool observe(const node_row& row, const node_load& load, std::uint64_t word);
+  /// The same, of its load alone.  Takes effect with `settle`, and for the weights with `refresh`.
+  void observe_load(node_id node, const node_load& load, std::uint64_t word);
   /// The view has no such row any more.  Takes effect with `settle`.
   void forget(node_id node);
   /// A dispatch to the node failed: it gets nothing for a while, or until it is seen alive.  Takes effect with
@@ -101,8 +107,11 @@ public:
   const member* find(node_id node) const;
   const std::map<node_id, member>& members() const { return members_; }
   const smooth_wrr& order() const { return order_; }
+  /// Nodes against which something may be held.
+  const std::set<node_id>& held() const { return held_; }
 
 private:
+  static void heard(member& who, std::uint64_t word);
   void hold(node_id node, std::string reason, bool refused, time_point now);
   void expire(time_point now);
 
@@ -111,6 +120,7 @@ private:
   random_source phase_;
   std::map<node_id, member> members_;
   smooth_wrr order_;
+  std::set<node_id> held_;
   /// The earliest `held_until`, or later.
   time_point next_expiry_ = time_point::max();
   /// Something was said since the last `settle`.

@@ -171,9 +171,13 @@ private:
       auto entry = view_.find(node);
       if (entry == nullptr)
         pool_.forget(node);
-      else if (pool_.observe(entry->row))
+      else if (pool_.observe(entry->row, view_.load(*entry), view_.last_word(*entry)))
         lost.push_back(node);
     }
+    // Who speaks of its load is alive.
+    if (!delta.loads().empty())
+      for (auto node : pool_.held())
+        take_load(node);
     auto left = pool_.settle(now());
     for (auto node : lost)
       on_node_offline(node, "node " + name_of(node) + " was lost: " + pool_.out_reason(node));
@@ -183,6 +187,11 @@ private:
         drop_session(node);
     if (was_empty && !pool_.empty(now()))
       unpark(retry_batch);
+  }
+
+  void take_load(node_id node) {
+    if (auto entry = view_.find(node))
+      pool_.observe_load(node, view_.load(*entry), view_.last_word(*entry));
   }
 
   /// A record that vanishes without having been marked as deleting is kept: its scheduler moves or restarts, and the
@@ -782,6 +791,8 @@ private:
 
   void schedule_refresh() {
     self_->run_delayed(options_.refresh, [this] {
+      for (auto& [node, member] : pool_.members())
+        take_load(node);
       pool_.refresh();
       schedule_refresh();
     });

@@ -352,10 +352,13 @@ bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, 
   if (!plan(everywhere, random).placements.empty())
     return false;
   std::map<node_id, node_entry> alone{{old.node, *entry}};
-  auto& replicas = *alone.begin()->second.row.mutable_profile()->mutable_replicas();
+  auto& row = alone.begin()->second.row;
+  auto profile = row.profile();
+  auto& replicas = *profile.mutable_replicas();
   replicas.erase(std::remove_if(replicas.begin(), replicas.end(),
                                 [&](auto& replica) { return replica.token() == old.status->token(); }),
                  replicas.end());
+  row.set_profile(profile);
   plan_input there{spec_, alone};
   there.missing = everywhere.missing;
   there.claimed = input.claimed;

@@ -203,7 +203,7 @@ private:
   std::map<std::uint32_t, slot> slots_;
   std::map<node_id, exclusion> excluded_;
   /// Rows that came with refusals, until the view has something newer.
-  std::map<node_id, pb::NodeRow> corrections_;
+  std::map<node_id, node_row> corrections_;
   /// Times of the replacements of the last second.
   std::deque<time_point> replacements_;
 };

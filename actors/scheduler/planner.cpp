@@ -62,7 +62,7 @@ bool fits(const amounts& need, const amounts& free) {
                         [&](auto& entry) { return entry.second <= count_of(free, entry.first); });
 }
 
-amounts free_on(const pb::NodeRow& row, const amounts& need, std::uint32_t claimed) {
+amounts free_on(const node_row& row, const amounts& need, std::uint32_t claimed) {
   auto free = amounts_of(row.profile().capacity());
   for (auto& replica : row.profile().replicas())
     if (replica.state() != pb::REPLICA_STOPPED)
@@ -186,7 +186,7 @@ struct candidate {
   }
 };
 
-const pb::NodeRow& row_of(const plan_input& input, const node_entry& entry) {
+const node_row& row_of(const plan_input& input, const node_entry& entry) {
   auto found = input.corrections.find(entry.id());
   return found == input.corrections.end() ? entry.row : found->second;
 }
@@ -217,7 +217,7 @@ std::uint32_t value_or_zero(const std::map<node_id, std::uint32_t>& counts, node
 
 } // namespace
 
-std::uint32_t room_for(const pb::AppSpec& spec, const pb::NodeRow& row, std::uint32_t claimed) {
+std::uint32_t room_for(const pb::AppSpec& spec, const node_row& row, std::uint32_t claimed) {
   auto need = amounts_of(spec.per_replica());
   auto free = free_on(row, need, claimed);
   std::uint64_t room = std::numeric_limits<std::uint32_t>::max();

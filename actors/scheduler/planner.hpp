@@ -33,7 +33,7 @@ struct plan_input {
   /// Those of `placed` that are not in the node's profile yet.
   std::map<node_id, std::uint32_t> claimed;
   /// Rows that are newer than those in `nodes`.
-  std::map<node_id, pb::NodeRow> corrections;
+  std::map<node_id, node_row> corrections;
   /// Nodes not to be used, and why, such as "failed there: exit code 1".
   std::map<node_id, std::string> excluded;
   /// Resources that take claims now; nodes of others cannot be claimed.
@@ -64,7 +64,7 @@ plan_result plan(const plan_input& input, random_source& random);
 
 /// What is free on a node for replicas such as `spec` describes: how many of them fit.
 /// @param claimed Replicas of the spec that are claimed there and not yet in the profile.
-std::uint32_t room_for(const pb::AppSpec& spec, const pb::NodeRow& row, std::uint32_t claimed);
+std::uint32_t room_for(const pb::AppSpec& spec, const node_row& row, std::uint32_t claimed);
 
 /// The app's partition among all apps of the view, for plan_input.
 std::pair<std::uint32_t, std::uint32_t> home_partition(const std::string& app,

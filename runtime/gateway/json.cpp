@@ -92,7 +92,7 @@ double cores(std::uint64_t milli) {
 
 json to_json(const cluster_view& view, const node_entry& node, view_time now) {
   auto& row = node.row;
-  auto& load = row.load();
+  auto& load = view.load(node);
   auto& profile = row.profile();
   auto occupied = reserved_on(node);
   json labels = json::object();
@@ -112,7 +112,7 @@ json to_json(const cluster_view& view, const node_entry& node, view_time now) {
       {"id", to_string(node.id())},
       {"state", name_of(row.liveness())},
       {"reason", row.reason()},
-      {"age_ms", ms_between(node.last_beat, now)},
+      {"age_ms", view.age(node, now).count()},
       {"home", name_of(view, node.origin)},
       {"address", profile.address()},
       {"incarnation", row.incarnation()},
@@ -200,9 +200,10 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, v
     total_bytes += capacity.memory_bytes();
     occupied.cpu_milli += part.cpu_milli;
     occupied.memory_bytes += part.memory_bytes;
-    busy += node.row.load().host_utilisation() * cores(capacity.cpu_milli());
-    running += node.row.load().running();
-    queued += node.row.load().queued();
+    auto& load = view.load(node);
+    busy += load.host_utilisation() * cores(capacity.cpu_milli());
+    running += load.running();
+    queued += load.queued();
   }
   json apps = json::array();
   for (auto& [name, app] : view.apps())

@@ -220,6 +220,25 @@ public:
   }
 };
 
+/// Whoever holds a shard at a version holds what its origin holds.
+class shards_agree : public named_check<shards_agree> {
+public:
+  static constexpr const char* label = "shards-agree";
+  static constexpr const char* about =
+      "A shard at a version has the rows that its origin says it has at that version, count and hash.";
+  static constexpr nanoseconds default_bound{0};
+
+  using named_check::named_check;
+
+  topics wants() const override { return topics{}.add(event_kind::log); }
+
+  void on_event(const event& what, const world_facts& facts) override {
+    auto word = first_word(what.text);
+    if (word == "resource.diverged" || word == "view_client.diverged")
+      fail(fmt::format("{}: {}", facts_of(what.machine, facts).name, what.text));
+  }
+};
+
 /// At quiet every Resource sees the truth.
 class views_agree : public named_check<views_agree> {
 public:
@@ -628,6 +647,7 @@ void add_view_checks(std::vector<check_kind>& all) {
   all.push_back(kind_of_check<rows_kept>());
   all.push_back(kind_of_check<draining_told>());
   all.push_back(kind_of_check<calm_subscriptions>());
+  all.push_back(kind_of_check<shards_agree>());
 }
 
 } // namespace astra::sim

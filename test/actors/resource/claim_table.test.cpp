@@ -43,7 +43,8 @@ struct desk {
     wanted.set_token(token);
     wanted.set_node(7);
     wanted.set_node_incarnation(3);
-    return claims.arbitrate(batch, wanted, &row, now);
+    node_row known{row};
+    return claims.arbitrate(batch, wanted, &known, now);
   }
 
   pb::ReplicaStatus& replica(std::uint64_t token, pb::ReplicaState state) {

@@ -26,7 +26,7 @@ struct table {
     return result;
   }
 
-  const pb::NodeRow& row() const { return *members.find(node_id{7}); }
+  const node_row& row() const { return *members.find(node_id{7}); }
 
   member_table::verdict profile(std::uint64_t version, std::uint64_t incarnation = 4, std::uint64_t home_epoch = 1) {
     pb::ProfileUpdate update;
@@ -199,6 +199,9 @@ TEST_CASE_FIXTURE(table,
   next_beat();
   profile(1);
   log.flush(stream::liveness, now);
+  next_beat();
+  CHECK_FALSE(log.pending(stream::load)); // nothing changed
+  beat.mutable_load()->set_running(2);
   next_beat();
   CHECK_FALSE(log.pending(stream::liveness));
   CHECK(log.pending(stream::load));

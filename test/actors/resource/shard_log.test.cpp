@@ -1,12 +1,15 @@
 #include "actors/resource/shard_log.hpp"
 
 #include "actors/resource/cluster_view.hpp"
+#include "actors/resource/load_columns.hpp"
 #include "actors/resource/part_collector.hpp"
 #include "messages/wire.hpp"
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
+#include <algorithm>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -18,15 +21,35 @@ namespace {
 
 const shard_log::time_point start{1000s};
 
-pb::NodeRow& join(shard_log& log, std::uint64_t node) {
+void join(shard_log& log, std::uint64_t node) {
   auto& row = log.change(node_id{node}, part_all, stream::liveness);
   row.set_incarnation(1);
   row.set_liveness(pb::LIVENESS_ONLINE);
-  row.mutable_profile()->set_name("n" + std::to_string(node));
-  row.mutable_load();
-  row.mutable_held();
-  log.heard(node_id{node}, start);
-  return row;
+  pb::NodeProfile profile;
+  profile.set_name("n" + std::to_string(node));
+  row.set_profile(profile);
+  row.set_held({});
+  log.heard(node_id{node}, {}, start);
+}
+
+pb::NodeLoad load_of(std::uint32_t running, double utilisation = 0.0, std::uint64_t done = 0) {
+  pb::NodeLoad result;
+  result.set_running(running);
+  result.set_host_utilisation(utilisation);
+  result.set_requests_done(done);
+  return result;
+}
+
+/// The only load in a delta.
+told_load only_load(const pb::ViewDelta& delta) {
+  REQUIRE(delta.loads_size() == 1);
+  load_columns_reader reader{delta.loads(0)};
+  REQUIRE(reader.valid());
+  told_load result;
+  REQUIRE(reader.next(result));
+  told_load more;
+  CHECK_FALSE(reader.next(more));
+  return result;
 }
 
 } // namespace
@@ -42,25 +65,89 @@ TEST_CASE("a delta carries only the parts that changed, each with its stream") {
   CHECK(first->nodes(0).has_profile());
   CHECK_FALSE(log.flush(stream::liveness, start));
 
-  log.change(node_id{1}, part_load, stream::load).mutable_load()->set_running(3);
+  CHECK(only_load(*first).slot == first->nodes(0).slot());
+  log.heard(node_id{1}, load_of(3), start);
   log.change(node_id{1}, part_state, stream::liveness).set_liveness(pb::LIVENESS_SUSPECT);
   CHECK_FALSE(log.pending(stream::claims));
   auto second = log.flush(stream::liveness, start + 1500ms);
   REQUIRE(second);
-  CHECK_FALSE(second->nodes(0).has_load());
   CHECK_FALSE(second->nodes(0).has_profile());
   CHECK(second->nodes(0).age_ms() == 1500);
+  // Whoever hears of a row hears its load with it.
+  CHECK(only_load(*second).values.running() == 3);
+  CHECK_FALSE(log.pending(stream::load));
+
+  log.heard(node_id{1}, load_of(4), start);
   auto third = log.flush(stream::load, start);
   REQUIRE(third);
-  CHECK(third->nodes(0).load().running() == 3);
-  CHECK_FALSE(third->nodes(0).has_profile());
+  CHECK(third->nodes_size() == 0);
+  CHECK(only_load(*third).values.running() == 4);
+  CHECK(only_load(*third).slot == first->nodes(0).slot());
+}
+
+TEST_CASE("a load that changes by no more than noise is told once it has settled, and so are counters") {
+  shard_log log{resource_id{1}, "r1", 1};
+  join(log, 1);
+  log.flush(stream::liveness, start);
+  log.heard(node_id{1}, load_of(0, 0.5), start);
+  REQUIRE(log.flush(stream::load, start));
+  for (auto utilisation : {0.502, 0.498, 0.5, 0.504}) {
+    log.heard(node_id{1}, load_of(0, utilisation, 7), start + 5s);
+    CHECK_FALSE(log.pending(stream::load));
+  }
+  log.heard(node_id{1}, load_of(0, 0.504, 7), start + shard_log::settle);
+  auto settled = log.flush(stream::load, start + shard_log::settle);
+  REQUIRE(settled);
+  CHECK(only_load(*settled).values.done == 7);
+  CHECK(only_load(*settled).values.host_utilisation() == doctest::Approx(0.504));
+  log.heard(node_id{1}, load_of(0, 0.52, 9), start + shard_log::settle + 1s);
+  auto jumped = log.flush(stream::load, start + shard_log::settle + 1s);
+  REQUIRE(jumped);
+  CHECK(only_load(*jumped).columns == 1);
+}
+
+TEST_CASE("a new life and a return tell the whole load, whatever was told before") {
+  shard_log log{resource_id{1}, "r1", 1};
+  join(log, 1);
+  log.flush(stream::liveness, start);
+  log.change(node_id{1}, part_all, stream::liveness).set_incarnation(2);
+  auto delta = log.flush(stream::liveness, start);
+  REQUIRE(delta);
+  CHECK(only_load(*delta).columns == 0xff);
+}
+
+TEST_CASE("loads that one delta has no room for take turns, and none waits for ever") {
+  shard_log log{resource_id{1}, "r1", 1};
+  constexpr std::uint64_t nodes = 200;
+  for (std::uint64_t node = 1; node <= nodes; ++node)
+    join(log, node);
+  while (log.pending(stream::liveness))
+    log.flush(stream::liveness, start);
+  std::map<std::uint32_t, int> told;
+  for (std::uint32_t round = 1; round <= 40; ++round) {
+    for (std::uint64_t node = 1; node <= nodes; ++node)
+      log.heard(node_id{node}, load_of(round), start);
+    auto delta = log.flush(stream::load, start, 512);
+    REQUIRE(delta);
+    CHECK(delta->ByteSizeLong() <= 600);
+    for (auto& columns : delta->loads()) {
+      load_columns_reader reader{columns};
+      told_load load;
+      while (reader.valid() && reader.next(load))
+        ++told[load.slot];
+    }
+  }
+  CHECK(told.size() == nodes);
+  auto [fewest, most] = std::minmax_element(told.begin(), told.end(), [](auto& a, auto& b) { return a.second < b.second; });
+  CHECK(most->second - fewest->second <= 1);
 }
 
 TEST_CASE("what left with a faster stream does not leave again with the slower one") {
   shard_log log{resource_id{1}, "r1", 1};
   join(log, 1);
-  log.change(node_id{1}, part_load, stream::load);
+  log.change(node_id{1}, part_profile, stream::claims);
   REQUIRE(log.flush(stream::liveness, start));
+  CHECK_FALSE(log.pending(stream::claims));
   CHECK_FALSE(log.pending(stream::load));
 }
 
@@ -168,18 +255,23 @@ TEST_CASE("deltas, coalesced deltas in parts and snapshots bring every subscribe
         break;
       case 2:
         if (log.find(node)) {
-          auto& row = log.change(node, part_load, stream::load);
-          row.set_sequence(counter);
-          row.mutable_load()->set_requests_done(counter);
+          log.change(node, 0, stream::load).set_sequence(counter);
+          log.heard(node, load_of(static_cast<std::uint32_t>(counter % 3), 0.0, counter), start);
         }
         break;
       case 3:
-        if (log.find(node))
-          log.change(node, part_profile, stream::claims).mutable_profile()->set_version(counter);
+        if (log.find(node)) {
+          pb::NodeProfile profile;
+          profile.set_version(counter);
+          log.change(node, part_profile, stream::claims).set_profile(profile);
+        }
         break;
       case 4:
-        if (log.find(node))
-          log.change(node, part_held, stream::claims).mutable_held()->set_cpu_milli(draw % 2 ? 0 : 100);
+        if (log.find(node)) {
+          pb::Resources held;
+          held.set_cpu_milli(draw % 2 ? 0 : 100);
+          log.change(node, part_held, stream::claims).set_held(held);
+        }
         break;
       case 5: {
         pb::AppRecord record;
@@ -232,6 +324,8 @@ TEST_CASE("deltas, coalesced deltas in parts and snapshots bring every subscribe
     auto truth = encode(late.snapshot(resource_id{1}, start));
     RC_ASSERT(encode(every_delta.snapshot(resource_id{1}, start)) == truth);
     RC_ASSERT(encode(sometimes.snapshot(resource_id{1}, start)) == truth);
+    RC_ASSERT(sometimes.digest(resource_id{1}) == late.digest(resource_id{1}));
+    RC_ASSERT(every_delta.digest(resource_id{1}) == late.digest(resource_id{1}));
     RC_ASSERT(late.nodes().size() == log.size());
   }));
 }

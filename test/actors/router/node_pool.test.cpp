@@ -32,10 +32,15 @@ pb::NodeRow with_liveness(pb::NodeRow row, pb::Liveness liveness, const std::str
   return row;
 }
 
+/// Whatever is said with a heartbeat is a word about the node.
+bool observe(node_pool& pool, const pb::NodeRow& row) {
+  return pool.observe(row, node_load{row.load()}, row.sequence());
+}
+
 struct pool_of_four {
   pool_of_four() {
     for (auto name : {"a", "b", "c", "d"})
-      pool.observe(row(name));
+      observe(pool, row(name));
     pool.settle(now);
   }
 
@@ -58,23 +63,23 @@ const auto c = make_node_id("c");
 } // namespace
 
 TEST_CASE_FIXTURE(pool_of_four, "a node that cannot serve is out at once, with the reason, and back when it can") {
-  auto lost = pool.observe(with_liveness(row("a", 2), pb::LIVENESS_DRAINING, "SIGTERM"));
+  auto lost = observe(pool, with_liveness(row("a", 2), pb::LIVENESS_DRAINING, "SIGTERM"));
   CHECK_FALSE(lost);
   CHECK(pool.settle(now) == std::vector{a});
   CHECK(pool.out_reason(a) == "draining: SIGTERM");
-  lost = pool.observe(with_liveness(row("b", 2), pb::LIVENESS_OFFLINE, "silent for 3.0 s"));
+  lost = observe(pool, with_liveness(row("b", 2), pb::LIVENESS_OFFLINE, "silent for 3.0 s"));
   CHECK(lost);
   CHECK(pool.settle(now) == std::vector{b});
   CHECK(pool.out_reason(b) == "offline: silent for 3.0 s");
   auto starting = row("c", 2);
   starting.mutable_profile()->mutable_replicas(0)->set_state(pb::REPLICA_BACKING_OFF);
   starting.mutable_profile()->mutable_replicas(0)->set_reason("exit code 1");
-  pool.observe(starting);
+  observe(pool, starting);
   CHECK(pool.settle(now) == std::vector{c});
   CHECK(pool.out_reason(c) == "its replica is backing off: exit code 1");
   CHECK(rotation() == std::set<std::string>{"d"});
   for (auto name : {"a", "b", "c"})
-    pool.observe(row(name, 3));
+    observe(pool, row(name, 3));
   CHECK(pool.settle(now).empty());
   CHECK(rotation().size() == 4);
 }
@@ -82,10 +87,10 @@ TEST_CASE_FIXTURE(pool_of_four, "a node that cannot serve is out at once, with t
 TEST_CASE_FIXTURE(pool_of_four, "a node without a replica of the app is not in the pool") {
   auto other = row("e");
   other.mutable_profile()->mutable_replicas(0)->set_app("llm");
-  pool.observe(other);
+  observe(pool, other);
   auto gone = row("a", 2);
   gone.mutable_profile()->clear_replicas();
-  pool.observe(gone);
+  observe(pool, gone);
   CHECK(pool.settle(now) == std::vector{a});
   CHECK(pool.find(a) == nullptr);
   CHECK(pool.find(make_node_id("e")) == nullptr);
@@ -104,23 +109,23 @@ TEST_CASE_FIXTURE(pool_of_four, "an ejected node is back after 3 s") {
 TEST_CASE_FIXTURE(pool_of_four, "an ejected node is back when it is seen in a newer heartbeat, not by an old one") {
   pool.eject(a, "no answer", now);
   pool.settle(now);
-  pool.observe(row("a", 1));
+  observe(pool, row("a", 1));
   pool.settle(now);
   CHECK_FALSE(pool.in_rotation(a));
-  pool.observe(row("a", 2));
+  observe(pool, row("a", 2));
   pool.settle(now);
   CHECK(pool.in_rotation(a));
   pool.eject(a, "no answer", now);
   auto restarted = row("a", 1);
   restarted.set_incarnation(2);
-  pool.observe(restarted);
+  observe(pool, restarted);
   pool.settle(now);
   CHECK(pool.in_rotation(a));
 }
 
 TEST_CASE_FIXTURE(pool_of_four, "doubts about half of the nodes are heeded, about more than half they are ignored") {
   pool.eject(a, "no answer", now);
-  pool.observe(with_liveness(row("b", 2), pb::LIVENESS_SUSPECT, "1.6 s without a heartbeat"));
+  observe(pool, with_liveness(row("b", 2), pb::LIVENESS_SUSPECT, "1.6 s without a heartbeat"));
   pool.settle(now);
   CHECK(rotation() == std::set<std::string>{"c", "d"});
   pool.eject(c, "no answer", now);
@@ -142,7 +147,7 @@ TEST_CASE_FIXTURE(pool_of_four, "weights follow the load at a refresh, and not b
   busy.mutable_load()->set_own_busy_cores(4.0);
   busy.mutable_load()->set_concurrency(4.0);
   auto before = pool.find(a)->weight;
-  pool.observe(busy);
+  observe(pool, busy);
   pool.settle(now);
   CHECK(pool.find(a)->weight == before);
   pool.refresh();
@@ -157,7 +162,7 @@ TEST_CASE_FIXTURE(pool_of_four, "slots are those of the ready replicas, the coef
   starting.set_state(pb::REPLICA_STARTING);
   for (auto coefficient : {1.5, 3.0, 2.0})
     two.mutable_profile()->add_accelerators()->set_coefficient(coefficient);
-  pool.observe(two);
+  observe(pool, two);
   CHECK(pool.find(a)->slots == 4);
   CHECK(pool.find(a)->load.coefficient == 3.0);
 }
