@@ -7,6 +7,7 @@
 #include <caf/actor_control_block.hpp>
 #include <caf/expected.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -76,6 +77,9 @@ public:
   /// A TCP port on the loopback interface that nobody listens on, for a replica; 0 when there is none left.
   virtual std::uint16_t reserve_port() = 0;
   virtual void release_port(std::uint16_t port) = 0;
+
+  /// How long what other processes sent may have been waiting to be read.  Ask at regular intervals.
+  virtual std::chrono::nanoseconds unread() { return {}; }
 
   virtual machine_probe& machine() = 0;
   virtual app_store& apps() = 0;

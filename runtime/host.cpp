@@ -373,6 +373,7 @@ int host::run_roles() {
   if (launcher_)
     parts.launcher = spawn_launcher_actor(*sys_, *launcher_);
   parts.http = spawn_http_client(*sys_);
+  parts.reading = std::make_unique<reading_lag>(sys_->middleman().backend());
   parts.machine = make_machine_probe([this] { return launcher_ ? launcher_->pid() : 0; });
   world_ = std::make_unique<live_platform>(std::move(parts));
 

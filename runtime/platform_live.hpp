@@ -3,6 +3,7 @@
 #include "actors/platform.hpp"
 #include "runtime/incarnation_file.hpp"
 #include "runtime/net/directory.hpp"
+#include "runtime/net/reading_lag.hpp"
 
 #include <caf/actor_system.hpp>
 
@@ -26,6 +27,7 @@ struct live_parts {
   http_client_actor http;
   std::unique_ptr<machine_probe> machine;
   std::shared_ptr<incarnation_file> incarnations;
+  std::unique_ptr<reading_lag> reading;
 };
 
 /// The real world: CAF's network, processes, HTTP, /proc and files.
@@ -49,6 +51,7 @@ public:
   /// From below the kernel's ephemeral range, so that no outgoing connection takes the port before the replica does.
   std::uint16_t reserve_port() override;
   void release_port(std::uint16_t port) override;
+  std::chrono::nanoseconds unread() override { return parts_.reading->measure(); }
   machine_probe& machine() override { return *parts_.machine; }
   app_store& apps() override { return *apps_; }
 

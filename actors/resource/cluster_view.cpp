@@ -31,11 +31,11 @@ std::uint64_t mix(std::uint64_t x) {
   return x ^ x >> 31U;
 }
 
-/// What all who hold a shard must agree on.
+/// What all who hold a shard must agree on.  Not the profile: who kept a row over the restart of its Resource has one
+/// while the Resource still waits for it.
 std::uint64_t hash_of(const node_row& row) {
   auto result = mix(row.node());
-  for (auto part : {row.incarnation(), row.home_epoch(), static_cast<std::uint64_t>(row.liveness()),
-                    row.has_profile() ? row.profile().version() : 0})
+  for (auto part : {row.incarnation(), row.home_epoch(), static_cast<std::uint64_t>(row.liveness())})
     result = mix(result + part + 0x9e3779b97f4a7c15U);
   return result;
 }

@@ -3,6 +3,7 @@
 #include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/resource/claim_table.hpp"
+#include "actors/resource/hearing.hpp"
 #include "actors/resource/lease.hpp"
 #include "actors/resource/member_table.hpp"
 #include "actors/resource/part_collector.hpp"
@@ -55,6 +56,7 @@ struct resource_metrics {
     nodes = gauge("nodes", "Nodes at home here that are not offline.");
     subscribers = gauge("subscribers", "Processes that get view deltas from here.");
     behind = gauge("subscribers-behind", "Processes that miss deltas until they acknowledge what they got.");
+    unread = gauge("unread-milliseconds", "How long what others sent may have been waiting to be read here.");
     heartbeats = counter("heartbeats", "Heartbeats of nodes that were recorded.");
     evicted = counter("nodes-evicted", "Nodes that went offline, for silence or with a goodbye.");
     diverged = counter("shards-diverged", "Shards of peers that were not what their origin said; should be 0.");
@@ -66,6 +68,7 @@ struct resource_metrics {
   caf::telemetry::int_gauge* nodes;
   caf::telemetry::int_gauge* subscribers;
   caf::telemetry::int_gauge* behind;
+  caf::telemetry::int_gauge* unread;
   caf::telemetry::int_counter* heartbeats;
   caf::telemetry::int_counter* evicted;
   caf::telemetry::int_counter* diverged;
@@ -104,7 +107,7 @@ public:
       incarnation_(world->next_incarnation()), random_(world->seed("resource")),
       metrics_(self->system().metrics(), options.name), log_(id_, options.name, incarnation_.value(), options.suspect_after + options.sweep),
       members_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
-      schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
+      hearing_(options.sweep), schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
       claims_(options.claim_timeout), keeper_({options.orphan_grace, options.forget_after}),
       subscribers_(self, keeper_, id_, {options.view_chunk_bytes, options.peer_timeout}) {
     for (auto& address : options_.peers)
@@ -332,17 +335,14 @@ private:
   /// Everything that waits for time to pass.
   void sweep() {
     self_->run_delayed(options_.sweep, [this] { sweep(); });
-    auto late = now() - last_sweep_ - options_.sweep;
-    last_sweep_ = now();
-    if (late > options_.sweep && !MUTANT(observer_sleep_not_forgiven)) {
+    if (auto missed = not_listened(); missed.count() > 0 && !MUTANT(observer_sleep_not_forgiven)) {
       // Whoever did not listen distrusts itself first.
-      spdlog::warn("resource.late late_ms={}", std::chrono::duration_cast<milliseconds>(late).count());
-      members_.extend_leases(late, now());
-      schedulers_.extend_leases(late, now());
-      subscribers_.extend_leases(late, now());
-      keeper_.extend_grace(late, now());
+      members_.extend_leases(missed, now());
+      schedulers_.extend_leases(missed, now());
+      subscribers_.extend_leases(missed, now());
+      keeper_.extend_grace(missed, now());
       for (auto& other : peers_)
-        other.seen.extend(late, now());
+        other.seen.extend(missed, now());
     }
     for (auto& change : members_.sweep(now()))
       report(change);
@@ -369,6 +369,26 @@ private:
     metrics_.subscribers->value(static_cast<std::int64_t>(subscribers_.size()));
     metrics_.behind->value(static_cast<std::int64_t>(subscribers_.behind()));
     arm();
+  }
+
+  /// Time since the last sweep in which this Resource did not run, or did not read what it was sent.
+  std::chrono::nanoseconds not_listened() {
+    auto late = std::chrono::nanoseconds{now() - last_sweep_ - options_.sweep};
+    last_sweep_ = now();
+    if (late > options_.sweep)
+      spdlog::warn("resource.late late_ms={}", std::chrono::duration_cast<milliseconds>(late).count());
+    else
+      late = {};
+    auto unread = world_.unread();
+    auto was_deaf = hearing_.deaf();
+    auto deaf = hearing_.forgive(unread);
+    metrics_.unread->value(std::chrono::duration_cast<milliseconds>(unread).count());
+    if (hearing_.deaf() && !was_deaf)
+      spdlog::warn("resource.deaf unread_ms={} reason=\"this machine is short of CPU time; nobody's silence counts\"",
+                   std::chrono::duration_cast<milliseconds>(unread).count());
+    else if (!hearing_.deaf() && was_deaf)
+      spdlog::info("resource.hears unread_ms={}", std::chrono::duration_cast<milliseconds>(unread).count());
+    return std::max(late, deaf);
   }
 
   // -- the view ----------------------------------------------------------------
@@ -802,6 +822,7 @@ private:
   resource_metrics metrics_;
   shard_log log_;
   member_table members_;
+  hearing hearing_;
   scheduler_table schedulers_;
   claim_table claims_;
   /// All shards, the own one included as far as it is published.

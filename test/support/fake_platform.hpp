@@ -89,10 +89,12 @@ public:
   http_client_actor http() override { return http_; }
   std::uint16_t reserve_port() override;
   void release_port(std::uint16_t port) override { ports.erase(port); }
+  std::chrono::nanoseconds unread() override { return unread_for; }
   machine_probe& machine() override { return probe; }
   app_store& apps() override { return store; }
 
   std::uint64_t last_incarnation = 0;
+  std::chrono::nanoseconds unread_for{0};
   std::set<std::uint16_t> ports;
   fake_probe probe;
   fake_app_store store;

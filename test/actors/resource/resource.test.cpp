@@ -40,6 +40,25 @@ struct fixture : resource_fixture {
 
 } // namespace
 
+TEST_CASE_FIXTURE(fixture, "while what nodes send is not read nobody's silence counts, and then it does") {
+  auto r1 = start("r1");
+  auto node = join("r1");
+  auto seen = watch(r1);
+  advance(2s);
+  node->silent = true;
+  auto& unread = world_of("r1").unread_for;
+  for (auto i = 0; i < 60; ++i) {
+    unread += 100ms;
+    advance(100ms);
+  }
+  CHECK(seen->state(node->name) == "ONLINE");
+  unread = 0ms;
+  advance(1300ms);
+  CHECK(seen->state(node->name) == "ONLINE");
+  advance(2200ms);
+  CHECK(seen->state(node->name) == "OFFLINE");
+}
+
 TEST_CASE_FIXTURE(fixture, "a silent node is suspect within 1.8 s and leaves the online list within 3.5 s") {
   auto r1 = start("r1");
   auto node = join("r1");
