@@ -221,8 +221,10 @@ void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_
   histories_.erase(origin);
   auto& rows = rows_[origin];
   std::swap(rows, fresh);
+  // They come in order, so a new one is probably behind the one before it.
+  auto next = nodes_.begin();
   for (auto id : keys_of(fresh.nodes, rows.nodes))
-    refresh_node(id, origin, changes);
+    refresh_node(id, origin, changes, &next);
   for (auto& name : keys_of(fresh.apps, rows.apps))
     refresh_app(name, origin, changes);
   for (auto id : keys_of(fresh.schedulers, rows.schedulers))
@@ -344,7 +346,8 @@ void cluster_view::drop(resource_id origin, view_changes& changes) {
 }
 
 /// Decides anew which shard's row of a node is shown after the one in `origin` changed.
-void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& changes) {
+void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& changes,
+                                std::map<node_id, node_entry>::iterator* next) {
   auto known = places_.find(id);
   auto shown = known == places_.end() ? nullptr : &known->second->second;
   const node_entry* best = nullptr;
@@ -363,6 +366,8 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
     if (was_shown)
       changes.nodes.push_back(id);
     if (shown) {
+      if (next && *next == known->second)
+        ++*next;
       nodes_.erase(known->second);
       places_.erase(known);
     }
@@ -372,18 +377,21 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
     return;
   changes.nodes.push_back(id);
   if (!shown) {
-    places_.emplace(id, nodes_.emplace(id, *best).first);
+    auto place = next ? nodes_.emplace_hint(*next, id, *best) : nodes_.emplace(id, *best).first;
+    places_.emplace(id, place);
+    if (next)
+      *next = std::next(place);
     return;
   }
-  auto next = *best;
-  if (shown->row.incarnation() == next.row.incarnation()) {
+  auto taken = *best;
+  if (shown->row.incarnation() == taken.row.incarnation()) {
     auto& before = shown->row;
-    if (!next.row.has_profile() && before.has_profile())
-      next.row.set_profile(before);
-    if (!next.came_with_load)
-      next.load = load(*shown);
+    if (!taken.row.has_profile() && before.has_profile())
+      taken.row.set_profile(before);
+    if (!taken.came_with_load)
+      taken.load = load(*shown);
   }
-  *shown = std::move(next);
+  *shown = std::move(taken);
 }
 
 void cluster_view::refresh_app(const std::string& name, resource_id origin, view_changes& changes) {

@@ -248,7 +248,9 @@ private:
   void replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes);
   void update(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes);
   void drop(resource_id origin, view_changes& changes);
-  void refresh_node(node_id id, resource_id origin, view_changes& changes);
+  /// @param next Where the next node that is new is expected in the merged view; kept up to date.
+  void refresh_node(node_id id, resource_id origin, view_changes& changes,
+                    std::map<node_id, node_entry>::iterator* next = nullptr);
   void refresh_app(const std::string& name, resource_id origin, view_changes& changes);
   void refresh_scheduler(scheduler_id id, resource_id origin, view_changes& changes);
 

@@ -2,6 +2,7 @@
 
 #include "actors/mutant.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace astra {
@@ -9,7 +10,8 @@ namespace astra {
 member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point now) {
   node_id id{beat.node()};
   verdict result;
-  auto known = log_.find(id);
+  auto slot = log_.slot(id);
+  auto known = slot == 0 ? nullptr : &log_.row(slot);
   if (known) {
     result.profile_version = known->profile().version();
     if (beat.incarnation() < known->incarnation() && !MUTANT(incarnation_ignored)) {
@@ -28,7 +30,10 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   auto returned = known && known->home_epoch() != beat.home_epoch();
   result.fresh = restarted;
   // Otherwise the row changes without being told: its numbers go along with the next word about it.
-  auto& row = log_.change(id, restarted || returned ? part_all : 0, stream::liveness);
+  auto parts = static_cast<std::uint8_t>(restarted || returned ? part_all : 0);
+  auto& row = known ? log_.change(slot, parts, stream::liveness) : log_.change(id, parts, stream::liveness);
+  if (!known)
+    slot = log_.slot(id);
   if (restarted) {
     if (!known)
       ++alive_;
@@ -40,13 +45,17 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   row.set_incarnation(beat.incarnation());
   row.set_home_epoch(beat.home_epoch());
   row.set_sequence(beat.sequence());
-  log_.heard(id, beat.load(), now);
-  auto& who = members_[id];
+  log_.heard(slot, beat.load(), now);
+  if (members_.size() < slot) {
+    members_.resize(slot);
+    due_.resize(slot, time_point::max());
+  }
+  auto& who = members_[slot - 1];
   who.seen.renew(now);
   who.closed = false;
   who.draining = beat.draining() && !MUTANT(drain_flag_lost);
   who.left = beat.leaving() && !MUTANT(goodbye_ignored);
-  result.change = judge(id, who, {}, now);
+  result.change = judge(slot, {}, now);
   return result;
 }
 
@@ -71,25 +80,30 @@ member_table::verdict member_table::record(const pb::ProfileUpdate& update, time
 }
 
 std::optional<transition> member_table::connection_closed(node_id id, time_point now) {
-  auto found = members_.find(id);
-  if (found == members_.end())
+  auto slot = log_.slot(id);
+  if (slot == 0)
     return std::nullopt;
-  auto& who = found->second;
+  auto& who = members_[slot - 1];
   who.closed = !MUTANT(closed_connection_trusted);
   if (who.offline_since)
     return std::nullopt;
-  return judge(id, who, {}, now);
+  return judge(slot, {}, now);
 }
 
 bool member_table::moved_away(node_id id) {
-  auto found = members_.find(id);
-  if (found == members_.end())
+  auto slot = log_.slot(id);
+  if (slot == 0)
     return false;
-  if (!found->second.offline_since)
+  if (!members_[slot - 1].offline_since)
     --alive_;
-  members_.erase(found);
-  log_.remove(id);
+  remove(slot);
   return true;
+}
+
+void member_table::remove(std::uint32_t slot) {
+  members_[slot - 1] = {};
+  due_[slot - 1] = time_point::max();
+  log_.remove(node_id{log_.row(slot).node()});
 }
 
 void member_table::hold(node_id id, const pb::Resources& held) {
@@ -98,29 +112,45 @@ void member_table::hold(node_id id, const pb::Resources& held) {
 }
 
 std::vector<transition> member_table::sweep(time_point now) {
-  std::vector<transition> result;
-  for (auto entry = members_.begin(); entry != members_.end();) {
-    auto& [id, who] = *entry;
-    if (auto change = judge(id, who, who.seen.silence(now), now))
-      result.push_back(std::move(*change));
-    if (who.offline_since && now - *who.offline_since >= forget_after_) {
-      log_.remove(id);
-      entry = members_.erase(entry);
-    } else {
-      ++entry;
+  // Nearly nobody is due: this reads eight bytes of each.
+  std::vector<std::pair<node_id, std::uint32_t>> due;
+  for (std::size_t i = 0; i < due_.size(); ++i)
+    if (due_[i] <= now) {
+      auto slot = static_cast<std::uint32_t>(i + 1);
+      due.emplace_back(log_.row(slot).node(), slot);
     }
+  std::sort(due.begin(), due.end());
+  std::vector<transition> result;
+  for (auto [id, slot] : due) {
+    auto& who = members_[slot - 1];
+    if (auto change = judge(slot, who.seen.silence(now), now))
+      result.push_back(std::move(*change));
+    if (who.offline_since && now - *who.offline_since >= forget_after_)
+      remove(slot);
   }
   return result;
 }
 
 void member_table::extend_leases(std::chrono::nanoseconds gap, time_point now) {
-  for (auto& [id, who] : members_)
-    who.seen.extend(gap, now);
+  for (std::size_t i = 0; i < members_.size(); ++i) {
+    if (due_[i] == time_point::max())
+      continue;
+    members_[i].seen.extend(gap, now);
+    set_due(static_cast<std::uint32_t>(i + 1));
+  }
+}
+
+/// When the member's state can change next if nothing is heard of it.
+void member_table::set_due(std::uint32_t slot) {
+  auto& who = members_[slot - 1];
+  auto online = log_.row(slot).liveness() == pb::LIVENESS_ONLINE;
+  due_[slot - 1] = who.offline_since ? *who.offline_since + forget_after_
+                                     : who.seen.start + (online ? patience_.suspect_after : patience_.evict_after);
 }
 
 /// Brings the row's liveness in line with what is known of the member.
-std::optional<transition> member_table::judge(node_id id, member& who, std::chrono::nanoseconds silence,
-                                              time_point now) {
+std::optional<transition> member_table::judge(std::uint32_t slot, std::chrono::nanoseconds silence, time_point now) {
+  auto& who = members_[slot - 1];
   auto liveness = pb::LIVENESS_ONLINE;
   std::string reason;
   if (who.left) {
@@ -139,10 +169,12 @@ std::optional<transition> member_table::judge(node_id id, member& who, std::chro
     liveness = pb::LIVENESS_SUSPECT;
     reason = silence_text(silence);
   }
-  auto before = log_.find(id)->liveness();
-  if (before == liveness)
+  auto before = log_.row(slot).liveness();
+  if (before == liveness) {
+    set_due(slot);
     return std::nullopt;
-  auto& row = log_.change(id, part_state, stream::liveness);
+  }
+  auto& row = log_.change(slot, part_state, stream::liveness);
   row.set_liveness(liveness);
   row.set_reason(reason);
   if (liveness == pb::LIVENESS_OFFLINE) {
@@ -152,7 +184,8 @@ std::optional<transition> member_table::judge(node_id id, member& who, std::chro
     who.offline_since.reset();
     ++alive_;
   }
-  return transition{id, before, liveness, reason};
+  set_due(slot);
+  return transition{node_id{row.node()}, before, liveness, reason};
 }
 
 } // namespace astra

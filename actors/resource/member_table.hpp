@@ -8,7 +8,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -87,12 +86,17 @@ private:
     std::optional<time_point> offline_since;
   };
 
-  std::optional<transition> judge(node_id id, member& who, std::chrono::nanoseconds silence, time_point now);
+  void remove(std::uint32_t slot);
+  void set_due(std::uint32_t slot);
+  std::optional<transition> judge(std::uint32_t slot, std::chrono::nanoseconds silence, time_point now);
 
   shard_log& log_;
   patience patience_;
   std::chrono::milliseconds forget_after_;
-  std::map<node_id, member> members_;
+  /// By slot of the log less 1.
+  std::vector<member> members_;
+  /// When a member must be judged next, in the same order; never for those that are not.
+  std::vector<time_point> due_;
   std::size_t alive_ = 0;
 };
 

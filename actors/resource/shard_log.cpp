@@ -17,80 +17,85 @@ constexpr std::uint8_t all_columns = 0xff;
 shard_log::shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::chrono::milliseconds heard_within)
   : origin_(origin), name_(std::move(name)), epoch_(epoch), heard_within_(heard_within) {}
 
+std::uint32_t shard_log::slot(node_id id) const {
+  auto found = slots_.find(id);
+  return found == slots_.end() ? 0 : found->second;
+}
+
 const node_row* shard_log::find(node_id id) const {
-  auto slot = slot_of(id);
-  return slot ? &slot->row : nullptr;
+  auto place = slot(id);
+  return place == 0 ? nullptr : &row(place);
 }
 
 node_row& shard_log::change(node_id id, std::uint8_t parts_changed, stream when) {
-  auto known = slot_of(id);
-  auto& slot = known ? *known : *(slots_[id] = &nodes_[id]);
-  if (!known)
-    take_number(slot);
-  slot.row.set_node(id.value());
-  if ((parts_changed & part_load) != 0) {
-    slot.settled.reset();
-    want_load(slot, all_columns);
-  }
-  if (parts_changed == 0)
-    return slot.row;
-  slot.waiting[static_cast<std::size_t>(when)] |= parts_changed;
-  waiting(when).nodes.insert(id);
-  return slot.row;
+  auto place = slot(id);
+  return change(place == 0 ? take_slot(id) : place, parts_changed, when);
 }
 
-void shard_log::heard(node_id id, const pb::NodeLoad& load, time_point when) {
-  auto slot = slot_of(id);
-  if (!slot)
+node_row& shard_log::change(std::uint32_t slot, std::uint8_t parts_changed, stream when) {
+  auto& place = places_[slot - 1];
+  if (parts_changed == 0)
+    return place.row;
+  if ((parts_changed & part_load) != 0) {
+    place.settled.reset();
+    want_load(slot, all_columns);
+  }
+  place.waiting[static_cast<std::size_t>(when)] |= parts_changed;
+  waiting(when).nodes.insert(node_id{place.row.node()});
+  return place.row;
+}
+
+void shard_log::heard(std::uint32_t slot, const pb::NodeLoad& load, time_point when) {
+  auto& place = places_[slot - 1];
+  place.heard = when;
+  place.load = node_load{load};
+  if (!place.settled)
     return;
-  slot->heard = when;
-  slot->load = node_load{load};
-  if (!slot->settled)
-    return;
-  auto columns = columns_worth_telling(slot->told, slot->load);
-  if (when - *slot->settled >= settle)
-    columns |= columns_changed(slot->told, slot->load);
+  auto columns = columns_worth_telling(place.told, place.load);
+  if (when - *place.settled >= settle)
+    columns |= columns_changed(place.told, place.load);
   if (columns != 0)
-    want_load(*slot, columns);
+    want_load(slot, columns);
 }
 
 const node_load* shard_log::load(node_id id) const {
-  auto slot = slot_of(id);
-  return slot ? &slot->load : nullptr;
+  auto place = slot(id);
+  return place == 0 ? nullptr : &places_[place - 1].load;
 }
 
-void shard_log::take_number(node_slot& slot) {
-  if (free_numbers_.empty()) {
-    numbers_.push_back(nullptr);
+std::uint32_t shard_log::take_slot(node_id id) {
+  std::uint32_t result = 0;
+  if (free_slots_.empty()) {
+    places_.emplace_back();
     loads_waiting_.push_back(false);
-    slot.number = static_cast<std::uint32_t>(numbers_.size());
+    result = static_cast<std::uint32_t>(places_.size());
   } else {
-    slot.number = *free_numbers_.begin();
-    free_numbers_.erase(free_numbers_.begin());
+    result = *free_slots_.begin();
+    free_slots_.erase(free_slots_.begin());
   }
-  numbers_[slot.number - 1] = &slot;
+  places_[result - 1].row.set_node(id.value());
+  slots_[id] = result;
+  return result;
 }
 
-void shard_log::want_load(node_slot& slot, std::uint8_t columns) {
-  slot.columns |= columns;
-  if (loads_waiting_[slot.number - 1])
+void shard_log::want_load(std::uint32_t slot, std::uint8_t columns) {
+  places_[slot - 1].columns |= columns;
+  if (loads_waiting_[slot - 1])
     return;
-  loads_waiting_[slot.number - 1] = true;
+  loads_waiting_[slot - 1] = true;
   ++loads_waiting_count_;
 }
 
 void shard_log::remove(node_id id) {
-  auto slot = slot_of(id);
-  if (!slot)
+  auto gone = slot(id);
+  if (gone == 0)
     return;
-  auto place = slot->number - 1;
-  if (loads_waiting_[place])
+  if (loads_waiting_[gone - 1])
     --loads_waiting_count_;
-  loads_waiting_[place] = false;
-  numbers_[place] = nullptr;
-  free_numbers_.insert(slot->number);
+  loads_waiting_[gone - 1] = false;
+  places_[gone - 1] = {};
+  free_slots_.insert(gone);
   slots_.erase(id);
-  nodes_.erase(id);
   for (auto& keys : waiting_)
     keys.nodes.erase(id);
   waiting(stream::liveness).removals.push_back({id, {}, {}});
@@ -181,55 +186,56 @@ std::optional<pb::ViewDelta> shard_log::flush(stream which, time_point now, std:
     keys.schedulers.erase(keys.schedulers.begin());
   }
   // Whoever hears of a row hears its load with it.
-  std::vector<std::uint32_t> numbers;
+  std::vector<std::uint32_t> told;
+  auto next = keys.nodes.upper_bound(keys.last);
   while (!keys.nodes.empty()) {
-    auto next = keys.nodes.upper_bound(keys.last);
     if (next == keys.nodes.end())
       next = keys.nodes.begin();
     auto id = *next;
-    auto& slot = *slots_.at(id);
-    auto wanted = slot.waiting[static_cast<std::size_t>(which)];
+    auto slot = slots_.at(id);
+    auto& place = places_[slot - 1];
+    auto wanted = place.waiting[static_cast<std::size_t>(which)];
     write_row(delta, slot, wanted, now);
     if (!fits(*delta.nodes().rbegin())) {
       delta.mutable_nodes()->RemoveLast();
-      write_loads(delta, std::move(numbers), now);
+      write_loads(delta, std::move(told), now);
       return delta;
     }
-    if (loads_waiting_[slot.number - 1]) {
-      size += column_bytes(slot.load, slot.columns);
-      numbers.push_back(slot.number);
+    if (loads_waiting_[slot - 1]) {
+      size += column_bytes(place.load, place.columns);
+      told.push_back(slot);
     }
     keys.last = id;
-    keys.nodes.erase(next);
+    next = keys.nodes.erase(next);
     // What leaves now need not leave again, with a slower stream either.
     for (std::size_t other = 0; other < stream_count; ++other) {
-      slot.waiting[other] = static_cast<std::uint8_t>(slot.waiting[other] & ~wanted);
-      if (slot.waiting[other] == 0)
+      place.waiting[other] = static_cast<std::uint8_t>(place.waiting[other] & ~wanted);
+      if (place.waiting[other] == 0 && other != static_cast<std::size_t>(which))
         waiting_[other].nodes.erase(id);
     }
   }
   keys.last = {};
-  write_loads(delta, std::move(numbers), now);
+  write_loads(delta, std::move(told), now);
   if (which == stream::load)
     flush_loads(delta, limit_bytes - std::min(limit_bytes, size), now);
   return delta;
 }
 
-void shard_log::write_loads(pb::ViewDelta& delta, std::vector<std::uint32_t> numbers, time_point now) {
-  std::sort(numbers.begin(), numbers.end());
+void shard_log::write_loads(pb::ViewDelta& delta, std::vector<std::uint32_t> slots, time_point now) {
+  std::sort(slots.begin(), slots.end());
   load_columns_writer writer;
-  for (auto number : numbers) {
-    auto& slot = *numbers_[number - 1];
-    loads_waiting_[number - 1] = false;
+  for (auto slot : slots) {
+    auto& place = places_[slot - 1];
+    loads_waiting_[slot - 1] = false;
     --loads_waiting_count_;
-    auto columns = std::exchange(slot.columns, 0);
-    if (slot.settled)
-      columns &= columns_changed(slot.told, slot.load);
+    auto columns = std::exchange(place.columns, 0);
+    if (place.settled)
+      columns &= columns_changed(place.told, place.load);
     if (columns != 0)
-      writer.add(number, slot.load, columns);
-    told_load{number, columns, slot.load}.apply_to(slot.told);
-    if (!slot.settled || columns_changed(slot.told, slot.load) == 0)
-      slot.settled = now;
+      writer.add(slot, place.load, columns);
+    told_load{slot, columns, place.load}.apply_to(place.told);
+    if (!place.settled || columns_changed(place.told, place.load) == 0)
+      place.settled = now;
   }
   if (writer.size() > 0)
     *delta.add_loads() = writer.finish();
@@ -237,25 +243,25 @@ void shard_log::write_loads(pb::ViewDelta& delta, std::vector<std::uint32_t> num
 
 /// The loads that wait, in turn: from the one after the last that left.
 void shard_log::flush_loads(pb::ViewDelta& delta, std::size_t room, time_point now) {
-  std::vector<std::uint32_t> numbers;
+  std::vector<std::uint32_t> told;
   auto begin = last_load_;
-  auto end = static_cast<std::uint32_t>(numbers_.size());
+  auto end = static_cast<std::uint32_t>(places_.size());
   for (auto [from, to] : {std::pair{begin, end}, std::pair{0U, std::min(begin, end)}}) {
-    for (auto place = from; place < to && loads_waiting_count_ > numbers.size(); ++place) {
+    for (auto place = from; place < to && loads_waiting_count_ > told.size(); ++place) {
       // Nobody knows the slot of a row that waits to be told.
-      if (!loads_waiting_[place] || untold(*numbers_[place]))
+      if (!loads_waiting_[place] || untold(places_[place]))
         continue;
-      auto bytes = column_bytes(numbers_[place]->load, numbers_[place]->columns);
+      auto bytes = column_bytes(places_[place].load, places_[place].columns);
       // One always has room.
-      if (bytes > room && !numbers.empty()) {
-        write_loads(delta, std::move(numbers), now);
+      if (bytes > room && !told.empty()) {
+        write_loads(delta, std::move(told), now);
         return;
       }
       room -= std::min(bytes, room);
-      numbers.push_back(place + 1);
+      told.push_back(place + 1);
       last_load_ = place + 1;
     }
-    write_loads(delta, std::exchange(numbers, {}), now);
+    write_loads(delta, std::exchange(told, {}), now);
   }
 }
 
@@ -281,30 +287,26 @@ pb::ViewDelta shard_log::header() const {
   return delta;
 }
 
-void shard_log::write_row(pb::ViewDelta& delta, const node_slot& slot, std::uint8_t wanted, time_point now) const {
+void shard_log::write_row(pb::ViewDelta& delta, std::uint32_t slot, std::uint8_t wanted, time_point now) const {
+  auto& place = places_[slot - 1];
   auto& row = *delta.add_nodes();
-  slot.row.write_state(row);
-  row.set_slot(slot.number);
-  auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - slot.heard).count();
+  place.row.write_state(row);
+  row.set_slot(slot);
+  auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - place.heard).count();
   row.set_age_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(age, 0)));
   if ((wanted & part_profile) != 0)
-    slot.row.write_profile(row);
+    place.row.write_profile(row);
   if ((wanted & part_held) != 0)
-    slot.row.write_held(row);
+    place.row.write_held(row);
 }
 
-bool shard_log::untold(const node_slot& slot) {
-  return std::any_of(slot.waiting.begin(), slot.waiting.end(), [](auto parts) { return (parts & part_load) != 0; });
-}
-
-shard_log::node_slot* shard_log::slot_of(node_id id) const {
-  auto found = slots_.find(id);
-  return found == slots_.end() ? nullptr : found->second;
+bool shard_log::untold(const node_slot& place) {
+  return std::any_of(place.waiting.begin(), place.waiting.end(), [](auto parts) { return (parts & part_load) != 0; });
 }
 
 bool shard_log::present(const removal& what) const {
   if (what.node)
-    return slot_of(what.node) != nullptr;
+    return slot(what.node) != 0;
   if (what.scheduler)
     return schedulers_.count(what.scheduler) != 0;
   return apps_.count(what.app) != 0;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <map>
 #include <optional>
@@ -49,13 +50,19 @@ public:
   shard_log& operator=(const shard_log&) = delete;
   ~shard_log() = default;
 
+  /// The slot of a node's row; 0 when there is none.
+  std::uint32_t slot(node_id id) const;
+  /// @pre the slot has a row.
+  const node_row& row(std::uint32_t slot) const { return places_[slot - 1].row; }
   /// Null when there is none.
   const node_row* find(node_id id) const;
   /// The row to write to, made when there is none.  Its `parts` leave with the next flush of the stream; without any it
   /// is told with the next word about it.
   node_row& change(node_id id, std::uint8_t parts, stream when);
-  /// A heartbeat of a known row: ages in deltas count from here, and the load is told if that is worth it.
-  void heard(node_id id, const pb::NodeLoad& load, time_point when);
+  /// The same of a row that is there.
+  node_row& change(std::uint32_t slot, std::uint8_t parts, stream when);
+  /// A heartbeat: ages in deltas count from here, and the load is told if that is worth it.
+  void heard(std::uint32_t slot, const pb::NodeLoad& load, time_point when);
   /// Null when there is none; as it was heard, told or not.
   const node_load* load(node_id id) const;
   void remove(node_id id);
@@ -86,15 +93,13 @@ public:
   std::uint64_t epoch() const { return epoch_; }
   std::uint64_t version() const { return version_; }
   const std::string& name() const { return name_; }
-  std::size_t size() const { return nodes_.size(); }
+  std::size_t size() const { return slots_.size(); }
 
 private:
   struct node_slot {
     node_row row;
     time_point heard;
     std::array<std::uint8_t, stream_count> waiting{};
-    /// The row's slot in the shard.
-    std::uint32_t number = 0;
     node_load load;
     node_load told;
     /// When `told` was all of `load`; none: nothing of it was told.
@@ -122,35 +127,32 @@ private:
 
   waiting_keys& waiting(stream which) { return waiting_[static_cast<std::size_t>(which)]; }
   pb::ViewDelta header() const;
-  void write_row(pb::ViewDelta& delta, const node_slot& slot, std::uint8_t parts_wanted, time_point now) const;
-  static bool untold(const node_slot& slot);
-  void take_number(node_slot& slot);
-  void want_load(node_slot& slot, std::uint8_t columns);
+  void write_row(pb::ViewDelta& delta, std::uint32_t slot, std::uint8_t parts_wanted, time_point now) const;
+  static bool untold(const node_slot& place);
+  std::uint32_t take_slot(node_id id);
+  void want_load(std::uint32_t slot, std::uint8_t columns);
   /// Writes what waits of the loads of these slots.
-  void write_loads(pb::ViewDelta& delta, std::vector<std::uint32_t> numbers, time_point now);
+  void write_loads(pb::ViewDelta& delta, std::vector<std::uint32_t> slots, time_point now);
   void flush_loads(pb::ViewDelta& delta, std::size_t room, time_point now);
   bool present(const removal& what) const;
-  /// Null when there is none.
-  node_slot* slot_of(node_id id) const;
 
   resource_id origin_;
   std::string name_;
   std::uint64_t epoch_;
   std::uint64_t version_ = 1;
-  std::map<node_id, node_slot> nodes_;
-  /// Where a node is in it, as every heartbeat asks several times.  For look-ups only.
-  std::unordered_map<node_id, node_slot*> slots_;
+  /// By slot less 1.
+  std::deque<node_slot> places_;
+  /// For look-ups only.
+  std::unordered_map<node_id, std::uint32_t> slots_;
+  /// Whose rows have left, the smallest one first.
+  std::set<std::uint32_t> free_slots_;
   std::map<std::string, pb::AppRecord> apps_;
   std::map<scheduler_id, pb::SchedulerRow> schedulers_;
   std::array<waiting_keys, stream_count> waiting_;
-  /// By slot number less 1; null where a row has left.
-  std::vector<node_slot*> numbers_;
-  /// Numbers whose rows have left, the smallest one first.
-  std::set<std::uint32_t> free_numbers_;
-  /// By slot number less 1: its load waits.
+  /// By slot less 1: its load waits.
   std::vector<bool> loads_waiting_;
   std::size_t loads_waiting_count_ = 0;
-  /// Number of the last load that left: the others have their turn first.
+  /// Slot of the last load that left: the others have their turn first.
   std::uint32_t last_load_ = 0;
   std::chrono::milliseconds heard_within_;
 };
