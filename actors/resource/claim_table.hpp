@@ -31,8 +31,7 @@ public:
   /// Decides on one claim.  CLAIM_CONFIRMED means: held, now ask the node.  A token that is held or runs already is
   /// confirmed again and takes nothing more.
   /// @param row the node's row at its home, or null when this is not its home.
-  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row,
-                            time_point now);
+  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row, time_point now);
 
   /// Epoch that fences the batch's scheduler; 0: none.  An epoch that is not fenced fences all older ones.
   std::uint64_t fence(const std::string& app, std::uint64_t epoch, time_point now);

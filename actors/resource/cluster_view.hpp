@@ -23,7 +23,8 @@ struct node_entry {
   node_row row;
   /// The Resource whose shard the row is in: the node's home.
   resource_id origin;
-  /// When the node's last heartbeat was received by its home, on the local clock, as the last word about the row had it.
+  /// When the node's last heartbeat was received by its home, on the local clock, as the last word about the row had
+  /// it.
   std::chrono::steady_clock::time_point last_beat;
   /// Versions of its shard in which anything of the row, and its profile, were told last.
   std::uint64_t changed = 0;
@@ -149,8 +150,8 @@ public:
   const std::map<std::string, app_entry>& apps() const { return apps_; }
   const std::map<scheduler_id, scheduler_entry>& schedulers() const { return schedulers_; }
 
-  /// What is held of each shard, sorted by origin: the `have` of a Subscribe.  Lost, edited and diverged shards are left
-  /// out: their rows are not the origin's, so they are wanted anew.
+  /// What is held of each shard, sorted by origin: the `have` of a Subscribe.  Lost, edited and diverged shards are
+  /// left out: their rows are not the origin's, so they are wanted anew.
   std::vector<pb::ShardVersion> versions() const;
 
   struct shard_info {

@@ -42,6 +42,7 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
     row.set_held({});
     result.profile_version = 0;
   }
+  auto came_back = known && restarted;
   row.set_incarnation(beat.incarnation());
   row.set_home_epoch(beat.home_epoch());
   row.set_sequence(beat.sequence());
@@ -51,6 +52,8 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
     due_.resize(slot, time_point::max());
   }
   auto& who = members_[slot - 1];
+  if ((came_back || who.offline_since) && !who.left && !MUTANT(flapping_node_trusted))
+    who.flaps.returned(now);
   who.seen.renew(now);
   who.closed = false;
   who.draining = beat.draining() && !MUTANT(drain_flag_lost);
@@ -131,6 +134,14 @@ std::vector<transition> member_table::sweep(time_point now) {
   return result;
 }
 
+std::size_t member_table::due_to_evict(time_point now) const {
+  std::size_t result = 0;
+  for (std::size_t i = 0; i < due_.size(); ++i)
+    if (due_[i] <= now && !members_[i].offline_since && members_[i].seen.silence(now) >= patience_.evict_after)
+      ++result;
+  return result;
+}
+
 void member_table::extend_leases(std::chrono::nanoseconds gap, time_point now) {
   for (std::size_t i = 0; i < members_.size(); ++i) {
     if (due_[i] == time_point::max())
@@ -144,8 +155,12 @@ void member_table::extend_leases(std::chrono::nanoseconds gap, time_point now) {
 void member_table::set_due(std::uint32_t slot) {
   auto& who = members_[slot - 1];
   auto online = log_.row(slot).liveness() == pb::LIVENESS_ONLINE;
-  due_[slot - 1] = who.offline_since ? *who.offline_since + forget_after_
-                                     : who.seen.start + (online ? patience_.suspect_after : patience_.evict_after);
+  auto& due = due_[slot - 1];
+  due = who.offline_since ? *who.offline_since + forget_after_
+                          : who.seen.start + (online ? patience_.suspect_after : patience_.evict_after);
+  // Its time is over between two beats.
+  if (!who.offline_since && !online && who.flaps.held_until() > who.seen.heard)
+    due = std::min(due, who.flaps.held_until());
 }
 
 /// Brings the row's liveness in line with what is known of the member.
@@ -168,9 +183,16 @@ std::optional<transition> member_table::judge(std::uint32_t slot, std::chrono::n
   } else if (silence >= patience_.suspect_after) {
     liveness = pb::LIVENESS_SUSPECT;
     reason = silence_text(silence);
+  } else if (who.flaps.held(now)) {
+    liveness = pb::LIVENESS_SUSPECT;
+    reason = "flapping: came back " + std::to_string(who.flaps.returns()) + " times; it must stay for a while";
   }
   auto before = log_.row(slot).liveness();
   if (before == liveness) {
+    // Nor is it news for how long it has been silent by now.
+    auto beats_again = liveness == pb::LIVENESS_SUSPECT && !who.closed && silence < patience_.suspect_after;
+    if (beats_again && log_.row(slot).reason() != reason)
+      log_.change(slot, part_state, stream::liveness).set_reason(reason);
     set_due(slot);
     return std::nullopt;
   }

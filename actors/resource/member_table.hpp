@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/resource/flap_damper.hpp"
 #include "actors/resource/lease.hpp"
 #include "actors/resource/shard_log.hpp"
 #include "messages/ids.hpp"
@@ -27,7 +28,8 @@ struct transition {
 ///
 /// A message counts when its (incarnation, home epoch, sequence) is newer than what is known; an older incarnation is
 /// told that it is fenced.  A newer incarnation starts with an empty row.  Silence makes a node suspect, then offline;
-/// so does the end of its connection, which makes it suspect at once.  A draining node stays draining until it is
+/// so does the end of its connection, which makes it suspect at once.  A node that comes and goes stays suspect for a
+/// while after it came back (see flap_damper).  A draining node stays draining until it is
 /// offline.  Offline rows stay for `forget_after`, so that operators see why.
 /// A plain class: the time is an argument.
 class member_table {
@@ -68,6 +70,9 @@ public:
   /// Suspects and evicts the silent and forgets the long gone, in ascending order of ids.
   std::vector<transition> sweep(time_point now);
 
+  /// Members that the next sweep makes offline for their silence.
+  std::size_t due_to_evict(time_point now) const;
+
   /// The observer did not listen for `gap` up to `now`.
   void extend_leases(std::chrono::nanoseconds gap, time_point now);
 
@@ -84,6 +89,7 @@ private:
     bool draining = false;
     bool left = false;
     std::optional<time_point> offline_since;
+    flap_damper flaps;
   };
 
   void remove(std::uint32_t slot);

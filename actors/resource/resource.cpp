@@ -5,6 +5,7 @@
 #include "actors/resource/claim_table.hpp"
 #include "actors/resource/hearing.hpp"
 #include "actors/resource/lease.hpp"
+#include "actors/resource/mass_loss.hpp"
 #include "actors/resource/member_table.hpp"
 #include "actors/resource/part_collector.hpp"
 #include "actors/resource/scheduler_table.hpp"
@@ -105,9 +106,11 @@ public:
   resource_state(resource_actor::pointer self, platform* world, const resource_options& options)
     : self_(self), world_(*world), options_(options), id_(make_resource_id(options.name)),
       incarnation_(world->next_incarnation()), random_(world->seed("resource")),
-      metrics_(self->system().metrics(), options.name), log_(id_, options.name, incarnation_.value(), options.suspect_after + options.sweep),
-      members_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
-      hearing_(options.sweep), schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
+      metrics_(self->system().metrics(), options.name),
+      log_(id_, options.name, incarnation_.value(), options.suspect_after + options.sweep),
+      members_(log_, {options.suspect_after, options.evict_after}, options.forget_after), hearing_(options.sweep),
+      losses_(2 * options.evict_after),
+      schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
       claims_(options.claim_timeout), keeper_({options.orphan_grace, options.forget_after}),
       subscribers_(self, keeper_, id_, {options.view_chunk_bytes, options.peer_timeout}) {
     for (auto& address : options_.peers)
@@ -344,6 +347,8 @@ private:
       for (auto& other : peers_)
         other.seen.extend(missed, now());
     }
+    if (losses_doubted())
+      members_.extend_leases(options_.sweep, now());
     for (auto& change : members_.sweep(now()))
       report(change);
     schedulers_.sweep(now());
@@ -369,6 +374,28 @@ private:
     metrics_.subscribers->value(static_cast<std::int64_t>(subscribers_.size()));
     metrics_.behind->value(static_cast<std::int64_t>(subscribers_.behind()));
     arm();
+  }
+
+  /// Many nodes are silent at once, and so are the peers: it may be this Resource that hears nothing.
+  bool losses_doubted() {
+    auto due = members_.due_to_evict(now());
+    std::size_t known = 0;
+    std::size_t answering = 0;
+    for (auto& other : peers_) {
+      if (!other.id || other.self)
+        continue;
+      ++known;
+      if (other.handle && other.seen.silence(now()) < 2 * options_.heartbeat)
+        ++answering;
+    }
+    auto doubted = losses_.doubted(due, members_.alive(), known, answering, now()) && !MUTANT(deaf_resource_evicts);
+    if (doubted && !std::exchange(doubting_, true))
+      spdlog::warn("resource.doubt silent={} of={} peers_heard={} reason=\"so many at once: this Resource may hear "
+                   "nobody, and waits for a peer to say otherwise\"",
+                   due, members_.alive(), answering);
+    else if (!doubted)
+      doubting_ = false;
+    return doubted;
   }
 
   /// Time since the last sweep in which this Resource did not run, or did not read what it was sent.
@@ -823,6 +850,8 @@ private:
   shard_log log_;
   member_table members_;
   hearing hearing_;
+  mass_loss losses_;
+  bool doubting_ = false;
   scheduler_table schedulers_;
   claim_table claims_;
   /// All shards, the own one included as far as it is published.

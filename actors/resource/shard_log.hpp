@@ -124,7 +124,6 @@ private:
     bool empty() const { return nodes.empty() && apps.empty() && schedulers.empty() && removals.empty(); }
   };
 
-
   waiting_keys& waiting(stream which) { return waiting_[static_cast<std::size_t>(which)]; }
   pb::ViewDelta header() const;
   void write_row(pb::ViewDelta& delta, std::uint32_t slot, std::uint8_t parts_wanted, time_point now) const;

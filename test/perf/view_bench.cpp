@@ -182,7 +182,8 @@ private:
     for (auto& part : parts)
       rows += part.ByteSizeLong();
     line("snapshot in parts: made", out.ms(), count_, rows);
-    fmt::print("{:<52} {:34.2f} bytes/node\n", "snapshot in parts: loads alone", static_cast<double>(loads) / static_cast<double>(count_));
+    fmt::print("{:<52} {:34.2f} bytes/node\n", "snapshot in parts: loads alone",
+               static_cast<double>(loads) / static_cast<double>(count_));
     lap wire;
     std::vector<std::string> sealed;
     for (auto& part : parts)

@@ -157,7 +157,9 @@ private:
       }
       auto row =
           std::find_if(table.rows.begin(), table.rows.end(), [&](auto& entry) { return entry.node == machine.node; });
-      auto in_rotation = row != table.rows.end() && row->out_reason.empty();
+      // A node that flapped must stay for a while.
+      auto in_rotation =
+          row != table.rows.end() && (row->out_reason.empty() || row->out_reason.find("flapping") != std::string::npos);
       if (replicas > 0 && row == table.rows.end())
         fail(fmt::format("node {} holds {} replicas of app {} and is not in the table of {}", machine.name, replicas,
                          app, gateway.name));

@@ -1,4 +1,5 @@
 #include "actors/resource/member_table.hpp"
+#include "actors/resource/mass_loss.hpp"
 
 #include <doctest/doctest.h>
 
@@ -192,6 +193,65 @@ TEST_CASE_FIXTURE(table, "a node that moved away is removed, not evicted") {
   CHECK(delta->nodes_size() == 0);
   CHECK(delta->removed_nodes(0) == 7);
   CHECK(members.alive() == 0);
+}
+
+TEST_CASE_FIXTURE(table,
+                  "a node that comes and goes stays suspect for a while, one that drains and restarts does not") {
+  auto live = [this](std::chrono::milliseconds time) {
+    for (auto end = now + time; now < end; now += 500ms) {
+      members.sweep(now);
+      next_beat();
+    }
+  };
+  auto die_and_return = [&] {
+    now += 4s;
+    members.sweep(now);
+    CHECK(row().liveness() == pb::LIVENESS_OFFLINE);
+    live(2s);
+  };
+  live(2s);
+  die_and_return();
+  die_and_return();
+  die_and_return();
+  CHECK(row().liveness() == pb::LIVENESS_ONLINE);
+  die_and_return();
+  CHECK(row().liveness() == pb::LIVENESS_SUSPECT);
+  CHECK(row().reason() == "flapping: came back 4 times; it must stay for a while");
+  members.connection_closed(node_id{7}, now);
+  CHECK(row().reason() == "flapping: came back 4 times; it must stay for a while");
+  next_beat();
+  now += 1600ms;
+  members.sweep(now);
+  live(15s);
+  CHECK(row().reason() == "flapping: came back 4 times; it must stay for a while");
+  CHECK(row().liveness() == pb::LIVENESS_SUSPECT);
+  live(30s);
+  CHECK(row().liveness() == pb::LIVENESS_ONLINE);
+  CHECK(row().reason().empty());
+  for (auto i = 0; i < 8; ++i) {
+    beat.set_leaving(true);
+    next_beat();
+    beat.set_leaving(false);
+    beat.set_incarnation(beat.incarnation() + 1);
+    beat.set_sequence(1);
+    live(1s);
+    CHECK(row().liveness() == pb::LIVENESS_ONLINE);
+  }
+}
+
+TEST_CASE("many losses at once are believed when two peers are heard, or nobody can be asked, and not for ever") {
+  mass_loss losses{6000ms};
+  mass_loss::time_point now{1000s};
+  CHECK_FALSE(losses.doubted(3, 20, 3, 0, now)); // few
+  CHECK_FALSE(losses.doubted(9, 100, 3, 0, now));
+  CHECK_FALSE(losses.doubted(50, 100, 0, 0, now));
+  CHECK_FALSE(losses.doubted(50, 100, 3, 2, now));
+  CHECK_FALSE(losses.doubted(50, 100, 1, 1, now));
+  CHECK(losses.doubted(50, 100, 3, 1, now));
+  CHECK(losses.doubted(50, 100, 3, 0, now + 5900ms));
+  CHECK_FALSE(losses.doubted(50, 100, 3, 0, now + 6000ms));
+  CHECK_FALSE(losses.doubted(0, 100, 3, 0, now + 7s));
+  CHECK(losses.doubted(50, 100, 3, 0, now + 20s));
 }
 
 TEST_CASE_FIXTURE(table,

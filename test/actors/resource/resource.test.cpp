@@ -95,6 +95,47 @@ TEST_CASE_FIXTURE(fixture, "a drain is seen by the subscribers of another Resour
   CHECK(seen->state(node->name) == "DRAINING");
 }
 
+TEST_CASE_FIXTURE(fixture, "a Resource that hears nobody any more keeps its nodes until a peer says otherwise") {
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto r3 = start("r3");
+  std::vector<std::shared_ptr<fake_node>> nodes;
+  for (auto i = 0; i < 6; ++i)
+    nodes.push_back(join("r1"));
+  auto seen = watch(r1);
+  advance(3s);
+  for (auto& node : nodes)
+    node->silent = true;
+  SUBCASE("peers are heard: the nodes are gone") {
+    advance(3500ms);
+    for (auto& node : nodes)
+      CHECK(seen->state(node->name) == "OFFLINE");
+  }
+  SUBCASE("nobody is heard: they are kept for a while, and then they are gone") {
+    kill(r2);
+    kill(r3);
+    advance(3500ms);
+    for (auto& node : nodes)
+      CHECK(seen->state(node->name) == "SUSPECT");
+    advance(4s);
+    CHECK(seen->state(nodes[0]->name) == "SUSPECT");
+    advance(3s);
+    for (auto& node : nodes)
+      CHECK(seen->state(node->name) == "OFFLINE");
+  }
+  SUBCASE("a peer is heard again: they are gone") {
+    kill(r2);
+    kill(r3);
+    advance(4s);
+    CHECK(seen->state(nodes[0]->name) == "SUSPECT");
+    start("r2");
+    start("r3");
+    advance(3s);
+    for (auto& node : nodes)
+      CHECK(seen->state(node->name) == "OFFLINE");
+  }
+}
+
 TEST_CASE_FIXTURE(fixture, "a goodbye makes a node offline within 100 ms, a closed connection suspect") {
   auto r1 = start("r1");
   auto leaves = join("r1");

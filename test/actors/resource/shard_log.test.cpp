@@ -138,7 +138,8 @@ TEST_CASE("loads that one delta has no room for take turns, and none waits for e
     }
   }
   CHECK(told.size() == nodes);
-  auto [fewest, most] = std::minmax_element(told.begin(), told.end(), [](auto& a, auto& b) { return a.second < b.second; });
+  auto [fewest, most] =
+      std::minmax_element(told.begin(), told.end(), [](auto& a, auto& b) { return a.second < b.second; });
   CHECK(most->second - fewest->second <= 1);
 }
 
