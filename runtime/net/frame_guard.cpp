@@ -2,6 +2,7 @@
 
 #include "messages/ids.hpp"
 #include "messages/resource_protocol.hpp"
+#include "messages/text.hpp"
 #include "messages/type_ids.hpp"
 #include "runtime/net/byte_reader.hpp"
 
@@ -194,21 +195,6 @@ guard_profile make_core() {
 }
 
 // -- small helpers ---------------------------------------------------------------
-
-/// Foreign text for a log line: printable, and not longer than a log line bears.
-std::string printable(std::string_view text) {
-  std::string result;
-  for (auto c : text.substr(0, detail_text_max)) {
-    auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte > 0x7e || c == '"' || c == '\\')
-      result += fmt::format("\\x{:02x}", byte);
-    else
-      result += c;
-  }
-  if (text.size() > detail_text_max)
-    result += "...";
-  return result;
-}
 
 std::optional<node_bytes> write_node(const caf::node_id& node) {
   node_bytes result{};
@@ -654,7 +640,7 @@ verdict frame_guard::state::check_lookup(byte_reader& reader, std::size_t count)
   if (!reader.text(service, service_name_max) || !reader.done())
     return closed(violation::body, "the name of a service");
   if (!peer.roles.has_any({resource_role, scheduler_role, gateway_role}) && service != resource_service)
-    return closed(violation::identity, fmt::format("looks up \"{}\"", printable(service)));
+    return closed(violation::identity, fmt::format("looks up \"{}\"", printable(service, detail_text_max)));
   return {};
 }
 
@@ -806,7 +792,7 @@ verdict frame_guard::state::inspect(inspection how, std::string_view body) const
   auto broken = [] { return closed(violation::body, "not a Protobuf message"); };
   auto foreign = [](const char* what) { return closed(violation::identity, fmt::format("{} of another", what)); };
   auto not_its_app = [](std::string_view app) {
-    return closed(violation::identity, fmt::format("speaks for the app \"{}\"", printable(app)));
+    return closed(violation::identity, fmt::format("speaks for the app \"{}\"", printable(app, detail_text_max)));
   };
   /// The text of field `number` in parts of one message.
   auto text_in = [](std::string_view part, std::uint32_t number, std::string_view& text) {

@@ -1,6 +1,7 @@
 #include "runtime/net/greeter.hpp"
 
 #include "messages/errc.hpp"
+#include "messages/text.hpp"
 #include "messages/type_ids.hpp"
 
 #include <arpa/inet.h>
@@ -38,6 +39,8 @@ using time_point = clock_type::time_point;
 constexpr milliseconds sweep{100};
 /// Names that are being looked up at once; getaddrinfo blocks, so each has a thread.
 constexpr int lookups_most = 16;
+/// Of a peer's reason, in bytes.
+constexpr std::size_t reason_text_max = 300;
 /// Unacknowledged bytes for this long mean that the peer is gone, whatever else it has to say.
 constexpr unsigned user_timeout_ms = 10'000;
 
@@ -627,7 +630,7 @@ private:
       auto trusted = !guest.tls || guest.identity.roles.has(peer_role::resource);
       if (!from_string(no->code, code) || code != errc::fenced || !trusted)
         code = errc::unreachable;
-      turn_away(guest, turned_away::refused, "refused: " + printable(no->reason), code,
+      turn_away(guest, turned_away::refused, "refused: " + printable(no->reason, reason_text_max), code,
                 milliseconds{std::min(no->retry_after_ms, 60'000u)});
       return false;
     }
@@ -724,15 +727,6 @@ private:
                ? "closed the connection without a word; is it an Astra process, and does it "
                  "want TLS?"
                : "closed the connection";
-  }
-
-  /// What a peer says goes into logs: without control characters, and not too long.
-  static std::string printable(std::string text) {
-    text.resize(std::min<std::size_t>(text.size(), 300));
-    for (auto& c : text)
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '"')
-        c = '?';
-    return text;
   }
 
   hello own_;
