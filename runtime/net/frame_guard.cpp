@@ -1,6 +1,7 @@
 #include "runtime/net/frame_guard.hpp"
 
 #include "messages/ids.hpp"
+#include "messages/profile_limits.hpp"
 #include "messages/resource_protocol.hpp"
 #include "messages/text.hpp"
 #include "messages/type_ids.hpp"
@@ -51,8 +52,9 @@ static_assert(std::size(names) == static_cast<std::size_t>(violation::count_));
 
 // -- limits --------------------------------------------------------------------
 
-/// A profile of a node with some hundred replicas is the largest message of the edge.
+/// A profile of a node with some hundred replicas is the largest message of the edge; nodes keep theirs small enough.
 constexpr std::size_t edge_frame = 64 * 1024;
+static_assert(edge_frame >= edge_body_max + 1024);
 /// A snapshot of a shard of 10,000 nodes travels in one frame wherever it is not yet sent in chunks.
 constexpr std::size_t core_frame = 8 * 1024 * 1024;
 /// The default of gateway.body_limit, and the fields around the body.
