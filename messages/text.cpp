@@ -47,4 +47,34 @@ std::string to_utf8(std::string text) {
   return result;
 }
 
+std::string shorten(std::string text, std::size_t bytes_max) {
+  constexpr std::string_view gap = " ... ";
+  if (text.size() <= bytes_max)
+    return text;
+  auto inside = [&text](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U; };
+  auto kept = bytes_max - gap.size();
+  auto begin = kept / 4;
+  while (begin > 0 && inside(begin))
+    --begin;
+  auto end = text.size() - (kept - begin);
+  while (end < text.size() && inside(end))
+    ++end;
+  return text.substr(0, begin).append(gap).append(text, end);
+}
+
+std::string printable(std::string_view text, std::size_t bytes_max) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string result;
+  for (auto c : text.substr(0, bytes_max)) {
+    auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte <= 0x7e && c != '"' && c != '\\')
+      result += c;
+    else
+      result.append("\\x").append({digits[byte >> 4], digits[byte & 0xf]});
+  }
+  if (text.size() > bytes_max)
+    result += "...";
+  return result;
+}
+
 } // namespace astra

@@ -1,6 +1,7 @@
 #include "actors/node/home_link.hpp"
 
 #include "actors/mutant.hpp"
+#include "actors/node/profile_fit.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/sec.hpp>
@@ -107,6 +108,15 @@ void home_link::send_profile() {
   profile.set_incarnation(incarnation_.value());
   profile.set_version(profile_version_);
   to_node_.describe_node(profile);
+  // A larger one would cost the session.
+  if (!fit(profile, profile_bytes_max)) {
+    if (!std::exchange(too_large_told_, true))
+      spdlog::error(
+          "node.profile_too_large node={} bytes={} bytes_max={} labels={} replicas={} reason=\"nobody hears of "
+          "what this node has; give it fewer or shorter labels\"",
+          options_.name, profile.ByteSizeLong(), profile_bytes_max, profile.labels_size(), profile.replicas_size());
+    return;
+  }
   profile_under_way_ = true;
   auto epoch = selector_.epoch();
   self_->request(home_, caf::timespan{options_.heartbeat}, std::move(message))

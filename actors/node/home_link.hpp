@@ -6,11 +6,13 @@
 #include "messages/ids.hpp"
 #include "messages/membership.hpp"
 #include "messages/node_protocol.hpp"
+#include "messages/profile_limits.hpp"
 #include "messages/resource_protocol.hpp"
 
 #include <caf/error.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -33,6 +35,9 @@ public:
 
   /// A change of the profile is told at once, but at most once in this time.
   static constexpr std::chrono::milliseconds profile_interval{20};
+
+  /// Largest profile that is sent; what is around it in its message needs little.
+  static constexpr std::size_t profile_bytes_max = edge_body_max - 1024;
 
   /// Wait for the answer to a goodbye.
   static constexpr std::chrono::milliseconds goodbye_wait{300};
@@ -79,6 +84,7 @@ private:
   bool joined_ = false;
   /// Whether the loss of the last home was told already.
   bool warned_ = false;
+  bool too_large_told_ = false;
   std::uint64_t sequence_ = 0;
   std::uint64_t profile_version_ = 1;
   bool profile_due_ = false;

@@ -4,10 +4,12 @@
 #include "actors/node/drain_state.hpp"
 #include "actors/node/home_link.hpp"
 #include "actors/node/load_meter.hpp"
+#include "actors/node/profile_fit.hpp"
 #include "actors/node/replica_runner.hpp"
 #include "actors/node/replica_set.hpp"
 #include "actors/node/request_desk.hpp"
 #include "actors/random.hpp"
+#include "messages/profile_limits.hpp"
 #include "messages/replica_state.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -54,6 +56,9 @@ pb::Resources capacity_of(const node_options& options) {
   return result;
 }
 
+/// What a profile says before anything else: who, which life, which version.
+constexpr std::size_t profile_header_bytes = 64;
+
 class node_state : private replica_host {
 public:
   static constexpr const char* name = "astra.node";
@@ -78,6 +83,10 @@ public:
 
   node_actor::behavior_type make_behavior() {
     self_->set_down_handler([this](caf::down_msg& event) { on_down(event); });
+    pb::NodeProfile empty;
+    describe(empty);
+    auto taken = empty.ByteSizeLong() + profile_header_bytes;
+    replicas_.limit_profile(home_link::profile_bytes_max - std::min(taken, home_link::profile_bytes_max));
     world_.publish(node_service(options_.name), caf::actor_cast<caf::strong_actor_ptr>(self_));
     home_.start();
     return {
@@ -111,6 +120,9 @@ private:
         begin(claim_token{claim.token()});
       *reply->add_results() = std::move(result);
     }
+    if (!fit(*reply, edge_body_max))
+      spdlog::error("node.answer_too_large node={} claims={} reason=\"its scheduler claims too many replicas at once\"",
+                    options_.name, batch.claims_size());
     return reply;
   }
 

@@ -11,6 +11,25 @@
 
 namespace astra {
 
+namespace {
+
+/// Longest answer to why an app has no ready replica.
+constexpr std::size_t none_ready_bytes_max = 2048;
+
+/// What a replica of this app takes in a profile, whatever becomes of it, with the shortest reason.
+std::size_t profile_bytes_of(const pb::AppSpec& spec) {
+  pb::ReplicaStatus status;
+  status.set_app(spec.name());
+  *status.mutable_resources() = spec.per_replica();
+  constexpr std::size_t tag_and_length = 4;
+  constexpr std::size_t fixed_fields = 2 * 9;
+  constexpr std::size_t number_fields = 6 * 11;
+  return status.ByteSizeLong() + fixed_fields + number_fields + tag_and_length + replica_set::reason_bytes_min
+         + tag_and_length;
+}
+
+} // namespace
+
 replica_set::replica_set(node_id node, incarnation started, const pb::Resources& capacity, label_list labels)
   : node_(node), incarnation_(started), capacity_(capacity), labels_(std::move(labels)) {}
 
@@ -33,6 +52,8 @@ replica_set::decision replica_set::claim(const pb::ClaimBatch& batch, const pb::
     added.reason = "claimed, about to start";
     added.since = now;
     added.budget = restart_budget{restart_policy_of(batch.spec())};
+    added.profile_bytes = profile_bytes_of(batch.spec());
+    profile_bytes_ += added.profile_bytes;
     capacity_.take(token, batch.spec().per_replica());
     replicas_.emplace(token, std::move(added));
     made.fresh = true;
@@ -79,6 +100,12 @@ pb::ClaimOutcome replica_set::check(const pb::ClaimBatch& batch, const pb::Claim
     reason = *misfit;
     return pb::CLAIM_NO_ROOM;
   }
+  if (profile_bytes_ + profile_bytes_of(spec) > profile_room_) {
+    reason = fmt::format("the node has {} replicas, and its profile has no room for more; use more nodes, or replicas "
+                         "that take more requests at once",
+                         replicas_.size());
+    return pb::CLAIM_NO_ROOM;
+  }
   return pb::CLAIM_CONFIRMED;
 }
 
@@ -104,7 +131,7 @@ void replica_set::set_state(claim_token token, pb::ReplicaState state, std::stri
     return;
   found->second.state = state;
   // It may quote an app, which may say any bytes.
-  found->second.reason = to_utf8(std::move(reason));
+  found->second.reason = shorten(to_utf8(std::move(reason)), reason_bytes_max);
   found->second.since = now;
 }
 
@@ -133,7 +160,10 @@ std::optional<std::chrono::milliseconds> replica_set::crashed(claim_token token,
 void replica_set::erase(claim_token token) {
   if (!MUTANT(capacity_leaked))
     capacity_.give_back(token);
-  replicas_.erase(token);
+  if (auto found = replicas_.find(token); found != replicas_.end()) {
+    profile_bytes_ -= found->second.profile_bytes;
+    replicas_.erase(found);
+  }
 }
 
 const replica* replica_set::find(claim_token token) const {
@@ -155,7 +185,8 @@ std::string replica_set::why_none_ready(const std::string& app) const {
       result += "; ";
     result += fmt::format("replica {}: {}, {}", entry.index, replica_state_text(entry.state), entry.reason);
   }
-  return result.empty() ? "no replica of app '" + app + "' on this node" : result;
+  return result.empty() ? "no replica of app '" + app + "' on this node"
+                        : shorten(std::move(result), none_ready_bytes_max);
 }
 
 std::vector<pb::ReplicaStatus> replica_set::describe(time_point now) const {

@@ -8,8 +8,10 @@
 #include "messages/wire/membership.pb.h"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -35,6 +37,8 @@ struct replica {
   std::string reason;
   time_point since;
   restart_budget budget;
+  /// What it takes in the node's profile, with the shortest reason.
+  std::size_t profile_bytes = 0;
 
   std::uint32_t concurrency() const { return spec->concurrency() == 0 ? 1 : spec->concurrency(); }
 };
@@ -50,7 +54,14 @@ public:
   /// Released tokens that are remembered: more than can be under way between a scheduler and a node.
   static constexpr std::size_t tombstones_max = 4096;
 
+  /// A reason is told in so many bytes at least, and at most.
+  static constexpr std::size_t reason_bytes_min = 64;
+  static constexpr std::size_t reason_bytes_max = 2048;
+
   replica_set(node_id node, incarnation started, const pb::Resources& capacity, label_list labels);
+
+  /// Replicas whose descriptions need more than so many bytes are not taken in: the profile could not be sent.
+  void limit_profile(std::size_t replicas_bytes) { profile_room_ = replicas_bytes; }
 
   struct decision {
     pb::ClaimResult result;
@@ -104,6 +115,8 @@ private:
   std::string drain_reason_;
   bool draining_ = false;
   std::map<claim_token, replica> replicas_;
+  std::size_t profile_room_ = std::numeric_limits<std::size_t>::max();
+  std::size_t profile_bytes_ = 0;
   std::map<std::string, std::uint64_t> epochs_;
   std::set<claim_token> tombstones_;
   std::deque<claim_token> tombstone_order_;

@@ -1,7 +1,10 @@
 #include "runtime/gateway/gateway.hpp"
 
 #include "actors/router/router.hpp"
+#include "runtime/gateway/access.hpp"
 #include "runtime/gateway/join_desk.hpp"
+#include "runtime/gateway/json.hpp"
+#include "runtime/gateway/routes.hpp"
 #include "runtime/http/server.hpp"
 
 #include <caf/scoped_actor.hpp>
@@ -15,13 +18,37 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// Largest body of everything but requests to apps: the spec of an app, a request for a certificate.
+constexpr std::uint64_t command_bytes_max = 1024 * 1024;
+/// The same for who may not do what it asks for, which is said in the answer.
+constexpr std::uint64_t stranger_bytes_max = 64 * 1024;
+
 /// For the answers of the last moment to leave, and for the actors to end.
 constexpr auto flush_time = 500ms;
+
+/// A body is taken in before the gateway looks at its request: who may not ask for anything must not fill its memory.
+http_body_rule rule_for(std::string_view method, std::string_view target, const http_client_info& client,
+                        const gateway_options& options) {
+  auto route = find_route(method, target).what;
+  if (auto refused = refuse_access(client, needed_for(route), options.anonymous_invoke)) {
+    http_response response;
+    response.status = refused->status;
+    response.body = error_json(refused->code, refused->message);
+    return {stranger_bytes_max, std::move(response)};
+  }
+  if (route == gateway_route::invoke)
+    return {options.body_limit_bytes, std::nullopt};
+  auto known = client.door != http_door::tls || client.identity;
+  return {known ? command_bytes_max : stranger_bytes_max, std::nullopt};
+}
 
 http_server_options server_options(const gateway_options& options, gateway_doors doors) {
   http_server_options result;
   result.listen = options.listen;
   result.body_limit_bytes = options.body_limit_bytes;
+  result.body_rule = [options](std::string_view method, std::string_view target, const http_client_info& client) {
+    return rule_for(method, target, client, options);
+  };
   result.header_limit_bytes = options.header_limit_bytes;
   result.connections_max = options.connections_max;
   result.idle_timeout = options.idle_timeout;

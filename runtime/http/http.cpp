@@ -44,6 +44,7 @@
 #include <cassert>
 #include <cerrno>
 #include <condition_variable>
+#include <ctime>
 #include <list>
 #include <map>
 #include <mutex>
@@ -69,6 +70,17 @@ constexpr auto linger_time = milliseconds{1000};
 
 /// Bytes that one read takes.
 constexpr std::size_t chunk_bytes = 16 * 1024;
+
+/// "192.0.2.7" of "192.0.2.7:51234".
+std::string_view machine_of(std::string_view address) {
+  return address.substr(0, address.rfind(':'));
+}
+
+/// Slower than this, a body or the taking of an answer is no progress.
+constexpr std::uint64_t slowest_bytes_per_s = 1024;
+
+/// What may be on its way at once in any case.
+constexpr std::uint64_t bodies_bytes_least = 64 * 1024 * 1024;
 
 /// Over-limit connections that are being told so; those above are closed without a word.
 constexpr std::size_t refusals_max = 128;
@@ -172,6 +184,8 @@ public:
     socket_.close(ignored);
   }
 
+  void begin_tls(std::unique_ptr<tls_session> tls) { tls_ = std::move(tls); }
+
   /// From now on bytes are read as they come.
   void drop_tls() { tls_.reset(); }
 
@@ -265,6 +279,13 @@ public:
   std::mutex mutex;
   std::condition_variable drained;
   bool closed_and_empty = false;
+  /// Of bodies that are on their way.
+  std::uint64_t bodies_bytes = 0;
+
+  std::uint64_t bodies_bytes_max() const {
+    return options.bodies_bytes_max != 0 ? options.bodies_bytes_max
+                                         : std::max(bodies_bytes_least, 4 * options.body_limit_bytes);
+  }
 
   /// Tells about a handshake that failed, but of many only how many: who fails them must not fill the log.
   void note_refused(const std::string& from, const std::string& why);
@@ -277,6 +298,7 @@ private:
   void admit(stream_protocol::socket socket);
   void admit(plain_socket socket, http_client_info info, bool refused);
   void check_drained();
+  bool make_room(std::string_view newcomer);
 
   tcp::acceptor acceptor_{io};
   asio::steady_timer accept_pause_{io};
@@ -298,10 +320,23 @@ public:
 
   bool refused() const { return refused_; }
 
+  /// The address without its port; "": not over TCP.
+  std::string_view machine() const {
+    return info_.door == http_door::unix_socket ? std::string_view{} : machine_of(info_.from);
+  }
+
+  /// Nothing is lost but patience when it is closed.
+  bool waits_for_request() const {
+    return phase_ == phase::shaking_hands || phase_ == phase::lingering
+           || (phase_ == phase::reading && !(parser_ && parser_->is_header_done()));
+  }
+
+  steady_clock::time_point activity() const { return activity_; }
+
   void start() {
     touch();
-    if (socket_.tls() != nullptr) {
-      shake_hands();
+    if (info_.door == http_door::tls) {
+      await_client();
       return;
     }
     watch();
@@ -328,8 +363,10 @@ public:
     touch();
     std::array<asio::const_buffer, 2> buffers{asio::buffer(head_text_), asio::buffer(body_)};
     // Called after every partial write: a slow reader is not an idle one.
-    auto progress = [self = shared_from_this()](error_code ec, std::size_t) -> std::size_t {
+    begin_pace();
+    auto progress = [self = shared_from_this()](error_code ec, std::size_t count) -> std::size_t {
       self->touch();
+      self->moved_ = count;
       return ec ? 0 : 4 * chunk_bytes;
     };
     asio::async_write(socket_, buffers, progress,
@@ -354,6 +391,7 @@ public:
     if (phase_ == phase::closed)
       return;
     phase_ = phase::closed;
+    forget_body();
     socket_.close();
     timer_.cancel();
     if (flags_) {
@@ -382,10 +420,25 @@ private:
 
   void touch() { activity_ = steady_clock::now(); }
 
-  void shake_hands() {
+  /// Until a client says something it costs no TLS session and no buffer.
+  void await_client() {
     phase_ = phase::shaking_hands;
     timer_.expires_after(owner_.options.handshake_timeout);
     watch_expiry();
+    socket_.socket().async_wait(plain_socket::wait_read, [self = shared_from_this()](error_code ec) {
+      if (self->phase_ == phase::closed)
+        return;
+      if (ec) {
+        self->close();
+        return;
+      }
+      auto& socket = self->socket_.socket();
+      self->socket_.begin_tls(self->owner_.options.tls->accept_anyone(socket.native_handle()));
+      self->shake_hands();
+    });
+  }
+
+  void shake_hands() {
     socket_.async_handshake([self = shared_from_this()](error_code ec) {
       if (self->phase_ == phase::closed)
         return;
@@ -399,13 +452,18 @@ private:
       if (!tls.peer().roles.empty()) {
         self->info_.identity = tls.peer();
         self->info_.fingerprint = tls.fingerprint();
+        self->certificate_ends_ = tls.peer_expires_at();
       }
       self->phase_ = phase::reading;
       self->touch();
       self->watch();
+      // Some of the request may be decrypted already, which no poll tells of.
+      self->make_chunk();
       self->read();
     });
   }
+
+  void make_chunk() { chunk_ = std::make_unique<std::array<char, chunk_bytes>>(); }
 
   std::size_t pending_max() const { return owner_.options.header_limit_bytes + chunk_bytes; }
 
@@ -414,7 +472,19 @@ private:
     if (read_pending_ || phase_ == phase::closed || pending_.size() >= pending_max())
       return;
     read_pending_ = true;
-    socket_.async_read_some(asio::buffer(chunk_), [self = shared_from_this()](error_code ec, std::size_t size) {
+    if (!chunk_) {
+      socket_.socket().async_wait(plain_socket::wait_read, [self = shared_from_this()](error_code ec) {
+        self->read_pending_ = false;
+        if (ec)
+          self->on_read(ec, 0);
+        else if (self->phase_ != phase::closed) {
+          self->make_chunk();
+          self->read();
+        }
+      });
+      return;
+    }
+    socket_.async_read_some(asio::buffer(*chunk_), [self = shared_from_this()](error_code ec, std::size_t size) {
       self->read_pending_ = false;
       self->on_read(ec, size);
     });
@@ -431,7 +501,7 @@ private:
       read();
       return;
     }
-    pending_.append(chunk_.data(), size);
+    pending_.append(chunk_->data(), size);
     if (phase_ == phase::reading)
       advance();
     else
@@ -456,6 +526,11 @@ private:
       error_code ec;
       auto used = parser_->put(asio::buffer(pending_), ec);
       pending_.erase(0, used);
+      if (header_seen_) {
+        moved_ += used;
+        body_bytes_ += used;
+        owner_.bodies_bytes += used;
+      }
       if (ec == http::error::need_more) {
         if (pending_.size() >= pending_max())
           ec = http::error::header_limit;
@@ -468,8 +543,16 @@ private:
       }
       if (parser_->is_header_done()) {
         touch(); // Not before: a header must be complete within the idle timeout.
-        if (!std::exchange(header_seen_, true) && !check_expectation())
+        if (!std::exchange(header_seen_, true) && (!check_framing() || !check_body_rule() || !check_expectation()))
           return;
+        if (!parser_->is_done() && owner_.bodies_bytes > owner_.bodies_bytes_max()) {
+          auto response = plain_error(
+              503, "too_much_at_once",
+              fmt::format("this server takes {} bytes of bodies at once; try again later", owner_.bodies_bytes_max()));
+          response.headers.emplace_back("Retry-After", "1");
+          reject(std::move(response));
+          return;
+        }
       }
       if (parser_->is_done()) {
         dispatch();
@@ -488,8 +571,49 @@ private:
     parser_->header_limit(static_cast<std::uint32_t>(owner_.options.header_limit_bytes));
     parser_->body_limit(owner_.options.body_limit_bytes);
     header_seen_ = false;
+    rule_ = {};
     touch();
+    begin_pace();
     return true;
+  }
+
+  void begin_pace() {
+    moved_ = 0;
+    pace_began_ = steady_clock::now();
+  }
+
+  /// The body of the request is somebody else's now, or nobody's.
+  void forget_body() { owner_.bodies_bytes -= std::exchange(body_bytes_, 0); }
+
+  /// False when it is not certain where the body ends: whoever sees another end than we do takes a part of it for the
+  /// next request.  Beast lets a coding that it does not know pass for none.
+  bool check_framing() {
+    auto codings = parser_->get().equal_range(http::field::transfer_encoding);
+    if (codings.first == codings.second)
+      return true;
+    auto alone = std::next(codings.first) == codings.second;
+    if (alone && boost::beast::iequals(codings.first->value(), "chunked") && parser_->chunked())
+      return true;
+    reject(plain_error(501, "bad_request", "the only Transfer-Encoding that this server takes is chunked"));
+    return false;
+  }
+
+  /// False when the body that is announced is too large for this client.
+  bool check_body_rule() {
+    begin_pace();
+    auto& options = owner_.options;
+    if (!options.body_rule)
+      return true;
+    auto& head = parser_->get();
+    rule_ = options.body_rule({head.method_string().data(), head.method_string().size()},
+                              {head.target().data(), head.target().size()}, info_);
+    if (rule_->limit_bytes >= options.body_limit_bytes)
+      return true;
+    parser_->body_limit(rule_->limit_bytes);
+    if (parser_->content_length().value_or(0) <= rule_->limit_bytes)
+      return true;
+    reject(explain(http::error::body_limit));
+    return false;
   }
 
   /// False when parsing must wait or has ended.
@@ -523,9 +647,13 @@ private:
     if (ec == http::error::header_limit)
       return plain_error(431, "header_too_large",
                          fmt::format("request line and headers are limited to {} bytes", options.header_limit_bytes));
+    if (ec == http::error::body_limit && rule_ && rule_->refusal)
+      return *rule_->refusal;
     if (ec == http::error::body_limit)
-      return plain_error(413, "body_too_large",
-                         fmt::format("the body is limited to {} bytes", options.body_limit_bytes));
+      return plain_error(
+          413, "body_too_large",
+          fmt::format("the body is limited to {} bytes",
+                      rule_ ? std::min(rule_->limit_bytes, options.body_limit_bytes) : options.body_limit_bytes));
     return plain_error(400, "bad_request", fmt::format("malformed HTTP request: {}", ec.message()));
   }
 
@@ -534,6 +662,7 @@ private:
   /// Answers in place of the handler, for the last time on this connection.
   void reject(http_response response) {
     parser_.reset();
+    forget_body();
     keep_alive_ = false;
     head_only_ = false;
     phase_ = phase::handling;
@@ -604,8 +733,13 @@ private:
       watch();
       return;
     }
-    auto due = activity_ + owner_.options.idle_timeout;
-    if (steady_clock::now() < due) {
+    auto limit = owner_.options.idle_timeout;
+    auto due = activity_ + limit;
+    auto moving = phase_ == phase::writing || (phase_ == phase::reading && parser_ && header_seen_);
+    auto since = steady_clock::now() - pace_began_;
+    auto least = std::chrono::duration<double>(since).count() * static_cast<double>(slowest_bytes_per_s);
+    auto slow = moving && since >= limit && static_cast<double>(moved_) < least;
+    if (!slow && steady_clock::now() < due) {
       timer_.expires_at(due);
       watch_expiry();
       return;
@@ -623,11 +757,21 @@ private:
   http_client_info info_;
   asio::steady_timer timer_;
   const bool refused_;
+  /// Seconds of the system clock; of the client's certificate.
+  std::int64_t certificate_ends_ = 0;
+  /// What the gateway says about the body of the request that is coming.
+  std::optional<http_body_rule> rule_;
+  /// Bytes of that body so far.
+  std::uint64_t body_bytes_ = 0;
+  /// Bytes of a body or an answer, and since when.
+  std::uint64_t moved_ = 0;
+  steady_clock::time_point pace_began_;
   phase phase_ = phase::reading;
   steady_clock::time_point activity_;
 
   bool read_pending_ = false;
-  std::array<char, chunk_bytes> chunk_;
+  /// Made when the first byte is there.
+  std::unique_ptr<std::array<char, chunk_bytes>> chunk_;
   /// Received, not parsed yet.
   std::string pending_;
   std::optional<request_parser> parser_;
@@ -697,8 +841,13 @@ void http_server::core::connection::dispatch() {
   head_only_ = parser_->get().method() == http::verb::head;
   auto request = take_request(*parser_);
   parser_.reset();
+  forget_body();
   if (info_.identity && owner_.options.tls->revoked(info_.fingerprint)) {
     reject(plain_error(401, "revoked", "your certificate is revoked; ask whoever keeps the authority for a new one"));
+    return;
+  }
+  if (info_.identity && certificate_ends_ < static_cast<std::int64_t>(std::time(nullptr))) {
+    reject(plain_error(401, "expired", "your certificate has expired; renew it and connect again"));
     return;
   }
   put_client_info(request.headers, info_);
@@ -792,7 +941,7 @@ void http_server::core::admit(tcp::socket socket) {
   if (auto peer = socket.remote_endpoint(ec); !ec)
     info.from = join_address(peer.address().to_string(), peer.port());
   // Those in the handshake count, too: a silent socket costs as much as another.
-  auto refused = connections_.size() - refused_ >= options.connections_max;
+  auto refused = connections_.size() - refused_ >= options.connections_max && !make_room(machine_of(info.from));
   // To be told so in TLS would cost us a handshake.
   if (refused && (refused_ >= refusals_max || options.tls))
     return;
@@ -821,17 +970,39 @@ void http_server::core::note_refused(const std::string& from, const std::string&
 }
 
 void http_server::core::admit(plain_socket socket, http_client_info info, bool refused) {
-  std::unique_ptr<tls_session> tls;
-  if (info.door == http_door::tls) {
-    error_code ec;
-    socket.native_non_blocking(true, ec);
-    tls = options.tls->accept_anyone(socket.native_handle());
-  }
-  auto client =
-      std::make_shared<connection>(*this, stream{std::move(socket), std::move(tls)}, std::move(info), refused);
+  error_code ec;
+  socket.native_non_blocking(true, ec);
+  auto client = std::make_shared<connection>(*this, stream{std::move(socket)}, std::move(info), refused);
   connections_.insert(client);
   refused_ += refused ? 1 : 0;
   client->start();
+}
+
+/// Closes the connection that has waited longest for its next request, of the address with most that wait, if the
+/// newcomer's address has fewer connections than that.
+bool http_server::core::make_room(std::string_view newcomer) {
+  struct waiting {
+    std::size_t count = 0;
+    std::shared_ptr<connection> oldest;
+  };
+  std::map<std::string_view, waiting> machines;
+  std::size_t newcomers = 0;
+  for (auto& client : connections_) {
+    newcomers += client->machine() == newcomer ? 1 : 0;
+    if (client->refused() || client->machine().empty() || !client->waits_for_request())
+      continue;
+    auto& [count, oldest] = machines[client->machine()];
+    ++count;
+    if (!oldest || client->activity() < oldest->activity())
+      oldest = client;
+  }
+  auto most = std::max_element(machines.begin(), machines.end(),
+                               [](auto& a, auto& b) { return a.second.count < b.second.count; });
+  if (most == machines.end() || most->second.count <= newcomers + 1)
+    return false;
+  auto oldest = most->second.oldest;
+  oldest->close();
+  return true;
 }
 
 void http_server::core::remove(const std::shared_ptr<connection>& client) {

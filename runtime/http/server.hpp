@@ -8,24 +8,41 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace astra {
 
+struct http_client_info;
 class tls_context;
+
+/// How much a client may send with one request.
+struct http_body_rule {
+  std::uint64_t limit_bytes = 0;
+  /// The answer to more; none: 413.
+  std::optional<http_response> refusal;
+};
 
 struct http_server_options {
   /// "host:port"; port 0: chosen by the kernel.
   std::string listen = "127.0.0.1:0";
   /// A larger body is answered 413.
   std::uint64_t body_limit_bytes = 64 * 1024 * 1024;
+  /// Asked when the headers of a request are complete, on the server's thread: what of `body_limit_bytes` this client
+  /// may use for it.  Unset: all of it.
+  std::function<http_body_rule(std::string_view method, std::string_view target, const http_client_info&)> body_rule;
+  /// Bodies that are on their way at the same time, all together; more are answered 503.  0: four of the largest, and
+  /// 64 MiB at least.
+  std::uint64_t bodies_bytes_max = 0;
   /// A longer request line plus headers is answered 431.
   std::uint64_t header_limit_bytes = 16 * 1024;
-  /// A connection over this is answered 503 and closed.
+  /// A connection over this takes the place of one that waits for a request and comes from an address that has more of
+  /// those than the newcomer's has connections; if there is none, it is answered 503 and closed.
   std::uint32_t connections_max = 1024;
   /// A connection that sends or takes nothing for this long is closed, and a request whose headers are not complete
-  /// by then is answered 408.  Waiting for the handler's answer does not count.
+  /// by then is answered 408.  So is a body that comes, and an answer that is taken, at less than 1 KiB/s over this
+  /// time.  Waiting for the handler's answer does not count.
   std::chrono::milliseconds idle_timeout{60000};
   /// Set: HTTPS at `listen`.  Clients may do without a certificate; who they are is in client_info.hpp.
   std::shared_ptr<tls_context> tls;

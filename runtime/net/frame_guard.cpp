@@ -1,7 +1,9 @@
 #include "runtime/net/frame_guard.hpp"
 
 #include "messages/ids.hpp"
+#include "messages/profile_limits.hpp"
 #include "messages/resource_protocol.hpp"
+#include "messages/text.hpp"
 #include "messages/type_ids.hpp"
 #include "runtime/net/byte_reader.hpp"
 
@@ -50,8 +52,9 @@ static_assert(std::size(names) == static_cast<std::size_t>(violation::count_));
 
 // -- limits --------------------------------------------------------------------
 
-/// A profile of a node with some hundred replicas is the largest message of the edge.
+/// A profile of a node with some hundred replicas is the largest message of the edge; nodes keep theirs small enough.
 constexpr std::size_t edge_frame = 64 * 1024;
+static_assert(edge_frame >= edge_body_max + 1024);
 /// A snapshot of a shard of 10,000 nodes travels in one frame wherever it is not yet sent in chunks.
 constexpr std::size_t core_frame = 8 * 1024 * 1024;
 /// The default of gateway.body_limit, and the fields around the body.
@@ -194,21 +197,6 @@ guard_profile make_core() {
 }
 
 // -- small helpers ---------------------------------------------------------------
-
-/// Foreign text for a log line: printable, and not longer than a log line bears.
-std::string printable(std::string_view text) {
-  std::string result;
-  for (auto c : text.substr(0, detail_text_max)) {
-    auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte > 0x7e || c == '"' || c == '\\')
-      result += fmt::format("\\x{:02x}", byte);
-    else
-      result += c;
-  }
-  if (text.size() > detail_text_max)
-    result += "...";
-  return result;
-}
 
 std::optional<node_bytes> write_node(const caf::node_id& node) {
   node_bytes result{};
@@ -654,7 +642,7 @@ verdict frame_guard::state::check_lookup(byte_reader& reader, std::size_t count)
   if (!reader.text(service, service_name_max) || !reader.done())
     return closed(violation::body, "the name of a service");
   if (!peer.roles.has_any({resource_role, scheduler_role, gateway_role}) && service != resource_service)
-    return closed(violation::identity, fmt::format("looks up \"{}\"", printable(service)));
+    return closed(violation::identity, fmt::format("looks up \"{}\"", printable(service, detail_text_max)));
   return {};
 }
 
@@ -806,7 +794,7 @@ verdict frame_guard::state::inspect(inspection how, std::string_view body) const
   auto broken = [] { return closed(violation::body, "not a Protobuf message"); };
   auto foreign = [](const char* what) { return closed(violation::identity, fmt::format("{} of another", what)); };
   auto not_its_app = [](std::string_view app) {
-    return closed(violation::identity, fmt::format("speaks for the app \"{}\"", printable(app)));
+    return closed(violation::identity, fmt::format("speaks for the app \"{}\"", printable(app, detail_text_max)));
   };
   /// The text of field `number` in parts of one message.
   auto text_in = [](std::string_view part, std::uint32_t number, std::string_view& text) {

@@ -1,6 +1,7 @@
 #include "runtime/net/greeter.hpp"
 
 #include "messages/errc.hpp"
+#include "messages/text.hpp"
 #include "messages/type_ids.hpp"
 
 #include <arpa/inet.h>
@@ -11,6 +12,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -22,6 +24,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -38,6 +41,8 @@ using time_point = clock_type::time_point;
 constexpr milliseconds sweep{100};
 /// Names that are being looked up at once; getaddrinfo blocks, so each has a thread.
 constexpr int lookups_most = 16;
+/// Of a peer's reason, in bytes.
+constexpr std::size_t reason_text_max = 300;
 /// Unacknowledged bytes for this long mean that the peer is gone, whatever else it has to say.
 constexpr unsigned user_timeout_ms = 10'000;
 
@@ -117,6 +122,28 @@ void set_option(int fd, int level, int name, int value) {
 void tune(int fd) {
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms);
+}
+
+constexpr std::size_t tls_record_header = 5;
+/// A longer first record is not waited for as a whole.
+constexpr std::size_t first_record_max = 8 * 1024;
+
+/// Whether all of the first TLS record is there.  If not, epoll tells of the socket when it is, or at its end.
+bool begins_with_record(int fd, std::span<const unsigned char> first) {
+  auto wanted = tls_record_header;
+  if (first.size() == tls_record_header)
+    wanted = std::min(tls_record_header + (static_cast<std::size_t>(first[3]) << 8 | first[4]), first_record_max);
+  int there = 0;
+  ::ioctl(fd, FIONREAD, &there);
+  auto complete = static_cast<std::size_t>(there) >= wanted;
+  set_option(fd, SOL_SOCKET, SO_RCVLOWAT, complete ? 1 : static_cast<int>(wanted));
+  return complete;
+}
+
+bool still_open(int fd) {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_ESTABLISHED;
 }
 
 enum class phase : std::uint8_t { connecting, first_byte, handshake, talk };
@@ -532,8 +559,8 @@ private:
       }
     }
     if (guest.now == phase::first_byte) {
-      // What does not begin like TLS costs no TLS session.
-      unsigned char first[2];
+      // What does not begin like TLS costs no TLS session, and neither does what goes no further than its beginning.
+      unsigned char first[tls_record_header];
       auto n = ::recv(guest.fd.get(), first, sizeof(first), MSG_PEEK);
       if (n == 0 || (n < 0 && errno != EAGAIN))
         return turn_away(guest, turned_away::silent, "closed the connection");
@@ -541,6 +568,11 @@ private:
         return;
       if (first[0] != 0x16 || (n > 1 && first[1] != 0x03))
         return turn_away(guest, turned_away::not_tls, "does not begin with TLS; does its file name certificates?");
+      if (!begins_with_record(guest.fd.get(), {first, static_cast<std::size_t>(n)})) {
+        if (!still_open(guest.fd.get()))
+          turn_away(guest, turned_away::silent, "closed the connection");
+        return;
+      }
       guest.tls = tls_->accept(guest.fd.get());
       guest.now = phase::handshake;
     }
@@ -627,7 +659,7 @@ private:
       auto trusted = !guest.tls || guest.identity.roles.has(peer_role::resource);
       if (!from_string(no->code, code) || code != errc::fenced || !trusted)
         code = errc::unreachable;
-      turn_away(guest, turned_away::refused, "refused: " + printable(no->reason), code,
+      turn_away(guest, turned_away::refused, "refused: " + printable(no->reason, reason_text_max), code,
                 milliseconds{std::min(no->retry_after_ms, 60'000u)});
       return false;
     }
@@ -724,15 +756,6 @@ private:
                ? "closed the connection without a word; is it an Astra process, and does it "
                  "want TLS?"
                : "closed the connection";
-  }
-
-  /// What a peer says goes into logs: without control characters, and not too long.
-  static std::string printable(std::string text) {
-    text.resize(std::min<std::size_t>(text.size(), 300));
-    for (auto& c : text)
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '"')
-        c = '?';
-    return text;
   }
 
   hello own_;

@@ -30,7 +30,6 @@ net_pb::Hello to_message(const hello& x) {
   out.set_incarnation(x.life.value());
   out.set_address(x.address);
   out.set_directory(x.directory);
-  out.set_session(x.session);
   return out;
 }
 
@@ -67,7 +66,6 @@ caf::expected<hello> from_message(const net_pb::Hello& in) {
   if (in.directory() == 0)
     return bad("hello: no directory");
   out.directory = in.directory();
-  out.session = in.session();
   return out;
 }
 

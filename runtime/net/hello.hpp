@@ -30,7 +30,6 @@ struct hello {
   /// "host:port"
   std::string address;
   std::uint64_t directory = 0;
-  std::uint64_t session = 0;
 };
 
 /// CAF's id of a process.  It follows from who the process is, so that nobody can take that of another: the host part

@@ -8,6 +8,7 @@
 #include "runtime/net/greeter.hpp"
 #include "runtime/net/session_scribe.hpp"
 #include "runtime/net/session_table.hpp"
+#include "runtime/security/x509.hpp"
 #include "runtime/system_node.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -26,6 +27,7 @@
 #include <algorithm>
 #include <cassert>
 #include <condition_variable>
+#include <ctime>
 #include <deque>
 #include <future>
 #include <map>
@@ -55,6 +57,9 @@ constexpr milliseconds redial_pause{20};
 constexpr int redials_most = 4;
 /// One peer's violations are told at most this often.
 constexpr std::chrono::seconds quiet_after_line{10};
+/// Sessions with a certificate of ours that has a successor move over to it before it ends, in this many seconds: all
+/// of them at once would be a storm of handshakes.
+constexpr std::int64_t moving_over_s = 600;
 /// CAF knows what we publish by a port; nothing listens there.
 constexpr std::uint16_t directory_port = 1;
 
@@ -80,11 +85,14 @@ struct net_metrics {
         registry.counter_family("astra.net", "violations", {"kind"}, "Sessions ended because the peer broke a rule.")),
       strangers(
           registry.counter_family("astra.net", "turned_away", {"reason"}, "Connections that never became sessions.")),
+      expired(registry.counter_family("astra.net", "certificates_expired", {"whose"},
+                                      "Sessions ended because a certificate ran out.")),
       opened(registry.counter_singleton("astra.net", "sessions_opened", "Sessions opened.")),
       sessions(registry.gauge_singleton("astra.net", "sessions", "Sessions now.")) {}
 
   caf::telemetry::metric_family_impl<caf::telemetry::int_counter>* violations;
   caf::telemetry::metric_family_impl<caf::telemetry::int_counter>* strangers;
+  caf::telemetry::metric_family_impl<caf::telemetry::int_counter>* expired;
   caf::telemetry::int_counter* opened;
   caf::telemetry::int_gauge* sessions;
 };
@@ -305,7 +313,11 @@ private:
     about->peer = who.peer;
     about->identity = who.identity;
     about->dialled = who.dialled;
-    about->fingerprint = who.tls ? who.tls->fingerprint() : "";
+    if (who.tls) {
+      about->fingerprint = who.tls->fingerprint();
+      about->peer_expires_at = who.tls->peer_expires_at();
+      about->own_expires_at = who.tls->own_expires_at();
+    }
     about->edge = only_node(who.identity) || only_node(own_.self);
     about->since = clock_type::now();
     frame_guard::session rules;
@@ -429,6 +441,8 @@ private:
       if (about.edge != edge || about.ended)
         continue;
       any = true;
+      if (certificate_ended(one))
+        continue;
       if (frozen) {
         about.last_in = std::chrono::duration_cast<std::chrono::nanoseconds>(now.time_since_epoch()).count();
         continue;
@@ -441,6 +455,42 @@ private:
         one.handle->keep_alive();
     }
     return any;
+  }
+
+  /// Ends a session whose certificates do not allow it any more.  Whoever needs it dials again, with the certificates
+  /// of then.
+  bool certificate_ended(const live_session& one) {
+    auto& about = *one.about;
+    if (about.fingerprint.empty())
+      return false;
+    auto now = static_cast<std::int64_t>(std::time(nullptr));
+    auto peers = about.peer_expires_at < now;
+    if (peers || about.own_expires_at < now) {
+      auto& owner = peers ? about.peer.self.name : own_.self.name;
+      auto reason = fmt::format("the certificate of {} has expired on {}", owner,
+                                x509::show_time(peers ? about.peer_expires_at : about.own_expires_at));
+      metrics_.expired->get_or_add({{"whose", peers ? std::string_view{"peer"} : "own"}})->inc();
+      std::optional<std::uint64_t> left_out;
+      {
+        std::lock_guard guard{mutex_};
+        left_out = lines_.take("certificate of " + owner, clock_type::now());
+      }
+      if (left_out)
+        spdlog::warn("net.certificate_expired peer={} whose={} reason=\"{}; issue a new one and reload\" "
+                     "similar_before={}",
+                     about.peer.self.name, peers ? "peer" : "own", reason, *left_out);
+      one.handle->cut(violation::none, reason);
+      return true;
+    }
+    if (how_.tls->expires_at() <= about.own_expires_at)
+      return false;
+    auto age = std::chrono::duration_cast<std::chrono::seconds>(clock_type::now() - about.since).count();
+    auto spread = std::min(moving_over_s, (about.own_expires_at - now + age) / 8);
+    auto share = static_cast<std::int64_t>(about.id * 7919 % moving_over_s) * spread / moving_over_s;
+    if (now < about.own_expires_at - share)
+      return false;
+    one.handle->cut(violation::none, "moves over to the new certificate of " + own_.self.name);
+    return true;
   }
 
   // -- CAF's network thread ------------------------------------------------------------

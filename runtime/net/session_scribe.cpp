@@ -28,8 +28,10 @@ using io::network::rw_state;
 /// Buffer of a session that has nothing large to read.
 constexpr std::size_t small_read = 1024;
 constexpr std::size_t large_read = 16 * 1024;
-/// Buffers that have grown beyond this are given back when they are empty.
-constexpr std::size_t kept_capacity = 64 * 1024;
+/// Buffers that have grown beyond this are given back when they are empty.  There are many sessions with nodes, and
+/// what they carry is small but for a profile now and then.
+constexpr std::size_t kept_by_core = 64 * 1024;
+constexpr std::size_t kept_by_edge = 4 * 1024;
 
 std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(session::clock::now().time_since_epoch()).count();
@@ -128,7 +130,8 @@ class session_scribe final : public io::scribe {
 public:
   session_scribe(io::network::default_multiplexer& backend, scribe_parts parts)
     : scribe(next_handle()), about_(std::move(parts.about)), guard_(std::move(parts.guard)),
-      most_backlog_(parts.most_backlog), ended_(std::move(parts.ended)), transport_{about_.get(), std::move(parts.tls)},
+      most_backlog_(parts.most_backlog), kept_(about_->edge ? kept_by_edge : kept_by_core),
+      ended_(std::move(parts.ended)), transport_{about_.get(), std::move(parts.tls)},
       stream_(backend, parts.fd.release(), transport_policy{&transport_}) {
     about_->last_in = about_->last_out = now_ns();
   }
@@ -240,7 +243,7 @@ private:
     else
       out.insert(out.end(), outgoing_.begin(), outgoing_.end());
     outgoing_.clear();
-    if (outgoing_.capacity() > kept_capacity)
+    if (outgoing_.capacity() > kept_)
       outgoing_.shrink_to_fit();
     about_->last_out.store(now_ns(), std::memory_order_relaxed);
     auto backlog = queued_ - transport_.written;
@@ -285,7 +288,7 @@ private:
     auto missing = (header_known_ ? guard_.payload_size() : frame_guard::header_size) - bytes.size();
     stream_.configure_read(
         io::receive_policy::at_most(missing > small_read ? std::min(missing, large_read) : small_read));
-    if (partial_.empty() && partial_.capacity() > kept_capacity)
+    if (partial_.empty() && partial_.capacity() > kept_)
       partial_.shrink_to_fit();
     return true;
   }
@@ -322,7 +325,7 @@ private:
     auto from = reinterpret_cast<const caf::byte*>(bytes.data());
     delivery_.assign(from, from + bytes.size());
     auto going_on = scribe::consume(ctx, nullptr, bytes.size());
-    if (delivery_.capacity() > kept_capacity) {
+    if (delivery_.capacity() > kept_) {
       delivery_.clear();
       delivery_.shrink_to_fit();
     }
@@ -332,6 +335,7 @@ private:
   session_ptr about_;
   frame_guard guard_;
   std::size_t most_backlog_;
+  std::size_t kept_;
   std::function<void()> ended_;
   transport transport_;
   io::network::stream_impl<transport_policy> stream_;

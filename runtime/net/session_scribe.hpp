@@ -30,6 +30,9 @@ struct session {
   bool dialled = false;
   /// Of the peer's certificate; empty: plain TCP.
   std::string fingerprint;
+  /// Seconds of the system clock at which the peer's certificate ends, and ours of this session; 0: plain TCP.
+  std::int64_t peer_expires_at = 0;
+  std::int64_t own_expires_at = 0;
   /// A session of a node: rare keep-alives.
   bool edge = false;
   clock::time_point since{};

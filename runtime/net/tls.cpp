@@ -366,6 +366,8 @@ public:
   const peer_identity& peer() const override { return peer_; }
   bool resumed() const override { return SSL_session_reused(ssl_.get()) == 1; }
   const std::string& fingerprint() const override { return fingerprint_; }
+  std::int64_t peer_expires_at() const override { return peer_expires_at_; }
+  std::int64_t own_expires_at() const override { return files_->expires_at; }
   const std::string& error() const override { return error_; }
 
   // -- called by OpenSSL ---------------------------------------------------------------------------------------------
@@ -471,6 +473,7 @@ private:
       return fail(error_text(identity.error()));
     peer_ = std::move(*identity);
     fingerprint_ = x509::fingerprint(*x);
+    peer_expires_at_ = x509::not_after(*x);
     peers_->add(fingerprint_, *x);
     done_ = true;
     return tls_step::done;
@@ -544,6 +547,7 @@ private:
   ssl_ptr ssl_;
   peer_identity peer_;
   std::string fingerprint_;
+  std::int64_t peer_expires_at_ = 0;
   std::string error_;
   /// What was wrong with the peer's certificate.
   std::string verdict_;

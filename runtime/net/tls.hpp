@@ -6,6 +6,7 @@
 #include <caf/expected.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -44,6 +45,10 @@ public:
   virtual bool resumed() const = 0;
   /// Hash of the peer's certificate, for logs and revocation: SHA-256 in hexadecimal.
   virtual const std::string& fingerprint() const = 0;
+  /// Seconds of the system clock at which the certificates of this session end: the peer's and the one that was shown
+  /// to it.  0: none was shown.
+  virtual std::int64_t peer_expires_at() const = 0;
+  virtual std::int64_t own_expires_at() const = 0;
   /// Why the last step failed, in words for an operator.
   virtual const std::string& error() const = 0;
 };

@@ -27,6 +27,28 @@ TEST_CASE("each byte that belongs to no character becomes U+FFFD") {
   CHECK(to_utf8("\xF4\x90\x80\x80") == mark + mark + mark + mark);
 }
 
+TEST_CASE("a long text keeps its beginning and its end, and whole characters") {
+  CHECK(shorten("short", 16) == "short");
+  auto cut = shorten("exited with code 1: " + std::string(5000, 'x') + " no such file", 64);
+  CHECK(cut.size() <= 64);
+  CHECK(cut.starts_with("exited with co ... x"));
+  CHECK(cut.ends_with(" no such file"));
+  rc::check([](const std::string& bytes) {
+    auto text = to_utf8(bytes + bytes + "\xE2\x82\xAC\xF0\x9F\x98\x80" + bytes);
+    for (std::size_t most = 16; most < text.size(); ++most) {
+      auto part = shorten(text, most);
+      RC_ASSERT(part.size() <= most);
+      RC_ASSERT(to_utf8(part) == part);
+    }
+  });
+}
+
+TEST_CASE("foreign text in a log line is printable and bounded") {
+  CHECK(printable("plain text", 48) == "plain text");
+  CHECK(printable("a\n\"b\\\xff", 48) == "a\\x0a\\x22b\\x5c\\xff");
+  CHECK(printable(std::string(100, 'a'), 3) == "aaa...");
+}
+
 TEST_CASE("whatever the bytes, an answer and a profile that hold them as text survive the wire") {
   CHECK(rc::check("", [](const std::string& bytes) {
     pb::InvokeReply reply, received;

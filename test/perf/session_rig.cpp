@@ -1,12 +1,18 @@
 // Thousands of nodes on one thread, each over a session of its own: what a process of a cluster costs per session.
 //
 //   perf_sessions --target 127.0.0.1:9700 --sessions 15000 --seconds 600 [--pid PID] [--hertz 1] [--ca DIR] [--junk N]
+//                 [--profile-bytes N] [--subscribe S] [--freeze F]
 //
 // The other side is a real `astra run` with the role resource.  Each node connects, introduces itself (under TLS with a
 // certificate of its own when --ca names an authority), asks the directory for the Resource and beats.  Printed once
 // per 5 s and at the end: sessions, beats sent and acknowledged, round trips, and memory and CPU time of the process
 // PID.  With --junk, N threads connect as fast as they can and send 64 KiB of junk each, in the second half of the
 // time.
+//
+// With --subscribe, one more process (a node and gateway, without TLS only) beats 500 times per second, subscribes to
+// the view after S seconds and acknowledges what it gets: printed are round trips of its beats before, during and after
+// the snapshot, the snapshot's rate, and the memory of PID.  With --freeze it reads nothing for F seconds once the
+// snapshot flows.  --profile-bytes makes each node's profile so large, 58000 at most.
 
 #include "config/endpoint.hpp"
 #include "messages/resource_protocol.hpp"
@@ -65,6 +71,12 @@ struct settings {
   std::string ca;
   std::string prefix = "n";
   int junk = 0;
+  std::size_t profile_bytes = 0;
+  /// Seconds; 0: nobody subscribes.
+  double subscribe_after = 0;
+  double freeze = 0;
+  /// This is the process that subscribes.
+  bool probe = false;
 };
 
 [[noreturn]] void give_up(const std::string& what) {
@@ -180,6 +192,8 @@ public:
     std::vector<std::thread> junk;
     std::array<epoll_event, 256> events;
     for (auto now = begin; seconds(now - begin) < how_.seconds; now = clock_type::now()) {
+      if (how_.probe)
+        watch(now, begin);
       while (started < nodes_.size() && static_cast<double>(started) < seconds(now - begin) * how_.joins_per_s)
         connect(started++);
       if (junk.empty() && how_.junk > 0 && seconds(now - begin) > how_.seconds / 2) {
@@ -196,7 +210,7 @@ public:
         beats_.erase(beats_.begin());
         beat(index, now);
       }
-      if (now >= next_report) {
+      if (now >= next_report && !how_.probe) {
         next_report += std::chrono::seconds{5};
         auto used = cpu_s();
         report(now - begin, (used - cpu) / seconds(now - cpu_at));
@@ -204,6 +218,8 @@ public:
         cpu_at = now;
       }
     }
+    if (how_.probe)
+      return 0;
     over = true;
     for (auto& thread : junk)
       thread.join();
@@ -251,6 +267,8 @@ private:
   hello own(const node& of) const {
     hello out;
     out.self = {cluster_, of.name, {peer_role::node}, {}};
+    if (how_.probe)
+      out.self.roles.add(peer_role::gateway);
     out.life = incarnation{life};
     out.address = "127.0.0.1:1";
     out.directory = 999;
@@ -323,6 +341,8 @@ private:
     }
     if (!flush(at))
       return lose(at, "write");
+    if (clock_type::now() < frozen_until_)
+      return;
     std::array<char, 16384> buffer;
     while (true) {
       std::size_t count = 0;
@@ -420,8 +440,11 @@ private:
     return true;
   }
 
-  bool hear(std::size_t index, std::uint8_t operation, std::uint64_t data, std::uint64_t, const std::string& payload) {
+  bool hear(std::size_t index, std::uint8_t operation, std::uint64_t data, std::uint64_t source,
+            const std::string& payload) {
     auto& at = nodes_[index];
+    if (how_.probe && operation == 2 && (data & caf::message_id::response_flag_mask) == 0)
+      return take_delta(at, data, source, payload);
     if (operation == 0 && at.now == phase::handshake) {
       std::string ask;
       put_length(ask, 0);
@@ -453,6 +476,8 @@ private:
       return true;
     }
     std::string_view body;
+    if (type == caf::type_id_v<subscribe_ack>)
+      return true;
     pb::HeartbeatAck ack;
     if (type != caf::type_id_v<heartbeat_ack> || !reader.text(body, payload.size()) || !decode(ack, std::string{body}))
       return false;
@@ -472,6 +497,7 @@ private:
       profile.set_address("127.0.0.1:1");
       profile.mutable_capacity()->set_cpu_milli(4000);
       profile.mutable_capacity()->set_memory_bytes(8ull << 30);
+      profile.set_capacity_origin(std::string(how_.profile_bytes, 'x'));
       update.set_home_epoch(1);
       at.out += frame(2, request_id(++at.request), own_actor, at.resource,
                       body_message(caf::type_id_v<profile_update>, encode(update)));
@@ -499,6 +525,94 @@ private:
       return lose(at, "write");
     at.next_beat += std::chrono::duration_cast<clock_type::duration>(std::chrono::duration<double>(1 / how_.hertz));
     beats_.emplace(at.next_beat, index);
+  }
+
+  // -- the process that subscribes -----------------------------------------------------
+
+  /// Acknowledges a part of the view, which is what makes the next one come.
+  bool take_delta(node& at, std::uint64_t data, std::uint64_t source, const std::string& payload) {
+    byte_reader reader{std::as_bytes(std::span{payload})};
+    std::size_t stages = 0;
+    std::size_t count = 0;
+    caf::type_id_t type = 0;
+    std::string_view body;
+    pb::ViewDelta delta;
+    if (!reader.length(stages) || !reader.length(count) || count != 1 || !reader.number(type)
+        || type != caf::type_id_v<view_delta> || !reader.text(body, payload.size())
+        || !decode(delta, std::string{body}))
+      return false;
+    auto request = data & caf::message_id::request_id_mask;
+    if (request != 0)
+      at.out +=
+          frame(2, request_id(request) | caf::message_id::response_flag_mask, own_actor, source, std::string(2, '\0'));
+    auto now = clock_type::now();
+    if (stage_ == stage::snapshot) {
+      snapshot_bytes_ += payload.size();
+      snapshot_rows_ += static_cast<std::size_t>(delta.nodes_size());
+      if (how_.freeze > 0 && snapshot_bytes_ > (2u << 20) && frozen_until_ == clock_type::time_point{}) {
+        frozen_until_ =
+            now + std::chrono::duration_cast<clock_type::duration>(std::chrono::duration<double>(how_.freeze));
+        std::printf("probe: frozen for %.0f s\n", how_.freeze);
+      }
+      if (delta.base() == 0 && !delta.more()) {
+        stage_ = stage::after;
+        std::printf("probe: snapshot of %zu rows, %.1f MB in %.2f s: %.0f MB/s\n", snapshot_rows_,
+                    static_cast<double>(snapshot_bytes_) / 1e6, seconds(now - subscribed_),
+                    static_cast<double>(snapshot_bytes_) / 1e6 / seconds(now - subscribed_));
+        tell("during the snapshot");
+      }
+    }
+    return true;
+  }
+
+  void watch(clock_type::time_point now, clock_type::time_point begin) {
+    auto& at = nodes_[0];
+    // While nodes join there is another kind of load.
+    if (seconds(now - begin) < how_.subscribe_after - 10)
+      trips_.clear();
+    if (stage_ == stage::before && at.now == phase::live && seconds(now - begin) > how_.subscribe_after) {
+      tell("before the snapshot");
+      stage_ = stage::snapshot;
+      subscribed_ = now;
+      baseline_mib_ = most_mib_ = rss_mib();
+    }
+    if (stage_ != stage::before && now - renewed_ > std::chrono::seconds{1} && at.now == phase::live) {
+      renewed_ = now;
+      pb::Subscribe wish;
+      wish.set_scope(pb::Subscribe::ALL_SHARDS);
+      wish.set_subscriber(at.name);
+      wish.set_takes_parts(true);
+      at.out += frame(2, request_id(++at.request), own_actor, at.resource,
+                      body_message(caf::type_id_v<subscribe>, encode(wish)));
+      flush(at);
+    }
+    if (frozen_until_ != clock_type::time_point{} && now >= frozen_until_ && !thawed_) {
+      thawed_ = true;
+      advance(0);
+    }
+    if (stage_ == stage::before || now - sampled_ < std::chrono::milliseconds{50})
+      return;
+    sampled_ = now;
+    most_mib_ = std::max(most_mib_, rss_mib());
+    if (!told_end_ && seconds(now - begin) > how_.seconds - 0.5) {
+      told_end_ = true;
+      tell(stage_ == stage::after ? "after the snapshot" : "while it was on its way");
+      std::printf("probe: %s; memory of the process %.1f MiB before, %.1f most, %.1f now\n",
+                  at.now == phase::live ? "its session lives" : "its session was ended", baseline_mib_, most_mib_,
+                  rss_mib());
+    }
+  }
+
+  void tell(const char* when) {
+    std::sort(trips_.begin(), trips_.end());
+    auto at = [&](double share) {
+      return trips_.empty() ? 0.0
+                            : trips_[static_cast<std::size_t>(share * static_cast<double>(trips_.size() - 1))] * 1e3;
+    };
+    std::printf("probe: %zu beats %s: trip p50 %.2f p99 %.2f p99.9 %.2f max %.2f ms\n", trips_.size(), when, at(0.5),
+                at(0.99), at(0.999), at(1));
+    std::fflush(stdout);
+    trips_.clear();
   }
 
   double cpu_s() const {
@@ -538,7 +652,20 @@ private:
     trips_.clear();
   }
 
+  enum class stage { before, snapshot, after };
+
   settings how_;
+  stage stage_ = stage::before;
+  clock_type::time_point subscribed_{};
+  clock_type::time_point renewed_{};
+  clock_type::time_point sampled_{};
+  clock_type::time_point frozen_until_{};
+  bool thawed_ = false;
+  bool told_end_ = false;
+  std::size_t snapshot_bytes_ = 0;
+  std::size_t snapshot_rows_ = 0;
+  double baseline_mib_ = 0;
+  double most_mib_ = 0;
   std::string cluster_ = "astra";
   std::filesystem::path directory_;
   unique_fd poll_;
@@ -578,6 +705,12 @@ int main(int argc, char** argv) {
       how.junk = std::stoi(value);
     else if (key == "--ca")
       how.ca = value;
+    else if (key == "--profile-bytes")
+      how.profile_bytes = std::stoul(value);
+    else if (key == "--subscribe")
+      how.subscribe_after = std::stod(value);
+    else if (key == "--freeze")
+      how.freeze = std::stod(value);
     else
       give_up("unknown option " + key);
   }
@@ -589,5 +722,20 @@ int main(int argc, char** argv) {
   ::getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &files);
-  return rig{std::move(how)}.run();
+  std::thread probe;
+  if (how.subscribe_after > 0)
+    probe = std::thread{[how]() mutable {
+      how.probe = true;
+      how.sessions = 1;
+      how.prefix = "probe";
+      how.hertz = 500;
+      how.junk = 0;
+      how.profile_bytes = 0;
+      how.ca.clear();
+      rig{std::move(how)}.run();
+    }};
+  auto code = rig{std::move(how)}.run();
+  if (probe.joinable())
+    probe.join();
+  return code;
 }

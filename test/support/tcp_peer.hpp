@@ -22,9 +22,16 @@ class tcp_peer {
 public:
   explicit tcp_peer(int fd) : fd_(fd) {}
 
-  static tcp_peer connect(std::uint16_t port) {
+  /// @param from another address of the loopback interface.
+  static tcp_peer connect(std::uint16_t port, const char* from = nullptr) {
     tcp_peer result{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     auto address = loopback(port);
+    if (from != nullptr) {
+      auto own = loopback(0);
+      ::inet_pton(AF_INET, from, &own.sin_addr);
+      if (::bind(result.fd_, reinterpret_cast<sockaddr*>(&own), sizeof own) != 0)
+        throw std::runtime_error{"cannot bind"};
+    }
     if (::connect(result.fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
       throw std::runtime_error{"cannot connect"};
     return result;
@@ -40,6 +47,8 @@ public:
 
   tcp_peer(tcp_peer&& other) noexcept : fd_(std::exchange(other.fd_, -1)), received_(std::move(other.received_)) {}
   ~tcp_peer() { close(); }
+
+  int descriptor() const { return fd_; }
 
   void close() {
     if (fd_ >= 0)

@@ -1,3 +1,4 @@
+#include "messages/profile_limits.hpp"
 #include "test/actors/node/node_fixture.hpp"
 
 using namespace astra;
@@ -103,6 +104,33 @@ TEST_CASE_FIXTURE(node_fixture, "changes are told within 20 ms, and 3 changes in
   CHECK(profile().version() > before);
   CHECK(profile().replicas(2).state() == pb::REPLICA_READY);
   CHECK(profile().replicas(2).reason().empty());
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a node whose replicas have much to tell stays within what a session carries") {
+  options.cpu_milli = 1'000'000;
+  start_node();
+  auto spec = echo_spec();
+  spec.mutable_actor()->set_type(std::string(500, '?'));
+  spec.mutable_per_replica()->set_cpu_milli(1);
+  spec.mutable_per_replica()->set_memory_bytes(1);
+  auto refused = 0;
+  for (std::uint64_t token = 1; token <= 600 && refused == 0; ++token)
+    refused += claim(spec, token).outcome() == pb::CLAIM_NO_ROOM;
+  advance(1s);
+  CHECK(refused == 1);
+  CHECK(profile().replicas_size() > 200);
+  CHECK(profile().replicas(0).state() == pb::REPLICA_FAILED);
+  for (auto& told : home().profiles)
+    CHECK(told.ByteSizeLong() <= edge_body_max);
+}
+
+TEST_CASE_FIXTURE(node_fixture, "a node whose labels do not fit into a profile beats and keeps its session") {
+  for (auto i = 0; i < 1000; ++i)
+    options.labels.emplace_back("label-" + std::to_string(i), std::string(100, 'v'));
+  start_node();
+  advance(5s);
+  CHECK(home().beats.size() == 6);
+  CHECK(home().profiles.empty());
 }
 
 TEST_CASE_FIXTURE(node_fixture,

@@ -1,5 +1,7 @@
 #include "actors/node/replica_set.hpp"
 
+#include "actors/node/profile_fit.hpp"
+
 #include <doctest/doctest.h>
 
 #include <string>
@@ -155,4 +157,46 @@ TEST_CASE_FIXTURE(fixture, "the description is sorted and complete") {
   CHECK(list[1].spec_hash() == 77);
   CHECK(list[1].concurrency() == 2);
   CHECK(list[1].resources().cpu_milli() == 1000);
+}
+
+TEST_CASE_FIXTURE(fixture, "claims are refused before the node's profile has grown too large to be sent") {
+  constexpr std::size_t room = 20'000;
+  auto set = make();
+  set.limit_profile(room);
+  auto& per_replica = *batch.mutable_spec()->mutable_per_replica();
+  per_replica.set_cpu_milli(1);
+  per_replica.set_memory_bytes(1);
+  batch.mutable_spec()->set_name(std::string(63, 'a'));
+  std::uint64_t taken = 0;
+  pb::ClaimResult last;
+  do {
+    last = set.claim(batch, claim(0xFFFF'FFFF'0000'0000 + ++taken), start).result;
+    if (last.outcome() == pb::CLAIM_CONFIRMED)
+      set.set_state(claim_token{last.token()}, pb::REPLICA_FAILED, std::string(100'000, '\xFF'), start);
+  } while (last.outcome() == pb::CLAIM_CONFIRMED && taken < 1000);
+  CHECK(last.outcome() == pb::CLAIM_NO_ROOM);
+  CHECK(last.reason().find("its profile has no room for more") != std::string::npos);
+  CHECK(taken > 50);
+  // Whatever the replicas have to tell, it can be made to fit.
+  pb::NodeProfile profile;
+  for (auto& status : set.describe(start + 24h * 365))
+    *profile.add_replicas() = std::move(status);
+  CHECK(profile.ByteSizeLong() > room);
+  CHECK(fit(profile, room));
+  CHECK(profile.ByteSizeLong() <= room);
+  CHECK(profile.replicas(0).reason().size() <= replica_set::reason_bytes_min);
+  // A replica that goes makes room.
+  set.erase(claim_token{0xFFFF'FFFF'0000'0001});
+  CHECK(set.claim(batch, claim(5000), start).result.outcome() == pb::CLAIM_CONFIRMED);
+}
+
+TEST_CASE_FIXTURE(fixture, "one long reason is told in full as long as there is room") {
+  pb::NodeProfile profile;
+  profile.add_replicas()->set_reason(std::string(2000, 'x'));
+  profile.add_replicas()->set_reason("short");
+  CHECK(fit(profile, 3000));
+  CHECK(profile.replicas(0).reason().size() == 2000);
+  CHECK(fit(profile, 1500));
+  CHECK(profile.replicas(0).reason().size() == 1024);
+  CHECK(profile.replicas(1).reason() == "short");
 }

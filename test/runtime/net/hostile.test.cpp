@@ -2,6 +2,7 @@
 #include "runtime/net/session_layer.hpp"
 
 #include "test/runtime/net/net_process.hpp"
+#include "test/runtime/security/test_authority.hpp"
 #include "test/support/basp_frames.hpp"
 #include "test/support/tcp_peer.hpp"
 
@@ -316,4 +317,37 @@ TEST_CASE("hostile: mutated frames over real sockets neither crash nor fill a pr
   MESSAGE("frames " << sent << " over " << sessions << " sessions");
   // CAF keeps 1.2 to 1.7 KB for every process that ever shook hands.
   CHECK(resident_kib() < before + 32 * 1024 + 4 * sessions);
+}
+
+TEST_CASE("hostile: silence, and half of a TLS greeting, cost a process less than 4 KB each and are gone in 2 s") {
+  test_authority authority{"test"};
+  auto tls = need(tls_context::load(authority.issue("r1", {peer_role::resource})));
+  process resource{"r1", {peer_role::resource}, 1, [&](auto& how) {
+                     how.tls = tls;
+                     how.net.admissions_per_s = 10'000;
+                   }};
+  // The header of a ClientHello of 512 bytes, and what an honest one may well begin with.
+  const std::string whole = std::string{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11} + std::string(300, 'r');
+  for (auto& bytes : {std::string{}, whole.substr(0, 1), whole.substr(0, 4), whole}) {
+    CAPTURE(bytes.size());
+    constexpr std::size_t count = 900;
+    auto before = resident_kib();
+    std::vector<tcp_peer> strangers;
+    strangers.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      strangers.push_back(tcp_peer::connect(port_of(resource)));
+      strangers.back().send(bytes);
+    }
+    CHECK(soon([&] { return resource.net->strangers() >= count - 50; }, 1s));
+    auto each = static_cast<double>(resident_kib() - before) * 1024 / static_cast<double>(count);
+    MESSAGE(each << " bytes per stranger that has sent " << bytes.size());
+#ifndef __SANITIZE_ADDRESS__
+    CHECK(each < 4096);
+#endif
+    // Whoever has gone is forgotten at once, whatever it has left behind.
+    while (strangers.size() > count / 2)
+      strangers.pop_back();
+    CHECK(soon([&] { return resource.net->strangers() <= count / 2; }, 1s));
+    CHECK(soon([&] { return resource.net->strangers() == 0; }, 2200ms));
+  }
 }
