@@ -7,11 +7,26 @@
 #include <utility>
 
 namespace astra {
+namespace {
+
+constexpr std::size_t part_least = 1024;
+
+} // namespace
 
 bool credit_window::fits(std::size_t bytes, kind what) const {
   auto [used, limit] = what == kind::urgent ? std::pair{urgent_, chunk_} : std::pair{bulk_, chunks_max * chunk_};
   // What is larger than the window goes alone.
   return used == 0 || used + bytes + overhead_bytes <= limit || MUTANT(credit_not_waited_for);
+}
+
+std::size_t credit_window::part_bytes() const {
+  return std::min(chunk_, std::max(chunk_ / 4, part_least));
+}
+
+bool credit_window::fits_part() const {
+  // Of the last quarter of a chunk no acknowledgement was asked for yet.
+  auto limit = std::max(chunk_, part_bytes() + chunk_ / 4);
+  return bulk_ + part_bytes() <= limit || MUTANT(credit_not_waited_for);
 }
 
 std::optional<std::uint64_t> credit_window::sent(std::size_t bytes, kind what) {

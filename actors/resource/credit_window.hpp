@@ -28,8 +28,12 @@ public:
   /// A message of this size may go.
   bool fits(std::size_t bytes, kind what) const;
 
-  /// So may one of a whole chunk.
-  bool fits_chunk() const { return fits(chunk_ - overhead_bytes, kind::bulk); }
+  /// Parts of a transfer are smaller than a chunk, and a chunk of them is under way at most: whatever else the
+  /// connection carries waits for no more than that.
+  std::size_t part_bytes() const;
+
+  /// One more part of a transfer may go.
+  bool fits_part() const;
 
   /// A message went.
   /// @returns the number of the acknowledgement to ask for; none: none is needed yet.
@@ -43,8 +47,8 @@ public:
   /// No answer will come to this one: what it was about waits for the next.
   void failed(std::uint64_t number);
 
-  /// There is no room for a chunk, and no acknowledgement under way that could make some.
-  bool stuck() const { return asked_.empty() && !fits_chunk(); }
+  /// There is no room for a part, and no acknowledgement under way that could make some.
+  bool stuck() const { return asked_.empty() && !fits_part(); }
 
   std::size_t unacknowledged_bytes() const { return bulk_ + urgent_; }
 

@@ -7,8 +7,8 @@
 namespace astra {
 
 /// Whether a Resource may believe that many of its nodes died at once.  One death is likelier than deafness; many in
-/// one window are not, so then two peers are asked first: whoever hears none of those it asks is deaf itself, and waits.
-/// A plain class: the time is an argument.
+/// one window are not, so then two peers are asked first: whoever hears none of those it asks is deaf itself, and
+/// waits. A plain class: the time is an argument.
 class mass_loss {
 public:
   using time_point = std::chrono::steady_clock::time_point;

@@ -149,14 +149,14 @@ void view_feed::bring_up(subscriber& who, const pb::Subscribe& request, time_poi
 /// Sends what there is credit for.
 void view_feed::catch_up(subscriber& who, time_point now) {
   send_turns(who, now);
-  while (!who.behind.empty() && who.credit.fits_chunk()) {
+  while (!who.behind.empty() && who.credit.fits_part()) {
     if (who.present && !keeper_.view().valid(who.present->cursors[who.present->at]))
       who.present.reset();
     if (!who.present && !begin_transfer(who))
       continue;
     auto& [cursors, at, number, parts] = *who.present;
     auto& cursor = cursors[at];
-    auto limit = who.takes_parts ? rows_bytes(limits_.chunk_bytes) : std::numeric_limits<std::size_t>::max();
+    auto limit = who.takes_parts ? rows_bytes(who.credit.part_bytes()) : std::numeric_limits<std::size_t>::max();
     auto part = keeper_.next_part(cursor, limit, now);
     if (cursor.at == shard_cursor::section::done)
       ++at;
