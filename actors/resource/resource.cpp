@@ -338,29 +338,33 @@ private:
   /// Everything that waits for time to pass.
   void sweep() {
     self_->run_delayed(options_.sweep, [this] { sweep(); });
-    if (auto missed = not_listened(); missed.count() > 0 && !MUTANT(observer_sleep_not_forgiven)) {
+    auto late = std::chrono::nanoseconds{now() - last_sweep_ - options_.sweep};
+    last_sweep_ = now();
+    if (late > options_.sweep && !MUTANT(observer_sleep_not_forgiven)) {
       // Whoever did not listen distrusts itself first.
-      members_.extend_leases(missed, now());
-      schedulers_.extend_leases(missed, now());
-      subscribers_.extend_leases(missed, now());
-      keeper_.extend_grace(missed, now());
+      spdlog::warn("resource.late late_ms={}", std::chrono::duration_cast<milliseconds>(late).count());
+      members_.extend_leases(late, now());
+      schedulers_.extend_leases(late, now());
+      subscribers_.extend_leases(late, now());
+      keeper_.extend_grace(late, now());
       for (auto& other : peers_)
-        other.seen.extend(missed, now());
+        other.seen.extend(late, now());
     }
-    if (losses_doubted())
+    auto listened = listen();
+    if (losses_doubted(listened))
       members_.extend_leases(options_.sweep, now());
-    for (auto& change : members_.sweep(now()))
+    for (auto& change : members_.sweep(listened))
       report(change);
-    schedulers_.sweep(now());
+    schedulers_.sweep(listened);
     drop_moved_schedulers();
     for (auto node : claims_.expire(now()))
       members_.hold(node, claims_.held(node));
-    for (auto& subscriber : subscribers_.drop_silent(options_.peer_timeout, now()))
+    for (auto& subscriber : subscribers_.drop_silent(options_.peer_timeout, listened))
       spdlog::info("resource.unsubscribe subscriber={} reason=\"no renewal for {} ms\"", subscriber,
                    options_.peer_timeout.count());
-    sweep_peers();
+    sweep_peers(listened);
     view_changes changes;
-    for (auto& edit : keeper_.expire(now(), changes)) {
+    for (auto& edit : keeper_.expire(listened, changes)) {
       spdlog::info("resource.orphans origin={} offline={} removed={}", edit.origin_name(), edit.nodes_size(),
                    edit.removed_nodes_size());
       subscribers_.send(std::move(edit), now());
@@ -377,8 +381,8 @@ private:
   }
 
   /// Many nodes are silent at once, and so are the peers: it may be this Resource that hears nothing.
-  bool losses_doubted() {
-    auto due = members_.due_to_evict(now());
+  bool losses_doubted(time_point listened) {
+    auto due = members_.due_to_evict(listened);
     std::size_t known = 0;
     std::size_t answering = 0;
     for (auto& other : peers_) {
@@ -398,24 +402,20 @@ private:
     return doubted;
   }
 
-  /// Time since the last sweep in which this Resource did not run, or did not read what it was sent.
-  std::chrono::nanoseconds not_listened() {
-    auto late = std::chrono::nanoseconds{now() - last_sweep_ - options_.sweep};
-    last_sweep_ = now();
-    if (late > options_.sweep)
-      spdlog::warn("resource.late late_ms={}", std::chrono::duration_cast<milliseconds>(late).count());
-    else
-      late = {};
+  /// The moment as of which silence counts.
+  time_point listen() {
     auto unread = world_.unread();
     auto was_deaf = hearing_.deaf();
-    auto deaf = hearing_.forgive(unread);
-    metrics_.unread->value(std::chrono::duration_cast<milliseconds>(unread).count());
+    auto result = hearing_.listened_until(now(), unread);
+    auto unread_ms = std::chrono::duration_cast<milliseconds>(unread).count();
+    metrics_.unread->value(unread_ms);
     if (hearing_.deaf() && !was_deaf)
-      spdlog::warn("resource.deaf unread_ms={} reason=\"this machine is short of CPU time; nobody's silence counts\"",
-                   std::chrono::duration_cast<milliseconds>(unread).count());
+      spdlog::warn("resource.deaf unread_ms={} reason=\"this machine is short of CPU time: what nodes send waits, and "
+                   "silence counts only as far as it was read\"",
+                   unread_ms);
     else if (!hearing_.deaf() && was_deaf)
-      spdlog::info("resource.hears unread_ms={}", std::chrono::duration_cast<milliseconds>(unread).count());
-    return std::max(late, deaf);
+      spdlog::info("resource.hears unread_ms={}", unread_ms);
+    return MUTANT(unread_beats_count_as_silence) ? now() : result;
   }
 
   // -- the view ----------------------------------------------------------------
@@ -626,10 +626,10 @@ private:
     renew_at(from, true);
   }
 
-  void sweep_peers() {
+  void sweep_peers(time_point listened) {
     for (auto& other : peers_)
-      if (other.handle && other.seen.silence(now()) >= options_.peer_timeout)
-        lose_peer(other, silence_text(other.seen.silence(now())));
+      if (other.handle && other.seen.silence(listened) >= options_.peer_timeout)
+        lose_peer(other, silence_text(other.seen.silence(listened)));
     if (now() - last_renewal_ >= options_.heartbeat) {
       last_renewal_ = now();
       for (auto& other : peers_) {

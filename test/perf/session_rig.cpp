@@ -686,6 +686,9 @@ int main(int argc, char** argv) {
   caf::core::init_global_meta_objects();
   settings how;
   std::string target = "127.0.0.1:9700";
+  // Every option has a value.
+  if (argc % 2 == 0)
+    give_up("usage: perf_sessions [--OPTION VALUE]..., as the head of its source says");
   for (int i = 1; i + 1 < argc; i += 2) {
     std::string key = argv[i];
     std::string value = argv[i + 1];
