@@ -196,6 +196,13 @@ std::vector<broken_rule> validate(const gateway_options& options) {
   return rules.take();
 }
 
+std::vector<broken_rule> validate(const metrics_options& options) {
+  rule_book rules;
+  if (!options.listen.empty())
+    rules.address("metrics.listen", options.listen, true);
+  return rules.take();
+}
+
 std::vector<broken_rule> validate(const log_options& options) {
   rule_book rules;
   auto known = [](const std::string& text, std::initializer_list<const char*> words) {
@@ -273,6 +280,8 @@ std::vector<broken_rule> validate(const process_options& options) {
     rules.private_or_secured("net.edge_listen", options.net.edge_listen, options);
   if (options.has(process_role::gateway))
     rules.private_or_secured("gateway.listen", options.gateway.listen, options);
+  if (!options.metrics.listen.empty())
+    rules.private_or_secured("metrics.listen", options.metrics.listen, options);
   if (options.tls.enabled() && !options.net.insecure.empty())
     rules.add("net.insecure", "contradicts [tls]; remove one of them", {"tls.certificate"});
   if (!options.tls.enabled() && !options.gateway.ca_dir.empty())
@@ -293,6 +302,7 @@ std::vector<broken_rule> validate(const process_options& options) {
               {"resource.claim_timeout"});
   rules.add_all(validate(options.router));
   rules.add_all(validate(options.gateway));
+  rules.add_all(validate(options.metrics));
   rules.add_all(validate(options.log));
   return rules.take();
 }

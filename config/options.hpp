@@ -129,6 +129,12 @@ struct log_options {
   std::string file;
 };
 
+struct metrics_options {
+  /// "host:port" where /metrics of this process is served, for Prometheus; port 0: chosen by the kernel; empty: nowhere
+  /// (a gateway serves its own at gateway.listen in any case).
+  std::string listen;
+};
+
 /// Who this process is to others, and whom it trusts.  PEM files.
 struct tls_options {
   /// This process's certificate, with its chain if any, and the key for it.
@@ -192,6 +198,7 @@ struct process_options {
   scheduler_options scheduler;
   router_options router;
   gateway_options gateway;
+  metrics_options metrics;
   /// Checked CAF options, as "caf.scheduler.max-threads" -> its literal, for caf::config_value::parse.
   std::vector<std::pair<std::string, std::string>> caf;
   /// node.capacity said "auto" for these.
@@ -218,6 +225,7 @@ std::vector<broken_rule> validate(const resource_options& options);
 std::vector<broken_rule> validate(const scheduler_options& options);
 std::vector<broken_rule> validate(const router_options& options);
 std::vector<broken_rule> validate(const gateway_options& options);
+std::vector<broken_rule> validate(const metrics_options& options);
 std::vector<broken_rule> validate(const log_options& options);
 std::vector<broken_rule> validate(const net_options& options);
 std::vector<broken_rule> validate(const tls_options& options);

@@ -83,6 +83,7 @@ void pair_fields(Io& io, process_options& o) {
   io("gateway.idle_timeout", o.gateway.idle_timeout);
   io("gateway.anonymous_invoke", o.gateway.anonymous_invoke);
   io("gateway.ca_dir", o.gateway.ca_dir);
+  io("metrics.listen", o.metrics.listen);
   io("log.level", o.log.level);
   io("log.format", o.log.format);
   io("log.file", o.log.file);

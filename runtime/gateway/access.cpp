@@ -69,6 +69,7 @@ access_right needed_for(gateway_route route) {
   case gateway_route::unknown:
   case gateway_route::wrong_method:
     return access_right::nothing;
+  case gateway_route::metrics:
   case gateway_route::status:
   case gateway_route::nodes:
   case gateway_route::node:

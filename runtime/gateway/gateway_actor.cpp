@@ -268,6 +268,8 @@ private:
       return answer(exchange, reply(200, health_json("alive", "")));
     case gateway_route::readyz:
       return answer(exchange, readiness());
+    case gateway_route::metrics: // Answered by whoever has the HTTP server, which knows the process (gateway.cpp).
+      return answer(exchange, refusal(404, "unknown_route", "metrics are served by the process, not by its actors"));
     case gateway_route::status: {
       gateway_info info{setup_.name, setup_.version, duration_cast<milliseconds>(now() - started_)};
       return answer(exchange, reply(200, status_json(view_, info, now())));

@@ -19,6 +19,7 @@ struct route_row {
 constexpr route_row rows[] = {
     {"GET", "/livez", gateway_route::livez},
     {"GET", "/readyz", gateway_route::readyz},
+    {"GET", "/metrics", gateway_route::metrics},
     {"GET", "/v1/status", gateway_route::status},
     {"GET", "/v1/nodes", gateway_route::nodes},
     {"GET", "/v1/nodes/*", gateway_route::node},

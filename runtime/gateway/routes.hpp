@@ -11,6 +11,7 @@ enum class gateway_route {
   wrong_method,
   livez,
   readyz,
+  metrics,
   status,
   nodes,
   node,
