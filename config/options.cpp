@@ -159,6 +159,7 @@ std::vector<broken_rule> validate(const resource_options& options) {
   // Subscriptions are renewed at the pace of heartbeats.
   rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "node.heartbeat", options.heartbeat, "heartbeat");
   rules.size_between("resource.view_chunk", options.view_chunk_bytes, 1024, 1ull << 20);
+  rules.between("resource.events", options.events_kept, 1, 1'000'000);
   return rules.take();
 }
 

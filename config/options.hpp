@@ -74,6 +74,8 @@ struct resource_options {
   milliseconds peer_timeout{3000};
   /// The view travels in messages of at most this size, of which a subscriber may have four unacknowledged.
   std::uint64_t view_chunk_bytes = 256 * 1024;
+  /// The last so many events are kept for operators.
+  std::uint32_t events_kept = 4096;
 };
 
 struct scheduler_options {

@@ -65,6 +65,7 @@ void pair_fields(Io& io, process_options& o) {
   io("resource.claim_timeout", o.resource.claim_timeout);
   io("resource.peer_timeout", o.resource.peer_timeout);
   io("resource.view_chunk", o.resource.view_chunk_bytes);
+  io("resource.events", o.resource.events_kept);
   io("scheduler.apps", o.scheduler.app_files);
   io("scheduler.plan", o.scheduler.plan);
   io("scheduler.claim_timeout", o.scheduler.claim_timeout);

@@ -108,3 +108,43 @@ TEST_CASE("a bad filter is answered with what is wrong, a label that nobody has 
   query.set_where("util >");
   CHECK(list_nodes(labelled, query, other.now).problem_column() == 7);
 }
+
+TEST_CASE_FIXTURE(test::resource_fixture, "a Resource lists the nodes of the whole cluster, not only its own") {
+  auto r1 = start("r1");
+  start("r2");
+  auto near = join("r1");
+  auto far = join("r2");
+  using namespace std::chrono_literals;
+  advance(3s);
+  auto page = ask<node_page>(r1, node_query{});
+  REQUIRE(page);
+  REQUIRE((*page)->nodes_size() == 2);
+  std::set<std::string> homes;
+  for (auto& node : (*page)->nodes())
+    homes.insert(node.name() + "@" + node.home());
+  CHECK(homes == std::set<std::string>{near->name + "@r1", far->name + "@r2"});
+}
+
+TEST_CASE_FIXTURE(test::resource_fixture, "a Resource reports the shards it holds and its slowest subscribers") {
+  using namespace std::chrono_literals;
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  join("r1");
+  auto seen = watch(r1);
+  advance(5s);
+  auto report = ask<resource_report>(r1, report_query{});
+  auto other = ask<resource_report>(r2, report_query{});
+  REQUIRE(report);
+  REQUIRE(other);
+  CHECK((*report)->name() == "r1");
+  CHECK((*report)->uptime_ms() >= 5000);
+  REQUIRE((*report)->shards_size() == 2);
+  for (auto i = 0; i < 2; ++i) {
+    CHECK((*report)->shards(i).name() == (*other)->shards(i).name());
+    CHECK((*report)->shards(i).nodes() == (*other)->shards(i).nodes());
+    CHECK((*report)->shards(i).age_ms() < 2000);
+  }
+  CHECK((*report)->subscribers() == 2); // The test and r2.
+  CHECK((*report)->slowest_size() == 2);
+  CHECK((*report)->slowest(0).behind_ms() < 1000);
+}
