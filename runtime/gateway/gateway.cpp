@@ -1,5 +1,6 @@
 #include "runtime/gateway/gateway.hpp"
 
+#include "actors/rendezvous.hpp"
 #include "actors/router/router.hpp"
 #include "runtime/gateway/join_desk.hpp"
 #include "runtime/gateway/routes.hpp"
@@ -116,6 +117,7 @@ gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const route
   setup.name = std::move(process_name);
   setup.version = ASTRA_VERSION;
   setup.view = view;
+  setup.resources = rendezvous_order(setup.name, routers.resources);
   setup.anonymous_invoke = options.anonymous_invoke;
   if (!options.ca_dir.empty())
     setup.desk = std::make_shared<const join_desk>(options.ca_dir);
