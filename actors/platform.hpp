@@ -64,6 +64,10 @@ public:
   /// Seed of an actor's random generator: different for each stream name and each process.
   virtual std::uint64_t seed(std::string_view stream) = 0;
 
+  /// Time of day, since 1970 in UTC: for people to read.  It may jump either way; what is measured or decided goes by
+  /// the actor clock.
+  virtual std::chrono::milliseconds wall_time() = 0;
+
   /// Larger than every one returned before on this machine, also by earlier processes.
   incarnation next_incarnation() { return next_incarnation_after({}); }
 

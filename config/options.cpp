@@ -159,6 +159,7 @@ std::vector<broken_rule> validate(const resource_options& options) {
   // Subscriptions are renewed at the pace of heartbeats.
   rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "node.heartbeat", options.heartbeat, "heartbeat");
   rules.size_between("resource.view_chunk", options.view_chunk_bytes, 1024, 1ull << 20);
+  rules.between("resource.events", options.events_kept, 1, 1'000'000);
   return rules.take();
 }
 
@@ -193,6 +194,13 @@ std::vector<broken_rule> validate(const gateway_options& options) {
   rules.size_between("gateway.header_limit", options.header_limit_bytes, 1024, 1ull << 20);
   rules.between("gateway.connections_max", options.connections_max, 1, 1'000'000);
   rules.positive("gateway.idle_timeout", options.idle_timeout);
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const metrics_options& options) {
+  rule_book rules;
+  if (!options.listen.empty())
+    rules.address("metrics.listen", options.listen, true);
   return rules.take();
 }
 
@@ -273,6 +281,8 @@ std::vector<broken_rule> validate(const process_options& options) {
     rules.private_or_secured("net.edge_listen", options.net.edge_listen, options);
   if (options.has(process_role::gateway))
     rules.private_or_secured("gateway.listen", options.gateway.listen, options);
+  if (!options.metrics.listen.empty())
+    rules.private_or_secured("metrics.listen", options.metrics.listen, options);
   if (options.tls.enabled() && !options.net.insecure.empty())
     rules.add("net.insecure", "contradicts [tls]; remove one of them", {"tls.certificate"});
   if (!options.tls.enabled() && !options.gateway.ca_dir.empty())
@@ -293,6 +303,7 @@ std::vector<broken_rule> validate(const process_options& options) {
               {"resource.claim_timeout"});
   rules.add_all(validate(options.router));
   rules.add_all(validate(options.gateway));
+  rules.add_all(validate(options.metrics));
   rules.add_all(validate(options.log));
   return rules.take();
 }

@@ -74,6 +74,8 @@ struct resource_options {
   milliseconds peer_timeout{3000};
   /// The view travels in messages of at most this size, of which a subscriber may have four unacknowledged.
   std::uint64_t view_chunk_bytes = 256 * 1024;
+  /// The last so many events are kept for operators.
+  std::uint32_t events_kept = 4096;
 };
 
 struct scheduler_options {
@@ -127,6 +129,12 @@ struct log_options {
   std::string format = "text";
   /// Empty: stderr.
   std::string file;
+};
+
+struct metrics_options {
+  /// "host:port" where /metrics of this process is served, for Prometheus; port 0: chosen by the kernel; empty: nowhere
+  /// (a gateway serves its own at gateway.listen in any case).
+  std::string listen;
 };
 
 /// Who this process is to others, and whom it trusts.  PEM files.
@@ -192,6 +200,7 @@ struct process_options {
   scheduler_options scheduler;
   router_options router;
   gateway_options gateway;
+  metrics_options metrics;
   /// Checked CAF options, as "caf.scheduler.max-threads" -> its literal, for caf::config_value::parse.
   std::vector<std::pair<std::string, std::string>> caf;
   /// node.capacity said "auto" for these.
@@ -218,6 +227,7 @@ std::vector<broken_rule> validate(const resource_options& options);
 std::vector<broken_rule> validate(const scheduler_options& options);
 std::vector<broken_rule> validate(const router_options& options);
 std::vector<broken_rule> validate(const gateway_options& options);
+std::vector<broken_rule> validate(const metrics_options& options);
 std::vector<broken_rule> validate(const log_options& options);
 std::vector<broken_rule> validate(const net_options& options);
 std::vector<broken_rule> validate(const tls_options& options);

@@ -65,6 +65,7 @@ void pair_fields(Io& io, process_options& o) {
   io("resource.claim_timeout", o.resource.claim_timeout);
   io("resource.peer_timeout", o.resource.peer_timeout);
   io("resource.view_chunk", o.resource.view_chunk_bytes);
+  io("resource.events", o.resource.events_kept);
   io("scheduler.apps", o.scheduler.app_files);
   io("scheduler.plan", o.scheduler.plan);
   io("scheduler.claim_timeout", o.scheduler.claim_timeout);
@@ -83,6 +84,7 @@ void pair_fields(Io& io, process_options& o) {
   io("gateway.idle_timeout", o.gateway.idle_timeout);
   io("gateway.anonymous_invoke", o.gateway.anonymous_invoke);
   io("gateway.ca_dir", o.gateway.ca_dir);
+  io("metrics.listen", o.metrics.listen);
   io("log.level", o.log.level);
   io("log.format", o.log.format);
   io("log.file", o.log.file);

@@ -38,6 +38,22 @@ struct http_response {
   std::string body;
 };
 
+/// An answer whose length is not known when it begins.  Whoever drops it before its end cuts the connection, so that no
+/// client takes what has come for all there is.
+class http_stream {
+public:
+  virtual ~http_stream() = default;
+
+  /// Sends a piece.  `taken` is called once, on a thread of the server, when the client's connection has taken it and
+  /// all before it: the time to make the next.  Never once the client has gone.
+  virtual void write(std::string piece, std::function<void()> taken) = 0;
+
+  /// That was all.
+  virtual void end() = 0;
+};
+
+using http_stream_ptr = std::shared_ptr<http_stream>;
+
 /// A request that a client waits on.  Whoever drops the last reference without having answered leaves the client with
 /// a 500, never hanging.
 class http_exchange {
@@ -49,8 +65,12 @@ public:
   /// From any thread.  The first answer counts; returns false for any later one.
   virtual bool answer(http_response response) = 0;
 
-  /// Has `what` called, at most once and on a thread of the server, when the client goes away before its answer; at
-  /// once when it has gone already.  One callback per exchange.
+  /// Answers with a body that follows in pieces.  Null when the exchange was answered before.
+  /// @param head its body is not used
+  virtual http_stream_ptr begin(http_response head) = 0;
+
+  /// Has `what` called, at most once and on a thread of the server, when the client goes away before the end of its
+  /// answer; at once when it has gone already.  One callback per exchange.
   virtual void on_gone(std::function<void()> what) = 0;
 };
 

@@ -28,8 +28,18 @@ using claim_sink = caf::typed_actor<caf::result<heartbeat_ack>(scheduler_beat),
                                     // Arbitrates at once, asks the nodes, and answers every claim of the batch.
                                     caf::result<claim_reply>(claim_batch), caf::result<void>(release_batch)>;
 
+/// What operators may ask a Resource, through a gateway.
+using inspection_desk = caf::typed_actor<
+    // What happened, from the bounded memory of this Resource.
+    caf::result<event_page>(event_query),
+    // Nodes of the whole view, page by page.  A bad filter is an answer, not an error.
+    caf::result<node_page>(node_query),
+    // How this Resource sees the cluster.
+    caf::result<resource_report>(report_query)>;
+
 /// The whole Resource interface.
-using resource_actor = view_source::extend_with<heartbeat_sink>::extend_with<claim_sink>::extend_with<view_subscriber>;
+using resource_actor = view_source::extend_with<heartbeat_sink>::extend_with<claim_sink>::extend_with<
+    view_subscriber>::extend_with<inspection_desk>;
 
 /// Service name of a process's Resource.
 inline constexpr const char* resource_service = "resource";

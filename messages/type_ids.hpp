@@ -6,6 +6,7 @@
 #include "messages/http_call.hpp"
 #include "messages/http_exchange.hpp"
 #include "messages/ids.hpp"
+#include "messages/inspection.hpp"
 #include "messages/local.hpp"
 #include "messages/membership.hpp"
 #include "messages/process.hpp"
@@ -44,6 +45,12 @@ CAF_ADD_TYPE_ID(astra_wire, (astra::drain))
 CAF_ADD_TYPE_ID(astra_wire, (astra::drain_reply))
 /// Asks a process for the actor behind a service name: (lookup_atom, name) -> strong_actor_ptr.
 CAF_ADD_ATOM(astra_wire, astra, lookup_atom)
+CAF_ADD_TYPE_ID(astra_wire, (astra::event_query))
+CAF_ADD_TYPE_ID(astra_wire, (astra::event_page))
+CAF_ADD_TYPE_ID(astra_wire, (astra::node_query))
+CAF_ADD_TYPE_ID(astra_wire, (astra::node_page))
+CAF_ADD_TYPE_ID(astra_wire, (astra::report_query))
+CAF_ADD_TYPE_ID(astra_wire, (astra::resource_report))
 CAF_END_TYPE_ID_BLOCK(astra_wire)
 
 // Types that never leave their process.

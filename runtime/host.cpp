@@ -8,6 +8,7 @@
 #include "runtime/http/client.hpp"
 #include "runtime/incarnation_file.hpp"
 #include "runtime/log.hpp"
+#include "runtime/metrics/metrics_server.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
 #include "runtime/net/session_layer.hpp"
@@ -149,6 +150,7 @@ private:
   bool load_apps();
   bool load_certificates();
   bool listen();
+  bool serve_metrics();
   void write_run_file();
   /// Certificates, from their files.
   void reload();
@@ -182,6 +184,8 @@ private:
   std::shared_ptr<service_table> services_ = std::make_shared<service_table>();
   directory_actor directory_;
   std::unique_ptr<session_layer> sessions_;
+  /// Null when metrics.listen is empty.
+  std::unique_ptr<http_server> metrics_;
   std::unique_ptr<live_platform> world_;
   std::unique_ptr<role_set> roles_;
   std::optional<gateway> gateway_;
@@ -292,6 +296,18 @@ bool host::listen() {
   return true;
 }
 
+bool host::serve_metrics() {
+  if (options_.metrics.listen.empty())
+    return true;
+  auto server = start_metrics_server(*sys_, options_.metrics, tls_);
+  if (!server) {
+    complain(fmt::format("metrics.listen = \"{}\": {}", options_.metrics.listen, error_text(server.error())));
+    return false;
+  }
+  metrics_ = std::move(*server);
+  return true;
+}
+
 void host::write_run_file() {
   nlohmann::json run = {
       {"name", options_.name}, {"pid", ::getpid()}, {"address", sessions_->address()}, {"ready", true}};
@@ -299,6 +315,8 @@ void host::write_run_file() {
     run["roles"].push_back(to_string(role));
   if (gateway_)
     run["gateway"] = gateway_->address();
+  if (metrics_)
+    run["metrics"] = metrics_->address();
   auto path = state_dir_ / "run.json";
   auto temporary = state_dir_ / "run.json.new";
   std::ofstream{temporary} << run.dump(2) << '\n';
@@ -360,7 +378,7 @@ int host::run() {
 }
 
 int host::run_roles() {
-  if (!listen())
+  if (!listen() || !serve_metrics())
     return EXIT_FAILURE;
 
   live_parts parts;
@@ -489,6 +507,7 @@ void host::end_children() {
   if (gateway_)
     gateway_->stop(failed_ ? std::chrono::milliseconds{0} : options_.shutdown_timeout / 2);
   gateway_.reset();
+  metrics_.reset();
   if (roles_)
     roles_->end();
   if (directory_)

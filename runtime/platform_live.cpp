@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <fstream>
 #include <random>
 
@@ -70,6 +71,10 @@ void live_platform::withdraw(std::string_view service) {
 
 std::uint64_t live_platform::seed(std::string_view stream) {
   return random_source{process_seed_ ^ name_hash(stream)}.next();
+}
+
+std::chrono::milliseconds live_platform::wall_time() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
 }
 
 std::uint16_t live_platform::reserve_port() {

@@ -44,6 +44,7 @@ public:
   void publish(std::string_view service, caf::strong_actor_ptr target) override;
   void withdraw(std::string_view service) override;
   std::uint64_t seed(std::string_view stream) override;
+  std::chrono::milliseconds wall_time() override;
   incarnation next_incarnation_after(incarnation other) override { return parts_.incarnations->next_after(other); }
   dialer_actor dialer() override { return parts_.dialer; }
   launcher_actor launcher() override { return parts_.launcher; }

@@ -3,15 +3,19 @@
 #include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/resource/claim_table.hpp"
+#include "actors/resource/event_desk.hpp"
 #include "actors/resource/hearing.hpp"
 #include "actors/resource/lease.hpp"
 #include "actors/resource/mass_loss.hpp"
 #include "actors/resource/member_table.hpp"
+#include "actors/resource/node_pages.hpp"
 #include "actors/resource/part_collector.hpp"
 #include "actors/resource/scheduler_table.hpp"
 #include "actors/resource/shard_log.hpp"
+#include "actors/resource/subscriber_watch.hpp"
 #include "actors/resource/view_feed.hpp"
 #include "actors/resource/view_keeper.hpp"
+#include "actors/resource/view_report.hpp"
 #include "messages/node_protocol.hpp"
 
 #include <caf/stateful_actor.hpp>
@@ -44,6 +48,8 @@ using time_point = std::chrono::steady_clock::time_point;
 
 constexpr milliseconds redial_min{100};
 constexpr milliseconds redial_max{2000};
+/// Subscribers that a report names.
+constexpr std::size_t reported_subscribers = 8;
 
 struct resource_metrics {
   resource_metrics(caf::telemetry::metric_registry& registry, const std::string& name) {
@@ -54,6 +60,9 @@ struct resource_metrics {
     auto counter = [&](caf::string_view what, caf::string_view help) {
       return registry.counter_instance("astra.resource", what, labels, help, "1", true);
     };
+    view_age =
+        registry.gauge_instance<double>("astra.resource", "view-age", labels,
+                                        "Since the last delta of the shard whose last delta is the oldest.", "seconds");
     nodes = gauge("nodes", "Nodes at home here that are not offline.");
     subscribers = gauge("subscribers", "Processes that get view deltas from here.");
     behind = gauge("subscribers-behind", "Processes that miss deltas until they acknowledge what they got.");
@@ -66,6 +75,7 @@ struct resource_metrics {
     refused = counter("claims-refused", "Claims that were answered with anything else.");
   }
 
+  caf::telemetry::dbl_gauge* view_age;
   caf::telemetry::int_gauge* nodes;
   caf::telemetry::int_gauge* subscribers;
   caf::telemetry::int_gauge* behind;
@@ -108,6 +118,8 @@ public:
       incarnation_(world->next_incarnation()), random_(world->seed("resource")),
       metrics_(self->system().metrics(), options.name),
       log_(id_, options.name, incarnation_.value(), options.suspect_after + options.sweep),
+      events_(self, *world, id_, options.name, incarnation_.value(), options.events_kept),
+      watch_(id_, incarnation_.value(), options.peer_timeout),
       members_(log_, {options.suspect_after, options.evict_after}, options.forget_after), hearing_(options.sweep),
       losses_(2 * options.evict_after),
       schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
@@ -124,7 +136,8 @@ public:
   resource_actor::behavior_type make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
     world_.publish(resource_service, caf::actor_cast<caf::strong_actor_ptr>(self_));
-    last_sweep_ = last_sent_ = last_renewal_ = now();
+    events_.started();
+    started_ = last_sweep_ = last_sent_ = last_renewal_ = now();
     auto beginning = log_.beginning();
     view_changes changes;
     keeper_.accept(beginning, now(), changes);
@@ -138,6 +151,9 @@ public:
         [this](const claim_batch& batch) { return on_claims(*batch); },
         [this](const release_batch& batch) { on_release(*batch); },
         [this](const view_delta& delta) { on_peer_delta(*delta); },
+        [this](const event_query& query) { return events_.answer(*query); },
+        [this](const node_query& query) { return node_page{list_nodes(keeper_.view(), *query, now())}; },
+        [this](const report_query&) { return on_report(); },
     };
   }
 
@@ -163,6 +179,8 @@ private:
     ack.set_profile_version(verdict.profile_version);
     if (verdict.accepted) {
       metrics_.heartbeats->inc();
+      if (elsewhere && elsewhere->origin != id_)
+        events_.arrived(beat, *elsewhere, resource_name(elsewhere->origin));
       know_node(node, self_->current_sender());
       if (verdict.fresh && claims_.drop(node))
         members_.hold(node, claims_.held(node));
@@ -171,6 +189,7 @@ private:
     } else if (verdict.fenced) {
       spdlog::warn("resource.fence node={} incarnation={} newer={}", node_name(node), beat.incarnation(),
                    members_.find(node)->incarnation());
+      events_.fenced(node, node_name(node), beat.incarnation(), members_.find(node)->incarnation());
     }
     arm();
     return heartbeat_ack{std::move(ack)};
@@ -181,9 +200,11 @@ private:
     auto row = members_.find(node);
     auto joins = row && !row->has_profile();
     auto verdict = members_.record(update, now());
-    if (verdict.accepted && joins)
+    if (verdict.accepted && joins) {
       spdlog::info("resource.join node={} address={} incarnation={}", update.profile().name(),
                    update.profile().address(), update.profile().incarnation());
+      events_.joined(update.profile());
+    }
     if (verdict.accepted && claims_.settle(node, update.profile()))
       members_.hold(node, claims_.held(node));
     auto ack = acknowledgement();
@@ -301,6 +322,7 @@ private:
       claims_.drop(change.node);
       members_.hold(change.node, {});
     }
+    events_.changed(change, node_name(change.node));
     if (change.before == pb::LIVENESS_UNKNOWN && after == pb::LIVENESS_ONLINE)
       return; // its first profile is the join that operators see, by name
     const char* event = after == pb::LIVENESS_OFFLINE    ? "offline"
@@ -367,6 +389,7 @@ private:
     for (auto& edit : keeper_.expire(listened, changes)) {
       spdlog::info("resource.orphans origin={} offline={} removed={}", edit.origin_name(), edit.nodes_size(),
                    edit.removed_nodes_size());
+      events_.orphaned(edit, keeper_.view());
       subscribers_.send(std::move(edit), now());
     }
     if (now() - last_sent_ >= options_.heartbeat) {
@@ -374,6 +397,7 @@ private:
       take_in(still_here);
       subscribers_.send(std::move(still_here), now());
     }
+    metrics_.view_age->value(oldest_shard_s());
     metrics_.nodes->value(static_cast<std::int64_t>(members_.alive()));
     metrics_.subscribers->value(static_cast<std::int64_t>(subscribers_.size()));
     metrics_.behind->value(static_cast<std::int64_t>(subscribers_.behind()));
@@ -426,6 +450,7 @@ private:
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
     if (subscribers_.renew(who, request, now()))
       spdlog::info("resource.subscribe subscriber={} resync={}", request.subscriber(), request.resync());
+    watch_.renewed(request, now());
     pb::SubscribeAck ack;
     ack.set_resource(id_.value());
     ack.set_resource_name(options_.name);
@@ -439,6 +464,21 @@ private:
       version.set_version(shard.version);
     }
     return subscribe_ack{std::move(ack)};
+  }
+
+  resource_report on_report() {
+    pb::ResourceReport report;
+    report.set_resource(id_.value());
+    report.set_name(options_.name);
+    report.set_incarnation(incarnation_.value());
+    report.set_uptime_ms(
+        static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(now() - started_).count()));
+    report_shards(keeper_.view(), now(), report);
+    report.set_subscribers(subscribers_.size());
+    for (auto& one : watch_.slowest(reported_subscribers, now()))
+      *report.add_slowest() = std::move(one);
+    report.set_last_event(events_.last());
+    return resource_report{std::move(report)};
   }
 
   /// Sees to it that what waits in the log leaves within its tick; nothing ticks while nothing changes.
@@ -461,6 +501,13 @@ private:
     }
   }
 
+  double oldest_shard_s() const {
+    auto oldest = now();
+    for (auto& [origin, shard] : keeper_.view().shards())
+      oldest = std::min(oldest, shard.last_delta);
+    return std::chrono::duration<double>(now() - oldest).count();
+  }
+
   /// The next version, which is in the view from now on and still to be sent.
   std::optional<pb::ViewDelta> next_version(stream which) {
     auto delta = log_.flush(which, now(), view_feed::rows_bytes(options_.view_chunk_bytes));
@@ -474,6 +521,7 @@ private:
   /// Takes a delta of the own shard into the view, and tells in it what the shard holds then.
   void take_in(pb::ViewDelta& delta) {
     last_sent_ = now();
+    watch_.published(delta.version(), now());
     metrics_.deltas->inc();
     view_changes changes;
     keeper_.accept(delta, now(), changes);
@@ -556,6 +604,7 @@ private:
       spdlog::info("resource.peer peer={} address={}", ack.resource_name(), other.address);
     other.id = resource_id{ack.resource()};
     other.name = ack.resource_name();
+    events_.peer_found(other.id, other.name, other.address);
   }
 
   void on_peer_delta(const pb::ViewDelta& received) {
@@ -651,6 +700,7 @@ private:
         std::any_of(peers_.begin(), peers_.end(), [&](auto& twin) { return twin.handle && twin.id == other.id; });
     if (!other.id || reached_otherwise || MUTANT(lost_peer_rows_kept))
       return;
+    events_.peer_lost(other.id, other.name, reason);
     view_changes changes;
     if (auto edit = keeper_.lose(other.id, now(), changes))
       subscribers_.send(std::move(*edit), now());
@@ -848,6 +898,8 @@ private:
   random_source random_;
   resource_metrics metrics_;
   shard_log log_;
+  event_desk events_;
+  subscriber_watch watch_;
   member_table members_;
   hearing hearing_;
   mass_loss losses_;
@@ -868,6 +920,7 @@ private:
   std::array<bool, stream_count> armed_{};
   /// The last delta of the stream had no room for all that waited.
   std::array<bool, stream_count> cut_{};
+  time_point started_;
   time_point last_sweep_;
   time_point last_sent_;
   time_point last_renewal_;

@@ -115,6 +115,10 @@ caf::expected<fetch_door> command_context::door() const {
 }
 
 caf::expected<http_answer> command_context::call(http_call call, const fetch_door* through) {
+  return this->call(std::move(call), through, {});
+}
+
+caf::expected<http_answer> command_context::call(http_call call, const fetch_door* through, const body_sink& sink) {
   fetch_door own;
   if (through == nullptr && (options.https || !options.gateway_socket.empty())) {
     auto door = this->door();
@@ -128,7 +132,9 @@ caf::expected<http_answer> command_context::call(http_call call, const fetch_doo
   if (call.timeout.count() == 0)
     call.timeout = options.timeout.value_or(default_timeout);
   call.response_limit_bytes = response_limit_bytes;
-  auto answer = through != nullptr ? environment.fetch_through(call, *through) : environment.fetch(call);
+  auto answer = sink ? environment.fetch_pieces(call, through != nullptr ? *through : fetch_door{}, sink)
+                : through != nullptr ? environment.fetch_through(call, *through)
+                                     : environment.fetch(call);
   if (answer)
     return answer;
   auto gateway = gateway_address(options);
@@ -183,6 +189,55 @@ caf::expected<json> command_context::ask(std::string_view method, std::string ta
                     gateway, answer->status,
                     answer->content_type.empty() ? "no content type" : printable(answer->content_type)));
   return parsed;
+}
+
+caf::error command_context::read_lines(std::string target, const std::function<bool(const json&)>& on_line,
+                                       json* refusal) {
+  http_call request;
+  request.target = std::move(target);
+  auto gateway = gateway_address(options);
+  std::string pending;
+  caf::error told;
+  auto wanted = true;
+  auto begun = false;
+  auto answer = call(std::move(request), nullptr, [&](std::string_view piece) {
+    begun = true;
+    pending += piece;
+    std::size_t begin = 0;
+    for (auto end = pending.find('\n'); wanted && end != std::string::npos; end = pending.find('\n', begin)) {
+      auto line = std::string_view{pending}.substr(begin, end - begin);
+      begin = end + 1;
+      if (line.empty())
+        continue;
+      auto parsed = json::parse(line, nullptr, false);
+      if (!parsed.is_object())
+        told = caf::make_error(errc::io_failed,
+                               fmt::format("{} sent a line that is no JSON object; is it an Astra gateway?", gateway));
+      else if (parsed.contains("error"))
+        told = caf::make_error(errc::unreachable, printable(text_in(parsed["error"], "message")));
+      wanted = !told && on_line(parsed);
+    }
+    pending.erase(0, begin);
+    return wanted;
+  });
+  if (told)
+    return told;
+  if (!answer) {
+    if (code_of(answer.error()) == errc::cancelled && !wanted)
+      return {};
+    if (begun && code_of(answer.error()) != errc::timed_out)
+      return caf::make_error(errc::unreachable,
+                             fmt::format("the gateway at {} ended its answer before it was complete", gateway));
+    return std::move(answer.error());
+  }
+  if (answer->status < 200 || answer->status > 299) {
+    if (refusal != nullptr)
+      *refusal = json::parse(answer->body, nullptr, false);
+    return to_error(*answer, gateway);
+  }
+  if (!pending.empty())
+    return caf::make_error(errc::io_failed, fmt::format("{} ended its answer in the middle of a line", gateway));
+  return {};
 }
 
 int command_context::show(std::string target, const std::function<std::string(const json&, bool)>& render) {

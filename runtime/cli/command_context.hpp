@@ -21,7 +21,7 @@ namespace astra {
 /// Keeps the order in which the gateway wrote the keys.
 using json = nlohmann::ordered_json;
 
-enum class output_format { table, json };
+enum class output_format { table, json, ndjson, csv };
 
 /// What may be said with every command.
 struct global_options {
@@ -67,6 +67,12 @@ public:
   /// @param through instead of what the options say; may be null.
   caf::expected<http_answer> call(http_call call, const fetch_door* through = nullptr);
 
+  /// GETs lines of JSON and hands on each as it comes, until one is refused.  Blank lines, which only say that the
+  /// gateway lives, are left out.  The timeout is for each piece.  Fails as `ask`, with what a line {"error": ...}
+  /// says, and when the answer ends before its end.
+  /// @param refusal gets the body of an answer that is not 2xx; may be null.
+  caf::error read_lines(std::string target, const std::function<bool(const json&)>& on_line, json* refusal = nullptr);
+
   /// The way to the gateway by the options.  Fails with invalid_argument when certificates are missing or bad.
   caf::expected<fetch_door> door() const;
 
@@ -79,6 +85,9 @@ public:
 
   command_environment& environment;
   global_options options;
+
+private:
+  caf::expected<http_answer> call(http_call call, const fetch_door* through, const body_sink& sink);
 };
 
 /// What an answer that is not 2xx says, as an error whose code is the gateway's own where that is known.

@@ -87,6 +87,19 @@ double read_cores(const std::string& option, const std::string& text) {
   return value;
 }
 
+std::string path_of(const CLI::App* app);
+
+std::string read_column(const std::string& option, const std::string& text, bool may_fall) {
+  auto name = may_fall && text.starts_with('-') ? text.substr(1) : text;
+  auto known = node_columns();
+  if (std::find(known.begin(), known.end(), name) != known.end())
+    return text;
+  auto meant = closest(name, known);
+  reject(option, fmt::format("no column '{}'{}", name,
+                             meant ? fmt::format("; did you mean '{}'?", *meant)
+                                   : fmt::format("; there are {}", fmt::join(known, ", "))));
+}
+
 class command_line {
 public:
   explicit command_line(command_environment& environment);
@@ -100,6 +113,7 @@ private:
   void add_global_options();
   void add_run_and_dev();
   void add_node();
+  void add_events();
   void add_app();
   void add_invoke_and_router();
   void add_config();
@@ -122,12 +136,16 @@ private:
   bool no_colour_ = false;
   CLI::App root_{"", "astra"};
   std::map<const CLI::App*, command_text> texts_;
+  /// Of the commands that know more formats than table and json.
+  std::map<const CLI::App*, std::vector<output_format>> formats_;
   action action_;
 
   // What the options of the commands are read into.
   std::string process_file_;
   dev_options dev_;
   std::string name_;
+  node_list_options node_list_;
+  events_options events_;
   apply_options apply_;
   std::string wait_;
   invoke_options invoke_;
@@ -149,6 +167,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_run_and_dev();
   add(&root_, "status", status_text, show_status);
   add_node();
+  add_events();
   add_app();
   add_invoke_and_router();
   add_config();
@@ -189,11 +208,17 @@ void command_line::add_global_options() {
       .add_option_function<std::string>(
           "-o",
           [this](const std::string& text) {
-            if (text != "table" && text != "json")
-              reject("-o", fmt::format("'{}' is not a format; write table or json", text));
-            options_.format = text == "json" ? output_format::json : output_format::table;
+            static const std::map<std::string, output_format> formats{{"table", output_format::table},
+                                                                      {"json", output_format::json},
+                                                                      {"ndjson", output_format::ndjson},
+                                                                      {"csv", output_format::csv}};
+            auto known = formats.find(text);
+            if (known == formats.end())
+              reject("-o", fmt::format("'{}' is not a format; write table, json, ndjson or csv", text));
+            options_.format = known->second;
           },
-          "table (default) for people, json for programs: exact and complete")
+          "table (default) for people, json for programs: exact and complete; lists of nodes and events: ndjson, csv, "
+          "too")
       ->type_name("FORMAT");
   root_
       .add_option_function<std::string>(
@@ -260,7 +285,30 @@ void command_line::add_run_and_dev() {
 
 void command_line::add_node() {
   auto* node = add(&root_, "node", node_text);
-  add(node, "list", node_list_text, list_nodes);
+  auto* list = add(node, "list", node_list_text,
+                   [this](command_context& context) { return astra::list_nodes(context, node_list_); });
+  formats_[list] = {output_format::ndjson, output_format::csv};
+  list->add_option("--where", node_list_.where, "Only nodes for which this holds, such as 'util>0.8 and zone==\"a\"'")
+      ->type_name("FILTER");
+  list->add_option_function<std::string>(
+          "--sort", [this](const std::string& text) { node_list_.sort = read_column("--sort", text, true); },
+          "Sort by this column; -COLUMN: the largest first")
+      ->type_name("COLUMN");
+  list->add_option_function<std::string>(
+          "--limit", [this](const std::string& text) { node_list_.limit = read_count("--limit", text, 1'000'000'000); },
+          "At most so many; how many more there are is told")
+      ->type_name("N");
+  list->add_option_function<std::string>(
+          "--columns",
+          [this](const std::string& text) {
+            node_list_.columns.clear();
+            for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+              end = text.find(',', begin);
+              node_list_.columns.push_back(read_column("--columns", text.substr(begin, end - begin), false));
+            }
+          },
+          "These columns of a table or of csv: " + fmt::format("{}", fmt::join(node_columns(), ",")))
+      ->type_name("COLUMN[,COLUMN...]");
   auto named = [&](const char* verb, const command_text& text, int (*what)(command_context&, const std::string&)) {
     add(node, verb, text, [this, what](command_context& context) { return what(context, name_); })
         ->add_option("NAME", name_, "The node's name")
@@ -268,6 +316,24 @@ void command_line::add_node() {
   };
   named("show", node_show_text, show_node);
   named("drain", node_drain_text, drain_node);
+}
+
+void command_line::add_events() {
+  auto* events =
+      add(&root_, "events", events_text, [this](command_context& context) { return show_events(context, events_); });
+  formats_[events] = {output_format::ndjson};
+  events->add_flag("-f,--follow", events_.follow, "Go on with what happens, until ^C");
+  events->add_option("--node", events_.node, "Only of this node")->type_name("NAME");
+  events
+      ->add_option_function<std::string>(
+          "--since", [this](const std::string& text) { events_.since = read_duration("--since", text); },
+          "Only of this last time, such as 10m")
+      ->type_name("DURATION");
+  events
+      ->add_option_function<std::string>(
+          "--last", [this](const std::string& text) { events_.last = read_count("--last", text, 10'000); },
+          "At most so many that have happened already (default: 100, with --since all)")
+      ->type_name("N");
 }
 
 void command_line::add_app() {
@@ -533,6 +599,16 @@ int command_line::run(int argc, const char* const* argv) {
   settle_colours();
   auto result = int{exit_ok};
   const auto* asked = deepest();
+  if (options_.format == output_format::ndjson || options_.format == output_format::csv) {
+    auto more = formats_.find(asked);
+    auto known = more != formats_.end()
+                 && std::find(more->second.begin(), more->second.end(), options_.format) != more->second.end();
+    if (!known)
+      return fail_usage(fmt::format("-o: 'astra {}' has no {}; write table{} or json", path_of(asked),
+                                    options_.format == output_format::csv ? "csv" : "ndjson",
+                                    more != formats_.end() ? ", ndjson" : ""),
+                        asked);
+  }
   if (action_) {
     command_context context{environment_, options_};
     result = action_(context);
@@ -737,6 +813,9 @@ std::string command_line::overview() const {
 command_environment::command_environment()
   : fetch([](const http_call& call) { return astra::fetch(call); }),
     fetch_through([](const http_call& call, const fetch_door& door) { return astra::fetch(call, door); }),
+    fetch_pieces([](const http_call& call, const fetch_door& door, const body_sink& sink) {
+      return astra::fetch(call, door, sink);
+    }),
     variables(process_environment()), now(std::chrono::steady_clock::now),
     sleep([](milliseconds duration) { std::this_thread::sleep_for(duration); }), in(&std::cin), out(&std::cout),
     err(&std::cerr), in_is_terminal(isatty(STDIN_FILENO) == 1), out_is_terminal(isatty(STDOUT_FILENO) == 1),

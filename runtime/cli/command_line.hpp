@@ -10,6 +10,7 @@
 #include <chrono>
 #include <functional>
 #include <iosfwd>
+#include <string_view>
 
 namespace astra {
 
@@ -27,6 +28,10 @@ struct command_environment {
   std::function<caf::expected<http_answer>(const http_call&)> fetch;
   /// The same, when the gateway is not reached by plain TCP.
   std::function<caf::expected<http_answer>(const http_call&, const fetch_door&)> fetch_through;
+  /// The same for an answer that comes in pieces (runtime/http/fetch.hpp).
+  std::function<caf::expected<http_answer>(const http_call&, const fetch_door&,
+                                           const std::function<bool(std::string_view)>&)>
+      fetch_pieces;
 
   environment_lookup variables;
   std::function<std::chrono::steady_clock::time_point()> now;

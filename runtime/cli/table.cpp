@@ -132,6 +132,27 @@ std::string text_table::render(bool colour) const {
       widths[i] = std::max(widths[i], display_width(columns_[i].title));
       shown.push_back(i);
     }
+  return lines(widths, shown, true, colour);
+}
+
+std::string text_table::render_next(bool colour) {
+  auto first = widths_.empty();
+  widths_.resize(columns_.size(), 0);
+  std::vector<std::size_t> shown;
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    shown.push_back(i);
+    if (first)
+      widths_[i] = display_width(columns_[i].title);
+    for (const auto& row : rows_)
+      widths_[i] = std::max(widths_[i], display_width(row[i].text));
+  }
+  auto result = lines(widths_, shown, first, colour);
+  rows_.clear();
+  return result;
+}
+
+std::string text_table::lines(const std::vector<std::size_t>& widths, const std::vector<std::size_t>& shown,
+                              bool with_titles, bool colour) const {
   std::string out;
   auto add_line = [&](auto&& cell_at) {
     // Spaces are written only in front of the next text, so that no line ends in them.
@@ -153,7 +174,8 @@ std::string text_table::render(bool colour) const {
   std::vector<table_cell> titles;
   for (const auto& column : columns_)
     titles.emplace_back(column.title, tone::title);
-  add_line([&](std::size_t i) -> const table_cell& { return titles[i]; });
+  if (with_titles)
+    add_line([&](std::size_t i) -> const table_cell& { return titles[i]; });
   for (const auto& row : rows_)
     add_line([&](std::size_t i) -> const table_cell& { return row[i]; });
   return out;

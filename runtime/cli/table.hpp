@@ -60,7 +60,16 @@ public:
   /// out.
   std::string render(bool colour) const;
 
+  /// The rows that were added since the last call, below one title line: for a list that is printed as it comes.  Every
+  /// column stays, and its width only grows.
+  std::string render_next(bool colour);
+
 private:
+  std::string lines(const std::vector<std::size_t>& widths, const std::vector<std::size_t>& shown, bool with_titles,
+                    bool colour) const;
+
+  /// Of the rows that are rendered already; empty: none are.
+  std::vector<std::size_t> widths_;
   std::vector<table_column> columns_;
   std::vector<std::vector<table_cell>> rows_;
 };

@@ -21,6 +21,9 @@ state_dir = "{3}/{0}"
 
 [net]
 listen = "{4}"
+
+[metrics]
+listen = "127.0.0.1:0"
 )",
                        name, role, peers, directory, listen);
   };

@@ -30,19 +30,27 @@ public:
 
   const http_request& request() const override { return inner_->request(); }
 
+  http_stream_ptr begin(http_response head) override {
+    tell(head.status);
+    return inner_->begin(std::move(head));
+  }
+
   bool answer(http_response response) override {
-    if (!told_.exchange(true)) {
-      auto status = response.status;
-      auto result = status < 300 ? "ok" : status == 401 || status == 403 ? "refused" : "failed";
-      spdlog::log(status < 300 ? spdlog::level::info : spdlog::level::warn, "{} result={} status={}", line_, result,
-                  status);
-    }
+    tell(response.status);
     return inner_->answer(std::move(response));
   }
 
   void on_gone(std::function<void()> what) override { inner_->on_gone(std::move(what)); }
 
 private:
+  void tell(std::uint16_t status) {
+    if (!told_.exchange(true)) {
+      auto result = status < 300 ? "ok" : status == 401 || status == 403 ? "refused" : "failed";
+      spdlog::log(status < 300 ? spdlog::level::info : spdlog::level::warn, "{} result={} status={}", line_, result,
+                  status);
+    }
+  }
+
   const http_exchange_ptr inner_;
   const std::string line_;
   std::atomic<bool> told_ = false;
@@ -61,9 +69,11 @@ access_right needed_for(gateway_route route) {
   case gateway_route::unknown:
   case gateway_route::wrong_method:
     return access_right::nothing;
+  case gateway_route::metrics:
   case gateway_route::status:
   case gateway_route::nodes:
   case gateway_route::node:
+  case gateway_route::events:
   case gateway_route::apps:
   case gateway_route::app:
   case gateway_route::router:

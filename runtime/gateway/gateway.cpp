@@ -1,11 +1,13 @@
 #include "runtime/gateway/gateway.hpp"
 
+#include "actors/rendezvous.hpp"
 #include "actors/router/router.hpp"
 #include "runtime/gateway/access.hpp"
 #include "runtime/gateway/join_desk.hpp"
 #include "runtime/gateway/json.hpp"
 #include "runtime/gateway/routes.hpp"
 #include "runtime/http/server.hpp"
+#include "runtime/metrics/metrics_server.hpp"
 
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
@@ -63,8 +65,14 @@ caf::expected<gateway> gateway::start(caf::actor_system& sys, const gateway_opti
                                       gateway_doors doors) {
   auto https = doors.tls != nullptr;
   auto unix_path = doors.unix_path;
-  auto server = http_server::start(server_options(options, std::move(doors)),
-                                   [actor](http_exchange_ptr exchange) { caf::anon_send(actor, std::move(exchange)); });
+  auto server =
+      http_server::start(server_options(options, std::move(doors)), [actor, &sys](http_exchange_ptr exchange) {
+        auto& request = exchange->request();
+        if (find_route(request.method, request.target).what == gateway_route::metrics)
+          answer_metrics(exchange, sys);
+        else
+          caf::anon_send(actor, std::move(exchange));
+      });
   if (!server) {
     caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);
     return std::move(server.error());
@@ -135,6 +143,7 @@ gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const route
   setup.name = std::move(process_name);
   setup.version = ASTRA_VERSION;
   setup.view = view;
+  setup.resources = rendezvous_order(setup.name, routers.resources);
   setup.anonymous_invoke = options.anonymous_invoke;
   if (!options.ca_dir.empty())
     setup.desk = std::make_shared<const join_desk>(options.ca_dir);

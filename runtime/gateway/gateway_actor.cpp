@@ -8,8 +8,11 @@
 #include "messages/scheduler_protocol.hpp"
 #include "messages/text.hpp"
 #include "runtime/gateway/access.hpp"
+#include "runtime/gateway/event_stream.hpp"
 #include "runtime/gateway/join_desk.hpp"
 #include "runtime/gateway/json.hpp"
+#include "runtime/gateway/node_listing.hpp"
+#include "runtime/gateway/resource_link.hpp"
 #include "runtime/gateway/routes.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -27,6 +30,8 @@
 #include <map>
 #include <optional>
 #include <utility>
+#include <variant>
+#include <vector>
 
 namespace astra {
 namespace {
@@ -39,6 +44,9 @@ constexpr auto retry_soon = milliseconds{1000};
 
 /// Machines that get a certificate at the same time.
 constexpr int at_desk_max = 4;
+
+/// Listings and event streams at the same time.
+constexpr std::size_t readers_max = 256;
 
 http_response reply(std::uint16_t status, std::string body) {
   http_response result;
@@ -94,7 +102,7 @@ public:
   static constexpr const char* name = "astra.gateway";
 
   gateway_state(gateway_actor::pointer self, platform& world, gateway_setup setup)
-    : self_(self), setup_(std::move(setup)), dialer_(world.dialer()),
+    : self_(self), world_(world), setup_(std::move(setup)), dialer_(world.dialer()),
       id_prefix_(to_hex(world.seed("gateway.request_id")).substr(0, 8)), started_(self->clock().now()) {}
 
   ~gateway_state() {
@@ -103,6 +111,8 @@ public:
     for (auto& [app, slot] : routers_)
       if (slot.router)
         caf::anon_send_exit(slot.router, caf::exit_reason::user_shutdown);
+    for (auto& reader : readers_)
+      caf::anon_send_exit(reader, caf::exit_reason::user_shutdown);
   }
 
   gateway_actor::behavior_type make_behavior() {
@@ -217,6 +227,8 @@ private:
   }
 
   void on_down(const caf::down_msg& down) {
+    if (std::erase_if(readers_, [&](auto& reader) { return reader == down.source; }) > 0)
+      return;
     auto slot = std::find_if(routers_.begin(), routers_.end(),
                              [&](auto& entry) { return entry.second.router && entry.second.router == down.source; });
     if (slot == routers_.end())
@@ -268,12 +280,14 @@ private:
       return answer(exchange, reply(200, health_json("alive", "")));
     case gateway_route::readyz:
       return answer(exchange, readiness());
-    case gateway_route::status: {
-      gateway_info info{setup_.name, setup_.version, duration_cast<milliseconds>(now() - started_)};
-      return answer(exchange, reply(200, status_json(view_, info, now())));
-    }
+    case gateway_route::metrics: // Answered by whoever has the HTTP server, which knows the process (gateway.cpp).
+      return answer(exchange, refusal(404, "unknown_route", "metrics are served by the process, not by its actors"));
+    case gateway_route::status:
+      return show_status(exchange);
     case gateway_route::nodes:
-      return answer(exchange, reply(200, nodes_json(view_, now())));
+      return list_nodes(exchange);
+    case gateway_route::events:
+      return tell_events(exchange);
     case gateway_route::node: {
       if (auto node = find_node(exchange, route.name))
         answer(exchange, reply(200, node_json(view_, *node, now())));
@@ -482,6 +496,8 @@ private:
 
   caf::result<void> begin_drain() {
     draining_ = true;
+    for (auto& reader : readers_) // A listing goes on to its end; what has none is told to.
+      caf::anon_send(reader, stop_atom_v);
     if (flights_.empty())
       return caf::unit;
     drained_.push_back(self_->make_response_promise<void>());
@@ -505,6 +521,93 @@ private:
                         [on_error](const caf::error& reason) { on_error(reason); });
             },
             [on_error](const caf::error& reason) { on_error(reason); });
+  }
+
+  resource_links links(milliseconds answer_timeout) const { return {dialer_, setup_.dial_timeout, answer_timeout}; }
+
+  /// Has a reader of its own answer, which this gateway ends when it ends itself.
+  void add_reader(caf::actor reader) {
+    self_->monitor(reader);
+    readers_.push_back(std::move(reader));
+  }
+
+  /// Each holds a page or two: many at a time would be memory that somebody else decides about.
+  bool has_room(const http_exchange_ptr& exchange) {
+    if (readers_.size() < readers_max)
+      return true;
+    answer(exchange, with_retry_after(refusal(503, "unavailable",
+                                              fmt::format("{} listings and event streams are open, which is the most "
+                                                          "this gateway serves at a time",
+                                                          readers_.size())),
+                                      retry_soon));
+    return false;
+  }
+
+  void list_nodes(const http_exchange_ptr& exchange) {
+    auto wish = read_node_listing(exchange->request().target);
+    if (auto wrong = std::get_if<std::string>(&wish))
+      return answer(exchange, refusal(400, "invalid_argument", *wrong));
+    if (has_room(exchange))
+      add_reader(spawn_node_listing(self_, links(setup_.control_timeout), setup_.resources,
+                                    std::move(std::get<node_listing_request>(wish)), exchange));
+  }
+
+  void tell_events(const http_exchange_ptr& exchange) {
+    auto wish = read_event_request(exchange->request().target);
+    if (auto wrong = std::get_if<std::string>(&wish))
+      return answer(exchange, refusal(400, "invalid_argument", *wrong));
+    auto& request = std::get<event_request>(wish);
+    if (draining_ && request.follow)
+      return answer(exchange, refusal(503, "draining", "this gateway is shutting down"));
+    if (has_room(exchange))
+      add_reader(spawn_event_stream(self_, links(setup_.control_timeout), setup_.resources, std::move(request),
+                                    world_.wall_time(), exchange));
+  }
+
+  /// Answers with what this gateway knows and what every Resource says of itself within the time for it.
+  void show_status(const http_exchange_ptr& exchange) {
+    struct poll {
+      resource_answers answers;
+      std::map<std::string, bool> open;
+      bool over = false;
+    };
+    auto asked = std::make_shared<poll>();
+    auto finish = [this, asked, exchange] {
+      if (std::exchange(asked->over, true))
+        return;
+      for (auto& [address, waits] : asked->open)
+        if (waits)
+          asked->answers.silent.emplace_back(address,
+                                             fmt::format("no answer within {} ms", setup_.report_timeout.count()));
+      std::sort(asked->answers.reports.begin(), asked->answers.reports.end(),
+                [](auto& a, auto& b) { return a.name() < b.name(); });
+      std::sort(asked->answers.silent.begin(), asked->answers.silent.end());
+      gateway_info info{setup_.name, setup_.version, duration_cast<milliseconds>(now() - started_)};
+      answer(exchange, reply(200, status_json(view_, info, asked->answers, now())));
+    };
+    if (setup_.resources.empty())
+      return finish();
+    auto one_done = [asked, finish](const std::string& address) {
+      asked->open[address] = false;
+      if (std::none_of(asked->open.begin(), asked->open.end(), [](auto& entry) { return entry.second; }))
+        finish();
+    };
+    for (auto& address : setup_.resources)
+      asked->open[address] = true;
+    for (auto& address : setup_.resources)
+      ask_resource<resource_report>(
+          self_, links(setup_.report_timeout), address, report_query{}, milliseconds{0},
+          [asked, one_done, address](const pb::ResourceReport& report) {
+            if (!asked->over)
+              asked->answers.reports.push_back(report);
+            one_done(address);
+          },
+          [asked, one_done, address](const caf::error& reason) {
+            if (!asked->over)
+              asked->answers.silent.emplace_back(address, error_text(reason));
+            one_done(address);
+          });
+    self_->run_delayed(setup_.report_timeout, finish);
   }
 
   const node_entry* find_node(const http_exchange_ptr& exchange, const std::string& wanted) {
@@ -699,6 +802,7 @@ private:
   }
 
   gateway_actor::pointer self_;
+  platform& world_;
   const gateway_setup setup_;
   const dialer_actor dialer_;
   const std::string id_prefix_;
@@ -709,6 +813,8 @@ private:
   std::map<std::string, bool> was_deleted_;
   std::map<std::string, flight> flights_;
   std::uint64_t last_request_ = 0;
+  /// Listings and event streams under way.
+  std::vector<caf::actor> readers_;
   std::shared_ptr<std::atomic<int>> at_desk_ = std::make_shared<std::atomic<int>>(0);
   bool draining_ = false;
   std::vector<caf::typed_response_promise<void>> drained_;

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace astra {
 
@@ -30,6 +31,8 @@ struct gateway_setup {
   std::string name;
   std::string version;
   view_source view;
+  /// Addresses of the Resources, those to ask first in front.
+  std::vector<std::string> resources;
   /// With TLS: requests to apps need no certificate.
   bool anonymous_invoke = false;
   /// Hands out certificates; null: not here.
@@ -40,6 +43,8 @@ struct gateway_setup {
   /// Waits for other processes: the dial, then the answer of a scheduler or node.
   std::chrono::milliseconds dial_timeout{2000};
   std::chrono::milliseconds control_timeout{5000};
+  /// Wait for what every Resource says of itself, for /v1/status.
+  std::chrono::milliseconds report_timeout{1500};
   /// Pause before a router that died is started again; doubles with each death up to the second, and starts over when
   /// a router lived longer than that.
   std::chrono::milliseconds restart_min{100};

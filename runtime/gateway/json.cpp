@@ -1,13 +1,17 @@
 #include "runtime/gateway/json.hpp"
 
+#include "actors/resource/node_facts.hpp"
 #include "messages/replica_state.hpp"
+#include "runtime/gateway/view_comparison.hpp"
 
+#include <fmt/format.h>
 #include <google/protobuf/util/json_util.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <ctime>
 
 namespace astra {
 namespace {
@@ -22,21 +26,6 @@ std::string dump(const json& value) {
 
 std::int64_t ms_between(view_time from, view_time to) {
   return std::max<std::int64_t>(0, duration_cast<milliseconds>(to - from).count());
-}
-
-std::string_view name_of(pb::Liveness liveness) {
-  switch (liveness) {
-  case pb::LIVENESS_ONLINE:
-    return "online";
-  case pb::LIVENESS_SUSPECT:
-    return "suspect";
-  case pb::LIVENESS_DRAINING:
-    return "draining";
-  case pb::LIVENESS_OFFLINE:
-    return "offline";
-  default:
-    return "unknown";
-  }
 }
 
 /// One word, for programs: "backing_off".
@@ -58,79 +47,158 @@ std::string_view kind_of(const pb::AppSpec& spec) {
   }
 }
 
-std::string name_of(const cluster_view& view, resource_id id) {
-  auto found = view.shards().find(id);
-  return found == view.shards().end() || found->second.name.empty() ? to_string(id) : found->second.name;
-}
-
-std::string name_of(const node_entry& node) {
-  return node.name().empty() ? to_string(node.id()) : node.name();
-}
-
-/// What the replicas on a node and the claims under way occupy together.
-struct reserved {
-  std::uint64_t cpu_milli = 0;
-  std::uint64_t memory_bytes = 0;
-};
-
-reserved reserved_on(const node_entry& node) {
-  reserved result;
-  auto add = [&](const pb::Resources& part) {
-    result.cpu_milli += part.cpu_milli();
-    result.memory_bytes += part.memory_bytes();
-  };
-  for (auto& replica : node.row.profile().replicas())
-    if (replica.state() != pb::REPLICA_STOPPED && replica.state() != pb::REPLICA_FAILED)
-      add(replica.resources());
-  add(node.row.held());
-  return result;
-}
-
 double cores(std::uint64_t milli) {
   return static_cast<double>(milli) / 1000.0;
 }
 
-json to_json(const cluster_view& view, const node_entry& node, view_time now) {
-  auto& row = node.row;
-  auto& load = view.load(node);
-  auto& profile = row.profile();
-  auto occupied = reserved_on(node);
+json to_json(const pb::NodeFacts& node) {
   json labels = json::object();
-  for (auto& label : profile.labels())
+  for (auto& label : node.labels())
     labels[label.key()] = label.value();
   json accelerators = json::array();
-  for (auto& entry : profile.accelerators())
-    accelerators.push_back({{"kind", entry.kind()}, {"count", entry.count()}, {"coefficient", entry.coefficient()}});
+  for (auto& entry : node.accelerators())
+    accelerators.push_back({{"kind", entry.kind()},
+                            {"count", entry.count()},
+                            {"memory_bytes", entry.memory_bytes()},
+                            {"coefficient", entry.coefficient()}});
+  json accelerators_reserved = json::object();
+  for (auto& entry : node.accelerators_reserved())
+    accelerators_reserved[entry.kind()] = entry.count();
   json replicas = json::array();
-  for (auto& replica : profile.replicas())
+  for (auto& replica : node.replicas())
     replicas.push_back({{"app", replica.app()},
                         {"index", replica.index()},
                         {"state", name_of(replica.state())},
-                        {"reason", replica.reason()}});
+                        {"reason", replica.reason()},
+                        {"restarts", replica.restarts()}});
   return {
-      {"name", name_of(node)},
-      {"id", to_string(node.id())},
-      {"state", name_of(row.liveness())},
-      {"reason", row.reason()},
-      {"age_ms", view.age(node, now).count()},
-      {"home", name_of(view, node.origin)},
-      {"address", profile.address()},
-      {"incarnation", row.incarnation()},
-      {"cores", cores(profile.capacity().cpu_milli())},
-      {"cores_reserved", cores(occupied.cpu_milli)},
-      {"utilisation", load.host_utilisation()},
-      {"memory_bytes", profile.capacity().memory_bytes()},
-      {"memory_reserved_bytes", occupied.memory_bytes},
-      {"running", load.running()},
-      {"queued", load.queued()},
-      {"done", load.requests_done()},
-      {"failed", load.requests_failed()},
+      {"name", node.name()},
+      {"id", to_hex(node.node())},
+      {"state", state_name(node.liveness())},
+      {"reason", node.reason()},
+      {"age_ms", node.age_ms()},
+      {"home", node.home()},
+      {"address", node.address()},
+      {"incarnation", node.incarnation()},
+      {"cores", cores(node.cpu_milli())},
+      {"cores_reserved", cores(node.cpu_milli_reserved())},
+      {"utilisation", node.utilisation()},
+      {"memory_bytes", node.memory_bytes()},
+      {"memory_reserved_bytes", node.memory_reserved_bytes()},
+      {"running", node.running()},
+      {"queued", node.queued()},
+      {"done", node.done()},
+      {"failed", node.failed()},
       {"labels", std::move(labels)},
       {"accelerators", std::move(accelerators)},
-      {"capacity_origin", profile.capacity_origin()},
-      {"limits_backend", profile.limits_backend()},
+      {"accelerators_reserved", std::move(accelerators_reserved)},
+      {"capacity_origin", node.capacity_origin()},
+      {"limits_backend", node.limits_backend()},
       {"replicas", std::move(replicas)},
+      {"profile_version", node.profile_version()},
+      {"beat", node.sequence()},
+      {"home_epoch", node.home_epoch()},
   };
+}
+
+std::string_view kind_name(pb::EventKind kind) {
+  switch (kind) {
+  case pb::EVENT_STARTED:
+    return "started";
+  case pb::EVENT_JOINED:
+    return "joined";
+  case pb::EVENT_SUSPECT:
+    return "suspect";
+  case pb::EVENT_OFFLINE:
+    return "offline";
+  case pb::EVENT_DRAINING:
+    return "draining";
+  case pb::EVENT_ONLINE:
+    return "online";
+  case pb::EVENT_MOVED:
+    return "moved";
+  case pb::EVENT_FENCED:
+    return "fenced";
+  case pb::EVENT_ORPHANED:
+    return "orphaned";
+  case pb::EVENT_PEER_FOUND:
+    return "peer_found";
+  case pb::EVENT_PEER_LOST:
+    return "peer_lost";
+  default:
+    return "unknown";
+  }
+}
+
+std::string_view witness_name(pb::EventWitness witness) {
+  switch (witness) {
+  case pb::WITNESS_SILENCE:
+    return "silence";
+  case pb::WITNESS_CLOSED_CONNECTION:
+    return "closed connection";
+  case pb::WITNESS_GOODBYE:
+    return "goodbye";
+  case pb::WITNESS_BEAT:
+    return "beat";
+  case pb::WITNESS_TIMER:
+    return "timer";
+  default:
+    return "";
+  }
+}
+
+/// "2026-11-26T19:10:03.123Z"
+std::string utc(std::uint64_t wall_ms) {
+  auto seconds = static_cast<std::time_t>(wall_ms / 1000);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, wall_ms % 1000);
+}
+
+json to_json(const view_difference& difference) {
+  auto kind = difference.what == view_difference::kind::behind       ? "behind"
+              : difference.what == view_difference::kind::other_life ? "other_life"
+                                                                     : "contradiction";
+  return {{"kind", kind},
+          {"shard", difference.shard},
+          {"resource", difference.resource},
+          {"versions_behind", difference.behind},
+          {"detail", difference.detail}};
+}
+
+json views_of(const resource_answers& answers) {
+  json reports = json::array();
+  for (auto& report : answers.reports) {
+    json shards = json::array();
+    for (auto& shard : report.shards())
+      shards.push_back({{"origin", shard.name()},
+                        {"epoch", shard.epoch()},
+                        {"version", shard.version()},
+                        {"age_ms", shard.age_ms()},
+                        {"lost", shard.lost()},
+                        {"nodes", shard.nodes()},
+                        {"liveness_hash", shard.liveness_hash() != 0 ? json(to_hex(shard.liveness_hash())) : json()}});
+    json slowest = json::array();
+    for (auto& one : report.slowest())
+      slowest.push_back({{"name", one.name()},
+                         {"versions_behind", one.versions_behind()},
+                         {"behind_ms", one.behind_ms()},
+                         {"renewed_ms_ago", one.renewed_ms_ago()}});
+    reports.push_back({{"resource", report.name()},
+                       {"incarnation", report.incarnation()},
+                       {"uptime_ms", report.uptime_ms()},
+                       {"subscribers", report.subscribers()},
+                       {"slowest", std::move(slowest)},
+                       {"shards", std::move(shards)}});
+  }
+  json silent = json::array();
+  for (auto& [address, reason] : answers.silent)
+    silent.push_back({{"address", address}, {"reason", reason}});
+  json differences = json::array();
+  for (auto& difference : compare_views(answers.reports))
+    differences.push_back(to_json(difference));
+  return {{"reports", std::move(reports)}, {"unreachable", std::move(silent)}, {"differences", std::move(differences)}};
 }
 
 json to_json(const cluster_view& view, const pb::AppRecord& record) {
@@ -167,23 +235,25 @@ json to_json(const pb::AppSpec& spec) {
 
 } // namespace
 
-std::string status_json(const cluster_view& view, const gateway_info& gateway, view_time now) {
+std::string status_json(const cluster_view& view, const gateway_info& gateway, const resource_answers& answers,
+                        view_time now) {
   std::int64_t view_age_ms = -1;
   json resources = json::array();
   for (auto& [id, shard] : view.shards()) {
     auto age_ms = ms_between(shard.last_delta, now);
     view_age_ms = view_age_ms < 0 ? age_ms : std::min(view_age_ms, age_ms);
     resources.push_back(
-        {{"name", name_of(view, id)}, {"version", shard.version}, {"age_ms", age_ms}, {"lost", shard.lost}});
+        {{"name", resource_name(view, id)}, {"version", shard.version}, {"age_ms", age_ms}, {"lost", shard.lost}});
   }
   json schedulers = json::array();
   for (auto& [id, scheduler] : view.schedulers())
     schedulers.push_back({{"name", scheduler.row.name()},
-                          {"state", name_of(scheduler.row.liveness())},
+                          {"state", state_name(scheduler.row.liveness())},
                           {"reason", scheduler.row.reason()},
                           {"address", scheduler.row.address()}});
   std::array<std::uint32_t, pb::Liveness_ARRAYSIZE> by_state{};
-  reserved occupied;
+  reserved_resources occupied;
+  std::uint64_t cards = 0;
   std::uint64_t total_milli = 0;
   std::uint64_t total_bytes = 0;
   auto busy = 0.0;
@@ -200,6 +270,9 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, v
     total_bytes += capacity.memory_bytes();
     occupied.cpu_milli += part.cpu_milli;
     occupied.memory_bytes += part.memory_bytes;
+    cards += accelerators_of(node);
+    for (auto& [kind, count] : part.accelerators)
+      occupied.accelerators[kind] += count;
     auto& load = view.load(node);
     busy += load.host_utilisation() * cores(capacity.cpu_milli());
     running += load.running();
@@ -226,24 +299,46 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, v
         {"offline", by_state[pb::LIVENESS_OFFLINE]}}},
       {"cores", {{"total", cores(total_milli)}, {"reserved", cores(occupied.cpu_milli)}, {"busy", busy}}},
       {"memory", {{"total_bytes", total_bytes}, {"reserved_bytes", occupied.memory_bytes}}},
+      {"cards", {{"total", cards}, {"reserved", cards_in(occupied)}}},
       {"apps", std::move(apps)},
       {"requests", {{"running", running}, {"queued", queued}}},
+      {"views", views_of(answers)},
   });
 }
 
-std::string nodes_json(const cluster_view& view, view_time now) {
-  std::vector<const node_entry*> order;
-  for (auto& [id, node] : view.nodes())
-    order.push_back(&node);
-  std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->name() < b->name(); });
-  json nodes = json::array();
-  for (auto* node : order)
-    nodes.push_back(to_json(view, *node, now));
-  return dump({{"nodes", std::move(nodes)}});
+std::string node_json(const cluster_view& view, const node_entry& node, view_time now) {
+  return dump(to_json(facts_of(view, node, now)));
 }
 
-std::string node_json(const cluster_view& view, const node_entry& node, view_time now) {
-  return dump(to_json(view, node, now));
+std::string node_line(const pb::NodeFacts& node) {
+  return dump(to_json(node));
+}
+
+std::string listing_end_line(std::uint64_t listed, std::uint64_t more) {
+  return dump({{"end", true}, {"listed", listed}, {"more", more}});
+}
+
+std::string event_line(const std::string& resource, const pb::Event& event) {
+  auto of_resource =
+      event.kind() == pb::EVENT_STARTED || event.kind() == pb::EVENT_PEER_FOUND || event.kind() == pb::EVENT_PEER_LOST;
+  return dump({{"time", utc(event.wall_ms())},
+               {"wall_ms", event.wall_ms()},
+               {"kind", kind_name(event.kind())},
+               {"object", event.name()},
+               {"object_kind", of_resource ? "resource" : "node"},
+               {"cause", event.cause()},
+               {"resource", resource},
+               {"witness", witness_name(event.witness())},
+               {"sequence", event.sequence()}});
+}
+
+std::string note_line(std::string_view note, const std::string& resource, std::string_view message,
+                      std::uint64_t count) {
+  return dump({{"note", note}, {"resource", resource}, {"count", count}, {"message", message}});
+}
+
+std::string filter_problem_json(std::string_view message, std::uint32_t column) {
+  return dump({{"error", {{"code", "invalid_argument"}, {"message", message}, {"column", column}}}});
 }
 
 std::string apps_json(const cluster_view& view) {

@@ -4,11 +4,14 @@
 #include "config/load.hpp"
 #include "messages/local.hpp"
 #include "messages/wire/control.pb.h"
+#include "messages/wire/inspection.pb.h"
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 // What the HTTP API says, as plain functions: view in, JSON text out.  Names and reasons may hold any bytes; what is
@@ -25,10 +28,32 @@ struct gateway_info {
   std::chrono::milliseconds uptime{0};
 };
 
-std::string status_json(const cluster_view& view, const gateway_info& gateway, view_time now);
+/// What the Resources said when they were asked.
+struct resource_answers {
+  std::vector<pb::ResourceReport> reports;
+  /// Addresses of those that said nothing, and why.
+  std::vector<std::pair<std::string, std::string>> silent;
+};
 
-std::string nodes_json(const cluster_view& view, view_time now);
+std::string status_json(const cluster_view& view, const gateway_info& gateway, const resource_answers& answers,
+                        view_time now);
+
 std::string node_json(const cluster_view& view, const node_entry& node, view_time now);
+
+// Lines of answers that come in pieces: one JSON object each, ended by a line feed.
+
+/// The same object as node_json.
+std::string node_line(const pb::NodeFacts& node);
+/// The last line of a complete listing.
+/// @param more nodes that match and are left out by a limit
+std::string listing_end_line(std::uint64_t listed, std::uint64_t more);
+/// @param resource name of the Resource that saw it
+std::string event_line(const std::string& resource, const pb::Event& event);
+/// Something about the listing itself that its reader must know.
+/// @param note "lost", "restarted", "unreachable", "reached", "cut", "end"
+std::string note_line(std::string_view note, const std::string& resource, std::string_view message,
+                      std::uint64_t count = 0);
+std::string filter_problem_json(std::string_view message, std::uint32_t column);
 
 std::string apps_json(const cluster_view& view);
 /// @param note why the replicas are not the scheduler's own word; empty when they are.

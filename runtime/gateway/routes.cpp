@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -19,10 +20,12 @@ struct route_row {
 constexpr route_row rows[] = {
     {"GET", "/livez", gateway_route::livez},
     {"GET", "/readyz", gateway_route::readyz},
+    {"GET", "/metrics", gateway_route::metrics},
     {"GET", "/v1/status", gateway_route::status},
     {"GET", "/v1/nodes", gateway_route::nodes},
     {"GET", "/v1/nodes/*", gateway_route::node},
     {"POST", "/v1/nodes/*/drain", gateway_route::drain_node},
+    {"GET", "/v1/events", gateway_route::events},
     {"GET", "/v1/apps", gateway_route::apps},
     {"GET", "/v1/apps/*", gateway_route::app},
     {"PUT", "/v1/apps/*", gateway_route::apply_app},
@@ -117,6 +120,32 @@ route_match find_route(std::string_view method, std::string_view target) {
       return {row.what, std::move(*decoded), {}};
     result.what = gateway_route::wrong_method;
     result.allow += (result.allow.empty() ? "" : ", ") + std::string{row.method == "GET" ? "GET, HEAD" : row.method};
+  }
+  return result;
+}
+
+std::optional<std::map<std::string, std::string>> find_query(std::string_view target) {
+  std::map<std::string, std::string> result;
+  auto begin = target.find('?');
+  if (begin == std::string_view::npos)
+    return result;
+  auto query = target.substr(begin + 1, target.find('#') - begin - 1);
+  while (!query.empty()) {
+    auto pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+    if (pair.empty())
+      continue;
+    auto decode = [](std::string_view text) {
+      std::string blanks{text};
+      std::replace(blanks.begin(), blanks.end(), '+', ' ');
+      return percent_decode(blanks);
+    };
+    auto name = decode(pair.substr(0, pair.find('=')));
+    auto equals = pair.find('=');
+    auto value = decode(equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1));
+    if (!name || !value)
+      return std::nullopt;
+    result[*name] = std::move(*value);
   }
   return result;
 }

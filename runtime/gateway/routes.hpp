@@ -1,5 +1,7 @@
 #pragma once
 
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,10 +13,12 @@ enum class gateway_route {
   wrong_method,
   livez,
   readyz,
+  metrics,
   status,
   nodes,
   node,
   drain_node,
+  events,
   apps,
   app,
   apply_app,
@@ -35,5 +39,9 @@ struct route_match {
 
 /// Finds the route of a request; the query of `target` is ignored.  HEAD is GET.
 route_match find_route(std::string_view method, std::string_view target);
+
+/// The parameters of a target's query, decoded ("+" is a blank); of a name that is there twice, the last.  Nothing for
+/// a broken escape.
+std::optional<std::map<std::string, std::string>> find_query(std::string_view target);
 
 } // namespace astra

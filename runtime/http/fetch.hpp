@@ -4,8 +4,10 @@
 
 #include <caf/expected.hpp>
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace astra {
 
@@ -24,5 +26,13 @@ struct fetch_door {
 /// Fails as http_client_actor does (messages/platform_protocol.hpp), but never with cancelled.
 caf::expected<http_answer> fetch(const http_call& call);
 caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door);
+
+/// Takes the next piece of a body; false: no more of it is wanted.
+using body_sink = std::function<bool(std::string_view piece)>;
+
+/// The same for an answer that comes in pieces: the body of a 200 goes to `sink` as it comes and is left out of the
+/// result.  The call's timeout is then the longest wait for the next piece, and its limit does not count.  Fails with
+/// io_failed when the answer ends before it is complete, with cancelled when the sink says so.
+caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door, const body_sink& sink);
 
 } // namespace astra

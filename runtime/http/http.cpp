@@ -108,11 +108,14 @@ http_response plain_error(std::uint16_t status, std::string_view code, std::stri
   return result;
 }
 
-std::string render_head(const http_response& response, bool keep_alive) {
+/// @param chunked the body follows in pieces
+std::string render_head(const http_response& response, bool keep_alive, bool chunked = false) {
   auto reason = http::obsolete_reason(http::int_to_status(response.status));
-  auto head = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {}\r\n",
-                          response.status, std::string_view{reason.data(), reason.size()},
-                          one_line(response.content_type), response.body.size(), keep_alive ? "keep-alive" : "close");
+  auto length =
+      chunked ? std::string{"Transfer-Encoding: chunked"} : fmt::format("Content-Length: {}", response.body.size());
+  auto head = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\n{}\r\nConnection: {}\r\n", response.status,
+                          std::string_view{reason.data(), reason.size()}, one_line(response.content_type), length,
+                          keep_alive ? "keep-alive" : "close");
   for (auto& [name, value] : response.headers)
     head += fmt::format("{}: {}\r\n", one_line(name), one_line(value));
   head += "\r\n";
@@ -373,6 +376,56 @@ public:
                       [self = shared_from_this()](error_code ec, std::size_t) { self->on_written(ec); });
   }
 
+  /// Begins the answer of the exchange that is pending; write() sends its body, end_stream() is its end.
+  void begin_stream(const std::shared_ptr<exchange_flags>& flags, http_response head) {
+    if (phase_ != phase::handling || flags != flags_)
+      return;
+    head.body.clear();
+    if (old_http_) {
+      // It could not tell a body that was cut from a whole one.
+      gone();
+      answer(plain_error(505, "http_version", "this answer comes in pieces: ask with HTTP/1.1"));
+      return;
+    }
+    head_text_ = render_head(head, keep_alive_ && !owner_.closing, true);
+    touch();
+    if (head_only_) {
+      gone();
+      flags_ = nullptr;
+      phase_ = phase::writing;
+      asio::async_write(socket_, asio::buffer(head_text_),
+                        [self = shared_from_this()](error_code ec, std::size_t) { self->on_written(ec); });
+      return;
+    }
+    phase_ = phase::streaming;
+    waiting_ = std::move(head_text_);
+    stream_end_ = stream_end::open;
+    flush();
+  }
+
+  void write(const std::shared_ptr<exchange_flags>& flags, const std::string& piece, std::function<void()> taken) {
+    if (phase_ != phase::streaming || flags != flags_ || stream_end_ != stream_end::open)
+      return;
+    if (!piece.empty()) { // An empty chunk would be the end.
+      waiting_ += fmt::format("{:x}\r\n", piece.size());
+      waiting_ += piece;
+      waiting_ += "\r\n";
+    }
+    if (taken)
+      taken_.push_back(std::move(taken));
+    flush();
+  }
+
+  /// @param whole false: the client is to learn that something is missing.
+  void end_stream(const std::shared_ptr<exchange_flags>& flags, bool whole) {
+    if (phase_ != phase::streaming || flags != flags_ || stream_end_ != stream_end::open)
+      return;
+    stream_end_ = whole ? stream_end::whole : stream_end::cut;
+    if (whole)
+      waiting_ += "0\r\n\r\n";
+    flush();
+  }
+
   void on_gone(const std::shared_ptr<exchange_flags>& flags, std::function<void()> what) {
     if (flags == flags_)
       gone_ = std::move(what);
@@ -394,11 +447,7 @@ public:
     forget_body();
     socket_.close();
     timer_.cancel();
-    if (flags_) {
-      flags_->gone = true;
-      if (auto gone = std::exchange(gone_, nullptr))
-        gone();
-    }
+    gone();
     owner_.remove(shared_from_this());
   }
 
@@ -413,12 +462,62 @@ private:
     /// The handler has the request.
     handling,
     writing,
+    /// The answer comes in pieces, whenever the handler has one.
+    streaming,
     /// Answered for the last time, waiting for the client to close.
     lingering,
     closed,
   };
 
   void touch() { activity_ = steady_clock::now(); }
+
+  /// Tells the handler that nobody waits any more.
+  void gone() {
+    if (!flags_)
+      return;
+    flags_->gone = true;
+    if (auto tell = std::exchange(gone_, nullptr))
+      tell();
+  }
+
+  /// Sends what waits of a stream, one write at a time.
+  void flush() {
+    if (stream_writing_)
+      return;
+    if (waiting_.empty()) {
+      // In the order of the pieces; a callback may write the next at once.
+      for (auto& taken : std::exchange(taken_, {}))
+        taken();
+      if (stream_writing_ || !waiting_.empty() || stream_end_ == stream_end::open)
+        return;
+      auto whole = stream_end_ == stream_end::whole;
+      gone_ = nullptr;
+      flags_ = nullptr;
+      if (whole) {
+        phase_ = phase::writing;
+        on_written({});
+      } else {
+        linger();
+      }
+      return;
+    }
+    stream_writing_ = true;
+    body_ = std::exchange(waiting_, {});
+    touch();
+    auto progress = [self = shared_from_this()](error_code ec, std::size_t) -> std::size_t {
+      self->touch();
+      return ec ? 0 : 4 * chunk_bytes;
+    };
+    asio::async_write(socket_, asio::buffer(body_), progress, [self = shared_from_this()](error_code ec, std::size_t) {
+      self->stream_writing_ = false;
+      if (self->phase_ == phase::closed)
+        return;
+      if (ec)
+        self->close();
+      else
+        self->flush();
+    });
+  }
 
   /// Until a client says something it costs no TLS session and no buffer.
   void await_client() {
@@ -729,7 +828,7 @@ private:
       close();
       return;
     }
-    if (phase_ == phase::handling) {
+    if (phase_ == phase::handling || (phase_ == phase::streaming && !stream_writing_)) {
       watch();
       return;
     }
@@ -781,11 +880,60 @@ private:
   bool head_only_ = false;
   std::shared_ptr<exchange_flags> flags_;
   std::function<void()> gone_;
+  /// The client speaks HTTP/1.0.
+  bool old_http_ = false;
   std::string head_text_;
   std::string body_;
+
+  // While streaming: what is not on its way yet, and who wants to know when it is.
+  enum class stream_end { open, whole, cut };
+  std::string waiting_;
+  std::vector<std::function<void()>> taken_;
+  bool stream_writing_ = false;
+  stream_end stream_end_ = stream_end::open;
 };
 
 namespace {
+
+/// The body of an answer that comes in pieces.  Like its exchange it keeps neither socket nor server.
+template <class Core>
+class live_stream : public http_stream {
+public:
+  using connection = typename Core::connection;
+
+  live_stream(const std::weak_ptr<Core>& owner, const std::weak_ptr<connection>& client,
+              std::shared_ptr<exchange_flags> flags)
+    : owner_(owner), client_(client), flags_(std::move(flags)) {}
+
+  ~live_stream() override { finish(false); }
+
+  void write(std::string piece, std::function<void()> taken) override {
+    if (auto owner = owner_.lock())
+      asio::post(owner->io,
+                 [client = client_, flags = flags_, piece = std::move(piece), taken = std::move(taken)]() mutable {
+                   if (auto live = client.lock())
+                     live->write(flags, piece, std::move(taken));
+                 });
+  }
+
+  void end() override { finish(true); }
+
+private:
+  void finish(bool whole) {
+    if (ended_.exchange(true))
+      return;
+    if (auto owner = owner_.lock())
+      asio::post(owner->io, [client = client_, flags = flags_, whole] {
+        if (auto live = client.lock())
+          live->end_stream(flags, whole);
+      });
+  }
+
+  const std::weak_ptr<Core> owner_;
+  const std::weak_ptr<connection> client_;
+  const std::shared_ptr<exchange_flags> flags_;
+  std::atomic<bool> ended_ = false;
+};
 
 /// The server's half of an exchange.  It reaches its connection by weak references only, so that whoever keeps it
 /// keeps neither socket nor server.
@@ -817,6 +965,17 @@ public:
     return true;
   }
 
+  http_stream_ptr begin(http_response head) override {
+    if (flags_->answered.exchange(true))
+      return nullptr;
+    if (auto owner = owner_.lock())
+      asio::post(owner->io, [client = client_, flags = flags_, head = std::move(head)]() mutable {
+        if (auto live = client.lock())
+          live->begin_stream(flags, std::move(head));
+      });
+    return std::make_shared<live_stream<Core>>(owner_, client_, flags_);
+  }
+
   void on_gone(std::function<void()> what) override {
     if (auto owner = owner_.lock())
       asio::post(owner->io, [client = client_, flags = flags_, what = std::move(what)]() mutable {
@@ -839,6 +998,7 @@ private:
 void http_server::core::connection::dispatch() {
   keep_alive_ = parser_->get().keep_alive();
   head_only_ = parser_->get().method() == http::verb::head;
+  old_http_ = parser_->get().version() < 11;
   auto request = take_request(*parser_);
   parser_.reset();
   forget_body();
@@ -1166,10 +1326,11 @@ private:
 class outgoing_call : public std::enable_shared_from_this<outgoing_call> {
 public:
   /// @param pool null: the connection is neither taken from one nor kept.
+  /// @param sink gets the body of an answer 200 as it comes; its time limit is then for each piece.  May be null.
   outgoing_call(asio::io_context& io, http_call what, connection_pool* pool, http_caller::callback done,
-                fetch_door door = {})
-    : what_(std::move(what)), door_(std::move(door)), pool_(pool), done_(std::move(done)), io_(io), deadline_(io),
-      resolver_(io), socket_(io) {}
+                fetch_door door = {}, body_sink sink = {})
+    : what_(std::move(what)), door_(std::move(door)), pool_(pool), done_(std::move(done)), sink_(std::move(sink)),
+      io_(io), deadline_(io), resolver_(io), socket_(io) {}
 
   void start() {
     auto limit = std::chrono::duration_cast<milliseconds>(what_.timeout);
@@ -1181,11 +1342,7 @@ public:
       fail(errc::io_failed, "method, target or host is not valid");
       return;
     }
-    deadline_.expires_after(limit);
-    deadline_.async_wait([self = shared_from_this(), limit](error_code ec) {
-      if (!ec)
-        self->fail(errc::timed_out, fmt::format("no answer within {}", limit));
-    });
+    restart_deadline();
     if (pool_ != nullptr) {
       if (auto kept = pool_->take(what_.host, what_.port)) {
         stream_.emplace(std::move(*kept));
@@ -1195,6 +1352,15 @@ public:
       }
     }
     connect();
+  }
+
+  void restart_deadline() {
+    auto limit = std::chrono::duration_cast<milliseconds>(what_.timeout);
+    deadline_.expires_after(limit);
+    deadline_.async_wait([self = shared_from_this(), limit](error_code ec) {
+      if (!ec)
+        self->fail(errc::timed_out, fmt::format("no answer within {}", limit));
+    });
   }
 
   void fail(errc code, const std::string& why) {
@@ -1309,8 +1475,64 @@ private:
     parser_->header_limit(answer_header_limit_bytes);
     parser_->body_limit(what_.response_limit_bytes != 0 ? what_.response_limit_bytes : answer_limit_bytes);
     parser_->skip(what_.method == "HEAD");
+    if (sink_) {
+      parser_->body_limit(boost::none);
+      parser_->eager(true);
+      receive_some();
+      return;
+    }
     http::async_read(*stream_, buffer_, *parser_,
                      [self = shared_from_this()](error_code ec, std::size_t) { self->on_received(ec); });
+  }
+
+  /// Reads and parses by hand: Beast's reads end when a part is complete, and hold back what has come of it until then.
+  void receive_some() {
+    stream_->async_read_some(asio::buffer(chunk_), [self = shared_from_this()](error_code ec, std::size_t size) {
+      if (self->over_)
+        return;
+      self->pending_.append(self->chunk_.data(), size);
+      if (ec == asio::error::eof) {
+        ec = {};
+        if (self->parser_->got_some())
+          self->parser_->put_eof(ec);
+        else
+          ec = http::error::end_of_stream;
+      } else if (!ec) {
+        ec = self->parse_some();
+      }
+      if (!self->hand_on())
+        return;
+      if (ec || self->parser_->is_done())
+        self->on_received(ec);
+      else
+        self->receive_some();
+    });
+  }
+
+  error_code parse_some() {
+    while (!pending_.empty() && !parser_->is_done()) {
+      error_code ec;
+      auto used = parser_->put(asio::buffer(pending_), ec);
+      pending_.erase(0, used);
+      if (ec == http::error::need_more)
+        return {};
+      if (ec)
+        return ec;
+    }
+    return {};
+  }
+
+  /// False when the sink wants no more, which has ended the call.
+  bool hand_on() {
+    if (!parser_->is_header_done() || parser_->get().result_int() != 200)
+      return true;
+    restart_deadline();
+    auto& body = parser_->get().body();
+    auto wanted = body.empty() || sink_(body);
+    body.clear();
+    if (!wanted)
+      fail(errc::cancelled, "nobody wants the rest");
+    return wanted;
   }
 
   void on_received(error_code ec) {
@@ -1397,6 +1619,7 @@ private:
   const fetch_door door_;
   connection_pool* const pool_;
   http_caller::callback done_;
+  const body_sink sink_;
   asio::io_context& io_;
   asio::steady_timer deadline_;
   tcp::resolver resolver_;
@@ -1406,6 +1629,9 @@ private:
   boost::beast::flat_buffer buffer_;
   std::optional<http::response_parser<http::string_body>> parser_;
   std::string head_;
+  /// With a sink: received, not parsed yet.
+  std::array<char, chunk_bytes> chunk_;
+  std::string pending_;
   bool written_ = false;
   bool reused_ = false;
   bool over_ = false;
@@ -1472,10 +1698,15 @@ caf::expected<http_answer> fetch(const http_call& call) {
 }
 
 caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door) {
+  return fetch(call, door, {});
+}
+
+caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door, const body_sink& sink) {
   std::optional<caf::expected<http_answer>> result;
   asio::io_context io{1};
   auto exchange = std::make_shared<outgoing_call>(
-      io, call, nullptr, [&result](caf::expected<http_answer> answer) { result.emplace(std::move(answer)); }, door);
+      io, call, nullptr, [&result](caf::expected<http_answer> answer) { result.emplace(std::move(answer)); }, door,
+      sink);
   exchange->start();
   while (!result && io.run_one() != 0)
     ;

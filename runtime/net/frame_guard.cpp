@@ -140,6 +140,9 @@ constexpr rule rules[] = {
     make_rule<delete_app, control_reply>(inspection::none, way{gateway_role, scheduler_role}),
     make_rule<describe_app, app_detail>(inspection::none, way{gateway_role, scheduler_role}),
     make_rule<drain, drain_reply>(inspection::none, way{gateway_role, node_role}),
+    make_rule<event_query, event_page>(inspection::none, way{gateway_role, resource_role}),
+    make_rule<node_query, node_page>(inspection::none, way{gateway_role, resource_role}),
+    make_rule<report_query, resource_report>(inspection::none, way{gateway_role, resource_role}),
 };
 
 constexpr auto lookup_type = caf::type_id_v<lookup_atom>;

@@ -103,6 +103,11 @@ std::uint64_t sim_platform::seed(std::string_view stream) {
   return parts_.chance.bits(draw_kind::platform, process, name_hash(stream));
 }
 
+std::chrono::milliseconds sim_platform::wall_time() {
+  auto local = std::chrono::duration_cast<std::chrono::nanoseconds>(parts_.clock().time_since_epoch());
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::nanoseconds{wall_base_ns} + local);
+}
+
 incarnation sim_platform::next_incarnation_after(incarnation other) {
   auto local = std::chrono::duration_cast<std::chrono::nanoseconds>(parts_.clock().time_since_epoch());
   auto& last = parts_.disk->last_incarnation;

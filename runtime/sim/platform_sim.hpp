@@ -68,6 +68,8 @@ public:
   void publish(std::string_view service, caf::strong_actor_ptr target) override;
   void withdraw(std::string_view service) override;
   std::uint64_t seed(std::string_view stream) override;
+  /// A wall clock that began at a fixed date.
+  std::chrono::milliseconds wall_time() override;
   /// Nanoseconds of a wall clock that began at a fixed date, or one more than the last one handed out, which is kept
   /// on the disk.
   incarnation next_incarnation_after(incarnation other) override;

@@ -1,5 +1,6 @@
 #include "runtime/sim/world.hpp"
 #include "runtime/http/client_info.hpp"
+#include "runtime/http/collected_stream.hpp"
 
 #include "messages/scheduler_protocol.hpp"
 #include "messages/wire/app.pb.h"
@@ -76,6 +77,12 @@ public:
       return false;
     std::exchange(answered_, nullptr)(std::move(response));
     return true;
+  }
+
+  http_stream_ptr begin(http_response head) override {
+    if (!answered_)
+      return nullptr;
+    return std::make_shared<collected_stream>(std::move(head), std::exchange(answered_, nullptr));
   }
 
   void on_gone(std::function<void()> what) override {

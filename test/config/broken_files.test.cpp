@@ -96,6 +96,10 @@ const std::vector<broken_file> broken_process_files = {
     {good + "[net]\nsessions_max = 0\n", "5:16: net.sessions_max: ", "between 1 and 1000000"},
     {"name = \"g\"\nroles = [\"gateway\"]\nresources = [\"a:1\"]\n[gateway]\nlisten = \"10.1.2.3:80\"\n",
      "5:10: gateway.listen: ", "nothing protects it; name certificates in [tls]"},
+    {good + "[metrics]\nlisten = \"10.1.2.3:9760\"\n",
+     "5:10: metrics.listen: ", "nothing protects it; name certificates in [tls]"},
+    {good + "[metrics]\nlisten = \"9760\"\n", "5:10: metrics.listen: ", "is not an address; write \"host:port\""},
+    {good + "[metrics]\nport = 9760\n", "5:1: metrics.port: ", "unknown key"},
     // Certificates.
     {good + "[tls]\ncertificate = \"n.pem\"\nca = \"ca.pem\"\n",
      "5:15: tls.key: ", "missing; TLS needs certificate, key and ca together"},

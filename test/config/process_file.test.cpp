@@ -50,6 +50,8 @@ plan = "50ms"
 retry_budget = 0.25
 [gateway]
 body_limit = "1MiB"
+[metrics]
+listen = "127.0.0.1:9760"
 [log]
 level = "debug"
 format = "json"
@@ -96,6 +98,7 @@ excluded-components = ["a", "b"]
   CHECK(o.scheduler.plan == 50ms);
   CHECK(o.router.retry_budget == 0.25);
   CHECK(o.gateway.body_limit_bytes == 1024 * 1024);
+  CHECK(o.metrics.listen == "127.0.0.1:9760");
   CHECK(o.log.level == "debug");
   CHECK(o.log.format == "json");
   CHECK(o.shutdown_timeout == 3s);
@@ -184,7 +187,7 @@ TEST_CASE("effective values stand in the schema's order with their origins") {
   expect("gateway.body_limit", "\"64MiB\"", "default");
   expect("log.file", "\"\"", "default");
   CHECK(config.values.front().key == "name");
-  CHECK(config.values.back().key == "tls.revoked");
+  CHECK(config.values.back().key == "metrics.listen");
 }
 
 TEST_CASE("every key of the schema but those of CAF shows up among the effective values of any file") {

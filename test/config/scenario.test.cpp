@@ -78,9 +78,10 @@ auto fields(const node_options& x) {
 }
 
 auto fields(const resource_options& x) {
-  auto& [name, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer, chunk] = x;
+  auto& [name, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer, chunk,
+         events] = x;
   return std::tie(name, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer,
-                  chunk);
+                  chunk, events);
 }
 
 auto fields(const scheduler_options& x) {

@@ -14,10 +14,12 @@ using namespace astra;
 
 namespace {
 
-using bodies = std::tuple<pb::Heartbeat, pb::HeartbeatAck, pb::ProfileUpdate, pb::SchedulerBeat, pb::ViewDelta,
-                          pb::Subscribe, pb::SubscribeAck, pb::ClaimBatch, pb::ClaimReply, pb::ReleaseBatch,
-                          pb::Reserve, pb::ReserveReply, pb::Cancel, pb::Invoke, pb::InvokeReply, pb::ApplyApp,
-                          pb::DeleteApp, pb::DescribeApp, pb::ControlReply, pb::AppDetail, pb::Drain, pb::DrainReply>;
+using bodies =
+    std::tuple<pb::Heartbeat, pb::HeartbeatAck, pb::ProfileUpdate, pb::SchedulerBeat, pb::ViewDelta, pb::Subscribe,
+               pb::SubscribeAck, pb::ClaimBatch, pb::ClaimReply, pb::ReleaseBatch, pb::Reserve, pb::ReserveReply,
+               pb::Cancel, pb::Invoke, pb::InvokeReply, pb::ApplyApp, pb::DeleteApp, pb::DescribeApp, pb::ControlReply,
+               pb::AppDetail, pb::Drain, pb::DrainReply, pb::EventQuery, pb::EventPage, pb::NodeQuery, pb::NodePage,
+               pb::ReportQuery, pb::ResourceReport>;
 
 template <class Body>
 void check(const std::string& bytes) {

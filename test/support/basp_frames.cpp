@@ -192,6 +192,14 @@ std::vector<caf::message> sample_requests(const std::string& name) {
   drain empty;
   empty->set_reason("maintenance");
   result.push_back(caf::make_message(empty));
+  event_query events;
+  events->set_after(12);
+  events->set_wait_ms(10'000);
+  result.push_back(caf::make_message(events));
+  node_query nodes;
+  nodes->set_where("util > 0.8 and zone == 'a'");
+  result.push_back(caf::make_message(nodes));
+  result.push_back(caf::make_message(report_query{}));
   result.push_back(caf::make_message(lookup_atom_v, std::string{"resource"}));
   return result;
 }
@@ -232,6 +240,17 @@ std::vector<caf::message> sample_answers() {
   drain_reply draining;
   draining->set_running(2);
   result.push_back(caf::make_message(draining));
+  event_page events;
+  events->set_resource_name("resource-1");
+  events->add_events()->set_cause("no heartbeat for 3.1 s");
+  result.push_back(caf::make_message(events));
+  node_page nodes;
+  nodes->add_nodes()->set_name("node-1");
+  nodes->set_more(true);
+  result.push_back(caf::make_message(nodes));
+  resource_report report;
+  report->add_shards()->set_version(78);
+  result.push_back(caf::make_message(report));
   result.push_back(caf::make_message(caf::make_error(errc::unknown_name, "no service 'x' in this process")));
   result.push_back(caf::make_message(caf::make_error(caf::sec::request_receiver_down)));
   return result;
@@ -313,9 +332,9 @@ std::vector<basp_frame> sample_frames(const std::string& name, const caf::node_i
     result.push_back(direct(async_id, guarded_end::stranger, guarded_end::directory, one));
   }
   for (auto& one : sample_answers())
-    for (std::uint64_t asked = 1; asked < 16; ++asked)
+    for (std::uint64_t asked = 1; asked < 19; ++asked)
       result.push_back(direct(answer_to(asked), guarded_end::stranger, guarded_end::speaker, one));
-  for (std::uint64_t asked = 1; asked < 16; ++asked)
+  for (std::uint64_t asked = 1; asked < 19; ++asked)
     result.push_back(make_frame(operation::direct_message, answer_to(asked), guarded_end::stranger,
                                 guarded_end::speaker, handle_payload(31, from)));
   result.push_back(client_handshake(from));

@@ -36,7 +36,7 @@ caf::expected<void> fake_app_store::remove(const std::string& name) {
 }
 
 fake_platform::fake_platform(caf::actor_system& sys, fake_network& network, std::string address)
-  : network_(network), address_(std::move(address)) {
+  : sys_(sys), network_(network), address_(std::move(address)) {
   dialer_ = sys.spawn([&network](dialer_actor::pointer) -> dialer_actor::behavior_type {
     return {
         [&network](dial_atom, const std::string& peer,
@@ -127,6 +127,10 @@ void fake_platform::withdraw(std::string_view service) {
 
 std::uint64_t fake_platform::seed(std::string_view stream) {
   return name_hash(address_ + "/" + std::string{stream});
+}
+
+std::chrono::milliseconds fake_platform::wall_time() {
+  return wall_start + std::chrono::duration_cast<std::chrono::milliseconds>(sys_.clock().now().time_since_epoch());
 }
 
 std::uint16_t fake_platform::reserve_port() {

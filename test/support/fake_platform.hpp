@@ -80,6 +80,8 @@ public:
   void publish(std::string_view service, caf::strong_actor_ptr target) override;
   void withdraw(std::string_view service) override;
   std::uint64_t seed(std::string_view stream) override;
+  /// The same in all processes of a test, but for what a test adds to one.
+  std::chrono::milliseconds wall_time() override;
   incarnation next_incarnation_after(incarnation other) override {
     last_incarnation = std::max(last_incarnation, other.value()) + 1;
     return incarnation{last_incarnation};
@@ -95,6 +97,7 @@ public:
 
   std::uint64_t last_incarnation = 0;
   std::chrono::nanoseconds unread_for{0};
+  std::chrono::milliseconds wall_start{1'700'000'000'000};
   std::set<std::uint16_t> ports;
   fake_probe probe;
   fake_app_store store;
@@ -102,6 +105,7 @@ public:
   fake_http_log http_log;
 
 private:
+  caf::actor_system& sys_;
   fake_network& network_;
   std::string address_;
   dialer_actor dialer_;

@@ -169,7 +169,7 @@ guarded_end make_fuzzed_end(std::uint64_t choice, peer_identity& peer) {
   static const auto asked = [] {
     std::vector<basp_frame> frames;
     auto requests = sample_requests("x");
-    for (std::uint64_t request = 1; request < 16; ++request)
+    for (std::uint64_t request = 1; request < 19; ++request)
       frames.push_back(
           direct(request, guarded_end::speaker, guarded_end::stranger, requests[(request - 1) % requests.size()]));
     return frames;

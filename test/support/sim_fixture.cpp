@@ -3,6 +3,7 @@
 #include "messages/http_exchange.hpp"
 #include "messages/type_ids.hpp"
 #include "runtime/http/client_info.hpp"
+#include "runtime/http/collected_stream.hpp"
 #include "runtime/sim/engine.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -36,6 +37,12 @@ public:
       return false;
     *answer_ = std::move(response);
     return true;
+  }
+  http_stream_ptr begin(http_response head) override {
+    return std::make_shared<collected_stream>(std::move(head), [answer = answer_](http_response whole) {
+      if (!*answer)
+        *answer = std::move(whole);
+    });
   }
   /// This client waits.
   void on_gone(std::function<void()>) override {}

@@ -54,6 +54,12 @@ TEST_CASE("the type ids that cross processes are pinned") {
   CHECK(caf::type_id_v<drain> == first + 21);
   CHECK(caf::type_id_v<drain_reply> == first + 22);
   CHECK(caf::type_id_v<lookup_atom> == first + 23);
+  CHECK(caf::type_id_v<event_query> == first + 24);
+  CHECK(caf::type_id_v<event_page> == first + 25);
+  CHECK(caf::type_id_v<node_query> == first + 26);
+  CHECK(caf::type_id_v<node_page> == first + 27);
+  CHECK(caf::type_id_v<report_query> == first + 28);
+  CHECK(caf::type_id_v<resource_report> == first + 29);
 }
 
 TEST_CASE("node ids are XXH3 of the name, and none is 0") {

@@ -37,11 +37,36 @@ int show_status(command_context& context);
 std::string render_status(const json& status, bool colour);
 
 extern const command_text node_text, node_list_text, node_show_text, node_drain_text;
-int list_nodes(command_context& context);
+struct node_list_options {
+  /// A filter (actors/resource/node_filter.hpp); empty: all nodes.
+  std::string where;
+  /// A column, with "-" in front for the largest first; empty: by name when they are few, else as they come.
+  std::string sort;
+  /// 0: all.
+  std::uint32_t limit = 0;
+  /// Empty: the usual ones.
+  std::vector<std::string> columns;
+};
+int list_nodes(command_context& context, const node_list_options& options);
+/// Every column of `node list`, in the order of the usual ones.
+std::vector<std::string> node_columns();
 int show_node(command_context& context, const std::string& name);
 int drain_node(command_context& context, const std::string& name);
 std::string render_nodes(const json& answer, bool colour);
 std::string render_node(const json& node, bool colour);
+
+extern const command_text events_text;
+struct events_options {
+  bool follow = false;
+  /// Name; empty: everything.
+  std::string node;
+  std::optional<std::chrono::milliseconds> since;
+  /// Unset: 100, or all since `since`.
+  std::optional<std::uint32_t> last;
+};
+int show_events(command_context& context, const events_options& options);
+/// One event as a line of the table, ended by a line feed.
+std::string render_event(const json& event, bool colour);
 
 extern const command_text app_text, app_list_text, app_show_text, app_apply_text, app_delete_text;
 struct apply_options {

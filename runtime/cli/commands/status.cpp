@@ -6,8 +6,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
 
 namespace astra {
 namespace {
@@ -41,6 +43,83 @@ std::string cores_line(const json& cores) {
                      total > 0 ? fmt::format(" ({})", human_share(busy / total)) : "");
 }
 
+// What a Resource said of itself; an empty object when it said nothing.
+const json& report_of(const json& views, const std::string& name) {
+  static const json none = json::object();
+  for (const auto& report : list_in(views, "reports"))
+    if (text_in(report, "resource") == name)
+      return report;
+  return none;
+}
+
+std::string of_report(const json& views, const std::string& name, const char* key) {
+  const auto& report = report_of(views, name);
+  return report.empty() ? "" : std::to_string(count_in(report, key));
+}
+
+std::string up_for(const json& views, const std::string& name) {
+  const auto& report = report_of(views, name);
+  return report.empty() ? "" : human_duration(ms_in(report, "uptime_ms"));
+}
+
+// Nodes at home there, by its own word.
+std::string own_nodes(const json& views, const std::string& name) {
+  for (const auto& shard : list_in(report_of(views, name), "shards"))
+    if (text_in(shard, "origin") == name)
+      return std::to_string(count_in(shard, "nodes"));
+  return "";
+}
+
+// Whether the Resources see the same cluster, and who is the furthest behind what they hand out.
+std::string views_part(const json& views, bool colour) {
+  std::string out;
+  auto line = [&](std::string_view title, std::string_view text) {
+    out += fmt::format("{}{}\n", paint(fmt::format("{:<11}", title), tone::title, colour), text);
+  };
+  const auto& reports = list_in(views, "reports");
+  std::uint64_t furthest = 0;
+  text_table table{{{"  SHARD"}, {"SEEN BY"}, {"DIFFERENCE"}}};
+  for (const auto& difference : list_in(views, "differences")) {
+    auto behind = text_in(difference, "kind") == "behind";
+    // Some versions are always on their way.
+    if (behind)
+      furthest = std::max(furthest, count_in(difference, "versions_behind"));
+    else
+      table.add({"  " + text_in(difference, "shard"),
+                 text_in(difference, "resource"),
+                 {text_in(difference, "detail"),
+                  text_in(difference, "kind") == "contradiction" ? tone::bad : tone::warning}});
+  }
+  auto good = reports.size() == 1 ? std::string{"one Resource, nothing to compare"}
+                                  : fmt::format("the views of {} agree", counted(reports.size(), "Resource"));
+  auto summary = reports.empty() ? paint("no Resource answers", tone::bad, colour)
+                 : table.empty() ? paint(good, tone::good, colour)
+                                 : paint("the Resources do not agree", tone::warning, colour);
+  line("views", fmt::format("{}{}", summary,
+                            furthest > 0 ? fmt::format("   at most {} on the way", counted(furthest, "version")) : ""));
+  if (!table.empty())
+    out += table.render(colour);
+  for (const auto& silent : list_in(views, "unreachable"))
+    line("", fmt::format("{} does not answer: {}", printable(text_in(silent, "address")),
+                         paint(printable(text_in(silent, "reason")), tone::warning, colour)));
+  const json* slowest = nullptr;
+  std::string at;
+  for (const auto& report : reports)
+    for (const auto& one : list_in(report, "slowest"))
+      if (slowest == nullptr || count_in(one, "behind_ms") > count_in(*slowest, "behind_ms")) {
+        slowest = &one;
+        at = text_in(report, "resource");
+      }
+  if (slowest != nullptr)
+    line("slowest", count_in(*slowest, "versions_behind") == 0
+                        ? std::string{"no subscriber was behind at its last renewal"}
+                        : fmt::format("{} was {} and {} behind {}, {} ago", printable(text_in(*slowest, "name")),
+                                      counted(count_in(*slowest, "versions_behind"), "version"),
+                                      human_duration(ms_in(*slowest, "behind_ms")), printable(at),
+                                      human_duration(ms_in(*slowest, "renewed_ms_ago"))));
+  return out;
+}
+
 // Apps that have fewer replicas ready than wanted, or a reason why something is not as it should be.
 bool is_fine(const json& app) {
   return count_in(app, "ready") >= count_in(app, "replicas") && text_in(app, "reason").empty();
@@ -62,8 +141,11 @@ std::string next_command(const json& status) {
 
 const command_text status_text = {
     "Show the whole cluster on one screen",
-    "Nodes by state, cores and memory, apps that are not as they should be and why, the Resources with the age of what "
-    "is known from them, and the command to try next.",
+    "Nodes by state, cores, memory and cards, apps that are not as they should be and why, the Resources with the age "
+    "of what "
+    "is known from them, whether they see the same cluster, the subscriber that is the furthest behind, and the "
+    "command "
+    "to try next.",
     "astra status\nastra status -o json",
 };
 
@@ -85,22 +167,35 @@ std::string render_status(const json& status, bool colour) {
   const auto& memory = list_in(status, "memory");
   line("memory", fmt::format("{} total   {} reserved", human_bytes(count_in(memory, "total_bytes")),
                              human_bytes(count_in(memory, "reserved_bytes"))));
+  const auto& cards = list_in(status, "cards");
+  if (count_in(cards, "total") > 0)
+    line("cards", fmt::format("{} total   {} reserved", count_in(cards, "total"), count_in(cards, "reserved")));
   const auto& requests = list_in(status, "requests");
   line("requests", fmt::format("{} running   {} queued", count_in(requests, "running"), count_in(requests, "queued")));
 
   const auto& resources = list_in(status, "resources");
   std::size_t lost = 0;
-  text_table ages{{{"  RESOURCE"}, {"STATE"}, {"VIEW AGE", align::right}}};
+  const auto& views = list_in(status, "views");
+  text_table ages{{{"  RESOURCE"},
+                   {"STATE"},
+                   {"VIEW AGE", align::right},
+                   {"NODES", align::right},
+                   {"SUBSCRIBERS", align::right},
+                   {"UP", align::right}}};
   for (const auto& resource : resources) {
     auto is_lost = flag_in(resource, "lost");
     lost += is_lost ? 1 : 0;
     ages.add({"  " + text_in(resource, "name"),
               is_lost ? table_cell{"lost", tone::bad} : table_cell{"in view", tone::good},
-              human_duration(ms_in(resource, "age_ms"))});
+              human_duration(ms_in(resource, "age_ms")), own_nodes(views, text_in(resource, "name")),
+              of_report(views, text_in(resource, "name"), "subscribers"), up_for(views, text_in(resource, "name"))});
   }
   line("resources", fmt::format("{} of {} in view", resources.size() - lost, resources.size()));
   if (!ages.empty())
     out += ages.render(colour);
+
+  if (views.is_object())
+    out += views_part(views, colour);
 
   const auto& schedulers = list_in(status, "schedulers");
   std::size_t online = 0;

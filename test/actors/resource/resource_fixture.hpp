@@ -257,6 +257,7 @@ public:
     options.name = name;
     options.peers = addresses;
     options.view_chunk_bytes = view_chunk_bytes;
+    options.events_kept = events_kept;
     auto result = own(spawn_resource(sys, world, options));
     run();
     return result;
@@ -301,6 +302,7 @@ public:
   std::vector<std::string> addresses{"r1:1", "r2:1", "r3:1"};
   /// Of Resources that are started.
   std::uint64_t view_chunk_bytes = 256 * 1024;
+  std::uint32_t events_kept = 4096;
 
 private:
   std::map<std::string, fake_platform*> worlds_;

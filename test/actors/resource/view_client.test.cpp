@@ -41,6 +41,9 @@ struct fixture : resource_fixture {
           [](const claim_batch&) -> caf::result<claim_reply> { return claim_reply{}; },
           [](const release_batch&) {},
           [](const view_delta&) {},
+          [](const event_query&) { return event_page{}; },
+          [](const node_query&) { return node_page{}; },
+          [](const report_query&) { return resource_report{}; },
       };
     });
     own(result);

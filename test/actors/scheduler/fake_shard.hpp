@@ -52,6 +52,9 @@ public:
           },
           [](const heartbeat&) { return heartbeat_ack{}; },
           [](const profile_update&) { return heartbeat_ack{}; },
+          [](const event_query&) { return event_page{}; },
+          [](const node_query&) { return node_page{}; },
+          [](const report_query&) { return resource_report{}; },
           [this](const scheduler_beat& beat) {
             beats.push_back(*beat);
             pb::HeartbeatAck ack;

@@ -4,6 +4,7 @@
 #include "messages/type_ids.hpp"
 #include "runtime/cli/command_line.hpp"
 #include "runtime/cli/exit_code.hpp"
+#include "runtime/http/fetch.hpp"
 
 #include <caf/error.hpp>
 
@@ -38,6 +39,20 @@ public:
       if (i == answers.end())
         return caf::make_error(errc::unreachable, "connection refused");
       return i->second;
+    };
+    environment.fetch_pieces = [this](const http_call& call, const fetch_door&,
+                                      const std::function<bool(std::string_view)>& sink) -> caf::expected<http_answer> {
+      auto answer = environment.fetch(call);
+      if (!answer || answer->status != 200)
+        return answer;
+      // In pieces that end anywhere.
+      for (std::size_t begin = 0; begin < answer->body.size(); begin += 7)
+        if (!sink(std::string_view{answer->body}.substr(begin, 7)))
+          return caf::make_error(errc::cancelled, "nobody wants the rest");
+      answer->body.clear();
+      if (cut_pieces)
+        return caf::make_error(errc::io_failed, "the server closed the connection before its answer was complete");
+      return answer;
     };
     environment.now = [this] { return time; };
     environment.sleep = [this](std::chrono::milliseconds duration) {
@@ -90,6 +105,8 @@ public:
   std::vector<http_call> calls;
   std::chrono::steady_clock::time_point time;
   std::function<void()> on_sleep;
+  /// Answers in pieces end before their end.
+  bool cut_pieces = false;
   std::optional<process_options> started;
   std::optional<dev_options> started_dev;
   std::filesystem::path directory =

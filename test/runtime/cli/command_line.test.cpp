@@ -95,7 +95,9 @@ TEST_CASE_FIXTURE(command_fixture, "a misspelt word exits 2, names the likely on
       {{"node", "show"}, "'astra node show' needs NAME", "see 'astra help node show'"},
       {{"run"}, "'astra run' needs -c FILE", "see 'astra help run'"},
       {{"run", "-c"}, "-c needs a value", "see 'astra help run'"},
-      {{"status", "-o", "yaml"}, "-o: 'yaml' is not a format; write table or json", "see 'astra help status'"},
+      {{"status", "-o", "yaml"},
+       "-o: 'yaml' is not a format; write table, json, ndjson or csv",
+       "see 'astra help status'"},
       {{"status", "--timeout", "5"}, "--timeout: '5' has no unit", "see 'astra help status'"},
       {{"status", "--timeout", "0s"}, "--timeout: must be more than 0", "see 'astra help status'"},
       {{"status", "--gateway", "nowhere"}, "--gateway: 'nowhere' is not an address", "see 'astra help status'"},
@@ -152,7 +154,7 @@ TEST_CASE_FIXTURE(command_fixture, "the gateway is --gateway, else ASTRA_GATEWAY
 }
 
 TEST_CASE_FIXTURE(command_fixture, "colours come on a terminal only, and not with NO_COLOR, --no-color or TERM=dumb") {
-  answer("GET /v1/nodes", 200, R"({"nodes":[{"name":"n","state":"online"}]})");
+  answer("GET /v1/nodes?format=ndjson", 200, "{\"name\":\"n\",\"state\":\"online\"}\n{\"end\":true}\n");
   CHECK_FALSE(contains(run({"node", "list"}).out, "\033["));
   environment.out_is_terminal = true;
   CHECK(contains(run({"node", "list"}).out, "\033["));

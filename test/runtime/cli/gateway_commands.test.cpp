@@ -84,9 +84,9 @@ TEST_CASE_FIXTURE(command_fixture, "a message with escape sequences is printed w
 }
 
 TEST_CASE_FIXTURE(command_fixture, "-o json prints the gateway's fields in the gateway's order") {
-  answer("GET /v1/nodes", 200, R"({"nodes":[{"zeta":1,"alpha":18446744073709551615}]})");
-  CHECK(run({"node", "list", "-o", "json"}).out
-        == "{\n  \"nodes\": [\n    {\n      \"zeta\": 1,\n      \"alpha\": 18446744073709551615\n    }\n  ]\n}\n");
+  answer("GET /v1/apps", 200, R"({"apps":[{"zeta":1,"alpha":18446744073709551615}]})");
+  CHECK(run({"app", "list", "-o", "json"}).out
+        == "{\n  \"apps\": [\n    {\n      \"zeta\": 1,\n      \"alpha\": 18446744073709551615\n    }\n  ]\n}\n");
 }
 
 TEST_CASE_FIXTURE(command_fixture, "a name is one segment of the path, whatever is in it") {

@@ -163,3 +163,31 @@ TEST_CASE("spec_changes names every field that differs and no other") {
         == std::vector<std::string>{"actor.type: x (new)", "replicas: 3 -> 6", "idempotent: false (removed)"});
   CHECK(spec_changes(after, after).empty());
 }
+
+TEST_CASE("status says whether the Resources see the same cluster, and who is the furthest behind") {
+  auto status = json::parse(status_text_json);
+  status["cards"] = {{"total", 8}, {"reserved", 3}};
+  status["views"] = json::parse(R"({
+    "reports": [{"resource": "r-1", "uptime_ms": 61000, "subscribers": 4,
+                 "slowest": [{"name": "router/ocr", "versions_behind": 2, "behind_ms": 120, "renewed_ms_ago": 400}],
+                 "shards": [{"origin": "r-1", "version": 9, "nodes": 3}]}],
+    "unreachable": [{"address": "127.0.0.1:9", "reason": "connection refused"}],
+    "differences": [{"kind": "behind", "shard": "r-1", "resource": "r-2", "versions_behind": 3, "detail": "3 versions behind"}]
+  })");
+  auto text = render_status(status, false);
+  auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
+  CHECK(has("cards      8 total   3 reserved\n"));
+  CHECK(has("  RESOURCE  STATE    VIEW AGE  NODES  SUBSCRIBERS     UP\n"));
+  CHECK(has("  r-1       in view     200ms      3            4  1m01s\n"));
+  CHECK(has("views      one Resource, nothing to compare   at most 3 versions on the way\n"));
+  CHECK(has("127.0.0.1:9 does not answer: connection refused\n"));
+  CHECK(has("slowest    router/ocr was 2 versions and 120ms behind r-1, 400ms ago\n"));
+  status["views"]["differences"][0]["kind"] = "contradiction";
+  text = render_status(status, false);
+  CHECK(has("views      the Resources do not agree\n"));
+  CHECK(has("  r-1    r-2      3 versions behind\n"));
+  status["views"]["reports"].clear();
+  text = render_status(status, false);
+  CHECK(has("views      the Resources do not agree\n") == false);
+  CHECK(has("no Resource answers"));
+}

@@ -14,6 +14,7 @@ class silent_exchange : public http_exchange {
 public:
   const http_request& request() const override { return request_; }
   bool answer(http_response) override { return ++answers == 1; }
+  http_stream_ptr begin(http_response) override { return nullptr; }
   void on_gone(std::function<void()>) override {}
   int answers = 0;
 

@@ -1,5 +1,7 @@
 #include "runtime/gateway/json.hpp"
 
+#include "actors/resource/node_facts.hpp"
+
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 #include <rapidcheck.h>
@@ -98,7 +100,9 @@ TEST_CASE("/v1/status sums what is not offline, and counts nodes by state") {
   auto view = make_view({make_node("a", pb::LIVENESS_ONLINE), make_node("b", pb::LIVENESS_DRAINING),
                          make_node("c", pb::LIVENESS_OFFLINE)},
                         {make_app("ocr")});
-  auto text = status_json(view, {"gw", "0.1.0", 1500ms}, start + 250ms);
+  resource_answers answers;
+  answers.silent.emplace_back("127.0.0.1:9", "refused");
+  auto text = status_json(view, {"gw", "0.1.0", 1500ms}, answers, start + 250ms);
   CHECK(json::parse(text) == json::parse(R"({
     "cluster": {"gateway": "gw", "version": "0.1.0", "uptime_s": 1.5, "view_age_ms": 250},
     "resources": [{"name": "r1", "version": 9, "age_ms": 250, "lost": false}],
@@ -106,35 +110,37 @@ TEST_CASE("/v1/status sums what is not offline, and counts nodes by state") {
     "nodes": {"online": 1, "suspect": 0, "draining": 1, "offline": 1},
     "cores": {"total": 16.0, "reserved": 7.0, "busy": 8.0},
     "memory": {"total_bytes": 2000, "reserved_bytes": 400},
+    "cards": {"total": 4, "reserved": 0},
     "apps": [{"name": "ocr", "ready": 3, "replicas": 4, "reason": "needs 4 cores, 1.5 free"}],
-    "requests": {"running": 6, "queued": 2}})"));
+    "requests": {"running": 6, "queued": 2},
+    "views": {"reports": [], "unreachable": [{"address": "127.0.0.1:9", "reason": "refused"}], "differences": []}})"));
 }
 
 TEST_CASE("/v1/status of an empty view says that nothing is known") {
-  auto status = json::parse(status_json({}, {"gw", "0.1.0", 0ms}, start));
+  auto status = json::parse(status_json({}, {"gw", "0.1.0", 0ms}, {}, start));
   CHECK(status["cluster"]["view_age_ms"].is_null());
   CHECK(status["resources"] == json::array());
   CHECK(status["apps"] == json::array());
-  CHECK(json::parse(nodes_json({}, start)) == json::parse(R"({"nodes": []})"));
   CHECK(json::parse(apps_json({})) == json::parse(R"({"apps": []})"));
 }
 
-TEST_CASE("/v1/nodes shows each node with every field, sorted by name") {
+TEST_CASE("a node is shown with every field, and alike in a list and alone") {
   auto view = make_view({make_node("b", pb::LIVENESS_ONLINE), make_node("a", pb::LIVENESS_SUSPECT)}, {});
-  auto nodes = json::parse(nodes_json(view, start + 100ms))["nodes"];
-  REQUIRE(nodes.size() == 2);
-  CHECK(nodes[1]["name"] == "b");
   auto expected = json::parse(R"({"name": "a", "state": "suspect", "reason": "silent for 2.1 s", "age_ms": 500,
     "home": "r1", "address": "127.0.0.1:7001", "incarnation": 3, "cores": 8.0, "cores_reserved": 3.5,
     "utilisation": 0.5, "memory_bytes": 1000, "memory_reserved_bytes": 200, "running": 3, "queued": 1, "done": 10,
-    "failed": 2, "labels": {"zone": "sz1"}, "accelerators": [{"kind": "t4", "count": 2, "coefficient": 0.8}],
+    "failed": 2, "labels": {"zone": "sz1"}, "accelerators": [{"kind": "t4", "count": 2, "memory_bytes": 0, "coefficient": 0.8}],
+    "accelerators_reserved": {}, "profile_version": 1, "beat": 0, "home_epoch": 1,
     "capacity_origin": "stated", "limits_backend": "polling", "replicas": [
-      {"app": "ocr", "index": 5, "state": "ready", "reason": ""},
-      {"app": "ocr", "index": 7, "state": "backing_off", "reason": "exit 1"},
-      {"app": "ocr", "index": 9, "state": "stopped", "reason": "exit 1"}]})");
+      {"app": "ocr", "index": 5, "state": "ready", "reason": "", "restarts": 0},
+      {"app": "ocr", "index": 7, "state": "backing_off", "reason": "exit 1", "restarts": 0},
+      {"app": "ocr", "index": 9, "state": "stopped", "reason": "exit 1", "restarts": 0}]})");
   expected["id"] = to_string(make_node_id("a"));
-  CHECK(nodes[0] == expected);
-  CHECK(json::parse(node_json(view, *view.find(make_node_id("a")), start + 100ms)) == expected);
+  auto& node = *view.find(make_node_id("a"));
+  CHECK(json::parse(node_json(view, node, start + 100ms)) == expected);
+  auto line = node_line(facts_of(view, node, start + 100ms));
+  CHECK(json::parse(line) == expected);
+  CHECK(line.find('\n') == line.size() - 1);
 }
 
 TEST_CASE("/v1/apps/{app} is the list's object with spec, replicas and, when second-hand, a note") {
@@ -196,11 +202,11 @@ TEST_CASE("hostile names and reasons come out as valid JSON that reads back, wha
   auto app = make_app(hostile);
   app.set_reason("\xff");
   auto view = make_view({node}, {app});
-  auto shown = json::parse(nodes_json(view, start))["nodes"][0];
+  auto shown = json::parse(node_json(view, view.nodes().begin()->second, start));
   CHECK(shown["name"] == hostile);
   CHECK(shown["reason"] == "cut \uFFFD");
   CHECK(json::parse(apps_json(view))["apps"][0]["reason"] == "\uFFFD");
-  CHECK(json::accept(status_json(view, {"\xff", "\"", 0ms}, start)));
+  CHECK(json::accept(status_json(view, {"\xff", "\"", 0ms}, {}, start)));
 
   CHECK(rc::check("any bytes", [](const std::vector<std::uint8_t>& bytes) {
     std::string text(bytes.begin(), bytes.end());
@@ -226,8 +232,8 @@ TEST_CASE("numbers that are no numbers do not break the answer") {
   auto node = make_node("a", pb::LIVENESS_ONLINE);
   node.mutable_load()->set_host_utilisation(std::numeric_limits<double>::quiet_NaN());
   auto view = make_view({node}, {});
-  CHECK(json::accept(nodes_json(view, start)));
-  CHECK(json::accept(status_json(view, {}, start)));
+  CHECK(json::accept(node_json(view, view.nodes().begin()->second, start)));
+  CHECK(json::accept(status_json(view, {}, {}, start)));
 }
 
 TEST_CASE("an app in JSON is read strictly, and its name must be the path's") {
@@ -255,4 +261,21 @@ TEST_CASE("an app file over the API is refused with the place of each problem") 
   CHECK_FALSE(bad.spec);
   REQUIRE_FALSE(bad.problems.empty());
   CHECK(bad.problems[0].line == 1);
+}
+
+TEST_CASE("an event is one line with time, kind, object, cause and who saw it by what") {
+  pb::Event event;
+  event.set_sequence(5);
+  event.set_wall_ms(1'764'184'203'045);
+  event.set_kind(pb::EVENT_OFFLINE);
+  event.set_name("node-\n2");
+  event.set_cause("no heartbeat for 3.1 s");
+  event.set_witness(pb::WITNESS_CLOSED_CONNECTION);
+  auto line = event_line("r1", event);
+  CHECK(line.find('\n') == line.size() - 1);
+  CHECK(json::parse(line) == json::parse(R"({"time": "2025-11-26T19:10:03.045Z", "wall_ms": 1764184203045,
+    "kind": "offline", "object": "node-\n2", "object_kind": "node", "cause": "no heartbeat for 3.1 s", "resource": "r1",
+    "witness": "closed connection", "sequence": 5})"));
+  event.set_kind(pb::EVENT_PEER_LOST);
+  CHECK(json::parse(event_line("r1", event))["object_kind"] == "resource");
 }

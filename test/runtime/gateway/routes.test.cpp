@@ -14,6 +14,8 @@ TEST_CASE("every route of the API is found by method and path, with its name dec
   const row rows[] = {
       {"GET", "/livez", gateway_route::livez, ""},
       {"HEAD", "/readyz?verbose", gateway_route::readyz, ""},
+      {"GET", "/metrics", gateway_route::metrics, ""},
+      {"GET", "/v1/events?follow=1", gateway_route::events, ""},
       {"GET", "/v1/status", gateway_route::status, ""},
       {"GET", "/v1/nodes", gateway_route::nodes, ""},
       {"GET", "/v1/nodes/n1.example", gateway_route::node, "n1.example"},
@@ -49,4 +51,15 @@ TEST_CASE("any other target is unknown") {
     CHECK(match.what == (empty_name ? match.what : gateway_route::unknown));
     CHECK(match.name.empty());
   }
+}
+
+TEST_CASE("a query is taken apart and decoded") {
+  using parameters = std::map<std::string, std::string>;
+  CHECK(*find_query("/v1/nodes") == parameters{});
+  CHECK(*find_query("/v1/nodes?") == parameters{});
+  CHECK(*find_query("/x?where=util%3E0.8+and%20zone==%22a%22&limit=3&&empty#f=1")
+        == parameters{{"where", "util>0.8 and zone==\"a\""}, {"limit", "3"}, {"empty", ""}});
+  CHECK(*find_query("/x?a=1&a=2&b=c=d") == parameters{{"a", "2"}, {"b", "c=d"}});
+  CHECK_FALSE(find_query("/x?a=%4"));
+  CHECK_FALSE(find_query("/x?%zz=1"));
 }

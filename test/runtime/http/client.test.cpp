@@ -303,3 +303,73 @@ TEST_CASE("hundreds of calls at once to one server all get their own answer") {
     CHECK(answer->body == "n" + std::to_string(i));
   }
 }
+
+TEST_CASE("a body that comes in pieces is handed on as it comes, and its limit is for each piece") {
+  http_exchange_ptr held;
+  std::promise<void> asked;
+  auto server = http_server::start({}, [&](http_exchange_ptr exchange) {
+    held = std::move(exchange);
+    asked.set_value();
+  });
+  REQUIRE(server);
+  http_call call;
+  call.host = "127.0.0.1";
+  call.port = (*server)->port();
+  call.timeout = 500ms;
+  std::string got;
+  std::promise<void> first;
+  auto answer = std::async(std::launch::async, [&] {
+    return fetch(call, {}, [&](std::string_view piece) {
+      if (got.empty())
+        first.set_value();
+      got += piece;
+      return true;
+    });
+  });
+  asked.get_future().wait();
+  auto stream = held->begin({});
+  for (auto i = 0; i < 5; ++i) { // Longer than the limit in all.
+    stream->write("piece\n", nullptr);
+    if (i == 0)
+      CHECK(first.get_future().wait_for(5s) == std::future_status::ready);
+    std::this_thread::sleep_for(150ms);
+  }
+  stream->end();
+  auto result = answer.get();
+  REQUIRE(result);
+  CHECK(result->status == 200);
+  CHECK(result->body == "");
+  CHECK(got == "piece\npiece\npiece\npiece\npiece\n");
+}
+
+TEST_CASE("a body that is cut is an error, however much of it came; one that is refused is no body") {
+  auto cut = true;
+  auto server = http_server::start({}, [&](http_exchange_ptr exchange) {
+    if (!cut) {
+      exchange->answer({.status = 404, .body = "no such thing"});
+      return;
+    }
+    exchange->begin({})->write("half", nullptr);
+  });
+  REQUIRE(server);
+  http_call call;
+  call.host = "127.0.0.1";
+  call.port = (*server)->port();
+  call.timeout = 5s;
+  std::string got;
+  auto keep = [&](std::string_view piece) {
+    got += piece;
+    return true;
+  };
+  auto half = fetch(call, {}, keep);
+  CHECK(got == "half");
+  CHECK(half.error() == errc::io_failed);
+  cut = false;
+  auto refused = fetch(call, {}, keep);
+  REQUIRE(refused);
+  CHECK(refused->status == 404);
+  CHECK(refused->body == "no such thing");
+  CHECK(got == "half");
+  cut = true;
+  CHECK(fetch(call, {}, [](std::string_view) { return false; }).error() == errc::cancelled);
+}

@@ -421,3 +421,95 @@ TEST_CASE("answers from many threads to many clients at once all arrive") {
     thread.join();
   CHECK(correct == clients * 10);
 }
+
+TEST_CASE("an answer in pieces is chunked, and the connection serves the next request") {
+  echo_server echo;
+  auto peer = echo.connect();
+  peer.send(get("/hold"));
+  auto held = echo.take_held();
+  auto stream = held->begin(text("not used"));
+  REQUIRE(stream);
+  CHECK_FALSE(held->answer(text("too late")));
+  CHECK(held->begin(text("")) == nullptr);
+  std::promise<void> first;
+  stream->write("one", [&] { first.set_value(); });
+  CHECK(first.get_future().wait_for(5s) == std::future_status::ready);
+  CHECK(peer.read_until("3\r\none\r\n").find("Transfer-Encoding: chunked\r\n") != std::string::npos);
+  stream->write("", nullptr); // Would be the end, were it sent.
+  stream->write(std::string(300'000, 'x'), nullptr);
+  stream->end();
+  auto rest = peer.read_until("\r\n0\r\n\r\n");
+  CHECK(rest.starts_with("493e0\r\nxxx"));
+  CHECK(rest.size() == 7 + 300'000 + 7);
+  peer.send(get("/next"));
+  CHECK(peer.read_until("GET /next ").find("200 OK") != std::string::npos);
+}
+
+TEST_CASE("an answer that is dropped before its end is cut behind what was written, and has no end") {
+  echo_server echo;
+  auto peer = echo.connect();
+  peer.send(get("/hold"));
+  auto held = echo.take_held();
+  auto stream = held->begin(text(""));
+  stream->write("half", nullptr);
+  stream.reset();
+  auto all = peer.read_until("never sent");
+  CHECK(all.ends_with("4\r\nhalf\r\n"));
+}
+
+TEST_CASE("who hands out an answer in pieces hears when the client leaves, and that ends it") {
+  echo_server echo;
+  auto peer = echo.connect();
+  peer.send(get("/hold"));
+  auto held = echo.take_held();
+  std::promise<void> gone;
+  held->on_gone([&] { gone.set_value(); });
+  auto stream = held->begin(text(""));
+  stream->write("piece", nullptr);
+  peer.read_until("piece");
+  peer.close();
+  CHECK(gone.get_future().wait_for(5s) == std::future_status::ready);
+  stream->write("nobody", [] { FAIL("nobody took it"); });
+  stream->end();
+}
+
+TEST_CASE("HTTP/1.0 gets no answer in pieces, and HEAD only its head") {
+  echo_server echo;
+  auto old = echo.connect();
+  old.send("GET /hold HTTP/1.0\r\n\r\n");
+  auto held = echo.take_held();
+  std::promise<void> gone;
+  held->on_gone([&] { gone.set_value(); });
+  auto stream = held->begin(text(""));
+  CHECK(old.read_until("never sent").find("505 ") != std::string::npos);
+  CHECK(gone.get_future().wait_for(5s) == std::future_status::ready);
+  auto head = echo.connect();
+  head.send("HEAD /hold HTTP/1.1\r\nHost: a\r\n\r\n" + get("/next"));
+  held = echo.take_held();
+  stream = held->begin(text(""));
+  stream->write("body", nullptr);
+  stream->end();
+  auto all = head.read_until("GET /next ");
+  CHECK(all.find("chunked") != std::string::npos);
+  CHECK(all.find("body") == std::string::npos);
+}
+
+TEST_CASE("a client that does not take its pieces is left after the idle timeout, one that waits for the next is not") {
+  echo_server echo{{.idle_timeout = 200ms}};
+  auto waits = echo.connect();
+  waits.send(get("/hold"));
+  auto first = echo.take_held();
+  auto patient = first->begin(text(""));
+  patient->write("a", nullptr);
+  auto stuck = echo.connect();
+  stuck.send(get("/hold"));
+  auto second = echo.take_held();
+  std::promise<void> gone;
+  second->on_gone([&] { gone.set_value(); });
+  auto full = second->begin(text(""));
+  full->write(std::string(64 * 1024 * 1024, 'x'), nullptr);
+  CHECK(gone.get_future().wait_for(10s) == std::future_status::ready);
+  patient->write("b", nullptr);
+  patient->end();
+  CHECK(waits.read_until("1\r\nb\r\n0\r\n\r\n").find("1\r\na\r\n") != std::string::npos);
+}

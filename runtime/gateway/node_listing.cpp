@@ -1,0 +1,192 @@
+#include "runtime/gateway/node_listing.hpp"
+
+#include "config/spelling.hpp"
+#include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
+#include "runtime/gateway/json.hpp"
+#include "runtime/gateway/routes.hpp"
+
+#include <caf/local_actor.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <utility>
+
+namespace astra {
+namespace {
+
+http_response refusal(std::uint16_t status, std::string body) {
+  http_response result;
+  result.status = status;
+  result.body = std::move(body);
+  return result;
+}
+
+class listing_state {
+public:
+  static constexpr const char* name = "astra.gateway.nodes";
+
+  listing_state(caf::event_based_actor* self, resource_links links, std::vector<std::string> resources,
+                node_listing_request request, http_exchange_ptr exchange)
+    : self_(self), links_(std::move(links)), resources_(std::move(resources)), request_(std::move(request)),
+      exchange_(std::move(exchange)) {
+    query_.set_where(request_.where);
+    query_.set_limit_nodes(request_.limit);
+  }
+
+  caf::behavior make_behavior() {
+    exchange_->on_gone([address = self_->address()] {
+      if (auto listing = caf::actor_cast<caf::actor>(address))
+        caf::anon_send_exit(listing, caf::exit_reason::user_shutdown);
+    });
+    ask();
+    return {
+        // The client has taken what there was.
+        [this](refresh_atom) { ask(); },
+        // The gateway takes no more; what it has begun goes on to its end.
+        [](stop_atom) {},
+    };
+  }
+
+private:
+  void ask() {
+    if (resources_.empty()) {
+      refuse("no Resource is named in this gateway's file");
+      return;
+    }
+    ask_resource<node_page>(
+        self_, links_, resources_.front(), node_query{query_}, std::chrono::milliseconds{0},
+        [this](const pb::NodePage& page) { on_page(page); }, [this](const caf::error& reason) { on_failure(reason); });
+  }
+
+  void on_failure(const caf::error& reason) {
+    auto text = fmt::format("the Resource at {} does not answer: {}", resources_.front(), error_text(reason));
+    if (!stream_) {
+      resources_.erase(resources_.begin());
+      if (resources_.empty())
+        refuse(text + "; astra status shows what this gateway knew last");
+      else
+        ask();
+      return;
+    }
+    spdlog::warn("gateway.listing_cut listed={} reason=\"{}\"", listed_, text);
+    auto message = fmt::format("{}; the list ends here, after {} nodes, and is not complete", text, listed_);
+    if (request_.lines)
+      stream_->write(error_json("unavailable", message), nullptr);
+    stream_.reset(); // Without an end.
+    self_->quit();
+  }
+
+  void refuse(const std::string& text) {
+    auto response = refusal(503, error_json("unavailable", text));
+    response.headers.emplace_back("Retry-After", "1");
+    exchange_->answer(std::move(response));
+    self_->quit();
+  }
+
+  void on_page(const pb::NodePage& page) {
+    if (!page.problem().empty()) {
+      // The first page says so, or none.
+      if (!stream_)
+        exchange_->answer(refusal(400, filter_problem_json(page.problem(), page.problem_column())));
+      stream_.reset();
+      self_->quit();
+      return;
+    }
+    if (!stream_) {
+      http_response head;
+      head.content_type = request_.lines ? "application/x-ndjson" : "application/json";
+      stream_ = exchange_->begin(std::move(head));
+      if (!stream_) {
+        self_->quit();
+        return;
+      }
+    }
+    std::string text;
+    if (!request_.lines && listed_ == 0 && !begun_)
+      text = "{\"nodes\":[";
+    begun_ = true;
+    for (auto& node : page.nodes()) {
+      if (!request_.lines)
+        text += listed_ > 0 ? ",\n" : "\n";
+      auto line = node_line(node);
+      line.pop_back();
+      text += line;
+      if (request_.lines)
+        text += '\n';
+      ++listed_;
+    }
+    if (query_.count_only())
+      more_ += page.matched();
+    query_.set_after(page.last());
+    if (page.more() && request_.limit != 0 && listed_ >= request_.limit && !query_.count_only()) {
+      // How many there are beyond the limit.
+      query_.set_count_only(true);
+      query_.set_limit_nodes(0);
+    } else if (request_.limit != 0 && !query_.count_only()) {
+      query_.set_limit_nodes(request_.limit - static_cast<std::uint32_t>(listed_));
+    }
+    if (!page.more()) {
+      text += request_.lines ? listing_end_line(listed_, more_) : fmt::format("\n],\"more\":{}}}\n", more_);
+      stream_->write(std::move(text), nullptr);
+      stream_->end();
+      self_->quit();
+      return;
+    }
+    stream_->write(std::move(text), [address = self_->address()] {
+      if (auto listing = caf::actor_cast<caf::actor>(address))
+        caf::anon_send(listing, refresh_atom_v);
+    });
+  }
+
+  caf::event_based_actor* self_;
+  const resource_links links_;
+  std::vector<std::string> resources_;
+  const node_listing_request request_;
+  http_exchange_ptr exchange_;
+  http_stream_ptr stream_;
+  pb::NodeQuery query_;
+  bool begun_ = false;
+  std::uint64_t listed_ = 0;
+  std::uint64_t more_ = 0;
+};
+
+} // namespace
+
+std::variant<node_listing_request, std::string> read_node_listing(const std::string& target) {
+  auto query = find_query(target);
+  if (!query)
+    return std::string{"the query has a broken % escape"};
+  node_listing_request result;
+  for (auto& [name, value] : *query) {
+    if (name == "where") {
+      result.where = value;
+    } else if (name == "format") {
+      if (value != "json" && value != "ndjson")
+        return fmt::format("format={}: there are json and ndjson", value);
+      result.lines = value == "ndjson";
+    } else if (name == "limit") {
+      auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), result.limit);
+      if (error != std::errc{} || end != value.data() + value.size() || result.limit == 0)
+        return fmt::format("limit={}: must be a number of nodes, at least 1", value);
+    } else {
+      auto meant = closest(name, {"where", "format", "limit"});
+      return fmt::format("no parameter '{}'{}", name,
+                         meant ? fmt::format("; did you mean '{}'?", *meant) : "; there are where, format, limit");
+    }
+  }
+  return result;
+}
+
+caf::actor spawn_node_listing(caf::local_actor* parent, resource_links links, std::vector<std::string> resources,
+                              node_listing_request request, http_exchange_ptr exchange) {
+  return parent->spawn<caf::stateful_actor<listing_state>>(std::move(links), std::move(resources), std::move(request),
+                                                           std::move(exchange));
+}
+
+} // namespace astra

@@ -1,0 +1,42 @@
+#pragma once
+
+#include "messages/platform_protocol.hpp"
+#include "messages/resource_protocol.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/error.hpp>
+#include <caf/event_based_actor.hpp>
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+namespace astra {
+
+/// How a gateway's helpers reach Resources.
+struct resource_links {
+  dialer_actor dialer;
+  std::chrono::milliseconds dial_timeout{2000};
+  /// Of one answer.
+  std::chrono::milliseconds answer_timeout{5000};
+};
+
+/// Dials the Resource at `address` and asks it; exactly one of the two functions is called, unless `self` ends first.
+template <class Reply, class Self, class Query, class OnReply, class OnError>
+void ask_resource(Self* self, const resource_links& links, const std::string& address, Query query,
+                  std::chrono::milliseconds extra_wait, OnReply on_reply, OnError on_error) {
+  auto wait = links.answer_timeout + extra_wait;
+  self->request(links.dialer, links.dial_timeout, dial_atom_v, address, std::string{resource_service})
+      .then(
+          [self, wait, query = std::move(query), on_reply, on_error](const caf::strong_actor_ptr& peer) mutable {
+            auto desk = caf::actor_cast<inspection_desk>(peer);
+            if (!desk)
+              return on_error(caf::make_error(errc::unreachable, "no Resource answers there"));
+            self->request(desk, wait, std::move(query))
+                .then([on_reply](const Reply& reply) mutable { on_reply(*reply); },
+                      [on_error](const caf::error& reason) mutable { on_error(reason); });
+          },
+          [on_error](const caf::error& reason) mutable { on_error(reason); });
+}
+
+} // namespace astra
