@@ -11,7 +11,7 @@ struct page_limits {
   /// Most bytes of a page, but for its one node.
   std::size_t bytes = 256 * 1024;
   /// Most rows that one page looks at: a filter that few nodes pass must not hold its Resource up.
-  std::size_t rows = 20'000;
+  std::size_t rows = 5000;
 };
 
 /// One page of the nodes that a query asks for: those with larger ids than its cursor, until the page is full.  Whoever
