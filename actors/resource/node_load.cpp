@@ -9,7 +9,8 @@ namespace {
 
 using column = node_load::column;
 
-constexpr double utilisation_steps = 250.0;
+/// A whole per cent is a whole number of steps.
+constexpr double utilisation_steps = 200.0;
 /// 2^(1/12).
 constexpr double log_step = 1.0594630943592953;
 constexpr double core_unit = 0.01;

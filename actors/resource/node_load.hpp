@@ -10,9 +10,9 @@ namespace astra {
 
 /// The load of a node as views carry it: a byte per measure.
 ///
-/// Utilisation has 250 steps, 0.4 % each.  What has no upper bound is logarithmic with 12 steps per octave, which is
-/// within 3 % of the value, and zero is zero.  Both are finer than what the weights of routers make of them and coarse
-/// enough that most of the noise between two heartbeats changes nothing.
+/// Utilisation has 200 steps, half a per cent each.  What has no upper bound is logarithmic with 12 steps per octave,
+/// which is within 3 % of the value, and zero is zero.  Both are finer than what the weights of routers make of them
+/// and coarse enough that most of the noise between two heartbeats changes nothing.
 struct node_load {
   /// A measure, as a column of pb::LoadColumns.  The counters are not quantised.
   enum class column : std::uint8_t { utilisation, own_busy, concurrency, memory, running, queued, done, failed };

@@ -9,7 +9,8 @@
 
 using namespace astra;
 
-TEST_CASE("a quantised load is within 3 % of the exact one, 0.2 % for the utilisation, and zero is zero") {
+TEST_CASE(
+    "a quantised load is within 3 % of the exact one, a quarter of a per cent of the utilisation, and zero is zero") {
   CHECK(rc::check([] {
     auto share = *rc::gen::inRange(0, 1001) / 1000.0;
     auto cores = std::pow(10.0, *rc::gen::inRange(-200, 220) / 100.0);
@@ -21,7 +22,7 @@ TEST_CASE("a quantised load is within 3 % of the exact one, 0.2 % for the utilis
     auto count = static_cast<std::uint32_t>(*rc::gen::inRange(0, 100'000));
     exact.set_running(count);
     node_load load{exact};
-    RC_ASSERT(std::abs(load.host_utilisation() - share) <= 0.0021);
+    RC_ASSERT(std::abs(load.host_utilisation() - share) <= 0.0026);
     RC_ASSERT(std::abs(load.own_busy_cores() / cores - 1.0) <= 0.03);
     RC_ASSERT(std::abs(load.concurrency() / cores - 1.0) <= 0.03);
     auto memory = static_cast<double>(load.memory_used_bytes());

@@ -99,7 +99,7 @@ TEST_CASE("a load that changes by no more than noise is told once it has settled
   auto settled = log.flush(stream::load, start + shard_log::settle);
   REQUIRE(settled);
   CHECK(only_load(*settled).values.done == 7);
-  CHECK(only_load(*settled).values.host_utilisation() == doctest::Approx(0.504));
+  CHECK(only_load(*settled).values.host_utilisation() == doctest::Approx(0.505));
   log.heard(log.slot(node_id{1}), load_of(0, 0.52, 9), start + shard_log::settle + 1s);
   auto jumped = log.flush(stream::load, start + shard_log::settle + 1s);
   REQUIRE(jumped);
