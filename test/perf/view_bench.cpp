@@ -63,7 +63,7 @@ struct bench {
   void run() {
     auto before = resident_mib();
     join();
-    fmt::print("{:<52} {:9.0f} bytes/node\n", "memory of the shard and two views, per node",
+    fmt::print("{:<52} {:9.0f} bytes/node\n", "memory of the shard and its view, per node",
                (resident_mib() - before) * 1048576.0 / static_cast<double>(count_));
     for (auto share : {1.0, 0.3, 0.05})
       beats(share);
