@@ -22,7 +22,6 @@ constexpr std::size_t turns_kept = 1024;
 constexpr std::size_t frame_bytes = 16;
 /// More rows than this no shard has: a larger slot is none.
 constexpr std::uint32_t slots_max = 1U << 24U;
-constexpr std::uint8_t all_columns = 0xff;
 
 /// Finalizer of SplitMix64 (Steele et al., "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
 std::uint64_t mix(std::uint64_t x) {
@@ -42,17 +41,9 @@ std::uint64_t hash_of(const node_row& row) {
 
 /// Of two rows of one node, the one with the larger rank is the later one.
 template <class Row>
-auto rank_of(const Row& row) {
+auto rank(const Row& row) {
   auto life = MUTANT(dead_life_outranks_new) ? 0 : row.incarnation();
   return std::tuple{life, row.home_epoch(), row.sequence()};
-}
-
-auto rank(const node_row& row) {
-  return rank_of(row);
-}
-
-auto rank(const pb::NodeRow& row) {
-  return rank_of(row);
 }
 
 auto rank(const pb::AppRecord& record) {

@@ -1,5 +1,6 @@
 #include "actors/resource/event_desk.hpp"
 
+#include "actors/resource/node_facts.hpp"
 #include "messages/type_ids.hpp"
 
 #include <caf/actor_system.hpp>
@@ -88,8 +89,7 @@ void event_desk::arrived(const pb::Heartbeat& beat, const node_entry& elsewhere,
   if (elsewhere.row.incarnation() != beat.incarnation()
       || !note(arrived_, node, std::pair{beat.incarnation(), beat.home_epoch()}))
     return;
-  auto name = elsewhere.name().empty() ? to_string(node) : elsewhere.name();
-  add(pb::EVENT_MOVED, node.value(), std::move(name), "from " + std::string{elsewhere_home} + " to " + own_name_,
+  add(pb::EVENT_MOVED, node.value(), name_of(elsewhere), "from " + std::string{elsewhere_home} + " to " + own_name_,
       pb::WITNESS_BEAT);
 }
 
@@ -120,8 +120,7 @@ void event_desk::changed(const transition& change, std::string name) {
 void event_desk::orphaned(const pb::ViewDelta& edit, const cluster_view& view) {
   for (auto& row : edit.nodes()) {
     auto shown = view.find(node_id{row.node()});
-    auto known = shown && !shown->name().empty();
-    add(pb::EVENT_ORPHANED, row.node(), known ? shown->name() : to_string(node_id{row.node()}), row.reason(),
+    add(pb::EVENT_ORPHANED, row.node(), shown ? name_of(*shown) : to_string(node_id{row.node()}), row.reason(),
         pb::WITNESS_TIMER);
   }
 }

@@ -10,6 +10,9 @@
 
 namespace astra {
 
+/// A whole load.
+inline constexpr std::uint8_t all_columns = 0xff;
+
 /// Makes pb::LoadColumns of loads that come in ascending order of their slots.  Whatever is shorter names the slots: a
 /// bitmap of those between the first and the last, or the distances.
 class load_columns_writer {

@@ -10,7 +10,6 @@ namespace {
 
 /// Around each row on the wire.
 constexpr std::size_t frame_bytes = 8;
-constexpr std::uint8_t all_columns = 0xff;
 
 } // namespace
 

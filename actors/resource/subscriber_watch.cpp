@@ -1,5 +1,7 @@
 #include "actors/resource/subscriber_watch.hpp"
 
+#include "actors/resource/subscriber_list.hpp"
+
 #include <algorithm>
 #include <tuple>
 #include <utility>
@@ -36,10 +38,7 @@ void subscriber_watch::renewed(const pb::Subscribe& request, time_point now) {
   who.renewed = now;
   if (steps_.empty())
     return;
-  std::uint64_t has = 0;
-  for (auto& have : request.have())
-    if (resource_id{have.origin()} == own_ && have.epoch() == epoch_)
-      has = have.version();
+  auto has = version_held(request, own_, epoch_);
   auto newest = steps_.back().version;
   if (has >= newest)
     return;
