@@ -144,6 +144,7 @@ struct node {
 
 constexpr std::uint64_t own_actor = 1000;
 constexpr std::uint64_t life = 1;
+constexpr std::chrono::seconds redial_after{1};
 
 /// Connects, sends what nobody asked for, and does so again.
 void throw_junk(const endpoint& target, int kind, const std::atomic<bool>& over, std::atomic<unsigned long>& thrown) {
@@ -196,6 +197,10 @@ public:
         watch(now, begin);
       while (started < nodes_.size() && static_cast<double>(started) < seconds(now - begin) * how_.joins_per_s)
         connect(started++);
+      while (!redials_.empty() && redials_.begin()->first <= now) {
+        connect(redials_.begin()->second);
+        redials_.erase(redials_.begin());
+      }
       if (junk.empty() && how_.junk > 0 && seconds(now - begin) > how_.seconds / 2) {
         std::printf("junk from here on\n");
         for (int i = 0; i < how_.junk; ++i)
@@ -226,8 +231,8 @@ public:
     if (how_.junk > 0)
       std::printf("junk: %lu connections\n", thrown.load());
     report(clock_type::now() - begin, (cpu_s() - cpu) / std::max(0.001, seconds(clock_type::now() - cpu_at)));
-    std::printf("result: sessions %zu of %zu, lost %zu, beats %lu acknowledged %lu, fenced %lu\n", live_, nodes_.size(),
-                lost_, beats_sent_, acks_, fenced_);
+    std::printf("result: sessions %zu of %zu, turned away while joining %zu, lost %zu, beats %lu acknowledged %lu, fenced %lu\n", live_, nodes_.size(),
+                turned_away_, lost_, beats_sent_, acks_, fenced_);
     return lost_ == 0 && live_ == nodes_.size() ? 0 : 1;
   }
 
@@ -278,6 +283,11 @@ private:
   void connect(std::size_t index) {
     auto& at = nodes_[index];
     at.name = fmt::format("{}{}", how_.prefix, index);
+    at.now = phase::connecting;
+    at.tls.reset();
+    at.in.clear();
+    at.out.clear();
+    at.asked.clear();
     at.fd.reset(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!at.fd)
       give_up(std::strerror(errno));
@@ -301,10 +311,16 @@ private:
   }
 
   void lose(node& at, const char* why) {
-    if (at.now == phase::live)
-      --live_;
+    auto joined = at.now == phase::live;
     at.now = phase::dead;
     at.fd.reset();
+    if (!joined) {
+      // Turned away while joining, as happens to a crowd: an agent comes again, too.
+      redials_.emplace(clock_type::now() + redial_after, static_cast<std::size_t>(&at - nodes_.data()));
+      ++turned_away_;
+      return;
+    }
+    --live_;
     if (++lost_ <= 5)
       std::fprintf(stderr, "lost %s: %s %s\n", at.name.c_str(), why, at.tls ? at.tls->error().c_str() : "");
   }
@@ -674,6 +690,8 @@ private:
   std::vector<double> trips_;
   std::size_t live_ = 0;
   std::size_t lost_ = 0;
+  std::size_t turned_away_ = 0;
+  std::multimap<clock_type::time_point, std::size_t> redials_;
   unsigned long beats_sent_ = 0;
   unsigned long acks_ = 0;
   unsigned long fenced_ = 0;
