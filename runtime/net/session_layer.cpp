@@ -137,6 +137,7 @@ class session_layer::impl : public std::enable_shared_from_this<session_layer::i
 public:
   impl(caf::actor_system& sys, options how, std::shared_ptr<service_table> services)
     : sys_(sys), how_(std::move(how)), services_(std::move(services)), metrics_(sys.metrics()),
+      network_(std::make_shared<network_thread>(sys.middleman().backend())),
       broker_(sys.middleman().named_broker<caf::io::basp_broker>("BASP")),
       table_(sys.node(), how_.net.sessions_max, how_.net.dial_timeout), backoff_(std::random_device{}()) {
     own_.self = how_.self;
@@ -241,7 +242,7 @@ public:
       one.handle->cut(violation::none, "this process ends");
     auto done = std::make_shared<std::promise<void>>();
     auto cut = done->get_future();
-    on_network_thread(sys_, [done] { done->set_value(); });
+    network_->post([done] { done->set_value(); });
     if (cut.wait_for(limit) != std::future_status::ready)
       spdlog::warn("net.stop_late limit_ms={} reason=\"CAF's network thread does not answer\"", limit.count());
     if (connector_)
@@ -341,7 +342,7 @@ private:
       if (auto layer = self.lock())
         layer->session_ended(about);
     };
-    auto handle = make_session_scribe(sys_, scribe_parts{about, std::move(who.fd), std::move(who.tls),
+    auto handle = make_session_scribe(sys_, network_, scribe_parts{about, std::move(who.fd), std::move(who.tls),
                                                          frame_guard{std::move(rules)}, most, std::move(ended)});
     auto replaced = false;
     {
@@ -367,7 +368,7 @@ private:
   /// Gives the scribe to CAF, as soon as CAF has forgotten an older session with the same process.
   void hand_over(session_ptr about, std::shared_ptr<session_handle> handle, std::uint64_t dial,
                  clock_type::time_point until) {
-    on_network_thread(sys_, [self = shared_from_this(), about, handle, dial, until] {
+    network_->post([self = shared_from_this(), about, handle, dial, until] {
       auto failed = [&](const std::string& reason) {
         if (about->dialled)
           self->dial_failed(dial, caf::make_error(errc::unreachable, reason), redial_pause);
@@ -712,6 +713,7 @@ private:
   options how_;
   std::shared_ptr<service_table> services_;
   net_metrics metrics_;
+  std::shared_ptr<network_thread> network_;
   caf::actor broker_;
   hello own_;
   std::string address_;
