@@ -1,5 +1,6 @@
 #include "runtime/net/session_layer.hpp"
 
+#include "messages/aggregator_protocol.hpp"
 #include "messages/errc.hpp"
 #include "messages/node_protocol.hpp"
 #include "messages/resource_protocol.hpp"
@@ -130,6 +131,8 @@ bool may_offer(const peer_identity& peer, const std::string& service) {
     return peer.roles.has(peer_role::resource);
   if (service == apps_service)
     return peer.roles.has(peer_role::scheduler);
+  if (service == aggregator_service)
+    return peer.roles.has(peer_role::aggregator);
   return peer.roles.has(peer_role::node) && service == node_service(peer.name);
 }
 
@@ -325,12 +328,13 @@ private:
     rules.peer = about->identity;
     rules.own_roles = own_.self.roles;
     rules.own_node = sys_.node();
+    rules.own_name = own_.self.name;
     rules.peer_node = caf_node(about->peer);
     rules.dialled = about->dialled;
     rules.directory = own_.directory;
     rules.is_service = [services = services_, node = only_node(about->identity)](caf::actor_id id) {
       auto name = services->name_of(id);
-      return !name.empty() && (!node || name == resource_service);
+      return !name.empty() && (!node || name == resource_service || name == aggregator_service);
     };
     // Requests and answers of clients are as large as clients make them.
     auto bodies = about->identity.roles.has(peer_role::gateway) || own_.self.roles.has(peer_role::gateway)
