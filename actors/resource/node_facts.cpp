@@ -12,7 +12,7 @@ reserved_resources reserved_on(const node_entry& node) {
     for (auto& card : part.accelerators())
       result.accelerators[card.kind()] += card.count();
   };
-  for (auto& replica : node.row.profile().replicas())
+  for (auto& replica : node.row.shape().replicas())
     if (replica.state() != pb::REPLICA_STOPPED && replica.state() != pb::REPLICA_FAILED)
       add(replica.resources());
   add(node.row.held());
@@ -21,7 +21,7 @@ reserved_resources reserved_on(const node_entry& node) {
 
 std::uint64_t accelerators_of(const node_entry& node) {
   std::uint64_t result = 0;
-  for (auto& card : node.row.profile().accelerators())
+  for (auto& card : node.row.shape().accelerators())
     result += card.count();
   return result;
 }
@@ -60,7 +60,7 @@ std::string resource_name(const cluster_view& view, resource_id id) {
 pb::NodeFacts facts_of(const cluster_view& view, const node_entry& node, cluster_view::time_point now) {
   auto& row = node.row;
   auto& load = view.load(node);
-  auto& profile = row.profile();
+  auto& profile = row.shape();
   auto reserved = reserved_on(node);
   pb::NodeFacts facts;
   facts.set_node(node.id().value());
@@ -69,7 +69,7 @@ pb::NodeFacts facts_of(const cluster_view& view, const node_entry& node, cluster
   facts.set_reason(row.reason());
   facts.set_age_ms(static_cast<std::uint64_t>(view.age(node, now).count()));
   facts.set_home(resource_name(view, node.origin));
-  facts.set_address(profile.address());
+  facts.set_address(row.address());
   facts.set_incarnation(row.incarnation());
   facts.set_cpu_milli(profile.capacity().cpu_milli());
   facts.set_cpu_milli_reserved(reserved.cpu_milli);
@@ -98,7 +98,7 @@ pb::NodeFacts facts_of(const cluster_view& view, const node_entry& node, cluster
     entry.set_restarts(replica.restarts());
     entry.set_in_state_ms(replica.in_state_ms());
   }
-  facts.set_profile_version(profile.version());
+  facts.set_profile_version(row.profile_version());
   facts.set_sequence(row.sequence());
   facts.set_home_epoch(row.home_epoch());
   return facts;

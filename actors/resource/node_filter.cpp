@@ -101,7 +101,7 @@ enum class comparison : std::uint8_t { equal, not_equal, less, less_equal, great
 template <class Visit>
 bool any_text(field_id field, const std::string& argument, const node_entry& node, std::string_view home,
               const Visit& visit) {
-  auto& profile = node.row.profile();
+  auto& profile = node.row.shape();
   switch (field) {
   case field_id::name:
     return visit(name_of(node));
@@ -114,7 +114,7 @@ bool any_text(field_id field, const std::string& argument, const node_entry& nod
   case field_id::resource:
     return visit(home);
   case field_id::address:
-    return visit(profile.address());
+    return visit(node.row.address());
   case field_id::app:
     return std::any_of(profile.replicas().begin(), profile.replicas().end(),
                        [&](auto& replica) { return visit(replica.app()); });
@@ -131,7 +131,7 @@ bool any_text(field_id field, const std::string& argument, const node_entry& nod
 
 double number_of(field_id field, const std::string& argument, const cluster_view& view, const node_entry& node,
                  cluster_view::time_point now) {
-  auto& profile = node.row.profile();
+  auto& profile = node.row.shape();
   auto& load = view.load(node);
   auto cores = [](std::uint64_t milli) { return static_cast<double>(milli) / 1000.0; };
   auto left = [](std::uint64_t all, std::uint64_t taken) { return static_cast<double>(all > taken ? all - taken : 0); };

@@ -16,7 +16,7 @@ namespace {
 
 bool anybody_has(const cluster_view& view, const std::string& key) {
   return std::any_of(view.nodes().begin(), view.nodes().end(), [&](auto& entry) {
-    auto& labels = entry.second.row.profile().labels();
+    auto& labels = entry.second.row.shape().labels();
     return std::any_of(labels.begin(), labels.end(), [&](auto& label) { return label.key() == key; });
   });
 }
@@ -27,7 +27,7 @@ std::vector<std::string> known_labels(const cluster_view& view, std::size_t rows
   for (auto& [id, node] : view.nodes()) {
     if (rows-- == 0)
       break;
-    for (auto& label : node.row.profile().labels())
+    for (auto& label : node.row.shape().labels())
       keys.insert(label.key());
   }
   return {keys.begin(), keys.end()};

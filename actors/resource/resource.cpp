@@ -663,6 +663,7 @@ private:
     request.set_subscriber(options_.name);
     request.set_resync(resync);
     request.set_takes_parts(true);
+    request.set_takes_shapes(true);
     other.resyncing = other.resyncing || resync;
     if (resync)
       other.parts.clear();
@@ -968,8 +969,8 @@ private:
 
   std::string node_name(node_id node) const {
     auto row = members_.find(node);
-    if (row && !row->profile().name().empty())
-      return row->profile().name();
+    if (row && !row->name().empty())
+      return row->name();
     auto shown = keeper_.view().find(node);
     return shown && !shown->name().empty() ? shown->name() : to_string(node);
   }

@@ -119,6 +119,7 @@ private:
     request.set_subscriber(options_.name);
     request.set_resync(resync);
     request.set_takes_parts(true);
+    request.set_takes_shapes(true);
     for (auto& have : held)
       *request.add_have() = have;
     self_->request(caf::actor_cast<view_source>(source_), options_.silence, subscribe{std::move(request)})

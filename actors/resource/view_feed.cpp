@@ -37,6 +37,7 @@ bool view_feed::renew(const caf::strong_actor_ptr& who, const pb::Subscribe& req
   if (known != subscribers_.end()) {
     known->seen.renew(now);
     known->takes_parts = request.takes_parts();
+    known->takes_shapes = request.takes_shapes();
     auto widened = all_shards && !known->all_shards;
     known->all_shards = all_shards;
     if (!widened && (!request.resync() || MUTANT(resync_ignored)))
@@ -50,6 +51,7 @@ bool view_feed::renew(const caf::strong_actor_ptr& who, const pb::Subscribe& req
                           request.subscriber(),
                           all_shards,
                           request.takes_parts(),
+                          request.takes_shapes(),
                           {now, now},
                           credit_window{limits_.chunk_bytes},
                           {},
@@ -97,6 +99,10 @@ void view_feed::send(pb::ViewDelta delta, time_point now) {
     before.version = 0;
   else if (delta.ahead()) // from an origin of which this Resource is behind itself
     before.version = shard->second.version;
+  // It came in parts from a peer; one that is a version behind must understand it, too.
+  if (delta.shapes_size() > 0
+      && std::any_of(subscribers_.begin(), subscribers_.end(), [](auto& who) { return !who.takes_shapes; }))
+    expand_shapes(delta);
   auto bytes = delta.ByteSizeLong();
   std::vector<subscriber*> in_step;
   std::vector<subscriber*> others;
@@ -157,7 +163,7 @@ void view_feed::catch_up(subscriber& who, time_point now) {
     auto& [cursors, at, number, parts] = *who.present;
     auto& cursor = cursors[at];
     auto limit = who.takes_parts ? rows_bytes(who.credit.part_bytes()) : std::numeric_limits<std::size_t>::max();
-    auto part = keeper_.next_part(cursor, limit, now);
+    auto part = keeper_.next_part(cursor, limit, now, who.takes_shapes);
     if (cursor.at == shard_cursor::section::done)
       ++at;
     auto last = at == cursors.size();

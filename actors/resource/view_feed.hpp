@@ -94,6 +94,7 @@ private:
     std::string name;
     bool all_shards = true;
     bool takes_parts = false;
+    bool takes_shapes = false;
     lease seen;
     credit_window credit;
     /// It is in step with all others.

@@ -110,8 +110,8 @@ pb::ViewDelta view_keeper::snapshot(resource_id origin, time_point now) const {
   return next_part(whole, std::numeric_limits<std::size_t>::max(), now);
 }
 
-pb::ViewDelta view_keeper::next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const {
-  auto result = view_.next_part(cursor, limit_bytes, now);
+pb::ViewDelta view_keeper::next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now, bool shapes) const {
+  auto result = view_.next_part(cursor, limit_bytes, now, shapes);
   auto found = orphans_.find(cursor.origin);
   if (found == orphans_.end() || cursor.base != 0)
     return result;

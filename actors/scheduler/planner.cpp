@@ -63,8 +63,8 @@ bool fits(const amounts& need, const amounts& free) {
 }
 
 amounts free_on(const node_row& row, const amounts& need, std::uint32_t claimed) {
-  auto free = amounts_of(row.profile().capacity());
-  for (auto& replica : row.profile().replicas())
+  auto free = amounts_of(row.shape().capacity());
+  for (auto& replica : row.shape().replicas())
     if (replica.state() != pb::REPLICA_STOPPED)
       subtract(free, amounts_of(replica.resources()));
   // A claim of ours is in `held` as soon as the Resource has heard of it: counting both would double it.
@@ -255,7 +255,7 @@ plan_result plan(const plan_input& input, random_source& random) {
       continue;
     }
     auto& row = row_of(input, entry);
-    if (auto label = missing_label(input.spec, entry.row.profile())) {
+    if (auto label = missing_label(input.spec, entry.row.shape())) {
       out.add(fmt::format("lack the label {}={}", label->key(), label->value()), 0);
       continue;
     }
@@ -267,7 +267,7 @@ plan_result plan(const plan_input& input, random_source& random) {
       note_lack(out, need, here.free, *here.name);
       continue;
     }
-    here.capacity = amounts_of(row.profile().capacity());
+    here.capacity = amounts_of(row.shape().capacity());
     here.suspect = entry.row.liveness() == pb::LIVENESS_SUSPECT;
     here.away = id.value() % input.partitions != input.partition;
     here.placed = value_or_zero(input.placed, id);

@@ -625,7 +625,7 @@ private:
     auto node = find_node(exchange, wanted);
     if (node == nullptr)
       return;
-    auto& address = node->row.profile().address();
+    auto& address = node->row.address();
     if (node->row.liveness() == pb::LIVENESS_OFFLINE)
       return answer(exchange,
                     refusal(503, "unreachable", fmt::format("node '{}' is offline: {}", wanted, node->row.reason())));
@@ -685,7 +685,7 @@ private:
   std::vector<pb::ReplicaStatus> replicas_in_view(const std::string& app) const {
     std::vector<pb::ReplicaStatus> result;
     for (auto& [id, node] : view_.nodes())
-      for (auto& replica : node.row.profile().replicas())
+      for (auto& replica : node.row.shape().replicas())
         if (replica.app() == app) {
           result.push_back(replica);
           result.back().set_node(id.value());

@@ -264,7 +264,7 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
     by_state[pb::Liveness_IsValid(state) ? static_cast<std::size_t>(state) : 0] += 1;
     if (state == pb::LIVENESS_OFFLINE)
       continue;
-    auto& capacity = node.row.profile().capacity();
+    auto& capacity = node.row.shape().capacity();
     auto part = reserved_on(node);
     total_milli += capacity.cpu_milli();
     total_bytes += capacity.memory_bytes();

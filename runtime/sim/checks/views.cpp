@@ -312,10 +312,10 @@ private:
       else if (entry->row.incarnation() != truth.incarnation)
         fail(fmt::format("{} sees incarnation {} of node {}, it is {}", viewer, entry->row.incarnation(), machine.name,
                          truth.incarnation));
-      else if (!profile || entry->row.profile().version() != profile->version())
-        fail(fmt::format("{} has profile {} of node {}, the last is {}", viewer, entry->row.profile().version(),
+      else if (!profile || entry->row.profile_version() != profile->version())
+        fail(fmt::format("{} has profile {} of node {}, the last is {}", viewer, entry->row.profile_version(),
                          machine.name, profile ? profile->version() : 0));
-      else if (!same_replicas(entry->row.profile(), *profile))
+      else if (!same_replicas(entry->row.shape(), *profile))
         fail(fmt::format("{} has other replicas of node {} than it has told", viewer, machine.name));
       if (entry && !facts_up(entry->origin, facts))
         fail(fmt::format("{} sees node {} at a home that is down", viewer, machine.name));
