@@ -242,7 +242,11 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
     auto shown = known == places_.end() ? nullptr : &known->second->second;
     if (shown && shown->origin == origin && rank(shown->row) <= rank(part)) {
       // The usual case: nobody else comes into question, and the long profile need not be copied from the shard.
+      auto described = part.has_profile() || shown->row.incarnation() != part.incarnation();
+      auto before = described ? shown->row : node_row{};
       take_row(*shown, part, origin, delta.version(), now);
+      if (described)
+        index_.replace(id, before.profile(), shown->row.profile());
       changes.nodes.push_back(id);
     } else {
       refresh_node(id, origin, changes);
@@ -359,6 +363,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
     if (shown) {
       if (next && *next == known->second)
         ++*next;
+      index_.remove(id, shown->row.profile());
       nodes_.erase(known->second);
       places_.erase(known);
     }
@@ -370,6 +375,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
   if (!shown) {
     auto place = next ? nodes_.emplace_hint(*next, id, *best) : nodes_.emplace(id, *best).first;
     places_.emplace(id, place);
+    index_.add(id, best->row.profile());
     if (next)
       *next = std::next(place);
     return;
@@ -382,6 +388,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
     if (!taken.came_with_load)
       taken.load = load(*shown);
   }
+  index_.replace(id, shown->row.profile(), taken.row.profile());
   *shown = std::move(taken);
 }
 
