@@ -95,8 +95,8 @@ auto fields(const router_options& x) {
 }
 
 auto fields(const gateway_options& x) {
-  auto& [listen, body, header, connections, idle, anonymous, ca_dir] = x;
-  return std::tie(listen, body, header, connections, idle, anonymous, ca_dir);
+  auto& [listen, body, header, connections, idle, anonymous, ca_dir, apps] = x;
+  return std::tie(listen, body, header, connections, idle, anonymous, ca_dir, apps);
 }
 
 template <class T>
