@@ -296,7 +296,11 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
     auto shown = known == places_.end() ? nullptr : &known->second->second;
     if (shown && shown->origin == origin && rank(shown->row) <= rank(part)) {
       // The usual case: nobody else comes into question, and the long profile need not be copied from the shard.
+      auto described = part.has_profile() || part.shape() != 0 || shown->row.incarnation() != part.incarnation();
+      auto before = described ? shown->row : node_row{};
       reader.take(*shown, part);
+      if (described)
+        index_.replace(id, before.shape(), shown->row.shape());
       changes.nodes.push_back(id);
     } else {
       refresh_node(id, origin, changes);
@@ -412,6 +416,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
     if (shown) {
       if (next && *next == known->second)
         ++*next;
+      index_.remove(id, shown->row.shape());
       nodes_.erase(known->second);
       places_.erase(known);
     }
@@ -423,6 +428,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
   if (!shown) {
     auto place = next ? nodes_.emplace_hint(*next, id, *best) : nodes_.emplace(id, *best).first;
     places_.emplace(id, place);
+    index_.add(id, best->row.shape());
     if (next)
       *next = std::next(place);
     return;
@@ -435,6 +441,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
     if (!taken.came_with_load)
       taken.load = load(*shown);
   }
+  index_.replace(id, shown->row.shape(), taken.row.shape());
   *shown = std::move(taken);
 }
 

@@ -2,6 +2,7 @@
 
 #include "actors/resource/node_load.hpp"
 #include "actors/resource/node_row.hpp"
+#include "actors/resource/view_index.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/view.pb.h"
 
@@ -153,6 +154,9 @@ public:
   const std::map<std::string, app_entry>& apps() const { return apps_; }
   const std::map<scheduler_id, scheduler_entry>& schedulers() const { return schedulers_; }
 
+  /// nodes() by what their profiles say.
+  const view_index& index() const { return index_; }
+
   /// What is held of each shard, sorted by origin: the `have` of a Subscribe.  Lost, edited and diverged shards are
   /// left out: their rows are not the origin's, so they are wanted anew.
   std::vector<pb::ShardVersion> versions() const;
@@ -272,6 +276,7 @@ private:
   std::unordered_map<node_id, std::map<node_id, node_entry>::iterator> places_;
   std::map<std::string, app_entry> apps_;
   std::map<scheduler_id, scheduler_entry> schedulers_;
+  view_index index_;
 };
 
 } // namespace astra

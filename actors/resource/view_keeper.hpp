@@ -61,6 +61,9 @@ public:
   /// As cluster_view::next_part; a part of a whole shard names those of its rows that were kept.
   pb::ViewDelta next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now, bool shapes = false) const;
 
+  /// Names those of a snapshot's nodes that were kept.
+  void name_kept_nodes(resource_id origin, pb::ViewDelta& snapshot) const;
+
   /// An edit of a shard that changes nothing yet.  @pre the view has the shard.
   pb::ViewDelta edit_of(resource_id origin) const;
 

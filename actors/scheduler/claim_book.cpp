@@ -307,6 +307,7 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
     input.excluded[id] = why.reason;
   input.reachable = reachable;
   std::tie(input.partition, input.partitions) = home_partition(spec_.name(), view.apps());
+  input.index = &view.index();
   auto planned = plan(input, random);
   for (auto& placement : planned.placements) {
     pb::Claim message;

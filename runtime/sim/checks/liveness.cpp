@@ -306,6 +306,10 @@ private:
     auto& resource = facts_of(what.machine, facts);
     if (delta.removed_nodes().empty() || delta.origin() != name_hash(resource.name))
       return;
+    // Who has a filter is told of nodes that only leave that.
+    if (roles_.of(what.sender, facts) != actor_role::resource || roles_.of(what.actor, facts) == actor_role::scheduler
+        || !facts.what().options.gateway.apps.empty())
+      return;
     // Who catches up is told once more, and a node that has just come back is published with the next tick.
     auto& last = removals_told_[what.machine];
     auto now = std::pair{delta.epoch(), delta.version()};

@@ -546,7 +546,8 @@ public:
       // Where messages are lost, a Resource may have refused what it was sent.
       if (role == actor_role::resource && (*delta)->origin_name() == here.name && !lossy(facts.what()))
         on_own(**delta, what, here);
-      else if (role == actor_role::view_client)
+      // A router is told of the nodes of its app, and these change.
+      else if (role == actor_role::view_client && roles_.of(what.actor, facts) != actor_role::router)
         on_passed_on(**delta, what, here);
     }
     if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::resource
