@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 // What processes, apps, devices and labels may be called.  Each function returns what is wrong with the name and the
 // cure, or an empty text.
@@ -17,6 +18,9 @@ std::string app_name_problem(std::string_view name);
 
 /// Keys as name_problem says, values without control characters and at most 255 bytes.
 std::string label_problem(std::string_view key, std::string_view value);
+
+/// Whether a name is among patterns: names, or beginnings of names that end in '*'; "*" stands for all.
+bool matches_any(const std::vector<std::string>& patterns, std::string_view name);
 
 /// Names of environment variables: letters, digits, '_'; the first no digit.
 std::string variable_problem(std::string_view name);

@@ -267,7 +267,8 @@ void write(proto::Message& message, T what) {
 }
 
 /// Tables that a scenario has in common with the file of a process.
-constexpr std::array role_tables{"net", "node", "drain", "resource", "scheduler", "router", "gateway", "shutdown"};
+constexpr std::array role_tables{"net",       "node",   "drain",   "resource", "aggregator",
+                                  "scheduler", "router", "gateway", "shutdown"};
 
 void merge_role_tables(const proto::Message& from, proto::Message& into) {
   for (auto name : role_tables) {

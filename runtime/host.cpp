@@ -273,6 +273,7 @@ bool host::load_certificates() {
   if (!own.roles.has_all(self_.roles))
     return refuse(fmt::format("has the roles {}, and this process {}", to_string(own.roles), to_string(self_.roles)));
   self_.apps = own.apps;
+  self_.nodes = own.nodes;
   return true;
 }
 
@@ -400,7 +401,8 @@ int host::run_roles() {
                                         spdlog::critical("process.role_failed role={} reason=\"{}\"", role, reason);
                                         failed_ = true;
                                         wake_.notify();
-                                      });
+                                      },
+                                      self_.nodes);
   if (options_.has(process_role::gateway)) {
     gateway_doors doors{tls_, (state_dir_ / "gateway.sock").string()};
     // A socket's path is short; one that does not fit is no reason not to run.

@@ -18,8 +18,10 @@
 namespace astra {
 
 role_set::role_set(caf::actor_system& sys, platform& world, const process_options& options,
-                   std::vector<pb::AppSpec> apps, const app_registry& actors, on_failed failed)
-  : sys_(sys), world_(world), options_(options), apps_(std::move(apps)), actors_(actors) {
+                   std::vector<pb::AppSpec> apps, const app_registry& actors, on_failed failed,
+                   std::vector<std::string> aggregated_nodes)
+  : sys_(sys), world_(world), options_(options), apps_(std::move(apps)), actors_(actors),
+    aggregated_nodes_(std::move(aggregated_nodes)) {
   // A scheduler places replicas anywhere, and says why not: it needs every node.
   auto narrow = !options_.gateway.apps.empty() && !options_.has(process_role::scheduler);
   if (options_.has(process_role::scheduler) || options_.has(process_role::gateway)) {
@@ -44,7 +46,7 @@ std::vector<child_spec> role_set::children() {
         {"resource", [this] { return caf::actor_cast<caf::actor>(spawn_resource(sys_, world_, options_.resource)); }});
   if (options_.has(process_role::aggregator))
     result.push_back({"aggregator", [this] {
-                        return caf::actor_cast<caf::actor>(spawn_aggregator(sys_, world_, options_.aggregator));
+                        return caf::actor_cast<caf::actor>(spawn_aggregator(sys_, world_, options_.aggregator, aggregated_nodes_));
                       }});
   if (options_.has(process_role::node))
     result.push_back({"node", [this] {

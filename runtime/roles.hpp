@@ -24,10 +24,11 @@ public:
   using on_failed = std::function<void(const std::string& role, const std::string& reason)>;
 
   /// Spawns the view client, the supervised roles and the gateway's actor.
+  /// @param aggregated_nodes whom an aggregator may speak for; empty: all.
   /// @param failed called once for a role that its supervisor gives up, on that actor's thread.
   /// @pre `validate(options)` returned no error; system, platform and registry outlive the set.
   role_set(caf::actor_system& sys, platform& world, const process_options& options, std::vector<pb::AppSpec> apps,
-           const app_registry& actors, on_failed failed);
+           const app_registry& actors, on_failed failed, std::vector<std::string> aggregated_nodes = {});
   role_set(const role_set&) = delete;
   role_set& operator=(const role_set&) = delete;
 
@@ -54,6 +55,7 @@ private:
   process_options options_;
   std::vector<pb::AppSpec> apps_;
   const app_registry& actors_;
+  std::vector<std::string> aggregated_nodes_;
   view_source view_;
   gateway_actor gateway_;
   supervisor_actor supervisor_;

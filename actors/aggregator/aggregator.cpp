@@ -3,6 +3,7 @@
 #include "actors/aggregator/beat_batcher.hpp"
 #include "actors/mutant.hpp"
 #include "actors/node/home_selector.hpp"
+#include "config/naming.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/sec.hpp>
@@ -19,6 +20,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -58,8 +60,9 @@ class aggregator_state {
 public:
   static constexpr const char* name = "astra.aggregator";
 
-  aggregator_state(aggregator_actor::pointer self, platform* world, const aggregator_options& options)
-    : self_(self), world_(*world), options_(options), metrics_(self->system().metrics(), options.name),
+  aggregator_state(aggregator_actor::pointer self, platform* world, const aggregator_options& options,
+                   std::vector<std::string> nodes)
+    : self_(self), world_(*world), options_(options), nodes_(std::move(nodes)), metrics_(self->system().metrics(), options.name),
       selector_(options.name, options.resources, options.home_silence, self->clock().now()) {}
 
   ~aggregator_state() { world_.withdraw(aggregator_service); }
@@ -96,6 +99,13 @@ private:
 
   caf::result<heartbeat_ack> on_heartbeat(const pb::Heartbeat& beat) {
     node_id node{beat.node()};
+    if (!nodes_.empty() && !beat.name().empty() && !matches_any(nodes_, beat.name())) {
+      if (foreign_.insert(node).second)
+        spdlog::warn("aggregator.foreign aggregator={} node={} reason=\"its certificate does not name this node, which "
+                     "is sent on; see --nodes of astra ca issue\"",
+                     options_.name, beat.name());
+      return caf::make_error(errc::unreachable, options_.name + " does not speak for this node");
+    }
     auto verdict = batcher_.take(beat, now());
     if (verdict.nameless)
       return caf::make_error(errc::unreachable, "this aggregator does not know the node; it may have restarted");
@@ -342,6 +352,9 @@ private:
   aggregator_actor::pointer self_;
   platform& world_;
   aggregator_options options_;
+  std::vector<std::string> nodes_;
+  /// Nodes that were sent on, which was told once.
+  std::set<node_id> foreign_;
   aggregator_metrics metrics_;
   home_selector selector_;
   beat_batcher batcher_;
@@ -366,8 +379,9 @@ private:
 
 } // namespace
 
-aggregator_actor spawn_aggregator(caf::actor_system& sys, platform& world, const aggregator_options& options) {
-  return sys.spawn<aggregator_actor::stateful_impl<aggregator_state>>(&world, options);
+aggregator_actor spawn_aggregator(caf::actor_system& sys, platform& world, const aggregator_options& options,
+                                  std::vector<std::string> nodes) {
+  return sys.spawn<aggregator_actor::stateful_impl<aggregator_state>>(&world, options, std::move(nodes));
 }
 
 } // namespace astra

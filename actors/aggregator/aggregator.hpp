@@ -6,6 +6,9 @@
 
 #include <caf/actor_system.hpp>
 
+#include <string>
+#include <vector>
+
 namespace astra {
 
 /// Spawns an aggregator, one per host or rack: the home of the nodes that are told of it.  It passes their beats on to
@@ -13,7 +16,10 @@ namespace astra {
 /// through it one by one.  It persists nothing and answers no beat while it has no Resource, so its nodes turn to
 /// another aggregator, or to a Resource, when it cannot help them.  It publishes itself as `aggregator_service` and
 /// runs until its owner sends it an exit message.
+/// @param nodes Whom it may speak for, as its certificate says: names, or beginnings that end in '*'; empty: all.  A
+/// Resource ends the session of one that speaks for others, so these are sent on to another home.
 /// @pre `validate(options)` returned no error.
-aggregator_actor spawn_aggregator(caf::actor_system& sys, platform& world, const aggregator_options& options);
+aggregator_actor spawn_aggregator(caf::actor_system& sys, platform& world, const aggregator_options& options,
+                                  std::vector<std::string> nodes = {});
 
 } // namespace astra

@@ -34,7 +34,8 @@ beat_batcher::verdict beat_batcher::take(const pb::Heartbeat& beat, time_point n
       return result;
   }
   if (!who) {
-    if (beat.name().empty()) {
+    // A Resource would take a wrong one for a lie of the aggregator's.
+    if (make_node_id(beat.name()) != node) {
       result.nameless = true;
       return result;
     }
@@ -52,7 +53,7 @@ beat_batcher::verdict beat_batcher::take(const pb::Heartbeat& beat, time_point n
     who->node = node;
   }
   auto slot = static_cast<std::uint32_t>(who - members_.data() + 1);
-  if (!beat.name().empty())
+  if (who->name.empty())
     who->name = beat.name();
   if (beat.incarnation() != who->incarnation || beat.home_epoch() != who->home_epoch)
     result.profile_version = who->acknowledged_profile = 0;

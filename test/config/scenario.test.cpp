@@ -70,11 +70,16 @@ auto fields(const net_options& x) {
 }
 
 auto fields(const node_options& x) {
-  auto& [name, resources, heartbeat, home_silence, cpu, memory, origin, accelerators, labels, slot_hold, queue, wait,
-         backend] = x;
+  auto& [name, resources, aggregators, heartbeat, home_silence, cpu, memory, origin, accelerators, labels, slot_hold,
+         queue, wait, backend] = x;
   CHECK(accelerators.empty());
-  return std::tie(name, resources, heartbeat, home_silence, cpu, memory, origin, labels, slot_hold, queue, wait,
-                  backend);
+  return std::tie(name, resources, aggregators, heartbeat, home_silence, cpu, memory, origin, labels, slot_hold, queue,
+                  wait, backend);
+}
+
+auto fields(const aggregator_options& x) {
+  auto& [name, resources, tick, heartbeat, home_silence, claim_timeout] = x;
+  return std::tie(name, resources, tick, heartbeat, home_silence, claim_timeout);
 }
 
 auto fields(const resource_options& x) {
@@ -130,6 +135,7 @@ void check_equal(const scenario& a, const scenario& b) {
   CHECK(fields(a.options.net) == fields(b.options.net));
   CHECK(fields(a.options.node) == fields(b.options.node));
   CHECK(fields(a.options.resource) == fields(b.options.resource));
+  CHECK(fields(a.options.aggregator) == fields(b.options.aggregator));
   CHECK(fields(a.options.scheduler) == fields(b.options.scheduler));
   CHECK(fields(a.options.router) == fields(b.options.router));
   CHECK(fields(a.options.gateway) == fields(b.options.gateway));
@@ -354,6 +360,7 @@ private:
     maybe([&] { o.scheduler.plan = 30ms; });
     maybe([&] { o.router.retry_budget = real(0, 1); });
     maybe([&] { o.router.no_replica_wait = 0ms; });
+    maybe([&] { o.aggregator.tick = 100ms; });
     maybe([&] { o.gateway.connections_max = 3; });
     maybe([&] { o.gateway.body_limit_bytes = 5000; });
     maybe([&] { o.shutdown_timeout = 1234ms; });
@@ -537,7 +544,7 @@ const std::vector<std::string> invariants{"one-holder", "converge"};
 
 TEST_CASE("every scenario that comes with Astra is good, says what it proves and survives being written") {
   auto files = scenario_files();
-  CHECK(files.size() == 26);
+  CHECK(files.size() == 27);
   for (auto& path : files) {
     CAPTURE(path.string());
     auto loaded = load_scenario(path.string(), no_environment);

@@ -13,11 +13,11 @@ using namespace std::chrono_literals;
 namespace {
 
 struct rack : resource_fixture {
-  aggregator_actor start_aggregator(std::vector<std::string> resources) {
+  aggregator_actor start_aggregator(std::vector<std::string> resources, std::vector<std::string> nodes = {}) {
     aggregator_options options;
     options.name = "rack1";
     options.resources = std::move(resources);
-    auto result = own(spawn_aggregator(sys, world_of("rack1"), options));
+    auto result = own(spawn_aggregator(sys, world_of("rack1"), options, std::move(nodes)));
     run();
     return result;
   }
@@ -125,6 +125,19 @@ TEST_CASE_FIXTURE(rack, "an aggregator whose Resource ends turns to the next one
   advance(2500ms);
   CHECK(seen->view.find(make_node_id("n1"))->origin == make_resource_id(home == "r1:1" ? "r2" : "r1"));
   CHECK_FALSE(seen->ever("n1", "OFFLINE"));
+}
+
+TEST_CASE_FIXTURE(rack, "a node that the certificate does not name is sent on, and costs the others nothing") {
+  auto r1 = start("r1");
+  auto seen = watch(r1);
+  start_aggregator({"r1:1"}, {"rack1-*"});
+  join_rack("rack1-7");
+  auto foreign = join_rack("other");
+  advance(3s);
+  CHECK(seen->state("rack1-7") == "ONLINE");
+  CHECK(seen->view.find(make_node_id("other")) == nullptr);
+  // It has only this one to try, again and again.
+  CHECK(foreign->home_epoch > 3);
 }
 
 TEST_CASE_FIXTURE(rack, "an aggregator that reaches no Resource answers no beat") {

@@ -153,6 +153,9 @@ TEST_CASE_FIXTURE(pair, "a node that is not known must say its name, and one tha
   auto nameless = beat("n1", 1);
   nameless.clear_name();
   CHECK(batcher.take(nameless, now).nameless);
+  nameless.set_name("n2");
+  CHECK(batcher.take(nameless, now).nameless);
+  nameless.clear_name();
   batcher.take(beat("n1", 1), now);
   batcher.take(nameless, now);
   exchange();

@@ -150,7 +150,7 @@ public:
     auto& some = subscriber.keeper.view();
     for (auto& [id, entry] : all.nodes()) {
       auto shown = some.find(id);
-      auto wanted = entry.row.has_profile() && excerpt.filter().matches(entry.row.profile());
+      auto wanted = entry.row.has_profile() && excerpt.filter().matches(entry.row.shape());
       if (entry.row.has_profile())
         RC_ASSERT((shown != nullptr) == wanted);
       if (shown == nullptr)
@@ -203,7 +203,7 @@ TEST_CASE("a node that comes to match is told whole, one that matches no more is
     row.set_profile(profile_of(node, 1));
     pb::NodeLoad load;
     load.set_running(static_cast<std::uint32_t>(node));
-    log.heard(log.slot(node_id{node}), load, start);
+    log.heard(log.slot(node_id{node}), node_load{load}, start);
   }
   world.flush();
   auto& seen = world.subscriber;
@@ -226,7 +226,7 @@ TEST_CASE("a node that comes to match is told whole, one that matches no more is
   for (std::uint64_t node = 1; node <= 2; ++node) {
     pb::NodeLoad load;
     load.set_running(static_cast<std::uint32_t>(node + 10));
-    log.heard(log.slot(node_id{node}), load, start);
+    log.heard(log.slot(node_id{node}), node_load{load}, start);
   }
   auto before = seen.bytes;
   world.flush();
@@ -340,7 +340,7 @@ TEST_CASE("whatever happens, in step or behind, a subscriber with a filter holds
         if (known) {
           pb::NodeLoad load;
           load.set_running(static_cast<std::uint32_t>(draw % 100));
-          log.heard(log.slot(node_id{id}), load, start);
+          log.heard(log.slot(node_id{id}), node_load{load}, start);
         }
         break;
       case 3: // liveness

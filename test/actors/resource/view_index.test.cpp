@@ -48,7 +48,7 @@ using found_nodes = std::map<std::string, std::set<std::uint64_t>>;
 found_nodes scan(const cluster_view& view) {
   found_nodes result;
   for (auto& [id, entry] : view.nodes()) {
-    auto& profile = entry.row.profile();
+    auto& profile = entry.row.shape();
     for (auto& label : profile.labels())
       result["label " + label.key() + "=" + label.value()].insert(id.value());
     for (auto& card : profile.accelerators())
