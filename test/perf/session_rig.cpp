@@ -52,6 +52,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -159,6 +160,8 @@ struct node {
   std::uint64_t home_epoch = 1;
   /// Choices in a row that did not take it in.
   std::size_t failures = 0;
+  /// Number of its dials.
+  std::uint64_t attempt = 0;
   /// When its home was lost; none while it has one.
   std::optional<clock_type::time_point> homeless_since;
 };
@@ -166,6 +169,8 @@ struct node {
 constexpr std::uint64_t own_actor = 1000;
 constexpr std::uint64_t life = 1;
 constexpr std::chrono::seconds redial_after{1};
+/// From dialling to being live, as node.home_silence says.  A full queue of connections answers nobody.
+constexpr std::chrono::seconds join_patience{2};
 
 /// Connects, sends what nobody asked for, and does so again.
 void throw_junk(const endpoint& target, int kind, const std::atomic<bool>& over, std::atomic<unsigned long>& thrown) {
@@ -226,6 +231,13 @@ public:
         std::printf("junk from here on\n");
         for (int i = 0; i < how_.junk; ++i)
           junk.emplace_back([&, i] { throw_junk(*parse_endpoint(how_.targets.front()), i, over, thrown); });
+      }
+      while (!joining_.empty() && joining_.front().until <= now) {
+        auto& at = nodes_[joining_.front().index];
+        auto late = at.attempt == joining_.front().attempt && at.now != phase::live && at.now != phase::dead;
+        joining_.pop_front();
+        if (late)
+          lose(at, "no answer");
       }
       auto n = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()), 2);
       for (int i = 0; i < n; ++i)
@@ -330,7 +342,9 @@ private:
     }
     ::inet_pton(AF_INET, target.host.c_str(), &address.sin_addr);
     address.sin_port = htons(target.port);
-    ::connect(at.fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    joining_.push_back({clock_type::now() + join_patience, index, ++at.attempt});
+    if (::connect(at.fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 && errno != EINPROGRESS)
+      return lose(at, std::strerror(errno));
     epoll_event event{};
     event.events = EPOLLIN | EPOLLOUT | EPOLLET;
     event.data.u64 = index;
@@ -746,6 +760,13 @@ private:
   std::size_t lost_ = 0;
   std::size_t turned_away_ = 0;
   std::multimap<clock_type::time_point, std::size_t> redials_;
+  struct dial {
+    clock_type::time_point until;
+    std::size_t index = 0;
+    std::uint64_t attempt = 0;
+  };
+  /// Dials, the oldest first.
+  std::deque<dial> joining_;
   std::size_t lost_homes_ = 0;
   /// Seconds from the loss of a home to the first answer of the next.
   std::vector<double> moves_;
