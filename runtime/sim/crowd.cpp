@@ -6,6 +6,7 @@
 #include "messages/type_ids.hpp"
 
 #include <caf/actor_cast.hpp>
+#include <caf/actor_clock.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
 
@@ -13,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -26,8 +28,10 @@ class crowd_state {
 public:
   static constexpr const char* name = "astra.crowd";
 
-  crowd_state(caf::event_based_actor* self, platform& world, node_options options, std::uint32_t count)
-    : self_(self), world_(world), options_(std::move(options)), incarnation_(world.next_incarnation()) {
+  crowd_state(caf::event_based_actor* self, platform& world, node_options options, std::uint32_t count,
+              std::shared_ptr<crowd_script> script)
+    : self_(self), world_(world), options_(std::move(options)), script_(std::move(script)),
+      incarnation_(world.next_incarnation()) {
     members_.resize(count);
     for (std::uint32_t i = 0; i < count; ++i) {
       auto text = name_of(i);
@@ -45,6 +49,7 @@ public:
         if (home.handle && home.handle->address() == down.source)
           lose(address);
     });
+    next_ = self_->clock().now() + first_;
     self_->run_delayed(first_, [this] { tick(); });
     return {[](int) {}};
   }
@@ -54,8 +59,9 @@ private:
     node_id id;
     std::uint64_t home_epoch = 1;
     std::uint32_t sequence = 0;
+    /// Version of the profile that was sent last to this home; 0: none.
+    std::uint32_t described = 0;
     std::uint16_t home = 0;
-    bool described = false;
   };
 
   struct home {
@@ -78,7 +84,12 @@ private:
   }
 
   void tick() {
-    self_->run_delayed(options_.heartbeat / slices, [this] { tick(); });
+    // As machines do, it keeps its pace when it was late; what it missed by a whole interval is lost.
+    auto now = self_->clock().now();
+    next_ += std::chrono::nanoseconds{options_.heartbeat} / slices;
+    if (now - next_ > options_.heartbeat)
+      next_ = now;
+    self_->run_delayed(next_ - now, [this] { tick(); });
     auto count = static_cast<std::uint32_t>(members_.size());
     auto from = static_cast<std::uint32_t>(std::uint64_t{count} * slice_ / slices);
     auto to = static_cast<std::uint32_t>(std::uint64_t{count} * (slice_ + 1) / slices);
@@ -88,36 +99,48 @@ private:
   }
 
   void beat(std::uint32_t i) {
+    if (script_ && !script_->speaks(i))
+      return;
     auto& who = members_[i];
     auto& address = addresses_[who.home];
     auto& there = homes_.at(address);
     if (!there.handle)
       return dial(address);
+    auto version = script_ ? script_->profile_version(i) : 1U;
     heartbeat message;
     message->set_node(who.id.value());
     message->set_incarnation(incarnation_.value());
     message->set_sequence(++who.sequence);
     message->set_home_epoch(who.home_epoch);
-    message->set_profile_version(1);
-    ask(i, message);
-    if (!std::exchange(who.described, true))
+    message->set_profile_version(version);
+    if (script_)
+      script_->describe(i, *message);
+    ask(i, message, message->leaving());
+    if (who.described < version) {
+      who.described = version;
       describe(i);
+    }
   }
 
   template <class Message>
-  void ask(std::uint32_t i, Message& message) {
+  void ask(std::uint32_t i, Message& message, bool leaving) {
     auto& who = members_[i];
     auto epoch = who.home_epoch;
+    // What was sent later may be on its way when this is answered.
+    auto described = who.described;
     self_
         ->request(caf::actor_cast<heartbeat_sink>(homes_.at(addresses_[who.home]).handle),
                   caf::timespan{options_.heartbeat}, std::move(message))
         .then(
-            [this, i, epoch](const heartbeat_ack& ack) {
+            [this, i, epoch, described, leaving](const heartbeat_ack& ack) {
               if (members_[i].home_epoch != epoch)
                 return;
               homes_.at(addresses_[members_[i].home]).silent = 0;
-              if (ack->profile_version() < 1)
-                members_[i].described = false;
+              if (ack->profile_version() < described)
+                members_[i].described = 0;
+              if constexpr (std::is_same_v<Message, heartbeat>)
+                if (script_)
+                  script_->acknowledged(i, leaving);
             },
             [this, i, epoch](const caf::error&) {
               if (members_[i].home_epoch != epoch)
@@ -136,12 +159,14 @@ private:
     auto& profile = *message->mutable_profile();
     profile.set_node(who.id.value());
     profile.set_incarnation(incarnation_.value());
-    profile.set_version(1);
+    profile.set_version(who.described);
     profile.set_name(name_of(i));
     profile.set_address(world_.address());
     profile.mutable_capacity()->set_cpu_milli(options_.cpu_milli);
     profile.mutable_capacity()->set_memory_bytes(options_.memory_bytes);
-    ask(i, message);
+    if (script_)
+      script_->describe(i, profile);
+    ask(i, message, false);
   }
 
   void dial(const std::string& address) {
@@ -179,7 +204,7 @@ private:
       auto now = std::find(order.begin(), order.end(), address);
       auto next = now == order.end() || now + 1 == order.end() ? order.begin() : now + 1;
       ++who.home_epoch;
-      who.described = false;
+      who.described = 0;
       turn(i, *next);
     }
   }
@@ -187,18 +212,23 @@ private:
   caf::event_based_actor* self_;
   platform& world_;
   node_options options_;
+  /// Null: none.
+  std::shared_ptr<crowd_script> script_;
   incarnation incarnation_;
   std::vector<member> members_;
   std::map<std::string, home> homes_;
   std::vector<std::string> addresses_;
   std::chrono::nanoseconds first_{0};
+  /// When the next slice has its turn.
+  caf::actor_clock::time_point next_;
   std::uint32_t slice_ = 0;
 };
 
 } // namespace
 
-void spawn_crowd(caf::actor_system& sys, platform& world, const node_options& options, std::uint32_t count) {
-  sys.spawn<caf::stateful_actor<crowd_state>>(std::ref(world), options, count);
+caf::actor spawn_crowd(caf::actor_system& sys, platform& world, const node_options& options, std::uint32_t count,
+                       std::shared_ptr<crowd_script> script) {
+  return sys.spawn<caf::stateful_actor<crowd_state>>(std::ref(world), options, count, std::move(script));
 }
 
 } // namespace astra::sim
