@@ -167,7 +167,7 @@ class Cluster:
         self.tag = f"ev{os.getpid()}"
         self.hub = f"{self.tag}-hub"
         self.nodes = [f"n{i + 1}" for i in range(args.nodes)]
-        self.processes, self.routers, self.load = {}, [], []
+        self.processes, self.routers, self.load, self.flaps = {}, [], [], {}
 
     def space(self, node):
         return f"{self.tag}-{node}"
@@ -245,6 +245,17 @@ class Cluster:
             process.kill()
             process.wait()
 
+    def may_fall(self, node):
+        """Whether the node may come back once more without being damped for flapping (flap_damper), which is another thing."""
+        return self.penalty(node) + 1 < 2.9
+
+    def fell(self, node):
+        self.flaps[node] = (self.penalty(node) + 1, time.monotonic())
+
+    def penalty(self, node):
+        penalty, when = self.flaps.get(node, (0, 0))
+        return penalty * 2 ** (-(time.monotonic() - when) / 30)
+
     def serving(self, node):
         return all(router.serves(node) for router in self.routers)
 
@@ -277,7 +288,7 @@ class Faults:
     def __init__(self, cluster, kind, count, lanes, chance):
         self.cluster, self.kind, self.left, self.lanes, self.chance = cluster, kind, count, lanes, chance
         self.lock, self.busy = threading.Lock(), set()
-        # Who was hit the longest ago comes first: a node that comes and goes too often is damped, which is another thing.
+        # Who was hit the longest ago comes first.
         self.order = list(cluster.nodes)
         chance.shuffle(self.order)
         self.samples, self.after, self.reasons, self.lost = [], 0, collections.Counter(), []
@@ -293,7 +304,8 @@ class Faults:
         with self.lock:
             if self.left == 0:
                 return None
-            able = [node for node in self.order if node not in self.busy and self.cluster.serving(node)]
+            able = [node for node in self.order
+                    if node not in self.busy and self.cluster.serving(node) and self.cluster.may_fall(node)]
             if not able:
                 return ""
             node = self.chance.choice(able[:max(1, len(able) // 2)])
@@ -351,6 +363,7 @@ class Faults:
         time.sleep(max(0.0, began + LASTS[self.kind] - time.monotonic()))
         until = time.monotonic()
         result = []
+        self.cluster.fell(node)
         for router in self.cluster.routers:
             seen = router.since(node, began, until)
             out, why, sent, last = None, "", 0, None
