@@ -98,6 +98,8 @@ std::string to_string(process_role role) {
     return "scheduler";
   case process_role::gateway:
     return "gateway";
+  case process_role::aggregator:
+    return "aggregator";
   }
   return "invalid";
 }
@@ -160,6 +162,13 @@ std::vector<broken_rule> validate(const resource_options& options) {
   rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "node.heartbeat", options.heartbeat, "heartbeat");
   rules.size_between("resource.view_chunk", options.view_chunk_bytes, 1024, 1ull << 20);
   rules.between("resource.events", options.events_kept, 1, 1'000'000);
+  return rules.take();
+}
+
+std::vector<broken_rule> validate(const aggregator_options& options) {
+  rule_book rules;
+  rules.positive("aggregator.tick", options.tick);
+  rules.at_least("node.heartbeat", options.heartbeat, 1, "aggregator.tick", options.tick, "aggregator.tick");
   return rules.take();
 }
 
@@ -260,11 +269,13 @@ std::vector<broken_rule> validate(const process_options& options) {
     rules.add("name", problem);
   if (options.roles.empty())
     rules.add("roles", "missing; say what this process is, such as roles = [\"node\"]; there are: node, resource, "
-                       "scheduler, gateway");
+                       "scheduler, gateway, aggregator");
   if (options.state_dir.empty() && !options.name.empty())
     rules.add("state_dir", "is empty; name a directory that this process may write");
   for (std::size_t i = 0; i < options.node.resources.size(); ++i)
     rules.address(fmt::format("resources[{}]", i), options.node.resources[i], false);
+  for (std::size_t i = 0; i < options.node.aggregators.size(); ++i)
+    rules.address(fmt::format("node.aggregators[{}]", i), options.node.aggregators[i], false);
   for (auto role : options.roles)
     if (role != process_role::resource && options.node.resources.empty()) {
       auto cure = options.has(process_role::resource)
@@ -294,6 +305,7 @@ std::vector<broken_rule> validate(const process_options& options) {
   rules.add_all(validate(options.resource));
   rules.at_least("resource.orphan_grace", options.resource.orphan_grace, 1, "node.home_silence",
                  options.node.home_silence, "home_silence");
+  rules.add_all(validate(options.aggregator));
   rules.add_all(validate(options.scheduler));
   if (options.scheduler.claim_timeout <= options.resource.claim_timeout
       && options.scheduler.claim_timeout > milliseconds{0})

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +30,8 @@ struct node_options {
   std::string name;
   /// "host:port" of every Resource the node may join.
   std::vector<std::string> resources;
+  /// "host:port" of aggregators that the node may beat through; they come before the Resources.
+  std::vector<std::string> aggregators;
   milliseconds heartbeat{1000};
   /// A home Resource that has not answered for this long is left for the next choice.
   milliseconds home_silence{2000};
@@ -76,6 +79,19 @@ struct resource_options {
   std::uint64_t view_chunk_bytes = 256 * 1024;
   /// The last so many events are kept for operators.
   std::uint32_t events_kept = 4096;
+};
+
+struct aggregator_options {
+  std::string name;
+  /// "host:port" of every Resource that it may pass beats on to.
+  std::vector<std::string> resources;
+  /// Beats leave together, once in this time.
+  milliseconds tick{250};
+  milliseconds heartbeat{1000};
+  /// A home Resource that has not answered for this long is left for the next choice.
+  milliseconds home_silence{2000};
+  /// Wait for a node's word on a claim.
+  milliseconds claim_timeout{2000};
 };
 
 struct scheduler_options {
@@ -178,7 +194,10 @@ struct net_options {
 /// What `net.insecure` must say, word for word.
 inline constexpr const char* insecure_sentence = "anyone who can connect may command this cluster";
 
-enum class process_role : std::uint8_t { node, resource, scheduler, gateway };
+enum class process_role : std::uint8_t { node, resource, scheduler, gateway, aggregator };
+
+inline constexpr std::array all_process_roles{process_role::node, process_role::resource, process_role::scheduler,
+                                              process_role::gateway, process_role::aggregator};
 
 std::string to_string(process_role role);
 
@@ -197,6 +216,7 @@ struct process_options {
   tls_options tls;
   node_options node;
   resource_options resource;
+  aggregator_options aggregator;
   scheduler_options scheduler;
   router_options router;
   gateway_options gateway;
@@ -224,6 +244,7 @@ struct broken_rule {
 // Each checks the rules of one struct, whatever the rest of the process looks like; empty: good.
 std::vector<broken_rule> validate(const node_options& options);
 std::vector<broken_rule> validate(const resource_options& options);
+std::vector<broken_rule> validate(const aggregator_options& options);
 std::vector<broken_rule> validate(const scheduler_options& options);
 std::vector<broken_rule> validate(const router_options& options);
 std::vector<broken_rule> validate(const gateway_options& options);

@@ -47,6 +47,7 @@ void pair_fields(Io& io, process_options& o) {
   io("node.slot_hold", o.node.slot_hold);
   io("node.queue_per_slot", o.node.queue_per_slot);
   io("node.labels", o.node.labels);
+  io("node.aggregators", o.node.aggregators);
   io("capacity.cores", o.node.cpu_milli);
   io("capacity.cores_auto", o.cpu_auto);
   io("capacity.memory", o.node.memory_bytes);
@@ -66,6 +67,7 @@ void pair_fields(Io& io, process_options& o) {
   io("resource.peer_timeout", o.resource.peer_timeout);
   io("resource.view_chunk", o.resource.view_chunk_bytes);
   io("resource.events", o.resource.events_kept);
+  io("aggregator.tick", o.aggregator.tick);
   io("scheduler.apps", o.scheduler.app_files);
   io("scheduler.plan", o.scheduler.plan);
   io("scheduler.claim_timeout", o.scheduler.claim_timeout);
@@ -93,9 +95,11 @@ void pair_fields(Io& io, process_options& o) {
 
 /// One name, one list of Resources and one heartbeat for all roles of a process.
 void share(process_options& o) {
-  o.node.name = o.resource.name = o.scheduler.name = o.name;
-  o.resource.peers = o.scheduler.resources = o.router.resources = o.node.resources;
-  o.resource.heartbeat = o.scheduler.heartbeat = o.node.heartbeat;
+  o.node.name = o.resource.name = o.aggregator.name = o.scheduler.name = o.name;
+  o.resource.peers = o.aggregator.resources = o.scheduler.resources = o.router.resources = o.node.resources;
+  o.resource.heartbeat = o.aggregator.heartbeat = o.scheduler.heartbeat = o.node.heartbeat;
+  o.aggregator.home_silence = o.node.home_silence;
+  o.aggregator.claim_timeout = o.resource.claim_timeout;
 }
 
 /// "net.heartbeat" is field heartbeat of the message in field net.
@@ -231,7 +235,7 @@ private:
 
 std::vector<process_role> to_roles(const schema::ProcessFile& file) {
   std::vector<process_role> result;
-  for (auto role : {process_role::node, process_role::resource, process_role::scheduler, process_role::gateway})
+  for (auto role : all_process_roles)
     if (std::find(file.roles().begin(), file.roles().end(), to_string(role)) != file.roles().end())
       result.push_back(role);
   return result;
@@ -271,6 +275,7 @@ schema::ProcessFile default_process_file() {
 
 schema::ProcessFile to_file(process_options options) {
   options.node.resources.clear();
+  options.node.aggregators.clear();
   options.node.labels.clear();
   options.node.accelerators.clear();
   options.scheduler.app_files.clear();

@@ -631,7 +631,7 @@ private:
   void check_options() {
     auto process = what_.options;
     process.name = "scenario";
-    process.roles = {process_role::node, process_role::resource, process_role::scheduler, process_role::gateway};
+    process.roles.assign(all_process_roles.begin(), all_process_roles.end());
     process.state_dir = "/state";
     process.node.resources = {"127.0.0.1:9700"};
     for (auto& rule : astra::validate(process))

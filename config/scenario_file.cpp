@@ -138,9 +138,6 @@ std::size_t index_of(const Names& names, const std::string& name) {
   return static_cast<std::size_t>(found - names.begin());
 }
 
-constexpr std::array all_roles{process_role::node, process_role::resource, process_role::scheduler,
-                               process_role::gateway};
-
 /// Copies what a message has into a struct.
 class from_message {
 public:
@@ -182,7 +179,7 @@ private:
   static void get(message m, reflection r, field f, std::vector<process_role>& out) {
     std::vector<std::string> names;
     get(m, r, f, names);
-    for (auto role : all_roles)
+    for (auto role : all_process_roles)
       if (std::find(names.begin(), names.end(), to_string(role)) != names.end())
         out.push_back(role);
   }

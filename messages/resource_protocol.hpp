@@ -23,6 +23,11 @@ using heartbeat_sink = caf::typed_actor<
     // Records that the sender is alive and makes this Resource its home.
     caf::result<heartbeat_ack>(heartbeat), caf::result<heartbeat_ack>(profile_update)>;
 
+/// What an aggregator may say to a Resource.
+using aggregate_sink = heartbeat_sink::extend<
+    // Records all that have beaten.  The sender is the way to these nodes, claims included.
+    caf::result<beat_batch_ack>(beat_batch)>;
+
 /// What a scheduler process may say to a Resource.
 using claim_sink = caf::typed_actor<caf::result<heartbeat_ack>(scheduler_beat),
                                     // Arbitrates at once, asks the nodes, and answers every claim of the batch.
@@ -38,7 +43,7 @@ using inspection_desk = caf::typed_actor<
     caf::result<resource_report>(report_query)>;
 
 /// The whole Resource interface.
-using resource_actor = view_source::extend_with<heartbeat_sink>::extend_with<claim_sink>::extend_with<
+using resource_actor = view_source::extend_with<aggregate_sink>::extend_with<claim_sink>::extend_with<
     view_subscriber>::extend_with<inspection_desk>;
 
 /// Service name of a process's Resource.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "messages/aggregate.hpp"
 #include "messages/claim.hpp"
 #include "messages/control.hpp"
 #include "messages/errc.hpp"
@@ -51,6 +52,8 @@ CAF_ADD_TYPE_ID(astra_wire, (astra::node_query))
 CAF_ADD_TYPE_ID(astra_wire, (astra::node_page))
 CAF_ADD_TYPE_ID(astra_wire, (astra::report_query))
 CAF_ADD_TYPE_ID(astra_wire, (astra::resource_report))
+CAF_ADD_TYPE_ID(astra_wire, (astra::beat_batch))
+CAF_ADD_TYPE_ID(astra_wire, (astra::beat_batch_ack))
 CAF_END_TYPE_ID_BLOCK(astra_wire)
 
 // Types that never leave their process.

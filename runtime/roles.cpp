@@ -1,5 +1,6 @@
 #include "runtime/roles.hpp"
 
+#include "actors/aggregator/aggregator.hpp"
 #include "actors/node/node.hpp"
 #include "actors/resource/resource.hpp"
 #include "actors/resource/view_client.hpp"
@@ -37,6 +38,10 @@ std::vector<child_spec> role_set::children() {
   if (options_.has(process_role::resource))
     result.push_back(
         {"resource", [this] { return caf::actor_cast<caf::actor>(spawn_resource(sys_, world_, options_.resource)); }});
+  if (options_.has(process_role::aggregator))
+    result.push_back({"aggregator", [this] {
+                        return caf::actor_cast<caf::actor>(spawn_aggregator(sys_, world_, options_.aggregator));
+                      }});
   if (options_.has(process_role::node))
     result.push_back({"node", [this] {
                         auto node = spawn_node(sys_, world_, options_.node, actors_);

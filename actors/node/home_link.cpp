@@ -2,6 +2,7 @@
 
 #include "actors/mutant.hpp"
 #include "actors/node/profile_fit.hpp"
+#include "messages/aggregator_protocol.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/sec.hpp>
@@ -16,7 +17,7 @@ namespace astra {
 home_link::home_link(node_actor::pointer self, platform& world, const node_options& options, node_id node,
                      incarnation started, hooks to_node)
   : self_(self), world_(world), options_(options), node_(node), incarnation_(started), to_node_(std::move(to_node)),
-    selector_(options.name, options.resources, options.home_silence, self->clock().now()) {}
+    selector_(options.name, options.resources, options.home_silence, self->clock().now(), options.aggregators) {}
 
 void home_link::start() {
   dial();
@@ -34,6 +35,11 @@ void home_link::tick() {
     beat();
   else
     dial();
+  look_for_aggregator();
+}
+
+const char* home_link::service() const {
+  return selector_.aggregated() ? aggregator_service : resource_service;
 }
 
 void home_link::dial() {
@@ -43,7 +49,7 @@ void home_link::dial() {
   auto epoch = selector_.epoch();
   self_
       ->request(world_.dialer(), caf::timespan{options_.home_silence}, dial_atom_v, selector_.home(),
-                std::string{resource_service})
+                std::string{service()})
       .then(
           [this, epoch](const caf::strong_actor_ptr& found) {
             if (epoch != selector_.epoch() || left_)
@@ -63,6 +69,32 @@ void home_link::dial() {
           });
 }
 
+/// Keeps the home until an aggregator is found.
+void home_link::look_for_aggregator() {
+  auto whom = looking_ || !joined_ ? nullptr : selector_.check_return(self_->clock().now());
+  if (!whom)
+    return;
+  looking_ = true;
+  auto epoch = selector_.epoch();
+  self_
+      ->request(world_.dialer(), caf::timespan{options_.home_silence}, dial_atom_v, *whom,
+                std::string{aggregator_service})
+      .then(
+          [this, whom, epoch](const caf::strong_actor_ptr& found) {
+            looking_ = false;
+            if (epoch != selector_.epoch() || left_)
+              return;
+            auto from = selector_.home();
+            selector_.return_to(*whom, self_->clock().now());
+            moved(from, "an aggregator is there again");
+            home_ = caf::actor_cast<heartbeat_sink>(found);
+            self_->monitor(home_);
+            beat();
+            send_profile();
+          },
+          [this](const caf::error&) { looking_ = false; });
+}
+
 heartbeat home_link::make_beat() {
   heartbeat message;
   message->set_node(node_.value());
@@ -70,6 +102,8 @@ heartbeat home_link::make_beat() {
   message->set_sequence(++sequence_);
   message->set_home_epoch(selector_.epoch());
   message->set_profile_version(profile_version_);
+  if (!joined_)
+    message->set_name(options_.name);
   to_node_.describe_beat(*message);
   return message;
 }
@@ -144,8 +178,14 @@ void home_link::on_ack(const pb::HeartbeatAck& ack, std::uint64_t epoch) {
     return;
   selector_.on_ack(self_->clock().now());
   if (!std::exchange(joined_, true))
-    spdlog::info("node.join node={} home={} home_epoch={} incarnation={}", options_.name, selector_.home(), epoch,
-                 incarnation_.value());
+    spdlog::info("node.join node={} home={} aggregated={} home_epoch={} incarnation={}", options_.name,
+                 selector_.home(), selector_.aggregated(), epoch, incarnation_.value());
+  auto before = std::exchange(resource_, resource_id{ack.resource()});
+  // Of two Resources that have a row of this node, the later home is right.
+  if (before && before != resource_ && selector_.aggregated() && !MUTANT(fed_elsewhere_unnoticed)) {
+    selector_.fed_elsewhere();
+    profile_under_way_ = false;
+  }
   // A Resource that restarted, or lost the update, holds an older profile or none.
   if (ack.profile_version() < profile_version_ && !profile_under_way_ && !MUTANT(profile_not_sent_after_rehome))
     send_profile();
@@ -182,6 +222,7 @@ void home_link::moved(const std::string& from, const std::string& reason) {
   if (home_)
     self_->demonitor(home_.address());
   home_ = nullptr;
+  resource_ = {};
   dialing_ = joined_ = profile_under_way_ = false;
 }
 

@@ -62,8 +62,10 @@ public:
   void leave(std::function<void()> done);
 
 private:
+  const char* service() const;
   void tick();
   void dial();
+  void look_for_aggregator();
   void send_profile();
   void on_ack(const pb::HeartbeatAck& ack, std::uint64_t epoch);
   void on_no_ack(const caf::error& reason, std::uint64_t epoch);
@@ -83,9 +85,12 @@ private:
   /// Empty while no session is there.
   heartbeat_sink home_;
   bool dialing_ = false;
+  bool looking_ = false;
   bool left_ = false;
   /// The home answered since it was chosen.
   bool joined_ = false;
+  /// Who is behind the home: itself, or the Resource that its aggregator speaks to.
+  resource_id resource_;
   /// Whether the loss of the last home was told already.
   bool warned_ = false;
   bool too_large_told_ = false;

@@ -46,7 +46,7 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   row.set_incarnation(beat.incarnation());
   row.set_home_epoch(beat.home_epoch());
   row.set_sequence(beat.sequence());
-  log_.heard(slot, beat.load(), now);
+  log_.heard(slot, node_load{beat.load()}, now);
   if (members_.size() < slot) {
     members_.resize(slot);
     due_.resize(slot, time_point::max());
@@ -60,6 +60,23 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   who.left = beat.leaving() && !MUTANT(goodbye_ignored);
   result.change = judge(slot, {}, now);
   return result;
+}
+
+std::optional<transition> member_table::beat_again(std::uint32_t slot, const node_load& load, time_point now) {
+  auto& row = log_.change(slot, 0, stream::liveness);
+  row.set_sequence(row.sequence() + 1);
+  log_.heard(slot, load, now);
+  auto& who = members_[slot - 1];
+  who.seen.renew(now);
+  who.closed = false;
+  return judge(slot, {}, now);
+}
+
+void member_table::wait_longer(std::uint32_t slot, time_point now) {
+  if (members_[slot - 1].offline_since)
+    return;
+  members_[slot - 1].seen.renew(now);
+  set_due(slot);
 }
 
 member_table::verdict member_table::record(const pb::ProfileUpdate& update, time_point) {

@@ -53,6 +53,13 @@ public:
 
   verdict record(const pb::Heartbeat& beat, time_point now);
 
+  /// A beat of which only the load is told: the node goes on as it was.  Counts as the next in its sequence.
+  /// @pre the slot has a row.
+  std::optional<transition> beat_again(std::uint32_t slot, const node_load& load, time_point now);
+
+  /// Through no fault of the node nothing is heard of it: its silence counts from now on.  @pre the slot has a row.
+  void wait_longer(std::uint32_t slot, time_point now);
+
   /// A profile of a node that does not beat here is not accepted.
   verdict record(const pb::ProfileUpdate& update, time_point now);
 

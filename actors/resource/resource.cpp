@@ -2,6 +2,7 @@
 
 #include "actors/mutant.hpp"
 #include "actors/random.hpp"
+#include "actors/resource/aggregated_members.hpp"
 #include "actors/resource/claim_table.hpp"
 #include "actors/resource/event_desk.hpp"
 #include "actors/resource/hearing.hpp"
@@ -147,6 +148,7 @@ public:
         [this](const subscribe& request) { return on_subscribe(*request); },
         [this](const heartbeat& beat) { return on_heartbeat(*beat); },
         [this](const profile_update& update) { return on_profile(*update); },
+        [this](const beat_batch& batch) { return on_beat_batch(*batch); },
         [this](const scheduler_beat& beat) { return on_scheduler_beat(*beat); },
         [this](const claim_batch& batch) { return on_claims(*batch); },
         [this](const release_batch& batch) { on_release(*batch); },
@@ -163,6 +165,13 @@ private:
   // -- membership --------------------------------------------------------------
 
   caf::result<heartbeat_ack> on_heartbeat(const pb::Heartbeat& beat) {
+    auto ack = record(beat);
+    arm();
+    return heartbeat_ack{std::move(ack)};
+  }
+
+  /// A whole beat of a node, which is reached through whoever sent it.
+  pb::HeartbeatAck record(const pb::Heartbeat& beat) {
     node_id node{beat.node()};
     auto ack = acknowledgement();
     auto elsewhere = keeper_.view().find(node);
@@ -172,7 +181,7 @@ private:
       ack.set_fenced(row.incarnation() > beat.incarnation());
       if (std::tuple{row.incarnation(), row.home_epoch()} > std::tuple{beat.incarnation(), beat.home_epoch()}
           && !MUTANT(moved_node_taken_back))
-        return heartbeat_ack{std::move(ack)};
+        return ack;
     }
     auto verdict = members_.record(beat, now());
     ack.set_fenced(verdict.fenced);
@@ -191,8 +200,68 @@ private:
                    members_.find(node)->incarnation());
       events_.fenced(node, node_name(node), beat.incarnation(), members_.find(node)->incarnation());
     }
+    return ack;
+  }
+
+  caf::result<beat_batch_ack> on_beat_batch(const pb::BeatBatch& batch) {
+    auto sender = self_->current_sender();
+    if (!sender)
+      return caf::make_error(errc::invalid_argument, "a batch needs a sender");
+    auto address = caf::actor_cast<caf::actor_addr>(sender);
+    auto [found, fresh] = aggregators_.try_emplace(address);
+    auto& from = found->second;
+    if (fresh) {
+      from.name = batch.aggregator();
+      self_->monitor(sender);
+      spdlog::info("resource.aggregator aggregator={}", from.name);
+    }
+    from.seen.renew(now());
+    from.silence = std::max(milliseconds{4 * std::uint64_t{std::min(batch.tick_ms(), 60'000U)}}, options_.heartbeat);
+    pb::BeatBatchAck ack;
+    ack.set_resource(id_.value());
+    ack.set_resource_incarnation(incarnation_.value());
+    for (auto& member : batch.members()) {
+      if (member.slot() == 0 || member.slot() > aggregated_members::slots_max)
+        continue;
+      auto& beat = member.beat();
+      node_id node{beat.node()};
+      auto word = record(beat);
+      auto& told = *ack.add_words();
+      told.set_slot(member.slot());
+      told.set_profile_version(word.profile_version());
+      told.set_fenced(word.fenced());
+      auto row = members_.find(node);
+      // Not when a newer life of it is at home here: that one speaks for itself.
+      if (row && row->incarnation() == beat.incarnation() && row->home_epoch() == beat.home_epoch())
+        from.members.introduce(member.slot(), {node, log_.slot(node), beat.incarnation(), beat.home_epoch()});
+    }
+    auto outcome = from.members.hear(batch, members_, log_, now());
+    metrics_.heartbeats->inc(static_cast<std::int64_t>(outcome.heard));
+    for (auto slot : outcome.unknown)
+      ack.add_unknown(slot);
+    for (auto& change : outcome.changes)
+      report(change);
     arm();
-    return heartbeat_ack{std::move(ack)};
+    return beat_batch_ack{std::move(ack)};
+  }
+
+  /// Its nodes turn to another home, which takes them a moment that must not count as their silence.
+  void lose_aggregator(const caf::actor_addr& address, const std::string& reason) {
+    auto gone = aggregators_.extract(address);
+    auto& aggregator = gone.mapped();
+    auto members = aggregator.members.all(log_);
+    spdlog::warn("resource.aggregator_lost aggregator={} nodes={} reason=\"{}\"", aggregator.name, members.size(),
+                 reason);
+    self_->demonitor(address);
+    for (auto& who : members) {
+      if (!MUTANT(aggregator_takes_its_nodes_along))
+        members_.wait_longer(who.row, now());
+      auto handle = node_handles_.find(who.node);
+      if (handle == node_handles_.end() || handle->second != address)
+        continue;
+      node_handles_.erase(handle);
+      fail_forwards(who.node, "the connection to its aggregator closed");
+    }
   }
 
   caf::result<heartbeat_ack> on_profile(const pb::ProfileUpdate& update) {
@@ -249,7 +318,10 @@ private:
     if (known)
       forget_handle(known);
     known = handle;
-    nodes_by_handle_[caf::actor_cast<caf::actor_addr>(handle)] = node;
+    auto address = caf::actor_cast<caf::actor_addr>(handle);
+    if (aggregators_.count(address) != 0)
+      return; // watched once, for all of its nodes
+    nodes_by_handle_[address] = node;
     self_->monitor(handle);
   }
 
@@ -263,6 +335,8 @@ private:
 
   void forget_handle(const caf::strong_actor_ptr& handle) {
     auto address = caf::actor_cast<caf::actor_addr>(handle);
+    if (aggregators_.count(address) != 0)
+      return;
     nodes_by_handle_.erase(address);
     self_->demonitor(address);
   }
@@ -333,6 +407,8 @@ private:
   }
 
   void on_down(const caf::down_msg& down) {
+    if (aggregators_.count(down.source) != 0)
+      lose_aggregator(down.source, "the connection closed");
     if (auto found = nodes_by_handle_.find(down.source); found != nodes_by_handle_.end()) {
       auto node = found->second;
       nodes_by_handle_.erase(found);
@@ -371,8 +447,11 @@ private:
       keeper_.extend_grace(late, now());
       for (auto& other : peers_)
         other.seen.extend(late, now());
+      for (auto& [address, aggregator] : aggregators_)
+        aggregator.seen.extend(late, now());
     }
     auto listened = listen();
+    sweep_aggregators(listened);
     if (losses_doubted(listened))
       members_.extend_leases(options_.sweep, now());
     for (auto& change : members_.sweep(listened))
@@ -402,6 +481,16 @@ private:
     metrics_.subscribers->value(static_cast<std::int64_t>(subscribers_.size()));
     metrics_.behind->value(static_cast<std::int64_t>(subscribers_.behind()));
     arm();
+  }
+
+  void sweep_aggregators(time_point listened) {
+    // By name: addresses have no order that is the same in every run.
+    std::map<std::string, caf::actor_addr> silent;
+    for (auto& [address, aggregator] : aggregators_)
+      if (aggregator.seen.silence(listened) >= aggregator.silence)
+        silent[aggregator.name] = address;
+    for (auto& [name, address] : silent)
+      lose_aggregator(address, "silent for " + std::to_string(aggregators_[address].silence.count()) + " ms");
   }
 
   /// Many nodes are silent at once, and so are the peers: it may be this Resource that hears nothing.
@@ -914,6 +1003,14 @@ private:
   std::unordered_map<node_id, caf::strong_actor_ptr> node_handles_;
   /// For look-ups only: its order depends on the run.
   std::unordered_map<caf::actor_addr, node_id> nodes_by_handle_;
+  struct aggregator {
+    std::string name;
+    lease seen;
+    /// It is lost when nothing came for so long.
+    milliseconds silence{0};
+    aggregated_members members;
+  };
+  std::map<caf::actor_addr, aggregator> aggregators_;
   std::map<scheduler_id, caf::strong_actor_ptr> scheduler_handles_;
   std::map<std::uint64_t, forward> forwards_;
   std::uint64_t last_forward_ = 0;

@@ -44,10 +44,10 @@ node_row& shard_log::change(std::uint32_t slot, std::uint8_t parts_changed, stre
   return place.row;
 }
 
-void shard_log::heard(std::uint32_t slot, const pb::NodeLoad& load, time_point when) {
+void shard_log::heard(std::uint32_t slot, const node_load& load, time_point when) {
   auto& place = places_[slot - 1];
   place.heard = when;
-  place.load = node_load{load};
+  place.load = load;
   if (!place.settled)
     return;
   auto columns = columns_worth_telling(place.told, place.load);

@@ -62,7 +62,13 @@ public:
   /// The same of a row that is there.
   node_row& change(std::uint32_t slot, std::uint8_t parts, stream when);
   /// A heartbeat: ages in deltas count from here, and the load is told if that is worth it.
-  void heard(std::uint32_t slot, const pb::NodeLoad& load, time_point when);
+  void heard(std::uint32_t slot, const node_load& load, time_point when);
+  /// Whether the slot has the row of this node.
+  bool holds(std::uint32_t slot, node_id id) const {
+    return slot != 0 && slot <= places_.size() && node_id{places_[slot - 1].row.node()} == id;
+  }
+  /// @pre the slot has a row.
+  const node_load& load(std::uint32_t slot) const { return places_[slot - 1].load; }
   /// Null when there is none; as it was heard, told or not.
   const node_load* load(node_id id) const;
   void remove(node_id id);

@@ -419,18 +419,21 @@ void command_line::add_ca() {
               auto role = parse_peer_role(word);
               if (!role)
                 reject("--role", fmt::format("'{}' is not a role; there are: node, resource, scheduler, gateway, "
-                                             "operator, viewer",
+                                             "aggregator, operator, viewer",
                                              word));
               ca_.roles.add(*role);
             }
           },
-          "What its holder may be: node, resource, scheduler, gateway, operator, viewer; may be repeated")
+          "What its holder may be: node, resource, scheduler, gateway, aggregator, operator, viewer; may be repeated")
         ->required()
         ->type_name("ROLE")
         ->allow_extra_args(false);
     to->add_option("--name", ca_.name, "The process's name, or the person's")->required()->type_name("NAME");
     to->add_option("--app", ca_.apps, "App that a scheduler may run, such as 'ocr*' (default: all); may be repeated")
         ->type_name("APP")
+        ->allow_extra_args(false);
+    to->add_option("--nodes", ca_.nodes, "Nodes that an aggregator speaks for, such as 'rack1-*'; may be repeated")
+        ->type_name("NODES")
         ->allow_extra_args(false);
   };
   auto add_ttl = [&](CLI::App* to, const char* description) {

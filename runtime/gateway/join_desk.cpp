@@ -68,6 +68,7 @@ http_response join_desk::join(const http_request& request, std::int64_t now) con
   wish.name = token->name;
   wish.roles = token->roles;
   wish.apps = token->apps;
+  wish.nodes = token->nodes;
   wish.lifetime = default_lifetime(token->roles);
   auto made = authority->sign(csr, wish, now, "join");
   return made ? issued(*authority, *made) : refusal(made.error());
@@ -96,6 +97,7 @@ http_response join_desk::renew(const http_request& request, const http_client_in
   wish.name = old->identity.name;
   wish.roles = old->identity.roles;
   wish.apps = old->identity.apps;
+  wish.nodes = old->identity.nodes;
   wish.hosts = old->hosts;
   wish.lifetime = std::chrono::seconds{old->expires_at - old->issued_at};
   auto made = authority->sign(csr, wish, now, "renew");

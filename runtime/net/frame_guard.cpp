@@ -1,5 +1,6 @@
 #include "runtime/net/frame_guard.hpp"
 
+#include "messages/aggregator_protocol.hpp"
 #include "messages/ids.hpp"
 #include "messages/profile_limits.hpp"
 #include "messages/resource_protocol.hpp"
@@ -86,7 +87,7 @@ constexpr auto hashed_kind = std::byte{1};
 
 constexpr auto no_type = caf::invalid_type_id;
 
-enum class inspection : std::uint8_t { none, heartbeat, profile, scheduler_beat, claims, releases };
+enum class inspection : std::uint8_t { none, heartbeat, profile, beat_batch, scheduler_beat, claims, releases };
 
 /// Whose messages of a type are taken.
 struct way {
@@ -100,31 +101,35 @@ struct rule {
   /// What the answer to it is, if not an error.
   caf::type_id_t answer = no_type;
   inspection body = inspection::none;
-  std::array<std::optional<way>, 3> ways;
+  std::array<std::optional<way>, 4> ways;
 };
 
 constexpr auto node_role = peer_role::node;
 constexpr auto resource_role = peer_role::resource;
 constexpr auto scheduler_role = peer_role::scheduler;
 constexpr auto gateway_role = peer_role::gateway;
+constexpr auto aggregator_role = peer_role::aggregator;
 
 template <class Message, class Answer = void>
 constexpr rule make_rule(inspection body, std::optional<way> first, std::optional<way> second = {},
-                         std::optional<way> third = {}) {
+                         std::optional<way> third = {}, std::optional<way> fourth = {}) {
   rule result;
   result.type = caf::type_id_v<Message>;
   if constexpr (!std::is_void_v<Answer>)
     result.answer = caf::type_id_v<Answer>;
   result.body = body;
-  result.ways = {first, second, third};
+  result.ways = {first, second, third, fourth};
   return result;
 }
 
 /// Every message of the product that crosses processes and is no answer, but for the look-up.  Resources pass on what
 /// schedulers ask of nodes.
 constexpr rule rules[] = {
-    make_rule<heartbeat, heartbeat_ack>(inspection::heartbeat, way{node_role, resource_role}),
-    make_rule<profile_update, heartbeat_ack>(inspection::profile, way{node_role, resource_role}),
+    make_rule<heartbeat, heartbeat_ack>(inspection::heartbeat, way{node_role, resource_role},
+                                        way{node_role, aggregator_role}),
+    make_rule<profile_update, heartbeat_ack>(inspection::profile, way{node_role, resource_role},
+                                             way{node_role, aggregator_role}, way{aggregator_role, resource_role}),
+    make_rule<beat_batch, beat_batch_ack>(inspection::beat_batch, way{aggregator_role, resource_role}),
     make_rule<reserve, reserve_reply>(inspection::none, way{gateway_role, node_role}),
     make_rule<invoke, invoke_reply>(inspection::none, way{gateway_role, node_role}),
     make_rule<cancel>(inspection::none, way{gateway_role, node_role}),
@@ -134,8 +139,10 @@ constexpr rule rules[] = {
                                         way{scheduler_role, resource_role}, way{gateway_role, resource_role}),
     make_rule<scheduler_beat, heartbeat_ack>(inspection::scheduler_beat, way{scheduler_role, resource_role}),
     make_rule<claim_batch, claim_reply>(inspection::claims, way{scheduler_role, resource_role},
-                                        way{resource_role, node_role}),
-    make_rule<release_batch>(inspection::releases, way{scheduler_role, resource_role}, way{resource_role, node_role}),
+                                        way{resource_role, node_role}, way{resource_role, aggregator_role},
+                                        way{aggregator_role, node_role}),
+    make_rule<release_batch>(inspection::releases, way{scheduler_role, resource_role}, way{resource_role, node_role},
+                             way{resource_role, aggregator_role}, way{aggregator_role, node_role}),
     make_rule<apply_app, control_reply>(inspection::none, way{gateway_role, scheduler_role}),
     make_rule<delete_app, control_reply>(inspection::none, way{gateway_role, scheduler_role}),
     make_rule<describe_app, app_detail>(inspection::none, way{gateway_role, scheduler_role}),
@@ -358,14 +365,14 @@ std::string to_string(violation what) {
 const guard_profile& profile_of(const peer_identity& identity) {
   static const auto edge = make_edge();
   static const auto core = make_core();
-  return identity.roles.has_any({resource_role, scheduler_role, gateway_role}) ? core : edge;
+  return identity.roles.has_any({resource_role, scheduler_role, gateway_role, aggregator_role}) ? core : edge;
 }
 
 // -- the guard ---------------------------------------------------------------------
 
 struct frame_guard::state {
   explicit state(session&& s)
-    : peer(std::move(s.peer)), own_roles(s.own_roles), dialled(s.dialled), directory(s.directory),
+    : peer(std::move(s.peer)), own_name(std::move(s.own_name)), own_roles(s.own_roles), dialled(s.dialled), directory(s.directory),
       is_service(std::move(s.is_service)), profile(profile_of(peer)), name_id(name_hash(peer.name)),
       tokens(profile.burst) {
     auto own = write_node(s.own_node);
@@ -394,6 +401,7 @@ struct frame_guard::state {
   void note_sent(const header& sent, std::span<const std::byte> payload);
 
   peer_identity peer;
+  std::string own_name;
   peer_roles own_roles;
   bool dialled = false;
   bool handshake_seen = false;
@@ -644,7 +652,8 @@ verdict frame_guard::state::check_lookup(byte_reader& reader, std::size_t count)
   std::string_view service;
   if (!reader.text(service, service_name_max) || !reader.done())
     return closed(violation::body, "the name of a service");
-  if (!peer.roles.has_any({resource_role, scheduler_role, gateway_role}) && service != resource_service)
+  if (!peer.roles.has_any({resource_role, scheduler_role, gateway_role}) && service != resource_service
+      && service != aggregator_service)
     return closed(violation::identity, fmt::format("looks up \"{}\"", printable(service, detail_text_max)));
   return {};
 }
@@ -788,7 +797,10 @@ using kind = field_reader::kind;
 
 /// A Resource passes on to its nodes what any scheduler claims.
 bool frame_guard::state::relays_claims() const {
-  return peer.roles.has(resource_role) && (own_roles.empty() || own_roles.has(node_role));
+  if (peer.roles.has(resource_role))
+    return own_roles.empty() || own_roles.has_any({node_role, aggregator_role});
+  return peer.roles.has(aggregator_role) && (own_roles.empty() || own_roles.has(node_role))
+         && peer.may_speak_for(own_name);
 }
 
 /// Who says it, and for which app.  Within a Protobuf message the last of several values counts, and parts of the same
@@ -838,8 +850,36 @@ verdict frame_guard::state::inspect(inspection how, std::string_view body) const
     }
     if (fields.failed())
       return broken();
-    return node == name_id && name == peer.name ? verdict{} : foreign("the profile");
+    auto own = node == name_id && name == peer.name && peer.roles.has(node_role);
+    auto of_its_nodes = peer.may_speak_for(name) && node == name_hash(name);
+    return own || of_its_nodes ? verdict{} : foreign("the profile");
   }
+  case inspection::beat_batch:
+    while (fields.next()) {
+      if (!fields.is(1, kind::bytes))
+        continue;
+      std::string_view name;
+      std::uint64_t node = 0;
+      field_reader member{fields.content};
+      while (member.next()) {
+        if (member.is(2, kind::bytes)) {
+          name = member.content;
+        } else if (member.is(3, kind::bytes)) {
+          field_reader beat{member.content};
+          while (beat.next())
+            if (beat.is(1, kind::fixed64))
+              node = beat.value;
+          if (beat.failed())
+            return broken();
+        }
+      }
+      if (member.failed())
+        return broken();
+      if (!peer.may_speak_for(name) || node != name_hash(name))
+        return closed(violation::identity,
+                      fmt::format("speaks for the node \"{}\"", printable(name, detail_text_max)));
+    }
+    return fields.failed() ? broken() : verdict{};
   case inspection::scheduler_beat: {
     std::uint64_t scheduler = 0;
     std::string_view name;

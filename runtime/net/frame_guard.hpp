@@ -91,6 +91,8 @@ public:
     /// Roles of this process: a message is taken only for an actor of a role that it is meant for.  Empty: any.
     peer_roles own_roles;
     caf::node_id own_node;
+    /// Of this process: an aggregator commands only the nodes that it may speak for.
+    std::string own_name{};
     /// As the peer's hello said.
     caf::node_id peer_node;
     /// We dialled: a server_handshake comes first.  Else a client_handshake does.

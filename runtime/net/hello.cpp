@@ -24,7 +24,7 @@ net_pb::Hello to_message(const hello& x) {
   out.set_protocol_min(x.protocol_min);
   out.set_protocol_max(x.protocol_max);
   out.set_name(x.self.name);
-  for (auto role : {peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway})
+  for (auto role : process_peer_roles)
     if (x.self.roles.has(role))
       out.add_roles(to_string(role));
   out.set_incarnation(x.life.value());

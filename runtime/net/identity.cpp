@@ -21,9 +21,10 @@ constexpr std::string_view scheme = "astra://";
 constexpr std::size_t uri_length_max = 4096;
 constexpr std::size_t shown_length_max = 80;
 constexpr std::size_t apps_max = 64;
+constexpr std::size_t nodes_max = 64;
 
 constexpr std::array all_roles{peer_role::node,    peer_role::resource,  peer_role::scheduler,
-                               peer_role::gateway, peer_role::operator_, peer_role::viewer};
+                               peer_role::gateway, peer_role::aggregator, peer_role::operator_, peer_role::viewer};
 
 std::string shown(std::string_view text) {
   std::string out;
@@ -37,7 +38,7 @@ caf::error bad(std::string_view uri, std::string_view why) {
 }
 
 /// What is wrong with an entry of `peer_identity::apps`.
-std::string pattern_problem(std::string_view pattern) {
+std::string app_pattern_problem(std::string_view pattern) {
   if (!pattern.ends_with('*'))
     return app_name_problem(pattern);
   pattern.remove_suffix(1);
@@ -45,6 +46,20 @@ std::string pattern_problem(std::string_view pattern) {
     return "\"*\" stands for every app; leave it out to say so";
   // A beginning may end in '-', which a whole name may not.
   return app_name_problem(std::string{pattern} + "x");
+}
+
+/// The same of `peer_identity::nodes`.
+std::string node_pattern_problem(std::string_view pattern) {
+  if (!pattern.ends_with('*'))
+    return name_problem(pattern);
+  pattern.remove_suffix(1);
+  return pattern.empty() ? std::string{} : name_problem(std::string{pattern} + "x");
+}
+
+bool matches_any(const std::vector<std::string>& patterns, std::string_view name) {
+  return std::any_of(patterns.begin(), patterns.end(), [&](std::string_view pattern) {
+    return pattern.ends_with('*') ? name.starts_with(pattern.substr(0, pattern.size() - 1)) : name == pattern;
+  });
 }
 
 } // namespace
@@ -63,6 +78,8 @@ std::string to_string(peer_role role) {
     return "operator";
   case peer_role::viewer:
     return "viewer";
+  case peer_role::aggregator:
+    return "aggregator";
   }
   return "invalid";
 }
@@ -84,6 +101,8 @@ peer_role to_peer_role(process_role role) {
     return peer_role::scheduler;
   case process_role::gateway:
     return peer_role::gateway;
+  case process_role::aggregator:
+    return peer_role::aggregator;
   }
   // A wrong value must not turn into a right.
   return peer_role::viewer;
@@ -98,9 +117,11 @@ std::string to_string(peer_roles roles) {
 }
 
 bool peer_identity::may_claim_for(std::string_view app) const {
-  return apps.empty() || std::any_of(apps.begin(), apps.end(), [&](std::string_view pattern) {
-           return pattern.ends_with('*') ? app.starts_with(pattern.substr(0, pattern.size() - 1)) : app == pattern;
-         });
+  return apps.empty() || matches_any(apps, app);
+}
+
+bool peer_identity::may_speak_for(std::string_view node) const {
+  return matches_any(nodes, node);
 }
 
 std::string identity_problem(const peer_identity& identity) {
@@ -109,14 +130,23 @@ std::string identity_problem(const peer_identity& identity) {
   if (auto problem = name_problem(identity.name); !problem.empty())
     return "name: " + problem;
   if (identity.roles.empty())
-    return "no role; there are: node, resource, scheduler, gateway, operator, viewer";
+    return "no role; there are: node, resource, scheduler, gateway, aggregator, operator, viewer";
   if (identity.apps.size() > apps_max)
     return fmt::format("{} apps; name at most {}, or beginnings that end in '*'", identity.apps.size(), apps_max);
   for (auto& app : identity.apps)
-    if (auto problem = pattern_problem(app); !problem.empty())
+    if (auto problem = app_pattern_problem(app); !problem.empty())
       return "app: " + problem;
   if (!identity.apps.empty() && !identity.roles.has(peer_role::scheduler))
     return "names apps but is no scheduler; leave the apps out or add the role";
+  if (identity.nodes.size() > nodes_max)
+    return fmt::format("{} nodes; name at most {}, or beginnings that end in '*'", identity.nodes.size(), nodes_max);
+  for (auto& node : identity.nodes)
+    if (auto problem = node_pattern_problem(node); !problem.empty())
+      return "node: " + problem;
+  if (!identity.nodes.empty() && !identity.roles.has(peer_role::aggregator))
+    return "names nodes but is no aggregator; leave the nodes out or add the role";
+  if (identity.nodes.empty() && identity.roles.has(peer_role::aggregator))
+    return "an aggregator must say for which nodes it speaks, such as rack1-*, or * for all";
   return {};
 }
 
@@ -131,6 +161,8 @@ std::string to_uri(const peer_identity& identity) {
       add("role", to_string(role));
   for (auto& app : identity.apps)
     add("app", app);
+  for (auto& node : identity.nodes)
+    add("node", node);
   return uri;
 }
 
@@ -163,6 +195,8 @@ caf::expected<peer_identity> parse_identity(std::string_view uri) {
       result.roles.add(*role);
     } else if (key == "app") {
       result.apps.emplace_back(value);
+    } else if (key == "node") {
+      result.nodes.emplace_back(value);
     } else {
       // A right or a limit that this version does not know must not be passed over.
       return bad(uri, fmt::format("unknown field \"{}\"; is the certificate made by a newer version?", shown(key)));

@@ -4,6 +4,7 @@
 
 #include <caf/expected.hpp>
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -13,10 +14,14 @@
 
 namespace astra {
 
-/// What a certificate entitles its holder to.  The first four are those of processes.
-enum class peer_role : std::uint8_t { node, resource, scheduler, gateway, operator_, viewer };
+/// What a certificate entitles its holder to.  All but the last two are those of processes.
+enum class peer_role : std::uint8_t { node, resource, scheduler, gateway, operator_, viewer, aggregator };
 
-/// The word in certificates and commands: "node", "resource", "scheduler", "gateway", "operator", "viewer".
+inline constexpr std::array process_peer_roles{peer_role::node, peer_role::resource, peer_role::scheduler,
+                                               peer_role::gateway, peer_role::aggregator};
+
+/// The word in certificates and commands: "node", "resource", "scheduler", "gateway", "aggregator", "operator",
+/// "viewer".
 std::string to_string(peer_role role);
 std::optional<peer_role> parse_peer_role(std::string_view word);
 peer_role to_peer_role(process_role role);
@@ -51,17 +56,23 @@ struct peer_identity {
   peer_roles roles;
   /// Apps that a scheduler may claim for: names, or beginnings of names that end in '*'.  Empty: all.
   std::vector<std::string> apps;
+  /// Nodes that an aggregator may speak for: names, or beginnings of names that end in '*'; "*": all.  An aggregator
+  /// has at least one: who speaks for a node decides whether it lives.
+  std::vector<std::string> nodes{};
 
   bool operator==(const peer_identity&) const = default;
 
   /// Whether `app` is among `apps`.
   bool may_claim_for(std::string_view app) const;
+
+  /// Whether `node` is among `nodes`.
+  bool may_speak_for(std::string_view node) const;
 };
 
 /// What is wrong with an identity and the cure; empty: nothing.
 std::string identity_problem(const peer_identity& identity);
 
-/// The SAN URI of a certificate: "astra://<cluster>/<name>?role=node&role=resource&app=ocr&app=speech-*".
+/// The SAN URI of a certificate: "astra://<cluster>/<name>?role=node&role=resource&app=ocr&app=speech-*&node=rack1-*".
 /// @pre `identity_problem(identity)` is empty.
 std::string to_uri(const peer_identity& identity);
 

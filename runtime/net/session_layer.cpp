@@ -1,5 +1,6 @@
 #include "runtime/net/session_layer.hpp"
 
+#include "messages/aggregator_protocol.hpp"
 #include "messages/errc.hpp"
 #include "messages/node_protocol.hpp"
 #include "messages/resource_protocol.hpp"
@@ -130,6 +131,8 @@ bool may_offer(const peer_identity& peer, const std::string& service) {
     return peer.roles.has(peer_role::resource);
   if (service == apps_service)
     return peer.roles.has(peer_role::scheduler);
+  if (service == aggregator_service)
+    return peer.roles.has(peer_role::aggregator);
   return peer.roles.has(peer_role::node) && service == node_service(peer.name);
 }
 
@@ -137,6 +140,7 @@ class session_layer::impl : public std::enable_shared_from_this<session_layer::i
 public:
   impl(caf::actor_system& sys, options how, std::shared_ptr<service_table> services)
     : sys_(sys), how_(std::move(how)), services_(std::move(services)), metrics_(sys.metrics()),
+      network_(std::make_shared<network_thread>(sys.middleman().backend())),
       broker_(sys.middleman().named_broker<caf::io::basp_broker>("BASP")),
       table_(sys.node(), how_.net.sessions_max, how_.net.dial_timeout), backoff_(std::random_device{}()) {
     own_.self = how_.self;
@@ -241,7 +245,7 @@ public:
       one.handle->cut(violation::none, "this process ends");
     auto done = std::make_shared<std::promise<void>>();
     auto cut = done->get_future();
-    on_network_thread(sys_, [done] { done->set_value(); });
+    network_->post([done] { done->set_value(); });
     if (cut.wait_for(limit) != std::future_status::ready)
       spdlog::warn("net.stop_late limit_ms={} reason=\"CAF's network thread does not answer\"", limit.count());
     if (connector_)
@@ -324,12 +328,13 @@ private:
     rules.peer = about->identity;
     rules.own_roles = own_.self.roles;
     rules.own_node = sys_.node();
+    rules.own_name = own_.self.name;
     rules.peer_node = caf_node(about->peer);
     rules.dialled = about->dialled;
     rules.directory = own_.directory;
     rules.is_service = [services = services_, node = only_node(about->identity)](caf::actor_id id) {
       auto name = services->name_of(id);
-      return !name.empty() && (!node || name == resource_service);
+      return !name.empty() && (!node || name == resource_service || name == aggregator_service);
     };
     // Requests and answers of clients are as large as clients make them.
     auto bodies = about->identity.roles.has(peer_role::gateway) || own_.self.roles.has(peer_role::gateway)
@@ -341,7 +346,7 @@ private:
       if (auto layer = self.lock())
         layer->session_ended(about);
     };
-    auto handle = make_session_scribe(sys_, scribe_parts{about, std::move(who.fd), std::move(who.tls),
+    auto handle = make_session_scribe(sys_, network_, scribe_parts{about, std::move(who.fd), std::move(who.tls),
                                                          frame_guard{std::move(rules)}, most, std::move(ended)});
     auto replaced = false;
     {
@@ -367,7 +372,7 @@ private:
   /// Gives the scribe to CAF, as soon as CAF has forgotten an older session with the same process.
   void hand_over(session_ptr about, std::shared_ptr<session_handle> handle, std::uint64_t dial,
                  clock_type::time_point until) {
-    on_network_thread(sys_, [self = shared_from_this(), about, handle, dial, until] {
+    network_->post([self = shared_from_this(), about, handle, dial, until] {
       auto failed = [&](const std::string& reason) {
         if (about->dialled)
           self->dial_failed(dial, caf::make_error(errc::unreachable, reason), redial_pause);
@@ -712,6 +717,7 @@ private:
   options how_;
   std::shared_ptr<service_table> services_;
   net_metrics metrics_;
+  std::shared_ptr<network_thread> network_;
   caf::actor broker_;
   hello own_;
   std::string address_;

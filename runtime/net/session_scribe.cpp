@@ -351,21 +351,21 @@ private:
 
 class scribe_handle final : public session_handle {
 public:
-  scribe_handle(caf::actor_system& sys, caf::intrusive_ptr<session_scribe> scribe)
-    : sys_(sys), scribe_(std::move(scribe)) {}
+  scribe_handle(std::shared_ptr<network_thread> network, caf::intrusive_ptr<session_scribe> scribe)
+    : network_(std::move(network)), scribe_(std::move(scribe)) {}
 
   io::scribe_ptr take() override { return scribe_; }
 
   void cut(violation why, const std::string& reason) override {
-    on_network_thread(sys_, [scribe = scribe_, why, reason] { scribe->cut(why, reason); });
+    network_->post([scribe = scribe_, why, reason] { scribe->cut(why, reason); });
   }
 
   void keep_alive() override {
-    on_network_thread(sys_, [scribe = scribe_] { scribe->keep_alive(); });
+    network_->post([scribe = scribe_] { scribe->keep_alive(); });
   }
 
 private:
-  caf::actor_system& sys_;
+  std::shared_ptr<network_thread> network_;
   caf::intrusive_ptr<session_scribe> scribe_;
 };
 
@@ -384,18 +384,16 @@ std::pair<violation, std::string> session::end_reason() const {
   return {why_, reason_};
 }
 
-std::shared_ptr<session_handle> make_session_scribe(caf::actor_system& sys, scribe_parts parts) {
-  return std::make_shared<scribe_handle>(sys, caf::make_counted<session_scribe>(multiplexer(sys), std::move(parts)));
+std::shared_ptr<session_handle> make_session_scribe(caf::actor_system& sys, std::shared_ptr<network_thread> network,
+                                                    scribe_parts parts) {
+  return std::make_shared<scribe_handle>(std::move(network),
+                                         caf::make_counted<session_scribe>(multiplexer(sys), std::move(parts)));
 }
 
 bool has_route(caf::actor_system& sys, const caf::node_id& node) {
   auto& broker = basp(sys);
   return !broker.getf(caf::abstract_actor::is_terminated_flag)
          && broker.instance.tbl().lookup_direct(node) != caf::none;
-}
-
-void on_network_thread(caf::actor_system& sys, std::function<void()> task) {
-  multiplexer(sys).post(std::move(task));
 }
 
 caf::strong_actor_ptr proxy_of(caf::actor_system& sys, const caf::node_id& node, caf::actor_id actor) {

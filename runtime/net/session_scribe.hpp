@@ -2,6 +2,7 @@
 
 #include "runtime/net/frame_guard.hpp"
 #include "runtime/net/hello.hpp"
+#include "runtime/net/network_thread.hpp"
 #include "runtime/net/tls.hpp"
 #include "runtime/process/unique_fd.hpp"
 
@@ -86,13 +87,11 @@ public:
   virtual void keep_alive() = 0;
 };
 
-std::shared_ptr<session_handle> make_session_scribe(caf::actor_system& sys, scribe_parts parts);
+std::shared_ptr<session_handle> make_session_scribe(caf::actor_system& sys, std::shared_ptr<network_thread> network,
+                                                    scribe_parts parts);
 
-/// Whether CAF still has a route to the process.  Call on CAF's network thread, see `on_network_thread`.
+/// Whether CAF still has a route to the process.  Call on CAF's network thread, see `network_thread`.
 bool has_route(caf::actor_system& sys, const caf::node_id& node);
-
-/// Runs `task` on CAF's network thread.
-void on_network_thread(caf::actor_system& sys, std::function<void()> task);
 
 /// The handle of an actor of another process that there is a session with.
 caf::strong_actor_ptr proxy_of(caf::actor_system& sys, const caf::node_id& node, caf::actor_id actor);

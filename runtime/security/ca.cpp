@@ -449,6 +449,7 @@ caf::expected<token_parts> take_apart(std::string_view text) {
                   identity->name,
                   identity->roles,
                   identity->apps,
+                  identity->nodes,
                   number_at(fields, "expires"),
                   text_at(fields, "nonce"),
                   text_at(fields, "authority")};
@@ -462,9 +463,9 @@ caf::expected<token_parts> take_apart(std::string_view text) {
 } // namespace
 
 std::chrono::seconds default_lifetime(peer_roles roles) {
-  return roles.has_any({peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway})
-             ? seconds{hours{24}}
-             : seconds{hours{24 * 90}};
+  auto process = roles.has_any(
+      {peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway, peer_role::aggregator});
+  return process ? seconds{hours{24}} : seconds{hours{24 * 90}};
 }
 
 caf::expected<void> write_file_atomically(const std::filesystem::path& path, std::string_view content, bool secret) {
@@ -580,7 +581,7 @@ caf::expected<key_and_certificate> certificate_authority::sign(std::string_view 
     return bad(problem);
   auto request = x509::read_request(request_pem);
   auto* key = X509_REQ_get0_pubkey(request.get());
-  peer_identity identity{cluster_, wish.name, wish.roles, wish.apps};
+  peer_identity identity{cluster_, wish.name, wish.roles, wish.apps, wish.nodes};
   auto parts = parse_authority(certificate_pem_, key_pem_);
   auto x = make_certificate(parts, key, identity, wish, now);
   if (!x)
@@ -650,7 +651,7 @@ caf::expected<std::vector<issued_certificate>> certificate_authority::list() con
 
 caf::expected<std::string> certificate_authority::make_token(const certificate_wish& wish, seconds lifetime,
                                                              std::int64_t now) {
-  peer_identity identity{cluster_, wish.name, wish.roles, wish.apps};
+  peer_identity identity{cluster_, wish.name, wish.roles, wish.apps, wish.nodes};
   if (auto problem = identity_problem(identity); !problem.empty())
     return bad(problem);
   if (auto problem = lifetime_problem(lifetime, longest_token_lifetime); !problem.empty())

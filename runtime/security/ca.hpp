@@ -45,6 +45,8 @@ struct certificate_wish {
   std::string name;
   peer_roles roles;
   std::vector<std::string> apps;
+  /// What an aggregator speaks for.
+  std::vector<std::string> nodes;
   /// DNS names and addresses under which its holder is reached, for clients such as curl that check them.
   std::vector<std::string> hosts;
   std::chrono::seconds lifetime{std::chrono::hours{24}};
@@ -63,6 +65,8 @@ struct join_token {
   std::string name;
   peer_roles roles;
   std::vector<std::string> apps;
+  /// What an aggregator speaks for.
+  std::vector<std::string> nodes;
   std::int64_t expires_at = 0;
   std::string nonce;
   /// Of the authority, SHA-256 in hexadecimal: how the joiner knows the right gateway.

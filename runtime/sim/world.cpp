@@ -207,10 +207,14 @@ public:
     facts_.reserve(named.size() + 1);
     facts_.emplace_back().name = "outside";
     std::vector<std::string> resources;
+    std::vector<std::string> aggregators;
     for (std::size_t i = 0; i < named.size(); ++i)
-      for (auto role : named[i].group->roles)
+      for (auto role : named[i].group->roles) {
         if (role == process_role::resource)
           resources.push_back(address(i));
+        if (role == process_role::aggregator)
+          aggregators.push_back(address(i));
+      }
     for (std::size_t i = 0; i < named.size(); ++i) {
       auto& where = sites_.emplace_back();
       where.named = named[i];
@@ -221,8 +225,10 @@ public:
       o.name = named[i].name;
       o.roles = group.roles;
       o.net.listen = address(i);
-      o.node.name = o.resource.name = o.scheduler.name = o.name;
-      o.node.resources = o.resource.peers = o.scheduler.resources = o.router.resources = resources;
+      o.node.name = o.resource.name = o.aggregator.name = o.scheduler.name = o.name;
+      o.node.resources = o.resource.peers = o.aggregator.resources = resources;
+      o.scheduler.resources = o.router.resources = resources;
+      o.node.aggregators = aggregators;
       o.node.cpu_milli = group.cpu_milli;
       o.node.memory_bytes = group.memory_bytes;
       o.node.capacity_origin = "simulated";

@@ -40,7 +40,7 @@ std::size_t line_of(const effective_value& value) {
 } // namespace
 
 TEST_CASE("all example files are good") {
-  CHECK(toml_files(examples).size() == 5);
+  CHECK(toml_files(examples).size() == 6);
   for (auto& path : toml_files(examples))
     CHECK(show(load_process_config(path.string(), no_environment).problems) == "");
   CHECK(toml_files(examples / "apps").size() == 5);
@@ -99,6 +99,7 @@ TEST_CASE("the example with all roles shows every key of the schema, and each ro
   CHECK(missing("all-in-one.toml", [](const std::string&) { return true; }) == "");
   CHECK(missing("node.toml", in({"net", "tls", "node", "capacity", "drain", "log", "shutdown"})) == "");
   CHECK(missing("resource.toml", in({"net", "tls", "resource", "log", "shutdown"})) == "");
+  CHECK(missing("aggregator.toml", in({"net", "tls", "aggregator", "log", "shutdown"})) == "");
   CHECK(missing("scheduler.toml", in({"net", "tls", "scheduler", "log", "shutdown"})) == "");
   CHECK(missing("gateway.toml", in({"net", "tls", "gateway", "router", "log", "shutdown"})) == "");
 }

@@ -214,6 +214,7 @@ public:
     auto cpu = cpu_s();
     auto cpu_at = begin;
     std::size_t started = 0;
+    std::size_t dials = 0;
     std::atomic<bool> over = false;
     std::atomic<unsigned long> thrown = 0;
     std::vector<std::thread> junk;
@@ -221,11 +222,16 @@ public:
     for (auto now = begin; seconds(now - begin) < how_.seconds; now = clock_type::now()) {
       if (how_.probe)
         watch(now, begin);
-      while (started < nodes_.size() && static_cast<double>(started) < seconds(now - begin) * how_.joins_per_s)
+      while (started < nodes_.size() && static_cast<double>(dials) < seconds(now - begin) * how_.joins_per_s) {
         connect(started++);
-      while (!redials_.empty() && redials_.begin()->first <= now) {
+        ++dials;
+      }
+      // At the same pace: each is a TLS handshake, and a crowd that comes again at once would not let anybody through.
+      while (!redials_.empty() && redials_.begin()->first <= now
+             && static_cast<double>(dials) < seconds(now - begin) * how_.joins_per_s) {
         connect(redials_.begin()->second);
         redials_.erase(redials_.begin());
+        ++dials;
       }
       if (junk.empty() && how_.junk > 0 && seconds(now - begin) > how_.seconds / 2) {
         std::printf("junk from here on\n");

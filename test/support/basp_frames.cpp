@@ -200,6 +200,14 @@ std::vector<caf::message> sample_requests(const std::string& name) {
   nodes->set_where("util > 0.8 and zone == 'a'");
   result.push_back(caf::make_message(nodes));
   result.push_back(caf::make_message(report_query{}));
+  beat_batch batch;
+  auto& member = *batch->add_members();
+  member.set_slot(1);
+  member.set_name(name);
+  *member.mutable_beat() = *beat;
+  batch->set_heard("\x0e");
+  batch->set_aggregator("rack1");
+  result.push_back(caf::make_message(batch));
   result.push_back(caf::make_message(lookup_atom_v, std::string{"resource"}));
   return result;
 }
@@ -251,6 +259,10 @@ std::vector<caf::message> sample_answers() {
   resource_report report;
   report->add_shards()->set_version(78);
   result.push_back(caf::make_message(report));
+  beat_batch_ack heard;
+  heard->set_resource(9);
+  heard->add_words()->set_slot(1);
+  result.push_back(caf::make_message(heard));
   result.push_back(caf::make_message(caf::make_error(errc::unknown_name, "no service 'x' in this process")));
   result.push_back(caf::make_message(caf::make_error(caf::sec::request_receiver_down)));
   return result;
@@ -282,8 +294,11 @@ frame_guard::session make_session(std::string name, peer_roles roles, peer_roles
   result.peer.name = std::move(name);
   result.peer.roles = roles;
   result.peer.apps = std::move(apps);
+  if (roles.has(peer_role::aggregator))
+    result.peer.nodes = {"p", "rack1-*"};
   result.own_roles = own_roles;
   result.own_node = test_node(1);
+  result.own_name = "p";
   result.peer_node = test_node(2);
   result.dialled = dialled;
   result.directory = guarded_end::directory;

@@ -43,12 +43,17 @@ caf::byte_buffer to_caf(std::span<const std::byte> bytes) {
 
 std::string foreign_words(const caf::message& content, const peer_identity& peer) {
   auto own = name_hash(peer.name);
-  auto relays = peer.roles.has(peer_role::resource);
+  auto relays = peer.roles.has_any({peer_role::resource, peer_role::aggregator});
+  if (content.match_elements<beat_batch>())
+    for (auto& member : content.get_as<beat_batch>(0)->members())
+      if (!peer.may_speak_for(member.name()) || member.beat().node() != name_hash(member.name()))
+        return "a batch with a foreign node";
   if (content.match_elements<heartbeat>() && content.get_as<heartbeat>(0)->node() != own)
     return "a heartbeat of another node";
   if (content.match_elements<profile_update>()) {
     auto& profile = content.get_as<profile_update>(0)->profile();
-    if (profile.node() != own || profile.name() != peer.name)
+    auto of_its_nodes = peer.may_speak_for(profile.name()) && profile.node() == name_hash(profile.name());
+    if ((profile.node() != own || profile.name() != peer.name) && !of_its_nodes)
       return "a profile of another node";
   }
   if (content.match_elements<scheduler_beat>()) {

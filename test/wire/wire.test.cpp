@@ -60,6 +60,8 @@ TEST_CASE("the type ids that cross processes are pinned") {
   CHECK(caf::type_id_v<node_page> == first + 27);
   CHECK(caf::type_id_v<report_query> == first + 28);
   CHECK(caf::type_id_v<resource_report> == first + 29);
+  CHECK(caf::type_id_v<beat_batch> == first + 30);
+  CHECK(caf::type_id_v<beat_batch_ack> == first + 31);
 }
 
 TEST_CASE("node ids are XXH3 of the name, and none is 0") {

@@ -29,6 +29,7 @@ certificate_wish to_wish(const ca_options& options) {
   wish.name = options.name;
   wish.roles = options.roles;
   wish.apps = options.apps;
+  wish.nodes = options.nodes;
   wish.hosts = options.hosts;
   wish.lifetime = options.ttl ? to_seconds(*options.ttl) : default_lifetime(options.roles);
   return wish;
@@ -78,6 +79,7 @@ const command_text ca_issue_text = {
     "unless --ttl says otherwise.",
     "astra ca issue --dir ca --role node --name n17 --out n17-tls\n"
     "astra ca issue --dir ca --role scheduler --name s1 --app 'ocr*' --out s1-tls\n"
+    "astra ca issue --dir ca --role aggregator --name rack1 --nodes 'rack1-*' --out rack1-tls\n"
     "astra ca issue --dir ca --role gateway --name g1 --host g1.example --out g1-tls --ttl 30d\n"
     "astra ca issue --dir ca --role operator --name alice --out ~/.astra",
 };
@@ -152,7 +154,8 @@ caf::expected<void> write_credentials(const std::string& directory, const std::s
 /// What to do with the files: lines of TOML for a process, variables for a person's commands.
 std::string advice(const std::string& directory, const std::string& name, peer_roles roles) {
   auto path = [&](const std::string& file) { return (std::filesystem::path{directory} / file).string(); };
-  if (!roles.has_any({peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway}))
+  if (!roles.has_any({peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway,
+                      peer_role::aggregator}))
     return fmt::format("  export ASTRA_CERT={} ASTRA_KEY={} ASTRA_CA={}\n", path(name + ".pem"), path(name + ".key"),
                        path("ca.pem"));
   return fmt::format("  [tls]\n  certificate = \"{}\"\n  key = \"{}\"\n  ca = \"{}\"\n", path(name + ".pem"),

@@ -123,6 +123,7 @@ struct ca_options {
   std::string name;
   peer_roles roles;
   std::vector<std::string> apps;
+  std::vector<std::string> nodes;
   std::vector<std::string> hosts;
   /// Of the certificate or the token; unset: as each has it by itself.
   std::optional<std::chrono::milliseconds> ttl;

@@ -58,3 +58,48 @@ TEST_CASE("with one Resource every error waits for the next beat") {
   CHECK_FALSE(selector.on_error(start));
   CHECK(selector.home() == "a:1");
 }
+
+TEST_CASE("aggregators come before Resources, and a node that had to do without finds back to one") {
+  const std::vector<std::string> aggregators{"x:1", "y:1"};
+  home_selector selector{"n", resources, 2s, start, aggregators};
+  auto first = rendezvous_order("n", aggregators);
+  CHECK(selector.home() == first[0]);
+  CHECK(selector.aggregated());
+  CHECK_FALSE(selector.check_return(start + 1h));
+  CHECK(selector.on_error(start));
+  CHECK(selector.home() == first[1]);
+  selector.on_error(start);
+  CHECK(selector.home() == rendezvous_order("n", resources).front());
+  CHECK_FALSE(selector.aggregated());
+  CHECK(selector.epoch() == 3);
+
+  CHECK_FALSE(selector.check_return(start + 29s));
+  auto now = start + 60s;
+  auto found = selector.check_return(now);
+  REQUIRE(found);
+  CHECK(*found == first[0]);
+  CHECK(selector.home() == rendezvous_order("n", resources).front()); // until it is there
+  CHECK_FALSE(selector.check_return(now + 1s));
+  now += 60s;
+  found = selector.check_return(now);
+  REQUIRE(found);
+  CHECK(*found == first[1]);
+  selector.return_to(*found, now);
+  CHECK(selector.home() == first[1]);
+  CHECK(selector.epoch() == 4);
+  CHECK_FALSE(selector.check_return(now + 1h));
+}
+
+TEST_CASE("nodes look for an aggregator at different times") {
+  std::map<std::chrono::seconds, int> times;
+  for (auto i = 0; i < 300; ++i) {
+    home_selector selector{"node-" + std::to_string(i), resources, 2s, start, {"x:1"}};
+    selector.on_error(start);
+    auto wait = 30s;
+    while (!selector.check_return(start + wait))
+      wait += 1s;
+    CHECK(wait <= 60s);
+    ++times[wait];
+  }
+  CHECK(times.size() > 25);
+}

@@ -20,6 +20,7 @@
 
 using namespace astra;
 using namespace astra::test;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -27,6 +28,7 @@ constexpr auto node = peer_role::node;
 constexpr auto resource = peer_role::resource;
 constexpr auto scheduler = peer_role::scheduler;
 constexpr auto gateway = peer_role::gateway;
+constexpr auto aggregator = peer_role::aggregator;
 
 using action = verdict::action;
 
@@ -532,13 +534,13 @@ TEST_CASE("frame_guard: each message is for its roles, and what answers it is no
     std::vector<std::pair<peer_role, peer_role>> ways;
   };
   const std::vector<row> rows = {
-      {"heartbeat", {{node, resource}}},
-      {"profile_update", {{node, resource}}},
+      {"heartbeat", {{node, resource}, {node, aggregator}}},
+      {"profile_update", {{node, resource}, {node, aggregator}, {aggregator, resource}}},
       {"scheduler_beat", {{scheduler, resource}}},
       {"subscribe", {{resource, resource}, {scheduler, resource}, {gateway, resource}}},
       {"view_delta", {{resource, resource}, {resource, scheduler}, {resource, gateway}}},
-      {"claim_batch", {{scheduler, resource}, {resource, node}}},
-      {"release_batch", {{scheduler, resource}, {resource, node}}},
+      {"claim_batch", {{scheduler, resource}, {resource, node}, {resource, aggregator}, {aggregator, node}}},
+      {"release_batch", {{scheduler, resource}, {resource, node}, {resource, aggregator}, {aggregator, node}}},
       {"reserve", {{gateway, node}}},
       {"invoke", {{gateway, node}}},
       {"cancel", {{gateway, node}}},
@@ -549,13 +551,14 @@ TEST_CASE("frame_guard: each message is for its roles, and what answers it is no
       {"event_query", {{gateway, resource}}},
       {"node_query", {{gateway, resource}}},
       {"report_query", {{gateway, resource}}},
+      {"beat_batch", {{aggregator, resource}}},
   };
   auto requests = sample_requests("p");
   REQUIRE(requests.size() == rows.size() + 1); // and the look-up
-  const auto roles = {node, resource, scheduler, gateway, peer_role::operator_, peer_role::viewer};
+  const auto roles = {node, resource, scheduler, gateway, aggregator, peer_role::operator_, peer_role::viewer};
   for (std::size_t i = 0; i < rows.size(); ++i)
     for (auto from : roles)
-      for (auto to : {node, resource, scheduler, gateway}) {
+      for (auto to : {node, resource, scheduler, gateway, aggregator}) {
         auto wanted = std::find(rows[i].ways.begin(), rows[i].ways.end(), std::pair{from, to}) != rows[i].ways.end();
         auto judged = fate({"p", {from}, {to}}, to_service(requests[i]));
         CAPTURE(rows[i].name);
@@ -611,6 +614,54 @@ TEST_CASE("frame_guard: a node reports for itself only") {
     CHECK(doubled("node-2", "node-1", which) == "pass");
     CHECK(doubled("node-1", "node-2", which) == "identity");
   }
+}
+
+TEST_CASE("frame_guard: an aggregator speaks for the nodes that its certificate names, and commands no others") {
+  // Its certificate names p and rack1-*.
+  auto says = [](const caf::message& content) { return fate({"r1", {aggregator}, {resource}}, to_service(content)); };
+  auto batch_of = [](const std::vector<std::pair<std::string, std::string>>& members) {
+    beat_batch batch;
+    for (auto& [name, id] : members) {
+      auto& member = *batch->add_members();
+      member.set_name(name);
+      member.mutable_beat()->set_node(name_hash(id));
+    }
+    return caf::make_message(batch);
+  };
+  CHECK(says(batch_of({})) == "pass");
+  CHECK(says(batch_of({{"rack1-7", "rack1-7"}, {"p", "p"}})) == "pass");
+  CHECK(says(batch_of({{"rack1-7", "rack1-7"}, {"rack2-1", "rack2-1"}})) == "identity");
+  CHECK(says(batch_of({{"rack1-7", "rack2-1"}})) == "identity");
+  CHECK(says(batch_of({{"", "rack1-7"}})) == "identity");
+  profile_update update;
+  update->mutable_profile()->set_name("rack1-7");
+  update->mutable_profile()->set_node(name_hash("rack1-7"));
+  CHECK(says(caf::make_message(update)) == "pass");
+  update->mutable_profile()->set_node(name_hash("rack2-1"));
+  CHECK(says(caf::make_message(update)) == "identity");
+  CHECK(says(sample_requests("r1")[0]) == "identity"); // a beat of its own: it is no node
+  // Claims go through it to its nodes: this one is p.
+  auto claim = sample_requests("s")[5];
+  CHECK(fate({"r1", {aggregator}, {node}}, to_service(claim)) == "pass");
+  frame_guard::session elsewhere;
+  elsewhere.peer = {"test", "r1", {aggregator}, {}, {"rack1-*"}};
+  elsewhere.own_roles = {node};
+  elsewhere.own_name = "rack2-1";
+  elsewhere.own_node = test_node(1);
+  elsewhere.peer_node = test_node(2);
+  elsewhere.directory = guarded_end::directory;
+  elsewhere.is_service = [](caf::actor_id id) { return id == guarded_end::service; };
+  frame_guard guard{elsewhere};
+  auto now = std::chrono::steady_clock::time_point{1000s};
+  guard.on_sent(server_handshake(test_node(1), guarded_end::directory).bytes());
+  auto pass = [&](const basp_frame& frame) {
+    auto bytes = frame.bytes();
+    auto judged = guard.on_header(std::span{bytes}.first(frame_guard::header_size), now);
+    return told(judged.what == action::pass ? guard.on_payload(std::span{bytes}.subspan(frame_guard::header_size))
+                                            : judged);
+  };
+  CHECK(pass(client_handshake(test_node(2))) == "pass");
+  CHECK(pass(to_service(claim)) == "identity");
 }
 
 TEST_CASE("frame_guard: a scheduler beats in its own name and claims for its own apps") {

@@ -35,11 +35,11 @@ TEST_CASE("an identity is what its URI says, and is written as it is read") {
 
 TEST_CASE("roles are words, and every process role is one of them") {
   for (auto role : {peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway,
-                    peer_role::operator_, peer_role::viewer})
+                    peer_role::aggregator, peer_role::operator_, peer_role::viewer})
     CHECK(parse_peer_role(to_string(role)) == role);
   CHECK_FALSE(parse_peer_role("Operator"));
   CHECK_FALSE(parse_peer_role(""));
-  for (auto role : {process_role::node, process_role::resource, process_role::scheduler, process_role::gateway})
+  for (auto role : all_process_roles)
     CHECK(to_string(to_peer_role(role)) == to_string(role));
 }
 
@@ -80,6 +80,10 @@ TEST_CASE("whatever is not exactly an identity is refused with the reason") {
       {"astra://prod/n?role=scheduler&app=o*r", "app: \"o*r\""},
       {"astra://prod/n?role=scheduler&app=o**", "app: "},
       {many_apps, "65 apps"},
+      {"astra://prod/n?role=aggregator", "must say for which nodes"},
+      {"astra://prod/n?role=node&node=n1", "is no aggregator"},
+      {"astra://prod/n?role=aggregator&node=", "node: is empty"},
+      {"astra://prod/n?role=aggregator&node=r*1", "node: \"r*1\""},
       {"astra://prod/n?role=node&role=" + std::string(5000, 'x'), "bytes; at most 4096"},
   };
   for (auto& [text, words] : all) {
@@ -105,6 +109,22 @@ TEST_CASE("a scheduler may claim for the apps it names, or for all when it names
   CHECK(identity.may_claim_for("speech-"));
   CHECK_FALSE(identity.may_claim_for("speech"));
   CHECK_FALSE(identity.may_claim_for(""));
+}
+
+TEST_CASE("an aggregator speaks for the nodes it names, and for all only when it says so") {
+  auto identity = parse_identity("astra://c/rack1?role=aggregator&node=rack1-*&node=spare");
+  REQUIRE(identity);
+  CHECK(identity->may_speak_for("rack1-"));
+  CHECK(identity->may_speak_for("rack1-17"));
+  CHECK(identity->may_speak_for("spare"));
+  CHECK_FALSE(identity->may_speak_for("spare2"));
+  CHECK_FALSE(identity->may_speak_for("rack2-1"));
+  CHECK_FALSE(identity->may_speak_for(""));
+  CHECK(to_uri(*identity) == "astra://c/rack1?role=aggregator&node=rack1-*&node=spare");
+  identity->nodes = {"*"};
+  CHECK(identity_problem(*identity).empty());
+  CHECK(identity->may_speak_for("rack2-1"));
+  CHECK_FALSE(peer_identity{"c", "n", {peer_role::node}, {}}.may_speak_for("n"));
 }
 
 TEST_CASE("sets of roles") {
