@@ -43,7 +43,7 @@ struct bench_process::parts {
   std::unique_ptr<live_platform> world;
 };
 
-caf::expected<std::unique_ptr<bench_process>> bench_process::start(const std::string& name, peer_roles roles,
+caf::expected<std::unique_ptr<bench_process>> bench_process::start(peer_identity who,
                                                                    const std::filesystem::path& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
@@ -51,9 +51,8 @@ caf::expected<std::unique_ptr<bench_process>> bench_process::start(const std::st
     return caf::make_error(errc::io_failed, directory.string() + ": " + error.message());
   auto made = std::make_unique<parts>();
   session_layer::options how;
+  how.self = std::move(who);
   how.self.cluster = how.net.cluster;
-  how.self.name = name;
-  how.self.roles = roles;
   made->incarnations = std::make_shared<incarnation_file>(directory);
   how.life = made->incarnations->next_after();
   auto dial_timeout = how.net.dial_timeout;

@@ -8,7 +8,6 @@
 
 #include <filesystem>
 #include <memory>
-#include <string>
 
 namespace astra::bench {
 
@@ -17,9 +16,9 @@ namespace astra::bench {
 class bench_process {
 public:
   /// Listens on the loopback interface without TLS.  Fails with io_failed.
+  /// @param who it says it is; the cluster is the one that files have by default
   /// @param directory for its state; made when it is not there
-  static caf::expected<std::unique_ptr<bench_process>> start(const std::string& name, peer_roles roles,
-                                                             const std::filesystem::path& directory);
+  static caf::expected<std::unique_ptr<bench_process>> start(peer_identity who, const std::filesystem::path& directory);
 
   /// Ends its sessions.  @pre its actors were told to end.
   ~bench_process();

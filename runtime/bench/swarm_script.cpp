@@ -85,11 +85,11 @@ public:
       board_.followed(*place).profile_ns[profile.version() % view_board::profiles_kept] = now_ns();
   }
 
-  void acknowledged(std::uint32_t i, bool leaving) override {
-    board_.beats_answered().fetch_add(1, std::memory_order_relaxed);
-    if (leaving)
-      board_.member(first_ + i).told_ns = now_ns();
+  void answered(std::uint32_t beats) override {
+    board_.beats_answered().fetch_add(beats, std::memory_order_relaxed);
   }
+
+  void goodbye_answered(std::uint32_t i) override { board_.member(first_ + i).told_ns = now_ns(); }
 
 private:
   /// In `lives_`, next to how often it started anew.

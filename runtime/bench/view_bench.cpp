@@ -318,7 +318,11 @@ node_options view_bench::swarm_options(std::uint32_t number) const {
 
 void view_bench::be_swarm(std::uint32_t number) const {
   auto options = swarm_options(number);
-  auto process = bench::bench_process::start(options.name, {peer_role::node}, directory_ / options.name);
+  peer_identity who;
+  who.name = options.name;
+  who.roles = {peer_role::aggregator};
+  who.nodes = {options.name + "*"};
+  auto process = bench::bench_process::start(std::move(who), directory_ / options.name);
   if (!process) {
     spdlog::error("bench.swarm name={} reason=\"{}\"", options.name, error_text(process.error()));
     ::_exit(1);
@@ -329,7 +333,7 @@ void view_bench::be_swarm(std::uint32_t number) const {
   manner.join_over = join_over();
   auto& board = const_cast<view_board&>(board_);
   auto crowd = sim::spawn_crowd((*process)->system(), (*process)->world(), options, range.count,
-                                make_swarm_script(board, range.first, range.count, manner));
+                                make_swarm_script(board, range.first, range.count, manner), sim::crowd_voice::batches);
   await_end();
   caf::anon_send_exit(crowd, caf::exit_reason::user_shutdown);
   crowd = nullptr;
@@ -340,7 +344,10 @@ void view_bench::be_subscriber(std::uint32_t number) const {
   view_client_options options;
   options.name = fmt::format("subscriber-{}", number + 1);
   options.resources = addresses_;
-  auto process = bench::bench_process::start(options.name, {peer_role::gateway}, directory_ / options.name);
+  peer_identity who;
+  who.name = options.name;
+  who.roles = {peer_role::gateway};
+  auto process = bench::bench_process::start(std::move(who), directory_ / options.name);
   if (!process) {
     spdlog::error("bench.subscriber name={} reason=\"{}\"", options.name, error_text(process.error()));
     ::_exit(1);

@@ -316,6 +316,9 @@ private:
     about->id = who.id;
     about->peer = who.peer;
     about->identity = who.identity;
+    // For whom it speaks stands in its certificate; where there are none, everybody may do what their roles may.
+    if (!who.tls && about->identity.roles.has(peer_role::aggregator))
+      about->identity.nodes = {"*"};
     about->dialled = who.dialled;
     if (who.tls) {
       about->fingerprint = who.tls->fingerprint();

@@ -26,9 +26,18 @@ public:
   virtual std::uint32_t profile_version(std::uint32_t member) = 0;
   /// A profile that is about to leave.
   virtual void describe(std::uint32_t member, pb::NodeProfile& profile) = 0;
-  /// The Resource has answered a beat.
-  /// @param leaving it was a goodbye.
-  virtual void acknowledged(std::uint32_t member, bool leaving) = 0;
+  /// A Resource has answered so many beats.
+  virtual void answered(std::uint32_t beats) = 0;
+  /// It has answered the member's goodbye.
+  virtual void goodbye_answered(std::uint32_t member) = 0;
+};
+
+/// How the beats of a crowd travel.
+enum class crowd_voice : std::uint8_t {
+  /// Each by itself, as a node's does.
+  single,
+  /// As an aggregator's: all that came in a quarter of an interval in one message, and what is urgent with the slice.
+  batches,
 };
 
 /// Spawns one actor that beats for `count` nodes, each to its own home Resource by rendezvous hashing, with phases
@@ -37,6 +46,6 @@ public:
 /// when theirs is silent.  Runs until its owner sends it an exit message.
 /// @param script may be null.
 caf::actor spawn_crowd(caf::actor_system& sys, platform& world, const node_options& options, std::uint32_t count,
-                       std::shared_ptr<crowd_script> script = nullptr);
+                       std::shared_ptr<crowd_script> script = nullptr, crowd_voice voice = crowd_voice::single);
 
 } // namespace astra::sim
