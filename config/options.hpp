@@ -136,6 +136,8 @@ struct gateway_options {
   bool anonymous_invoke = false;
   /// Directory of the cluster's authority: machines with a token get their certificate here; empty: they do not.
   std::string ca_dir;
+  /// The apps that requests are taken for; empty: all.  With some the process follows only the nodes that hold them.
+  std::vector<std::string> apps;
 };
 
 struct log_options {

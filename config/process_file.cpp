@@ -86,6 +86,7 @@ void pair_fields(Io& io, process_options& o) {
   io("gateway.idle_timeout", o.gateway.idle_timeout);
   io("gateway.anonymous_invoke", o.gateway.anonymous_invoke);
   io("gateway.ca_dir", o.gateway.ca_dir);
+  io("gateway.apps", o.gateway.apps);
   io("metrics.listen", o.metrics.listen);
   io("log.level", o.log.level);
   io("log.format", o.log.format);
@@ -191,7 +192,7 @@ private:
   const schema::ProcessFile& file_;
 };
 
-/// Copies plain options into the file; lists and tables have no default to show.
+/// Copies plain options and lists of words into the file; other lists and tables have no default to show.
 class into_file {
 public:
   explicit into_file(schema::ProcessFile& file) : file_(file) {}
@@ -224,6 +225,11 @@ private:
   }
   static void set(proto::Message& m, const proto::Reflection& r, const proto::FieldDescriptor& f, milliseconds in) {
     r.SetInt64(&m, &f, in.count());
+  }
+  static void set(proto::Message& m, const proto::Reflection& r, const proto::FieldDescriptor& f,
+                  const std::vector<std::string>& in) {
+    for (auto& text : in)
+      r.AddString(&m, &f, text);
   }
   template <class T>
   static void set(proto::Message&, const proto::Reflection&, const proto::FieldDescriptor&, const std::vector<T>& in) {

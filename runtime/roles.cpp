@@ -20,17 +20,21 @@ namespace astra {
 role_set::role_set(caf::actor_system& sys, platform& world, const process_options& options,
                    std::vector<pb::AppSpec> apps, const app_registry& actors, on_failed failed)
   : sys_(sys), world_(world), options_(options), apps_(std::move(apps)), actors_(actors) {
+  // A scheduler places replicas anywhere, and says why not: it needs every node.
+  auto narrow = !options_.gateway.apps.empty() && !options_.has(process_role::scheduler);
   if (options_.has(process_role::scheduler) || options_.has(process_role::gateway)) {
     view_client_options view;
     view.name = options_.name;
     view.resources = options_.scheduler.resources;
     view.orphan_grace = options_.resource.orphan_grace;
     view.forget_after = options_.resource.forget_after;
+    if (narrow)
+      view.apps = options_.gateway.apps;
     view_ = spawn_view_client(sys_, world_, view);
   }
   supervisor_ = spawn_supervisor(sys_, world_, supervisor_options{}, children(), std::move(failed));
   if (options_.has(process_role::gateway))
-    gateway_ = spawn_gateway(sys_, world_, options_.router, view_, options_.name, options_.gateway);
+    gateway_ = spawn_gateway(sys_, world_, options_.router, view_, options_.name, options_.gateway, narrow);
 }
 
 std::vector<child_spec> role_set::children() {

@@ -135,13 +135,13 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
     return refuse(pb::CLAIM_NODE_GONE, "the node has just joined and has not described itself yet");
   claim_token token{claim.token()};
   result.set_outcome(pb::CLAIM_CONFIRMED);
-  if (holds_.count(token) != 0 || has_token(row->profile(), claim.token()))
+  if (holds_.count(token) != 0 || has_token(row->shape(), claim.token()))
     return result;
-  if (auto reason = why_labels_differ(batch.spec(), row->profile()); !reason.empty())
+  if (auto reason = why_labels_differ(batch.spec(), row->shape()); !reason.empty())
     return refuse(pb::CLAIM_LABEL_MISMATCH, std::move(reason));
   auto& wanted = batch.spec().per_replica();
   node_id node{claim.node()};
-  if (auto reason = why_no_room(wanted, free_resources(row->profile(), held(node)));
+  if (auto reason = why_no_room(wanted, free_resources(row->shape(), held(node)));
       !reason.empty() && !MUTANT(claim_granted_without_room))
     return refuse(pb::CLAIM_NO_ROOM, std::move(reason));
   holds_[token] = {node, wanted, now + hold_time_};

@@ -61,7 +61,36 @@ std::uint64_t age_ms(time_point then, time_point now) {
       std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now - then).count(), 0));
 }
 
-void take_row(node_entry& entry, const pb::NodeRow& part, resource_id origin, std::uint64_t version, time_point now) {
+} // namespace
+
+/// What the rows of one delta have in common.
+struct cluster_view::row_reader {
+  row_reader(const pb::ViewDelta& of, time_point when, shape_pool& known)
+    : delta(of), origin(of.origin()), version(of.version()), now(when), pool(known),
+      shapes(static_cast<std::size_t>(of.shapes_size())) {}
+
+  /// Null when the delta has no such shape.
+  const node_shape& shape(std::uint32_t number) {
+    static const node_shape none;
+    if (number == 0 || number > shapes.size())
+      return none;
+    auto& result = shapes[number - 1];
+    if (!result)
+      result = pool.intern(delta.shapes(static_cast<int>(number - 1)));
+    return result;
+  }
+
+  void take(node_entry& entry, const pb::NodeRow& part);
+
+  const pb::ViewDelta& delta;
+  resource_id origin;
+  std::uint64_t version;
+  time_point now;
+  shape_pool& pool;
+  std::vector<node_shape> shapes;
+};
+
+void cluster_view::row_reader::take(node_entry& entry, const pb::NodeRow& part) {
   if (entry.row.incarnation() != part.incarnation() && !MUTANT(replicas_outlive_their_node)) {
     entry.row = {};
     entry.load = {};
@@ -76,7 +105,10 @@ void take_row(node_entry& entry, const pb::NodeRow& part, resource_id origin, st
   row.set_reason(part.reason());
   row.set_sequence(part.sequence());
   if (part.has_profile()) {
-    row.set_profile(part.profile());
+    row.set_profile(part.profile(), pool);
+    entry.profile_changed = version;
+  } else if (auto& known = shape(part.shape())) {
+    row.set_profile(part.name(), part.address(), part.profile_version(), known);
     entry.profile_changed = version;
   }
   if (part.has_held())
@@ -90,6 +122,8 @@ void take_row(node_entry& entry, const pb::NodeRow& part, resource_id origin, st
   entry.last_beat = now - std::chrono::milliseconds{part.age_ms()};
   entry.changed = version;
 }
+
+namespace {
 
 template <class T>
 void sort_unique(std::vector<T>& values) {
@@ -117,6 +151,25 @@ std::vector<typename Map::key_type> keys_of(const Map& a, const Map& b) {
 }
 
 } // namespace
+
+void expand_shapes(pb::ViewDelta& delta) {
+  for (auto& row : *delta.mutable_nodes()) {
+    if (row.shape() == 0 || row.shape() > static_cast<std::uint32_t>(delta.shapes_size()))
+      continue;
+    auto& profile = *row.mutable_profile();
+    profile = delta.shapes(static_cast<int>(row.shape() - 1));
+    profile.set_node(row.node());
+    profile.set_incarnation(row.incarnation());
+    profile.set_version(row.profile_version());
+    profile.set_name(std::move(*row.mutable_name()));
+    profile.set_address(std::move(*row.mutable_address()));
+    row.clear_shape();
+    row.clear_profile_version();
+    row.clear_name();
+    row.clear_address();
+  }
+  delta.clear_shapes();
+}
 
 bool node_entry::usable() const {
   auto liveness = row.liveness();
@@ -201,9 +254,9 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
 
 void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
   shard_rows fresh;
+  row_reader reader{delta, now, shapes_};
   for (auto& row : delta.nodes())
-    take(fresh, fresh.nodes.try_emplace(fresh.nodes.end(), node_id{row.node()})->second, row, origin, delta.version(),
-         now);
+    take(fresh, fresh.nodes.try_emplace(fresh.nodes.end(), node_id{row.node()})->second, row, reader);
   take_loads(fresh, delta);
   for (auto& record : delta.apps())
     fresh.apps[record.spec().name()] = {record, origin, delta.version()};
@@ -224,6 +277,7 @@ void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_
 
 void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_point now, view_changes& changes) {
   auto& rows = rows_[origin];
+  row_reader reader{delta, now, shapes_};
   auto place = rows.nodes.begin();
   for (auto& part : delta.nodes()) {
     node_id id{part.node()};
@@ -237,12 +291,16 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
       if (turns.size() > turns_kept)
         turns.pop_front();
     }
-    take(rows, entry, part, origin, delta.version(), now);
+    take(rows, entry, part, reader);
     auto known = places_.find(id);
     auto shown = known == places_.end() ? nullptr : &known->second->second;
     if (shown && shown->origin == origin && rank(shown->row) <= rank(part)) {
       // The usual case: nobody else comes into question, and the long profile need not be copied from the shard.
-      take_row(*shown, part, origin, delta.version(), now);
+      auto described = part.has_profile() || part.shape() != 0 || shown->row.incarnation() != part.incarnation();
+      auto before = described ? shown->row : node_row{};
+      reader.take(*shown, part);
+      if (described)
+        index_.replace(id, before.shape(), shown->row.shape());
       changes.nodes.push_back(id);
     } else {
       refresh_node(id, origin, changes);
@@ -277,14 +335,13 @@ void cluster_view::update(resource_id origin, const pb::ViewDelta& delta, time_p
 }
 
 /// Takes a row into its shard, whose slots and hash follow.
-void cluster_view::take(shard_rows& rows, node_entry& entry, const pb::NodeRow& part, resource_id origin,
-                        std::uint64_t version, time_point now) {
+void cluster_view::take(shard_rows& rows, node_entry& entry, const pb::NodeRow& part, row_reader& how) {
   auto id = node_id{part.node()};
   auto before = entry.slot;
   auto reborn = entry.row.incarnation() != part.incarnation();
   if (entry.row.node() != 0)
     rows.hash -= hash_of(entry.row);
-  take_row(entry, part, origin, version, now);
+  how.take(entry, part);
   rows.hash += hash_of(entry.row);
   if (before != entry.slot && before != 0 && rows.loads[before - 1].owner == id)
     rows.loads[before - 1] = {};
@@ -296,7 +353,7 @@ void cluster_view::take(shard_rows& rows, node_entry& entry, const pb::NodeRow& 
   if (place.owner != id || reborn)
     place = {{}, id, 0};
   if (part.has_load())
-    place = {entry.load, id, version};
+    place = {entry.load, id, how.version};
 }
 
 void cluster_view::take_loads(shard_rows& rows, const pb::ViewDelta& delta) {
@@ -359,6 +416,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
     if (shown) {
       if (next && *next == known->second)
         ++*next;
+      index_.remove(id, shown->row.shape());
       nodes_.erase(known->second);
       places_.erase(known);
     }
@@ -370,6 +428,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
   if (!shown) {
     auto place = next ? nodes_.emplace_hint(*next, id, *best) : nodes_.emplace(id, *best).first;
     places_.emplace(id, place);
+    index_.add(id, best->row.shape());
     if (next)
       *next = std::next(place);
     return;
@@ -382,6 +441,7 @@ void cluster_view::refresh_node(node_id id, resource_id origin, view_changes& ch
     if (!taken.came_with_load)
       taken.load = load(*shown);
   }
+  index_.replace(id, shown->row.shape(), taken.row.shape());
   *shown = std::move(taken);
 }
 
@@ -534,7 +594,8 @@ bool cluster_view::valid(const shard_cursor& cursor) const {
   return shard && shard->generation == cursor.generation && (cursor.base == 0 || cursor.base >= shard->forgotten);
 }
 
-pb::ViewDelta cluster_view::next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const {
+pb::ViewDelta cluster_view::next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now,
+                                      bool shapes) const {
   using section = shard_cursor::section;
   auto& rows = rows_.at(cursor.origin);
   auto result = header(cursor.origin);
@@ -551,6 +612,21 @@ pb::ViewDelta cluster_view::next_part(shard_cursor& cursor, std::size_t limit_by
     return true;
   };
   auto wanted = [&](auto& entry) { return cursor.base == 0 || entry.changed > cursor.base; };
+  // For look-ups only.
+  std::unordered_map<const pb::NodeProfile*, std::uint32_t> told;
+  auto write_profile = [&](const node_row& from, pb::NodeRow& row) {
+    auto shape = from.shared_shape();
+    if (!shapes || !shape || shape->replicas_size() > 0) {
+      from.write_profile(row);
+      return;
+    }
+    auto [number, fresh] = told.try_emplace(shape, static_cast<std::uint32_t>(told.size() + 1));
+    if (fresh) {
+      *result.add_shapes() = *shape;
+      size += shape->ByteSizeLong() + frame_bytes;
+    }
+    from.write_profile(row, number->second);
+  };
 
   if (cursor.at == section::nodes) {
     for (auto place = rows.nodes.upper_bound(cursor.node); place != rows.nodes.end(); ++place) {
@@ -561,7 +637,7 @@ pb::ViewDelta cluster_view::next_part(shard_cursor& cursor, std::size_t limit_by
       entry.row.write_state(row);
       entry.row.write_held(row);
       if (cursor.base == 0 || entry.profile_changed > cursor.base)
-        entry.row.write_profile(row);
+        write_profile(entry.row, row);
       row.set_age_ms(age_ms(entry.last_beat, now));
       row.set_slot(entry.slot);
       if (entry.slot == 0)

@@ -2,6 +2,7 @@
 
 #include "actors/resource/node_load.hpp"
 #include "actors/resource/node_row.hpp"
+#include "actors/resource/view_index.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/view.pb.h"
 
@@ -36,7 +37,7 @@ struct node_entry {
   bool came_with_load = false;
 
   node_id id() const { return node_id{row.node()}; }
-  const std::string& name() const { return row.profile().name(); }
+  const std::string& name() const { return row.name(); }
   /// May get new work: online or suspect, with a profile, and not draining.
   bool usable() const;
 };
@@ -90,6 +91,9 @@ struct shard_digest {
   std::uint64_t hash = 0;
   bool operator==(const shard_digest&) const = default;
 };
+
+/// Gives every row its whole profile, for a reader that does not know shapes.
+void expand_shapes(pb::ViewDelta& delta);
 
 /// The cluster as one subscriber knows it: the shards of all Resources, merged.  What stands in several shards (it has
 /// just moved) is shown from one of them: a node from the one with the larger (incarnation, home epoch, sequence), an
@@ -150,6 +154,9 @@ public:
   const std::map<std::string, app_entry>& apps() const { return apps_; }
   const std::map<scheduler_id, scheduler_entry>& schedulers() const { return schedulers_; }
 
+  /// nodes() by what their profiles say.
+  const view_index& index() const { return index_; }
+
   /// What is held of each shard, sorted by origin: the `have` of a Subscribe.  Lost, edited and diverged shards are
   /// left out: their rows are not the origin's, so they are wanted anew.
   std::vector<pb::ShardVersion> versions() const;
@@ -209,7 +216,8 @@ public:
 
   /// The next part, about `limit_bytes` long at most; what follows is at the cursor.  All parts together lead from
   /// `base` to `version`: they are the rows that changed since, or all of them.  @pre valid and not done.
-  pb::ViewDelta next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const;
+  /// @param shapes Whether profiles that several rows have in common are told once.
+  pb::ViewDelta next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now, bool shapes = false) const;
 
   /// Changes of a node's liveness are numbered; this is the last one of any shard.
   std::uint64_t last_turn() const { return last_turn_; }
@@ -239,8 +247,8 @@ private:
   };
 
   static bool present(const shard_rows& rows, const removal& gone);
-  static void take(shard_rows& rows, node_entry& entry, const pb::NodeRow& part, resource_id origin,
-                   std::uint64_t version, time_point now);
+  struct row_reader;
+  static void take(shard_rows& rows, node_entry& entry, const pb::NodeRow& part, row_reader& how);
   static void take_loads(shard_rows& rows, const pb::ViewDelta& delta);
   static void erase(shard_rows& rows, node_id id);
   const load_slot* slot_of(const node_entry& entry) const;
@@ -260,6 +268,7 @@ private:
   std::map<resource_id, shard_history> histories_;
   std::uint64_t last_generation_ = 0;
   std::uint64_t last_turn_ = 0;
+  shape_pool shapes_;
   /// The merged view.
   std::map<node_id, node_entry> nodes_;
   /// Where a node is in it: with 100,000 of them a search is a dozen misses of the cache, for every row of every delta.
@@ -267,6 +276,7 @@ private:
   std::unordered_map<node_id, std::map<node_id, node_entry>::iterator> places_;
   std::map<std::string, app_entry> apps_;
   std::map<scheduler_id, scheduler_entry> schedulers_;
+  view_index index_;
 };
 
 } // namespace astra

@@ -13,7 +13,7 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   auto slot = log_.slot(id);
   auto known = slot == 0 ? nullptr : &log_.row(slot);
   if (known) {
-    result.profile_version = known->profile().version();
+    result.profile_version = known->profile_version();
     if (beat.incarnation() < known->incarnation() && !MUTANT(incarnation_ignored)) {
       result.fenced = true;
       return result;
@@ -86,7 +86,7 @@ member_table::verdict member_table::record(const pb::ProfileUpdate& update, time
   auto known = log_.find(id);
   if (!known)
     return result;
-  result.profile_version = known->profile().version();
+  result.profile_version = known->profile_version();
   result.fenced = profile.incarnation() < known->incarnation();
   if ((profile.incarnation() != known->incarnation() && !MUTANT(profile_of_former_life))
       || update.home_epoch() != known->home_epoch() || profile.version() <= result.profile_version)
@@ -94,7 +94,7 @@ member_table::verdict member_table::record(const pb::ProfileUpdate& update, time
   result.accepted = true;
   // The first one makes the node usable: that is a transition.
   auto when = known->has_profile() ? stream::claims : stream::liveness;
-  log_.change(id, part_profile, when).set_profile(profile);
+  log_.change(id, part_profile, when).set_profile(profile, shapes_);
   result.profile_version = profile.version();
   return result;
 }

@@ -111,6 +111,7 @@ private:
   /// When a member must be judged next, in the same order; never for those that are not.
   std::vector<time_point> due_;
   std::size_t alive_ = 0;
+  shape_pool shapes_;
 };
 
 } // namespace astra

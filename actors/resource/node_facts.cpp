@@ -12,7 +12,7 @@ reserved_resources reserved_on(const node_entry& node) {
     for (auto& card : part.accelerators())
       result.accelerators[card.kind()] += card.count();
   };
-  for (auto& replica : node.row.profile().replicas())
+  for (auto& replica : node.row.shape().replicas())
     if (replica.state() != pb::REPLICA_STOPPED && replica.state() != pb::REPLICA_FAILED)
       add(replica.resources());
   add(node.row.held());
@@ -21,7 +21,7 @@ reserved_resources reserved_on(const node_entry& node) {
 
 std::uint64_t accelerators_of(const node_entry& node) {
   std::uint64_t result = 0;
-  for (auto& card : node.row.profile().accelerators())
+  for (auto& card : node.row.shape().accelerators())
     result += card.count();
   return result;
 }
@@ -57,10 +57,58 @@ std::string resource_name(const cluster_view& view, resource_id id) {
   return found == view.shards().end() || found->second.name.empty() ? to_string(id) : found->second.name;
 }
 
+void add_to(pb::NodeTotals& totals, const cluster_view& view, const node_entry& node) {
+  switch (node.row.liveness()) {
+  case pb::LIVENESS_ONLINE:
+    totals.set_online(totals.online() + 1);
+    break;
+  case pb::LIVENESS_SUSPECT:
+    totals.set_suspect(totals.suspect() + 1);
+    break;
+  case pb::LIVENESS_DRAINING:
+    totals.set_draining(totals.draining() + 1);
+    break;
+  case pb::LIVENESS_OFFLINE:
+    totals.set_offline(totals.offline() + 1);
+    return;
+  default:
+    break;
+  }
+  auto& capacity = node.row.shape().capacity();
+  auto reserved = reserved_on(node);
+  auto& load = view.load(node);
+  totals.set_cpu_milli(totals.cpu_milli() + capacity.cpu_milli());
+  totals.set_cpu_milli_reserved(totals.cpu_milli_reserved() + reserved.cpu_milli);
+  totals.set_memory_bytes(totals.memory_bytes() + capacity.memory_bytes());
+  totals.set_memory_reserved_bytes(totals.memory_reserved_bytes() + reserved.memory_bytes);
+  totals.set_cards(totals.cards() + accelerators_of(node));
+  totals.set_cards_reserved(totals.cards_reserved() + cards_in(reserved));
+  totals.set_busy_cores(totals.busy_cores()
+                        + load.host_utilisation() * static_cast<double>(capacity.cpu_milli()) / 1000.0);
+  totals.set_running(totals.running() + load.running());
+  totals.set_queued(totals.queued() + load.queued());
+}
+
+void add_to(pb::NodeTotals& totals, const pb::NodeTotals& others) {
+  totals.set_online(totals.online() + others.online());
+  totals.set_suspect(totals.suspect() + others.suspect());
+  totals.set_draining(totals.draining() + others.draining());
+  totals.set_offline(totals.offline() + others.offline());
+  totals.set_cpu_milli(totals.cpu_milli() + others.cpu_milli());
+  totals.set_cpu_milli_reserved(totals.cpu_milli_reserved() + others.cpu_milli_reserved());
+  totals.set_memory_bytes(totals.memory_bytes() + others.memory_bytes());
+  totals.set_memory_reserved_bytes(totals.memory_reserved_bytes() + others.memory_reserved_bytes());
+  totals.set_cards(totals.cards() + others.cards());
+  totals.set_cards_reserved(totals.cards_reserved() + others.cards_reserved());
+  totals.set_busy_cores(totals.busy_cores() + others.busy_cores());
+  totals.set_running(totals.running() + others.running());
+  totals.set_queued(totals.queued() + others.queued());
+}
+
 pb::NodeFacts facts_of(const cluster_view& view, const node_entry& node, cluster_view::time_point now) {
   auto& row = node.row;
   auto& load = view.load(node);
-  auto& profile = row.profile();
+  auto& profile = row.shape();
   auto reserved = reserved_on(node);
   pb::NodeFacts facts;
   facts.set_node(node.id().value());
@@ -69,7 +117,7 @@ pb::NodeFacts facts_of(const cluster_view& view, const node_entry& node, cluster
   facts.set_reason(row.reason());
   facts.set_age_ms(static_cast<std::uint64_t>(view.age(node, now).count()));
   facts.set_home(resource_name(view, node.origin));
-  facts.set_address(profile.address());
+  facts.set_address(row.address());
   facts.set_incarnation(row.incarnation());
   facts.set_cpu_milli(profile.capacity().cpu_milli());
   facts.set_cpu_milli_reserved(reserved.cpu_milli);
@@ -98,7 +146,7 @@ pb::NodeFacts facts_of(const cluster_view& view, const node_entry& node, cluster
     entry.set_restarts(replica.restarts());
     entry.set_in_state_ms(replica.in_state_ms());
   }
-  facts.set_profile_version(profile.version());
+  facts.set_profile_version(row.profile_version());
   facts.set_sequence(row.sequence());
   facts.set_home_epoch(row.home_epoch());
   return facts;

@@ -18,6 +18,8 @@ namespace {
 /// Nobody types more; and the parser calls itself for each level.
 constexpr std::size_t longest_text = 4096;
 constexpr int deepest = 64;
+/// With more lists than this to look into for every node, looking at the nodes is no slower.
+constexpr std::size_t lists_max = 64;
 
 /// What a value counts.
 enum class dimension : std::uint8_t { text, number, share, bytes, seconds };
@@ -101,7 +103,7 @@ enum class comparison : std::uint8_t { equal, not_equal, less, less_equal, great
 template <class Visit>
 bool any_text(field_id field, const std::string& argument, const node_entry& node, std::string_view home,
               const Visit& visit) {
-  auto& profile = node.row.profile();
+  auto& profile = node.row.shape();
   switch (field) {
   case field_id::name:
     return visit(name_of(node));
@@ -114,7 +116,7 @@ bool any_text(field_id field, const std::string& argument, const node_entry& nod
   case field_id::resource:
     return visit(home);
   case field_id::address:
-    return visit(profile.address());
+    return visit(node.row.address());
   case field_id::app:
     return std::any_of(profile.replicas().begin(), profile.replicas().end(),
                        [&](auto& replica) { return visit(replica.app()); });
@@ -131,7 +133,7 @@ bool any_text(field_id field, const std::string& argument, const node_entry& nod
 
 double number_of(field_id field, const std::string& argument, const cluster_view& view, const node_entry& node,
                  cluster_view::time_point now) {
-  auto& profile = node.row.profile();
+  auto& profile = node.row.shape();
   auto& load = view.load(node);
   auto cores = [](std::uint64_t milli) { return static_cast<double>(milli) / 1000.0; };
   auto left = [](std::uint64_t all, std::uint64_t taken) { return static_cast<double>(all > taken ? all - taken : 0); };
@@ -250,6 +252,99 @@ struct node_filter::expression {
       found = std::any_of(numbers.begin(), numbers.end(), [&](double number) { return holds(how, value, number); });
     }
     return found != opposite;
+  }
+
+  /// As node_filter::candidates.
+  std::optional<posting_union> candidates(const view_index& index) const {
+    switch (what) {
+    case kind::all_of: {
+      std::optional<posting_union> best;
+      for (auto& part : parts)
+        if (auto found = part->candidates(index); found && (!best || found->size_max() < best->size_max()))
+          best = std::move(found);
+      return best;
+    }
+    case kind::any_of: {
+      posting_union all;
+      for (auto& part : parts) {
+        auto found = part->candidates(index);
+        if (!found)
+          return std::nullopt;
+        all.add(*found);
+      }
+      return all.lists() <= lists_max ? std::optional{std::move(all)} : std::nullopt;
+    }
+    case kind::negation:
+      return std::nullopt;
+    case kind::test:
+      break;
+    }
+    if (how == comparison::not_equal || how == comparison::not_in)
+      return std::nullopt;
+    return is_text ? candidates_of_text(index) : candidates_of_number(index);
+  }
+
+private:
+  /// What is asked for once per value need not be asked once per node.
+  std::optional<posting_union> candidates_of_text(const view_index& index) const {
+    auto fits = [this](std::string_view value) {
+      return std::any_of(texts.begin(), texts.end(), [&](auto& text) { return holds(how, value, text); });
+    };
+    switch (field) {
+    case field_id::label:
+      return lists_of(index.label(argument), fits);
+    case field_id::app:
+      return lists_of(index.apps(), fits);
+    case field_id::accelerator:
+      return lists_of(index.accelerators(), fits);
+    case field_id::name:
+    case field_id::id:
+      return how == comparison::equal || how == comparison::in ? std::optional{named()} : std::nullopt;
+    default:
+      return std::nullopt;
+    }
+  }
+
+  /// An id follows from its name, and a node whose name is not known yet is called by its id.
+  posting_union named() const {
+    posting_union result;
+    for (auto& text : texts) {
+      std::uint64_t id = 0;
+      auto end = text.data() + text.size();
+      if (auto [stop, error] = std::from_chars(text.data(), end, id, 16);
+          error == std::errc{} && stop == end && id != 0)
+        result.add(node_id{id});
+      if (field == field_id::name)
+        result.add(make_node_id(text));
+    }
+    return result;
+  }
+
+  /// Of a count for which 0 does not do, only those who have something to count come into question.
+  std::optional<posting_union> candidates_of_number(const view_index& index) const {
+    if (std::any_of(numbers.begin(), numbers.end(), [&](double number) { return holds(how, 0.0, number); }))
+      return std::nullopt;
+    auto any = [](std::string_view) { return true; };
+    switch (field) {
+    case field_id::cards_of_kind:
+      return lists_of(index.accelerators(), [this](std::string_view kind) { return kind == argument; });
+    case field_id::cards:
+    case field_id::cards_free:
+      return lists_of(index.accelerators(), any);
+    case field_id::replicas:
+      return lists_of(index.apps(), any);
+    default:
+      return std::nullopt;
+    }
+  }
+
+  template <class Fits>
+  static std::optional<posting_union> lists_of(const view_index::by_value& values, const Fits& fits) {
+    posting_union result;
+    for (auto& [value, list] : values)
+      if (fits(value))
+        result.add(list);
+    return result.lists() <= lists_max ? std::optional{std::move(result)} : std::nullopt;
   }
 };
 
@@ -629,6 +724,10 @@ std::variant<node_filter, node_filter::problem> node_filter::parse(std::string_v
 bool node_filter::matches(const cluster_view& view, const node_entry& node, std::string_view home,
                           cluster_view::time_point now) const {
   return !root_ || root_->holds_for(view, node, home, now);
+}
+
+std::optional<posting_union> node_filter::candidates(const view_index& index) const {
+  return root_ ? root_->candidates(index) : std::nullopt;
 }
 
 node_filter::problem node_filter::unknown_label(const bare_label& label, std::vector<std::string> known) {

@@ -1,11 +1,13 @@
 #pragma once
 
 #include "actors/resource/cluster_view.hpp"
+#include "actors/resource/posting_list.hpp"
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -53,6 +55,9 @@ public:
   /// @param home name of the node's Resource.
   bool matches(const cluster_view& view, const node_entry& node, std::string_view home,
                cluster_view::time_point now) const;
+
+  /// Where to look: a node that is not in it does not match.  None: anywhere.
+  std::optional<posting_union> candidates(const view_index& index) const;
 
   const std::vector<bare_label>& bare_labels() const { return bare_labels_; }
 

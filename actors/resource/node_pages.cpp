@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -14,23 +13,12 @@
 namespace astra {
 namespace {
 
-bool anybody_has(const cluster_view& view, const std::string& key) {
-  return std::any_of(view.nodes().begin(), view.nodes().end(), [&](auto& entry) {
-    auto& labels = entry.second.row.profile().labels();
-    return std::any_of(labels.begin(), labels.end(), [&](auto& label) { return label.key() == key; });
-  });
-}
-
-/// Keys of labels of the first so many nodes, sorted.
-std::vector<std::string> known_labels(const cluster_view& view, std::size_t rows) {
-  std::set<std::string> keys;
-  for (auto& [id, node] : view.nodes()) {
-    if (rows-- == 0)
-      break;
-    for (auto& label : node.row.profile().labels())
-      keys.insert(label.key());
-  }
-  return {keys.begin(), keys.end()};
+/// Sorted.
+std::vector<std::string> known_labels(const cluster_view& view) {
+  std::vector<std::string> keys;
+  for (auto& [key, values] : view.index().labels())
+    keys.push_back(key);
+  return keys;
 }
 
 pb::NodePage refuse(const node_filter::problem& problem) {
@@ -51,8 +39,8 @@ pb::NodePage list_nodes(const cluster_view& view, const pb::NodeQuery& query, cl
   // Once per listing is enough; an empty cluster knows no label and says so to nobody.
   if (query.after() == 0 && !view.nodes().empty())
     for (auto& label : filter.bare_labels())
-      if (!anybody_has(view, label.key))
-        return refuse(node_filter::unknown_label(label, known_labels(view, limits.rows)));
+      if (view.index().label(label.key).empty())
+        return refuse(node_filter::unknown_label(label, known_labels(view)));
   auto most_bytes = query.limit_bytes() == 0 ? limits.bytes : std::min<std::size_t>(query.limit_bytes(), limits.bytes);
   std::map<resource_id, std::string> homes;
   for (auto& [id, shard] : view.shards())
@@ -61,13 +49,23 @@ pb::NodePage list_nodes(const cluster_view& view, const pb::NodeQuery& query, cl
   page.set_last(query.after());
   std::size_t bytes = 0;
   std::size_t rows = 0;
-  auto node = query.after() == 0 ? view.nodes().begin() : view.nodes().upper_bound(node_id{query.after()});
-  for (; node != view.nodes().end(); ++node) {
+  // Those of which the filter may be true, when an index tells; otherwise everybody.
+  auto candidates = filter.candidates(view.index());
+  auto place =
+      query.after() == 0 || candidates ? view.nodes().begin() : view.nodes().upper_bound(node_id{query.after()});
+  node_id last{query.after()};
+  auto next = [&]() -> const node_entry* {
+    if (!candidates)
+      return place == view.nodes().end() ? nullptr : &(place++)->second;
+    last = candidates->next(last);
+    return last ? view.find(last) : nullptr;
+  };
+  while (auto node = next()) {
     if (rows++ == limits.rows) {
       page.set_more(true);
       break;
     }
-    auto& [id, entry] = *node;
+    auto& entry = *node;
     if (filter.matches(view, entry, homes[entry.origin], now)) {
       auto full = query.limit_nodes() != 0 && page.matched() == query.limit_nodes();
       if (full) {
@@ -85,7 +83,7 @@ pb::NodePage list_nodes(const cluster_view& view, const pb::NodeQuery& query, cl
       }
       page.set_matched(page.matched() + 1);
     }
-    page.set_last(id.value());
+    page.set_last(entry.id().value());
   }
   return page;
 }

@@ -22,6 +22,16 @@ pb::ViewDelta rows_ahead(const pb::ViewDelta& delta) {
   return result;
 }
 
+/// Rows name the shapes of their part.
+void append(pb::ViewDelta& whole, const pb::ViewDelta& part) {
+  auto rows = whole.nodes_size();
+  auto shapes = static_cast<std::uint32_t>(whole.shapes_size());
+  whole.MergeFrom(part);
+  for (auto i = rows; i < whole.nodes_size(); ++i)
+    if (auto shape = whole.nodes(i).shape(); shape != 0 && shapes != 0)
+      whole.mutable_nodes(i)->set_shape(shape + shapes);
+}
+
 } // namespace
 
 part_collector::outcome part_collector::add(const pb::ViewDelta& delta, std::vector<pb::ViewDelta>& ready) {
@@ -53,7 +63,7 @@ part_collector::outcome part_collector::add(const pb::ViewDelta& delta, std::vec
   }
   next_part_ = delta.part() + 1;
   if (known)
-    known->MergeFrom(delta);
+    append(*known, delta);
   else
     shards_.push_back(delta);
   if (delta.more())

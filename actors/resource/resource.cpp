@@ -9,6 +9,7 @@
 #include "actors/resource/lease.hpp"
 #include "actors/resource/mass_loss.hpp"
 #include "actors/resource/member_table.hpp"
+#include "actors/resource/node_facts.hpp"
 #include "actors/resource/node_pages.hpp"
 #include "actors/resource/part_collector.hpp"
 #include "actors/resource/scheduler_table.hpp"
@@ -88,6 +89,16 @@ struct resource_metrics {
   caf::telemetry::int_counter* granted;
   caf::telemetry::int_counter* refused;
 };
+
+/// What a subscriber leaves out, for the log; empty: nothing.
+std::string filter_text(const pb::ViewFilter& filter) {
+  std::string result;
+  for (auto& app : filter.apps())
+    result += (result.empty() ? " apps=" : ",") + app;
+  for (auto& label : filter.labels())
+    result += " label=" + label.key() + "=" + label.value();
+  return result;
+}
 
 /// Another Resource.
 struct peer {
@@ -538,7 +549,8 @@ private:
     if (!who)
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
     if (subscribers_.renew(who, request, now()))
-      spdlog::info("resource.subscribe subscriber={} resync={}", request.subscriber(), request.resync());
+      spdlog::info("resource.subscribe subscriber={} resync={}{}", request.subscriber(), request.resync(),
+                   filter_text(request.filter()));
     watch_.renewed(request, now());
     pb::SubscribeAck ack;
     ack.set_resource(id_.value());
@@ -563,6 +575,9 @@ private:
     report.set_uptime_ms(
         static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(now() - started_).count()));
     report_shards(keeper_.view(), now(), report);
+    for (auto& [node, row] : keeper_.view().rows(id_)->nodes)
+      if (auto shown = keeper_.view().find(node); shown != nullptr && shown->origin == id_)
+        add_to(*report.mutable_at_home(), keeper_.view(), *shown);
     report.set_subscribers(subscribers_.size());
     for (auto& one : watch_.slowest(reported_subscribers, now()))
       *report.add_slowest() = std::move(one);
@@ -663,6 +678,7 @@ private:
     request.set_subscriber(options_.name);
     request.set_resync(resync);
     request.set_takes_parts(true);
+    request.set_takes_shapes(true);
     other.resyncing = other.resyncing || resync;
     if (resync)
       other.parts.clear();
@@ -968,8 +984,8 @@ private:
 
   std::string node_name(node_id node) const {
     auto row = members_.find(node);
-    if (row && !row->profile().name().empty())
-      return row->profile().name();
+    if (row && !row->name().empty())
+      return row->name();
     auto shown = keeper_.view().find(node);
     return shown && !shown->name().empty() ? shown->name() : to_string(node);
   }

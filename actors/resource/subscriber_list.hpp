@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/resource/view_excerpt.hpp"
 #include "actors/resource/view_keeper.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/view.pb.h"
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace astra {
@@ -19,27 +21,33 @@ namespace astra {
 inline constexpr std::uint64_t no_node = 0;
 
 /// Which actors of its own process a view client hands the view on to, in the order of their subscription.  Everybody
-/// in the list is in step, so a delta goes to all alike; whoever subscribes or falls behind is first brought up by
-/// `catch_up`.  (view_feed: to other processes.)
+/// in the list is in step, so a delta goes to all alike, but for those who have a filter; whoever subscribes or falls
+/// behind is first brought up to date.  (view_feed: to other processes.)
 class subscriber_list {
 public:
-  explicit subscriber_list(caf::local_actor* self) : self_(self) {}
+  subscriber_list(caf::local_actor* self, const view_keeper& keeper) : self_(self), keeper_(keeper) {}
 
-  /// @returns true when the sender is to be brought up to date: it is new here, or asks for it.
-  bool renew(const caf::strong_actor_ptr& who, const pb::Subscribe& request);
+  /// Brings the sender up to date when it is new here, asks for it, or wants other rows now.
+  void renew(const caf::strong_actor_ptr& who, const pb::Subscribe& request, view_keeper::time_point now);
 
   void remove(const caf::actor_addr& who);
 
-  void send(pb::ViewDelta delta) const;
+  /// Tells of a delta that the keeper has just accepted.
+  void send(pb::ViewDelta delta, view_keeper::time_point now);
 
 private:
-  caf::local_actor* self_;
-  std::vector<caf::strong_actor_ptr> subscribers_;
-};
+  struct subscriber {
+    caf::strong_actor_ptr handle;
+    /// None: it gets every row.
+    std::optional<view_excerpt> excerpt;
+  };
 
-/// Sends what a subscriber that has `request.have` misses of the shards in `keeper`.
-void catch_up(caf::local_actor* self, const caf::strong_actor_ptr& to, const pb::Subscribe& request,
-              const view_keeper& keeper, view_keeper::time_point now);
+  void catch_up(subscriber& who, const pb::Subscribe& request, view_keeper::time_point now);
+
+  caf::local_actor* self_;
+  const view_keeper& keeper_;
+  std::vector<subscriber> subscribers_;
+};
 
 /// What the subscriber holds of a shard; version 0 when nothing of this epoch.
 std::uint64_t version_held(const pb::Subscribe& request, resource_id origin, std::uint64_t epoch);

@@ -38,7 +38,8 @@ public:
 
   view_client_state(view_client_actor::pointer self, platform* world, const view_client_options& options)
     : self_(self), world_(*world), options_(options), order_(rendezvous_order(options.name, options.resources)),
-      random_(world->seed("view-client")), keeper_({options.orphan_grace, options.forget_after}), subscribers_(self) {}
+      random_(world->seed("view-client")), keeper_({options.orphan_grace, options.forget_after}),
+      subscribers_(self, keeper_) {}
 
   view_client_actor::behavior_type make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
@@ -73,8 +74,9 @@ private:
               seen_.renew(now());
               self_->monitor(handle);
               // What came through another Resource may contain rows which that one added: the new one would never
-              // mention them, so everything is asked for anew.
-              subscribe_with({}, true);
+              // mention them, so everything is asked for anew.  With a filter that is the rule, and what is held
+              // tells the new one how far it must have come.
+              subscribe_with(options_.apps.empty() ? std::vector<pb::ShardVersion>{} : keeper_.view().versions(), true);
             },
             [this](const caf::error& reason) {
               dialing_ = false;
@@ -119,6 +121,9 @@ private:
     request.set_subscriber(options_.name);
     request.set_resync(resync);
     request.set_takes_parts(true);
+    request.set_takes_shapes(true);
+    for (auto& app : options_.apps)
+      request.mutable_filter()->add_apps(app);
     for (auto& have : held)
       *request.add_have() = have;
     self_->request(caf::actor_cast<view_source>(source_), options_.silence, subscribe{std::move(request)})
@@ -152,7 +157,7 @@ private:
     view_changes changes;
     for (auto origin : silent)
       if (auto edit = keeper_.lose(origin, now(), changes))
-        subscribers_.send(std::move(*edit));
+        subscribers_.send(std::move(*edit), now());
   }
 
   void on_delta(const pb::ViewDelta& received) {
@@ -184,7 +189,7 @@ private:
                       delta.origin_name(), delta.version());
         renew(true);
       }
-      subscribers_.send(std::move(delta));
+      subscribers_.send(std::move(delta), now());
       break;
     case cluster_view::apply_outcome::gap:
       on_gap(delta);
@@ -233,7 +238,7 @@ private:
       return;
     view_changes changes;
     for (auto& edit : keeper_.expire(now(), changes))
-      subscribers_.send(std::move(edit));
+      subscribers_.send(std::move(edit), now());
   }
 
   // -- the process -------------------------------------------------------------
@@ -242,8 +247,7 @@ private:
     auto who = self_->current_sender();
     if (!who)
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
-    if (subscribers_.renew(who, request))
-      catch_up(self_, who, request, keeper_, now());
+    subscribers_.renew(who, request, now());
     pb::SubscribeAck ack;
     ack.set_resource(source_id_.value());
     ack.set_resource_name(source_name_);

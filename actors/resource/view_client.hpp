@@ -23,6 +23,8 @@ struct view_client_options {
   /// As in resource_options: used for what no Resource speaks for.
   std::chrono::milliseconds orphan_grace{10000};
   std::chrono::milliseconds forget_after{60000};
+  /// Of nodes, only those that hold replicas of these apps; empty: all.
+  std::vector<std::string> apps;
 };
 
 /// Spawns the one view client of a process: it holds a subscription to one Resource, moves to the next when that one

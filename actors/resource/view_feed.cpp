@@ -34,12 +34,17 @@ view_feed::view_feed(caf::scheduled_actor* self, const view_keeper& keeper, reso
 bool view_feed::renew(const caf::strong_actor_ptr& who, const pb::Subscribe& request, time_point now) {
   auto known = std::find_if(subscribers_.begin(), subscribers_.end(), [&](auto& entry) { return entry.handle == who; });
   auto all_shards = request.scope() == pb::Subscribe::ALL_SHARDS;
+  view_filter filter{request.filter()};
   if (known != subscribers_.end()) {
     known->seen.renew(now);
     known->takes_parts = request.takes_parts();
+    known->takes_shapes = request.takes_shapes();
     auto widened = all_shards && !known->all_shards;
     known->all_shards = all_shards;
-    if (!widened && (!request.resync() || MUTANT(resync_ignored)))
+    auto other_rows = filter != (known->excerpt ? known->excerpt->filter() : view_filter{});
+    if (other_rows)
+      set_filter(*known, filter);
+    if (!widened && !other_rows && (!request.resync() || MUTANT(resync_ignored)))
       return false;
     bring_up(*known, request, now);
     return true;
@@ -50,12 +55,22 @@ bool view_feed::renew(const caf::strong_actor_ptr& who, const pb::Subscribe& req
                           request.subscriber(),
                           all_shards,
                           request.takes_parts(),
+                          request.takes_shapes(),
                           {now, now},
                           credit_window{limits_.chunk_bytes},
                           {},
-                          std::nullopt});
+                          std::nullopt,
+                          std::nullopt,
+                          {}});
+  set_filter(subscribers_.back(), filter);
   bring_up(subscribers_.back(), request, now);
   return true;
+}
+
+void view_feed::set_filter(subscriber& who, const view_filter& filter) {
+  who.excerpt.reset();
+  if (filter.narrows())
+    who.excerpt.emplace(filter);
 }
 
 std::string view_feed::remove(const caf::actor_addr& who) {
@@ -97,18 +112,34 @@ void view_feed::send(pb::ViewDelta delta, time_point now) {
     before.version = 0;
   else if (delta.ahead()) // from an origin of which this Resource is behind itself
     before.version = shard->second.version;
+  // It came in parts from a peer.  One that is a version behind must understand it, too, and rows leave excerpts alone.
+  if (delta.shapes_size() > 0 && std::any_of(subscribers_.begin(), subscribers_.end(), [](auto& who) {
+        return !who.takes_shapes || who.excerpt;
+      }))
+    expand_shapes(delta);
   auto bytes = delta.ByteSizeLong();
   std::vector<subscriber*> in_step;
   std::vector<subscriber*> others;
   for (auto& who : subscribers_) {
     if (!who.all_shards && origin != own_)
       continue;
+    if (auto wait = who.ahead_of_us.find(origin); wait != who.ahead_of_us.end()) {
+      if (behind_of(wait->second, origin))
+        continue;
+      auto turn = wait->second.turn;
+      who.ahead_of_us.erase(wait);
+      who.behind[origin] = {delta.epoch(), 0, turn};
+      others.push_back(&who);
+      continue;
+    }
     auto behind = who.behind.count(origin) != 0
                   || (who.takes_parts && !who.behind.empty() && takes_away(delta) && !MUTANT(removals_overtake_rows));
     // To it they would be a gap; it gets them with the version that they belong to.
     if (delta.ahead() && !who.takes_parts && !behind)
       continue;
-    auto whole = !who.takes_parts || bytes + credit_window::overhead_bytes <= limits_.chunk_bytes;
+    if (who.excerpt && !behind && send_excerpt(who, delta, now))
+      continue;
+    auto whole = !who.excerpt && (!who.takes_parts || bytes + credit_window::overhead_bytes <= limits_.chunk_bytes);
     if (!behind && whole && who.credit.fits(bytes, credit_window::kind::bulk)) {
       in_step.push_back(&who);
       continue;
@@ -129,13 +160,50 @@ void view_feed::send(pb::ViewDelta delta, time_point now) {
     catch_up(*who, now);
 }
 
+/// @returns false when it does not fit: nothing was told.
+bool view_feed::send_excerpt(subscriber& who, const pb::ViewDelta& delta, time_point now) {
+  auto piece = who.excerpt->of(delta, keeper_.view(), now);
+  if (piece.nothing)
+    return true;
+  auto bytes = piece.delta.ByteSizeLong();
+  auto whole = !who.takes_parts || bytes + credit_window::overhead_bytes <= limits_.chunk_bytes;
+  if (!whole || !who.credit.fits(bytes, credit_window::kind::bulk))
+    return false;
+  who.excerpt->told(piece);
+  if (piece.before)
+    post(who, std::move(*piece.before), credit_window::kind::bulk);
+  post(who, std::move(piece.delta), credit_window::kind::bulk);
+  return true;
+}
+
+/// Whether this Resource has less of a shard than somebody with `other`, from whom it can still come.
+bool view_feed::behind_of(const position& other, resource_id origin) const {
+  auto shard = keeper_.view().shards().find(origin);
+  if (shard == keeper_.view().shards().end() || not_its_word(shard->second))
+    return false;
+  return std::pair{shard->second.epoch, shard->second.version} < std::pair{other.epoch, other.version};
+}
+
 /// What it misses follows from what it says it has.
 void view_feed::bring_up(subscriber& who, const pb::Subscribe& request, time_point now) {
   auto before = std::exchange(who.behind, {});
+  who.ahead_of_us.clear();
   who.present.reset();
   for (auto& [origin, shard] : keeper_.view().shards()) {
     if (!who.all_shards && origin != own_)
       continue;
+    if (who.excerpt) {
+      auto turn = before.count(origin) != 0 ? before[origin].turn : keeper_.view().last_turn();
+      position has{0, 0, turn};
+      for (auto& have : request.have())
+        if (have.origin() == origin.value())
+          has = {have.epoch(), have.version(), turn};
+      if (behind_of(has, origin))
+        who.ahead_of_us[origin] = has;
+      else
+        who.behind[origin] = {shard.epoch, 0, turn};
+      continue;
+    }
     // Somebody who was subscribed elsewhere may even be ahead; what follows will find its place.
     auto held = version_held(request, origin, shard.epoch);
     if (origin == own_ || held < shard.version || not_its_word(shard))
@@ -151,16 +219,28 @@ void view_feed::catch_up(subscriber& who, time_point now) {
   send_turns(who, now);
   while (!who.behind.empty() && who.credit.fits_part()) {
     if (who.present && !keeper_.view().valid(who.present->cursors[who.present->at]))
-      who.present.reset();
+      give_up_transfer(who);
     if (!who.present && !begin_transfer(who))
       continue;
     auto& [cursors, at, number, parts] = *who.present;
     auto& cursor = cursors[at];
     auto limit = who.takes_parts ? rows_bytes(who.credit.part_bytes()) : std::numeric_limits<std::size_t>::max();
-    auto part = keeper_.next_part(cursor, limit, now);
-    if (cursor.at == shard_cursor::section::done)
+    pb::ViewDelta part;
+    auto nothing = false;
+    if (who.excerpt) {
+      auto piece = who.excerpt->next_part(cursor, keeper_, limit, now);
+      part = std::move(piece.delta);
+      nothing = piece.nothing;
+    } else {
+      part = keeper_.next_part(cursor, limit, now, who.takes_shapes);
+    }
+    auto told = cursor.at == shard_cursor::section::done;
+    if (told)
       ++at;
     auto last = at == cursors.size();
+    // Of a shard something must be told at its end.
+    if (nothing && !told)
+      continue;
     if (who.takes_parts && (parts > 0 || !last)) {
       if (parts == 0)
         number = ++last_transfer_;
@@ -172,6 +252,15 @@ void view_feed::catch_up(subscriber& who, time_point now) {
     if (last)
       end_transfer(who);
   }
+}
+
+/// What was begun counts for nothing.  Which of it somebody with a filter took in nobody knows.
+void view_feed::give_up_transfer(subscriber& who) {
+  if (who.excerpt)
+    for (auto& cursor : who.present->cursors)
+      if (auto held = who.behind.find(cursor.origin); held != who.behind.end())
+        held->second.version = 0;
+  who.present.reset();
 }
 
 /// Begins with all that it misses now.
@@ -187,7 +276,7 @@ bool view_feed::begin_transfer(subscriber& who) {
   }
   auto all_gone = std::exchange(who.behind, {});
   for (auto& [origin, held] : all_gone) {
-    auto gone = keeper_.snapshot(origin, {});
+    auto gone = who.excerpt ? who.excerpt->snapshot(origin, keeper_, {}) : keeper_.snapshot(origin, {});
     gone.set_epoch(held.epoch);
     post(who, std::move(gone), credit_window::kind::bulk);
   }
@@ -223,6 +312,11 @@ void view_feed::send_turns(subscriber& who, time_point now) {
   for (auto& [origin, held] : who.behind) {
     auto last = held.turn;
     auto turns = keeper_.view().turns_since(origin, last, limits_.chunk_bytes / 2, now);
+    if (turns && who.excerpt) {
+      who.excerpt->narrow_turns(*turns, keeper_.view());
+      if (turns->nodes_size() == 0)
+        turns.reset();
+    }
     if (turns && !who.credit.fits(turns->ByteSizeLong(), credit_window::kind::urgent))
       return;
     held.turn = last;

@@ -3,6 +3,7 @@
 #include "actors/resource/cluster_view.hpp"
 #include "actors/resource/credit_window.hpp"
 #include "actors/resource/lease.hpp"
+#include "actors/resource/view_excerpt.hpp"
 #include "actors/resource/view_keeper.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/view.pb.h"
@@ -30,6 +31,9 @@ namespace astra {
 /// costs the same however slow it is.  What left one shard may have come to another: who is behind of one is not told
 /// of removals in any other before, and what it misses of several counts once all of it is there.  Changes of liveness
 /// do not wait for that: to those who are behind they go before their turn, on a credit of their own.
+///
+/// Who has a filter gets its part of each delta (see view_excerpt), made for it alone.  It begins with a snapshot of
+/// each shard, as soon as this Resource has what it has from another one: from behind it would be refused.
 class view_feed {
 public:
   using time_point = lease::time_point;
@@ -94,13 +98,22 @@ private:
     std::string name;
     bool all_shards = true;
     bool takes_parts = false;
+    bool takes_shapes = false;
     lease seen;
     credit_window credit;
     /// It is in step with all others.
     std::map<resource_id, position> behind;
     std::optional<transfer> present;
+    /// None: it gets every row.
+    std::optional<view_excerpt> excerpt;
+    /// Shards of which it holds more than there is here.
+    std::map<resource_id, position> ahead_of_us;
   };
 
+  static void set_filter(subscriber& who, const view_filter& filter);
+  bool behind_of(const position& other, resource_id origin) const;
+  void give_up_transfer(subscriber& who);
+  bool send_excerpt(subscriber& who, const pb::ViewDelta& delta, time_point now);
   void bring_up(subscriber& who, const pb::Subscribe& request, time_point now);
   void catch_up(subscriber& who, time_point now);
   void send_turns(subscriber& who, time_point now);

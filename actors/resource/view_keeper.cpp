@@ -110,8 +110,8 @@ pb::ViewDelta view_keeper::snapshot(resource_id origin, time_point now) const {
   return next_part(whole, std::numeric_limits<std::size_t>::max(), now);
 }
 
-pb::ViewDelta view_keeper::next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const {
-  auto result = view_.next_part(cursor, limit_bytes, now);
+pb::ViewDelta view_keeper::next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now, bool shapes) const {
+  auto result = view_.next_part(cursor, limit_bytes, now, shapes);
   auto found = orphans_.find(cursor.origin);
   if (found == orphans_.end() || cursor.base != 0)
     return result;
@@ -120,9 +120,7 @@ pb::ViewDelta view_keeper::next_part(shard_cursor& cursor, std::size_t limit_byt
     return orphan != orphans.end() && orphan->second.foreign;
   };
   auto& orphans = found->second;
-  for (auto& row : result.nodes())
-    if (foreign(orphans.nodes, node_id{row.node()}))
-      result.add_kept_nodes(row.node());
+  name_kept_nodes(cursor.origin, result);
   for (auto& record : result.apps())
     if (foreign(orphans.apps, record.spec().name()))
       result.add_kept_apps(record.spec().name());
@@ -130,6 +128,17 @@ pb::ViewDelta view_keeper::next_part(shard_cursor& cursor, std::size_t limit_byt
     if (foreign(orphans.schedulers, scheduler_id{row.scheduler()}))
       result.add_kept_schedulers(row.scheduler());
   return result;
+}
+
+void view_keeper::name_kept_nodes(resource_id origin, pb::ViewDelta& snapshot) const {
+  auto found = orphans_.find(origin);
+  if (found == orphans_.end())
+    return;
+  for (auto& row : snapshot.nodes()) {
+    auto orphan = found->second.nodes.find(node_id{row.node()});
+    if (orphan != found->second.nodes.end() && orphan->second.foreign)
+      snapshot.add_kept_nodes(row.node());
+  }
 }
 
 /// Adds to a snapshot the rows that it cannot speak for.

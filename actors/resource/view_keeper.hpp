@@ -59,7 +59,10 @@ public:
   pb::ViewDelta snapshot(resource_id origin, time_point now) const;
 
   /// As cluster_view::next_part; a part of a whole shard names those of its rows that were kept.
-  pb::ViewDelta next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now) const;
+  pb::ViewDelta next_part(shard_cursor& cursor, std::size_t limit_bytes, time_point now, bool shapes = false) const;
+
+  /// Names those of a snapshot's nodes that were kept.
+  void name_kept_nodes(resource_id origin, pb::ViewDelta& snapshot) const;
 
   /// An edit of a shard that changes nothing yet.  @pre the view has the shard.
   pb::ViewDelta edit_of(resource_id origin) const;

@@ -23,7 +23,7 @@ std::string with_reason(std::string what, const std::string& reason) {
 
 replica_summary summarise(const node_row& row, const std::string& app) {
   replica_summary result;
-  for (auto& replica : row.profile().replicas()) {
+  for (auto& replica : row.shape().replicas()) {
     if (replica.app() != app)
       continue;
     result.any = true;
@@ -58,9 +58,9 @@ void set_load(weight_input& input, const node_load& load) {
 
 weight_input weight_of(const node_row& row, const node_load& load) {
   weight_input result;
-  result.cores = row.profile().capacity().cpu_milli() / 1000.0;
+  result.cores = row.shape().capacity().cpu_milli() / 1000.0;
   auto fastest = 0.0;
-  for (auto& accelerator : row.profile().accelerators())
+  for (auto& accelerator : row.shape().accelerators())
     fastest = std::max(fastest, accelerator.coefficient());
   result.coefficient = fastest > 0.0 ? fastest : 1.0;
   set_load(result, load);
@@ -76,7 +76,7 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
   // A new life at the same address does not count: the session with the old one has ended by itself, and what runs
   // there now may be ours already.
   auto lost = known != members_.end()
-              && (row.liveness() == pb::LIVENESS_OFFLINE || row.profile().address() != known->second.address)
+              && (row.liveness() == pb::LIVENESS_OFFLINE || row.address() != known->second.address)
               && !MUTANT(work_at_offline_node_awaited);
   auto replicas = summarise(row, app_);
   if (!replicas.any) {
@@ -85,8 +85,8 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
   }
   auto& member = members_[node];
   auto was = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
-  member.name = row.profile().name();
-  member.address = row.profile().address();
+  member.name = row.name();
+  member.address = row.address();
   member.life = life;
   member.load = weight_of(row, load);
   member.slots = replicas.slots;

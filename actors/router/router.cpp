@@ -141,6 +141,8 @@ private:
     pb::Subscribe body;
     body.set_scope(pb::Subscribe::ALL_SHARDS);
     body.set_subscriber("router/" + app_);
+    // The app's own nodes are few among many; records and schedulers come in any case.
+    body.mutable_filter()->add_apps(app_);
     body.set_resync(resync);
     for (auto& version : view_.versions())
       *body.add_have() = version;

@@ -197,7 +197,7 @@ private:
   void look_for_deleted(const node_entry& node) {
     if (deleted_.empty() || node.row.liveness() == pb::LIVENESS_OFFLINE || MUTANT(frozen_replica_survives_deletion))
       return;
-    for (auto& replica : node.row.profile().replicas()) {
+    for (auto& replica : node.row.shape().replicas()) {
       auto found = deleted_.find(replica.app());
       if (found == deleted_.end() || replica.state() == pb::REPLICA_STOPPED || replica.epoch() > found->second.epoch())
         continue;

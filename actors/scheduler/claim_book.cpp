@@ -90,7 +90,7 @@ void claim_book::observe(const node_entry& entry, time_point now) {
   }
   if (row.has_profile()) {
     std::map<claim_token, pb::ReplicaStatus> replicas;
-    for (auto& replica : row.profile().replicas())
+    for (auto& replica : row.shape().replicas())
       if (replica.app() == spec_.name() && replica.state() != pb::REPLICA_STOPPED
           && (replica.epoch() == epoch_ || !MUTANT(replicas_not_adopted)))
         replicas.emplace(claim_token{replica.token()}, replica);
@@ -307,6 +307,7 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
     input.excluded[id] = why.reason;
   input.reachable = reachable;
   std::tie(input.partition, input.partitions) = home_partition(spec_.name(), view.apps());
+  input.index = &view.index();
   auto planned = plan(input, random);
   for (auto& placement : planned.placements) {
     pb::Claim message;
@@ -353,12 +354,12 @@ bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, 
     return false;
   std::map<node_id, node_entry> alone{{old.node, *entry}};
   auto& row = alone.begin()->second.row;
-  auto profile = row.profile();
-  auto& replicas = *profile.mutable_replicas();
+  auto shape = std::make_shared<pb::NodeProfile>(row.shape());
+  auto& replicas = *shape->mutable_replicas();
   replicas.erase(std::remove_if(replicas.begin(), replicas.end(),
                                 [&](auto& replica) { return replica.token() == old.status->token(); }),
                  replicas.end());
-  row.set_profile(profile);
+  row.set_profile(row.name(), row.address(), row.profile_version(), std::move(shape));
   plan_input there{spec_, alone};
   there.missing = everywhere.missing;
   there.claimed = input.claimed;

@@ -63,8 +63,8 @@ bool fits(const amounts& need, const amounts& free) {
 }
 
 amounts free_on(const node_row& row, const amounts& need, std::uint32_t claimed) {
-  auto free = amounts_of(row.profile().capacity());
-  for (auto& replica : row.profile().replicas())
+  auto free = amounts_of(row.shape().capacity());
+  for (auto& replica : row.shape().replicas())
     if (replica.state() != pb::REPLICA_STOPPED)
       subtract(free, amounts_of(replica.resources()));
   // A claim of ours is in `held` as soon as the Resource has heard of it: counting both would double it.
@@ -210,6 +210,23 @@ std::string unusable_because(const plan_input& input, const node_entry& entry) {
   return {};
 }
 
+/// The shortest list of nodes that no candidate can be missing in; null: there is none.
+const posting_list* shortest_list(const plan_input& input, const amounts& need) {
+  if (!input.index)
+    return nullptr;
+  const posting_list* best = nullptr;
+  auto consider = [&](const posting_list& list) {
+    if (!best || list.size() < best->size())
+      best = &list;
+  };
+  for (auto& label : input.spec.require())
+    consider(view_index::list(input.index->label(label.key()), label.value()));
+  // Whoever has no card of the first kind is said to lack that one, whatever other kinds it has.
+  if (!need.accelerators.empty() && need.accelerators.begin()->second > 0)
+    consider(view_index::list(input.index->accelerators(), need.accelerators.begin()->first));
+  return best;
+}
+
 std::uint32_t value_or_zero(const std::map<node_id, std::uint32_t>& counts, node_id id) {
   auto found = counts.find(id);
   return found == counts.end() ? 0 : found->second;
@@ -249,15 +266,15 @@ plan_result plan(const plan_input& input, random_source& random) {
   // Nodes that can take at least one replica, by tier; and the others, with the reason.
   std::map<decltype(std::declval<candidate>().tier()), std::vector<candidate>> tiers;
   misses out;
-  for (auto& [id, entry] : input.nodes) {
+  auto look_at = [&](node_id id, const node_entry& entry) {
     if (auto why = unusable_because(input, entry); !why.empty()) {
       out.add(why, 0);
-      continue;
+      return;
     }
     auto& row = row_of(input, entry);
-    if (auto label = missing_label(input.spec, entry.row.profile())) {
+    if (auto label = missing_label(input.spec, entry.row.shape())) {
       out.add(fmt::format("lack the label {}={}", label->key(), label->value()), 0);
-      continue;
+      return;
     }
     candidate here;
     here.node = id;
@@ -265,15 +282,29 @@ plan_result plan(const plan_input& input, random_source& random) {
     here.free = free_on(row, need, value_or_zero(input.claimed, id));
     if (!fits(need, here.free)) {
       note_lack(out, need, here.free, *here.name);
-      continue;
+      return;
     }
-    here.capacity = amounts_of(row.profile().capacity());
+    here.capacity = amounts_of(row.shape().capacity());
     here.suspect = entry.row.liveness() == pb::LIVENESS_SUSPECT;
     here.away = id.value() % input.partitions != input.partition;
     here.placed = value_or_zero(input.placed, id);
     for (auto& [kind, count] : here.free.accelerators)
       here.idle_accelerators += need.accelerators.count(kind) == 0 ? count : 0;
     tiers[here.tier()].push_back(std::move(here));
+  };
+  auto listed = shortest_list(input, need);
+  posting_union likely;
+  if (listed) {
+    likely.add(*listed);
+    // A row that is newer than the index may have what the index does not know of.
+    for (auto& [id, row] : input.corrections)
+      likely.add(id);
+    for (auto id = likely.next({}); id; id = likely.next(id))
+      if (auto found = input.nodes.find(id); found != input.nodes.end())
+        look_at(id, found->second);
+  } else {
+    for (auto& [id, entry] : input.nodes)
+      look_at(id, entry);
   }
   auto next = input.missing.begin();
   for (; next != input.missing.end() && !tiers.empty(); ++next) {
@@ -295,8 +326,13 @@ plan_result plan(const plan_input& input, random_source& random) {
       note_lack(out, need, here.free, *here.name);
   }
   result.unplaced.assign(next, input.missing.end());
-  if (!result.unplaced.empty())
+  if (!result.unplaced.empty()) {
+    // Why not on the others either is said only where somebody asks.
+    for (auto& [id, entry] : input.nodes)
+      if (listed && !listed->contains(id) && input.corrections.count(id) == 0)
+        look_at(id, entry);
     result.reason = out.text(input.nodes.size());
+  }
   return result;
 }
 

@@ -42,6 +42,9 @@ struct plan_input {
   std::uint32_t partition = 0;
   /// At least 1.
   std::uint32_t partitions = 1;
+  /// Of `nodes`, to look only where the labels and accelerators are that the app needs; null: everywhere.  The plan is
+  /// the same.
+  const view_index* index = nullptr;
 };
 
 struct placement {

@@ -178,6 +178,7 @@ private:
                 question.set_scope(pb::Subscribe::OWN_SHARD);
                 question.set_subscriber(options_.name + "/" + app_);
                 question.set_takes_parts(true);
+                question.mutable_filter()->add_apps(app_);
                 for (auto& version : view_.versions())
                   *question.add_have() = std::move(version);
                 self_->request(target, 2 * options_.heartbeat, subscribe{std::move(question)})

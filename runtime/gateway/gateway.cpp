@@ -13,6 +13,7 @@
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace astra {
@@ -138,13 +139,16 @@ void gateway::stop(std::chrono::milliseconds limit) {
 }
 
 gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const router_options& routers, view_source view,
-                            std::string process_name, const gateway_options& options) {
+                            std::string process_name, const gateway_options& options, bool narrow_view) {
   gateway_setup setup;
   setup.name = std::move(process_name);
   setup.version = ASTRA_VERSION;
   setup.view = view;
   setup.resources = rendezvous_order(setup.name, routers.resources);
   setup.anonymous_invoke = options.anonymous_invoke;
+  setup.apps = options.apps;
+  std::sort(setup.apps.begin(), setup.apps.end());
+  setup.narrow_view = narrow_view;
   if (!options.ca_dir.empty())
     setup.desk = std::make_shared<const join_desk>(options.ca_dir);
   setup.start_router = [&sys, &world, routers, view](const std::string& app) {

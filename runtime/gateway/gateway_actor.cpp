@@ -1,6 +1,7 @@
 #include "runtime/gateway/gateway_actor.hpp"
 
 #include "actors/resource/cluster_view.hpp"
+#include "actors/resource/node_facts.hpp"
 #include "config/spelling.hpp"
 #include "config/units.hpp"
 #include "messages/errc.hpp"
@@ -22,6 +23,7 @@
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -182,6 +184,8 @@ private:
   // -- routers -------------------------------------------------------------------------------------------------------
 
   void follow_app(const std::string& app) {
+    if (!serves(app))
+      return;
     auto entry = view_.find_app(app);
     auto slot = routers_.find(app);
     if (entry != nullptr) {
@@ -195,6 +199,10 @@ private:
       slot->second.missing_since = deleted ? now() - setup_.app_grace : now();
       end_orphans();
     }
+  }
+
+  bool serves(const std::string& app) const {
+    return setup_.apps.empty() || std::binary_search(setup_.apps.begin(), setup_.apps.end(), app);
   }
 
   void start_router(const std::string& app) {
@@ -289,8 +297,8 @@ private:
     case gateway_route::events:
       return tell_events(exchange);
     case gateway_route::node: {
-      if (auto node = find_node(exchange, route.name))
-        answer(exchange, reply(200, node_json(view_, *node, now())));
+      with_node(exchange, route.name,
+                [this, exchange](const pb::NodeFacts& node) { answer(exchange, reply(200, node_line(node))); });
       return;
     }
     case gateway_route::drain_node:
@@ -354,6 +362,11 @@ private:
     for (auto& [known, entry] : view_.apps())
       if (!entry.record.deleting())
         names.push_back(known);
+    if (view_.find_app(app) != nullptr && !serves(app))
+      return refusal(404, "unknown_app",
+                     fmt::format("gateway '{}' takes no requests for app '{}': gateway.apps of its file names {}; ask "
+                                 "another gateway, or add it there",
+                                 setup_.name, app, fmt::join(setup_.apps, ", ")));
     if (auto entry = view_.find_app(app); entry != nullptr && entry->record.deleting())
       return refusal(404, "unknown_app", fmt::format("app '{}' is being deleted", app));
     return refusal(404, "unknown_app", not_found("app", app, names));
@@ -582,7 +595,8 @@ private:
       std::sort(asked->answers.reports.begin(), asked->answers.reports.end(),
                 [](auto& a, auto& b) { return a.name() < b.name(); });
       std::sort(asked->answers.silent.begin(), asked->answers.silent.end());
-      gateway_info info{setup_.name, setup_.version, duration_cast<milliseconds>(now() - started_)};
+      gateway_info info{setup_.name, setup_.version, duration_cast<milliseconds>(now() - started_),
+                        !setup_.narrow_view};
       answer(exchange, reply(200, status_json(view_, info, asked->answers, now())));
     };
     if (setup_.resources.empty())
@@ -610,31 +624,82 @@ private:
     self_->run_delayed(setup_.report_timeout, finish);
   }
 
-  const node_entry* find_node(const http_exchange_ptr& exchange, const std::string& wanted) {
-    std::vector<std::string> names;
-    for (auto& [id, node] : view_.nodes()) {
-      if (node.name() == wanted || to_string(id) == wanted)
-        return &node;
-      names.push_back(node.name());
+  /// Calls `then` with what is known of a node, by its name or its id; answers when there is none.
+  template <class Then>
+  void with_node(const http_exchange_ptr& exchange, const std::string& wanted, Then then) {
+    // An id follows from its name; only one that is written in digits, or misspelt, has to be looked for.
+    auto node = view_.find(make_node_id(wanted));
+    if (node == nullptr || node->name() != wanted) {
+      auto any = std::find_if(view_.nodes().begin(), view_.nodes().end(), [&](auto& entry) {
+        return entry.second.name() == wanted || to_string(entry.first) == wanted;
+      });
+      node = any == view_.nodes().end() ? nullptr : &any->second;
     }
+    if (node != nullptr)
+      return then(facts_of(view_, *node, now()));
+    if (setup_.narrow_view)
+      return ask_for_node(exchange, wanted, std::move(then), setup_.resources);
+    std::vector<std::string> names;
+    for (auto& [id, entry] : view_.nodes())
+      names.push_back(entry.name());
     answer(exchange, refusal(404, "unknown_node", not_found("node", wanted, names)));
-    return nullptr;
+  }
+
+  /// Of a node that holds nothing of the apps served here only the Resources know.
+  template <class Then>
+  void ask_for_node(const http_exchange_ptr& exchange, const std::string& wanted, Then then,
+                    std::vector<std::string> resources) {
+    if (resources.empty())
+      return answer(exchange, with_retry_after(refusal(503, "unavailable",
+                                                       fmt::format("node '{}' holds nothing of the apps that this "
+                                                                   "gateway follows, and no Resource answers",
+                                                                   wanted)),
+                                               retry_soon));
+    pb::NodeQuery query;
+    query.set_limit_nodes(1);
+    query.set_where(filter_for_node(wanted));
+    auto address = resources.front();
+    resources.erase(resources.begin());
+    ask_resource<node_page>(
+        self_, links(setup_.control_timeout), address, node_query{std::move(query)}, milliseconds{0},
+        [this, exchange, wanted, then](const pb::NodePage& page) mutable {
+          if (page.nodes_size() > 0)
+            return then(page.nodes(0));
+          answer(exchange, refusal(404, "unknown_node", not_found("node", wanted, {})));
+        },
+        [this, exchange, wanted, then, resources](const caf::error& reason) mutable {
+          spdlog::debug("gateway.ask_node node=\"{}\" reason=\"{}\"", wanted, error_text(reason));
+          ask_for_node(exchange, wanted, std::move(then), std::move(resources));
+        });
+  }
+
+  static std::string filter_for_node(const std::string& wanted) {
+    std::string text = "\"";
+    for (auto c : wanted) {
+      if (c == '"' || c == '\\')
+        text += '\\';
+      text += c;
+    }
+    text += '"';
+    return fmt::format("name == {} or id == {}", text, text);
   }
 
   void drain_node(const http_exchange_ptr& exchange, const std::string& wanted) {
-    auto node = find_node(exchange, wanted);
-    if (node == nullptr)
-      return;
-    auto& address = node->row.profile().address();
-    if (node->row.liveness() == pb::LIVENESS_OFFLINE)
+    with_node(exchange, wanted,
+              [this, exchange, wanted](const pb::NodeFacts& node) { drain_node(exchange, wanted, node); });
+  }
+
+  void drain_node(const http_exchange_ptr& exchange, const std::string& wanted, const pb::NodeFacts& node) {
+    auto& address = node.address();
+    if (node.liveness() == pb::LIVENESS_OFFLINE)
       return answer(exchange,
-                    refusal(503, "unreachable", fmt::format("node '{}' is offline: {}", wanted, node->row.reason())));
+                    refusal(503, "unreachable", fmt::format("node '{}' is offline: {}", wanted, node.reason())));
     pb::Drain wish;
     wish.set_reason(
         fmt::format("asked for by {} at gateway {}", name_of(client_info_of(exchange->request())), setup_.name));
-    spdlog::info("gateway.drain_node node={} address={}", node->name(), address);
+    spdlog::info("gateway.drain_node node={} address={}", node.name(), address);
     ask<node_actor, drain_reply>(
-        address, node_service(node->name()), drain{std::move(wish)},
+        address, node_service(node.name()), drain{std::move(wish)},
         [this, exchange](const drain_reply& result) { answer(exchange, reply(200, drain_json(*result))); },
         [this, exchange, wanted, address](const caf::error& reason) {
           answer(exchange,
@@ -665,6 +730,9 @@ private:
     auto scheduler = view_.find_scheduler(scheduler_id{record.scheduler()});
     auto from_view = [this, exchange, record](const std::string& why) {
       auto note = "from the nodes' own reports, because the app's scheduler does not answer: " + why;
+      if (setup_.narrow_view && !serves(record.spec().name()))
+        note = "without its replicas: the app's scheduler does not answer (" + why
+               + "), and this gateway does not follow the app's nodes";
       answer(exchange, reply(200, app_json(view_, record, replicas_in_view(record.spec().name()), note)));
     };
     if (scheduler == nullptr)
@@ -684,13 +752,15 @@ private:
 
   std::vector<pb::ReplicaStatus> replicas_in_view(const std::string& app) const {
     std::vector<pb::ReplicaStatus> result;
-    for (auto& [id, node] : view_.nodes())
-      for (auto& replica : node.row.profile().replicas())
+    view_index::list(view_.index().apps(), app).each([&](node_id id) {
+      auto& node = *view_.find(id);
+      for (auto& replica : node.row.shape().replicas())
         if (replica.app() == app) {
           result.push_back(replica);
           result.back().set_node(id.value());
           result.back().set_node_name(node.name());
         }
+    });
     std::stable_sort(result.begin(), result.end(), [](auto& a, auto& b) { return a.index() < b.index(); });
     return result;
   }

@@ -35,6 +35,10 @@ struct gateway_setup {
   std::vector<std::string> resources;
   /// With TLS: requests to apps need no certificate.
   bool anonymous_invoke = false;
+  /// Apps that requests are taken for, sorted; empty: all.
+  std::vector<std::string> apps;
+  /// The view has only nodes with replicas of them.
+  bool narrow_view = false;
   /// Hands out certificates; null: not here.
   std::shared_ptr<const join_desk> desk;
   /// Starts the router of one app.

@@ -9,7 +9,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <ctime>
 
@@ -251,33 +250,14 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
                           {"state", state_name(scheduler.row.liveness())},
                           {"reason", scheduler.row.reason()},
                           {"address", scheduler.row.address()}});
-  std::array<std::uint32_t, pb::Liveness_ARRAYSIZE> by_state{};
-  reserved_resources occupied;
-  std::uint64_t cards = 0;
-  std::uint64_t total_milli = 0;
-  std::uint64_t total_bytes = 0;
-  auto busy = 0.0;
-  std::uint64_t running = 0;
-  std::uint64_t queued = 0;
-  for (auto& [id, node] : view.nodes()) {
-    auto state = node.row.liveness();
-    by_state[pb::Liveness_IsValid(state) ? static_cast<std::size_t>(state) : 0] += 1;
-    if (state == pb::LIVENESS_OFFLINE)
-      continue;
-    auto& capacity = node.row.profile().capacity();
-    auto part = reserved_on(node);
-    total_milli += capacity.cpu_milli();
-    total_bytes += capacity.memory_bytes();
-    occupied.cpu_milli += part.cpu_milli;
-    occupied.memory_bytes += part.memory_bytes;
-    cards += accelerators_of(node);
-    for (auto& [kind, count] : part.accelerators)
-      occupied.accelerators[kind] += count;
-    auto& load = view.load(node);
-    busy += load.host_utilisation() * cores(capacity.cpu_milli());
-    running += load.running();
-    queued += load.queued();
-  }
+  // Who follows only some nodes asks their homes for the rest: a Resource that is silent does not count then.
+  pb::NodeTotals nodes;
+  if (gateway.follows_all)
+    for (auto& [id, node] : view.nodes())
+      add_to(nodes, view, node);
+  else
+    for (auto& report : answers.reports)
+      add_to(nodes, report.at_home());
   json apps = json::array();
   for (auto& [name, app] : view.apps())
     apps.push_back({{"name", name},
@@ -293,15 +273,18 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
       {"resources", std::move(resources)},
       {"schedulers", std::move(schedulers)},
       {"nodes",
-       {{"online", by_state[pb::LIVENESS_ONLINE]},
-        {"suspect", by_state[pb::LIVENESS_SUSPECT]},
-        {"draining", by_state[pb::LIVENESS_DRAINING]},
-        {"offline", by_state[pb::LIVENESS_OFFLINE]}}},
-      {"cores", {{"total", cores(total_milli)}, {"reserved", cores(occupied.cpu_milli)}, {"busy", busy}}},
-      {"memory", {{"total_bytes", total_bytes}, {"reserved_bytes", occupied.memory_bytes}}},
-      {"cards", {{"total", cards}, {"reserved", cards_in(occupied)}}},
+       {{"online", nodes.online()},
+        {"suspect", nodes.suspect()},
+        {"draining", nodes.draining()},
+        {"offline", nodes.offline()}}},
+      {"cores",
+       {{"total", cores(nodes.cpu_milli())},
+        {"reserved", cores(nodes.cpu_milli_reserved())},
+        {"busy", nodes.busy_cores()}}},
+      {"memory", {{"total_bytes", nodes.memory_bytes()}, {"reserved_bytes", nodes.memory_reserved_bytes()}}},
+      {"cards", {{"total", nodes.cards()}, {"reserved", nodes.cards_reserved()}}},
       {"apps", std::move(apps)},
-      {"requests", {{"running", running}, {"queued", queued}}},
+      {"requests", {{"running", nodes.running()}, {"queued", nodes.queued()}}},
       {"views", views_of(answers)},
   });
 }

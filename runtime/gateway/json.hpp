@@ -26,6 +26,8 @@ struct gateway_info {
   std::string name;
   std::string version;
   std::chrono::milliseconds uptime{0};
+  /// Its view has every node.
+  bool follows_all = true;
 };
 
 /// What the Resources said when they were asked.

@@ -109,6 +109,8 @@ const std::vector<broken_file> broken_process_files = {
            "[tls]\ncertificate = \"n.pem\"\nkey = \"n.key\"\nca = \"ca.pem\"\n",
      "5:12: net.insecure: ", "contradicts [tls]; remove one of them"},
     {good + "[gateway]\nca_dir = \"ca\"\n", "5:10: gateway.ca_dir: ", "needs [tls]"},
+    {good + "[gateway]\napps = [\"ocr\", \"no/app\"]\n", "5:16: gateway.apps[1]: ", "at position 3"},
+    {good + "[gateway]\napps = [\"ocr\", \"ocr\"]\n", "5:16: gateway.apps[1]: ", "listed twice"},
     // Impossible combinations.
     {good + "[resource]\nevict_after = \"200ms\"\nsweep = \"500ms\"\n",
      "5:15: resource.evict_after: ", "\"200ms\" is shorter than 2 sweeps of \"500ms\"; make it at least \"1s\""},

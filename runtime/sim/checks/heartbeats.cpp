@@ -14,6 +14,11 @@ nanoseconds with_losses(const scenario& what, nanoseconds bound) {
   return lossy(what) ? 4 * bound + 2 * what.network.tail_max : bound;
 }
 
+/// Nodes may have their home there.
+bool is_home(const machine_facts& machine) {
+  return has_role(machine, process_role::resource) || has_role(machine, process_role::aggregator);
+}
+
 /// Numbers in heartbeats are what everybody else orders news by.
 class heartbeat_order : public named_check<heartbeat_order> {
 public:
@@ -32,7 +37,9 @@ public:
   }
 
   void on_event(const event& what, const world_facts& facts) override {
-    if (what.kind != event_kind::send || has_role(facts_of(what.machine, facts), process_role::resource))
+    // What an aggregator passes on was said before.
+    auto& speaker = facts_of(what.machine, facts);
+    if (what.kind != event_kind::send || is_home(speaker))
       return;
     if (auto beat = content_as<heartbeat>(what))
       on_beat(**beat, what);
@@ -173,7 +180,7 @@ private:
     if (!disturbed_.network_calm(settled, facts))
       return;
     for (std::uint32_t i = 1; i < machines.size(); ++i)
-      if (has_role(machines[i], process_role::resource) && !disturbed_.calm(machine_id{i}, settled, facts))
+      if (is_home(machines[i]) && !disturbed_.calm(machine_id{i}, settled, facts))
         return; // homes were lost, and each has its own time to be found again
     for (std::uint32_t i = 1; i < machines.size(); ++i) {
       machine_id machine{i};
@@ -247,10 +254,12 @@ private:
     auto machines = facts.machines();
     auto homes = 0;
     for (std::uint32_t i = 1; i < machines.size(); ++i) {
-      if (!has_role(machines[i], process_role::resource))
+      if (!is_home(machines[i]))
         continue;
       if (now - machines[i].since < settled || (machines[i].up && !disturbed_.calm(machine_id{i}, settled, facts)))
         return; // each has its own time to be found missing
+      if (!has_role(machines[i], process_role::resource))
+        continue;
       homes += machines[i].up && !machines[i].stalled ? 1 : 0;
     }
     if (homes == 0)

@@ -66,6 +66,15 @@ public:
     home = place;
   }
 
+  /// An aggregator handles a beat: from now on no Resource hears this node itself.
+  void on_aggregated_beat(const pb::Heartbeat& beat) {
+    auto& home = homes_[beat.node()];
+    if (home == 0 || rank_of(beat) <= records_[home - 1].last)
+      return;
+    records_[home - 1].gone = true;
+    home = 0;
+  }
+
   /// The record of the Resource that a log line of it speaks of; null when it is unknown.
   lease_record* find(machine_id resource, std::string_view node_in_log) {
     auto key = [&](std::uint64_t node) { return joint_id(static_cast<std::uint64_t>(resource), node); };
@@ -77,7 +86,7 @@ public:
   }
 
   /// Whether no other Resource has heard anything later of the node.
-  bool is_home(const lease_record& what) const { return &records_[*homes_.find(what.node) - 1] == &what; }
+  bool is_home(const lease_record& what) const { return home_of(what.node) == &what; }
 
   const lease_record* home_of(std::uint64_t node) const {
     auto home = homes_.find(node);
@@ -133,6 +142,8 @@ public:
     } else if (auto beat = content_as<heartbeat>(what)) {
       if (roles_.of(what.actor, facts) == actor_role::resource)
         leases_.on_beat(**beat, what);
+      else if (has_role(facts_of(what.machine, facts), process_role::aggregator))
+        leases_.on_aggregated_beat(**beat);
     } else if (auto delta = content_as<view_delta>(what)) {
       if (!owed_.empty())
         on_delta(**delta, what);
@@ -279,6 +290,8 @@ public:
     } else if (auto beat = content_as<heartbeat>(what)) {
       if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::resource)
         leases_.on_beat(**beat, what);
+      else if (what.kind == event_kind::step && has_role(facts_of(what.machine, facts), process_role::aggregator))
+        leases_.on_aggregated_beat(**beat);
       if (said(what))
         said_[(*beat)->node()] = rank_of(**beat);
     } else if (auto delta = content_as<view_delta>(what); delta && said(what)) {
@@ -292,6 +305,10 @@ private:
   void on_removed(const pb::ViewDelta& delta, const event& what, const world_facts& facts) {
     auto& resource = facts_of(what.machine, facts);
     if (delta.removed_nodes().empty() || delta.origin() != name_hash(resource.name))
+      return;
+    // Who has a filter is told of nodes that only leave that.
+    if (roles_.of(what.sender, facts) != actor_role::resource || roles_.of(what.actor, facts) == actor_role::scheduler
+        || !facts.what().options.gateway.apps.empty())
       return;
     // Who catches up is told once more, and a node that has just come back is published with the next tick.
     auto& last = removals_told_[what.machine];

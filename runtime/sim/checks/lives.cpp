@@ -129,7 +129,8 @@ private:
       return;
     auto machines = facts.machines();
     for (std::uint32_t i = 1; i < machines.size(); ++i)
-      if (has_role(machines[i], process_role::resource) && !well(machine_id{i}, now, facts))
+      if ((has_role(machines[i], process_role::resource) || has_role(machines[i], process_role::aggregator))
+          && !well(machine_id{i}, now, facts))
         return; // homes were lost, and each has its own time to be found again
     for (std::uint32_t i = 1; i < machines.size(); ++i) {
       machine_id machine{i};

@@ -312,10 +312,10 @@ private:
       else if (entry->row.incarnation() != truth.incarnation)
         fail(fmt::format("{} sees incarnation {} of node {}, it is {}", viewer, entry->row.incarnation(), machine.name,
                          truth.incarnation));
-      else if (!profile || entry->row.profile().version() != profile->version())
-        fail(fmt::format("{} has profile {} of node {}, the last is {}", viewer, entry->row.profile().version(),
+      else if (!profile || entry->row.profile_version() != profile->version())
+        fail(fmt::format("{} has profile {} of node {}, the last is {}", viewer, entry->row.profile_version(),
                          machine.name, profile ? profile->version() : 0));
-      else if (!same_replicas(entry->row.profile(), *profile))
+      else if (!same_replicas(entry->row.shape(), *profile))
         fail(fmt::format("{} has other replicas of node {} than it has told", viewer, machine.name));
       if (entry && !facts_up(entry->origin, facts))
         fail(fmt::format("{} sees node {} at a home that is down", viewer, machine.name));
@@ -546,7 +546,8 @@ public:
       // Where messages are lost, a Resource may have refused what it was sent.
       if (role == actor_role::resource && (*delta)->origin_name() == here.name && !lossy(facts.what()))
         on_own(**delta, what, here);
-      else if (role == actor_role::view_client)
+      // A router is told of the nodes of its app, and these change.
+      else if (role == actor_role::view_client && roles_.of(what.actor, facts) != actor_role::router)
         on_passed_on(**delta, what, here);
     }
     if (what.kind == event_kind::step && roles_.of(what.actor, facts) == actor_role::resource

@@ -1,5 +1,6 @@
 #include "actors/resource/cluster_view.hpp"
 #include "actors/resource/load_columns.hpp"
+#include "actors/resource/part_collector.hpp"
 #include "messages/wire.hpp"
 
 #include <doctest/doctest.h>
@@ -7,6 +8,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <tuple>
 
 using namespace astra;
@@ -53,6 +55,71 @@ outcome apply(cluster_view& view, const pb::ViewDelta& change, time_point now = 
 }
 
 } // namespace
+
+TEST_CASE("what profiles have in common is told once per part, and comes out as if each had been told whole") {
+  cluster_view view;
+  auto first = delta(r1, 0, 1);
+  for (std::uint64_t node = 1; node <= 60; ++node) {
+    auto& added = *first.add_nodes();
+    added = full_row(node, 1, 1, 1);
+    auto& profile = *added.mutable_profile();
+    profile.set_version(node);
+    profile.set_address("10.0.0." + std::to_string(node) + ":9701");
+    profile.mutable_capacity()->set_cpu_milli(4000);
+    auto& zone = *profile.add_labels();
+    zone.set_key("zone");
+    zone.set_value(node % 2 ? "a" : "b");
+    // Who runs something is like nobody else; one has no profile yet.
+    if (node % 10 == 0)
+      profile.add_replicas()->set_token(node);
+    if (node == 5)
+      added.clear_profile();
+  }
+  REQUIRE(apply(view, first) == outcome::applied);
+  std::set<const pb::NodeProfile*> kept;
+  for (auto& [id, entry] : view.nodes())
+    if (entry.row.shape().replicas_size() == 0)
+      kept.insert(entry.row.shared_shape());
+  CHECK(kept.size() == 3); // two zones, and none
+
+  part_collector parts;
+  std::vector<pb::ViewDelta> ready;
+  auto cursor = view.cursor(r1, 0, 0);
+  std::uint32_t number = 0;
+  while (cursor.at != shard_cursor::section::done) {
+    auto part = view.next_part(cursor, 500, start, true);
+    CHECK(part.shapes_size() <= 2);
+    part.set_transfer(1);
+    part.set_part(number++);
+    part.set_more(cursor.at != shard_cursor::section::done);
+    parts.add(part, ready);
+  }
+  CHECK(number > 3);
+  REQUIRE(ready.size() == 1);
+  CHECK(ready[0].ByteSizeLong() < view.snapshot(r1, start).ByteSizeLong());
+  auto expanded = ready[0];
+  expand_shapes(expanded);
+  CHECK(expanded.shapes_size() == 0);
+  for (auto& told : {ready[0], expanded}) {
+    cluster_view copy;
+    REQUIRE(apply(copy, told) == outcome::applied);
+    CHECK(encode(copy.snapshot(r1, start)) == encode(view.snapshot(r1, start)));
+  }
+}
+
+TEST_CASE("a shape that the delta does not have is no profile") {
+  cluster_view view;
+  auto first = delta(r1, 0, 1);
+  auto& lost = *first.add_nodes();
+  lost = row(7, 1, 1, 1);
+  lost.set_shape(2);
+  lost.set_name("n7");
+  first.add_shapes();
+  REQUIRE(apply(view, first) == outcome::applied);
+  CHECK_FALSE(view.find(node_id{7})->row.has_profile());
+  expand_shapes(first);
+  CHECK_FALSE(first.nodes(0).has_profile());
+}
 
 TEST_CASE("a delta that leaves out profile and load does not clear them") {
   cluster_view view;

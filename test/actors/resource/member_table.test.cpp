@@ -180,7 +180,7 @@ TEST_CASE_FIXTURE(table, "profiles are taken in order and only from the home epo
   CHECK(profile(1).profile_version == 2);
   CHECK_FALSE(profile(3, 4, 2).accepted);
   CHECK(profile(3, 3).fenced);
-  CHECK(row().profile().version() == 2);
+  CHECK(row().profile_version() == 2);
 }
 
 TEST_CASE_FIXTURE(table, "a node that moved away is removed, not evicted") {

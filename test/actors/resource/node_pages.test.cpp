@@ -1,5 +1,7 @@
 #include "actors/resource/node_pages.hpp"
 
+#include "actors/resource/node_filter.hpp"
+
 #include "test/actors/resource/node_rows.hpp"
 #include "test/actors/resource/resource_fixture.hpp"
 
@@ -147,4 +149,71 @@ TEST_CASE_FIXTURE(test::resource_fixture, "a Resource reports the shards it hold
   CHECK((*report)->subscribers() == 2); // The test and r2.
   CHECK((*report)->slowest_size() == 2);
   CHECK((*report)->slowest(0).behind_ms() < 1000);
+}
+
+TEST_CASE("a listing that an index narrows down holds what a look at every node finds") {
+  staged_view staged;
+  for (auto i = 0; i < 400; ++i) {
+    auto& row = staged.add("node-" + std::to_string(i));
+    if (i % 3 != 0)
+      staged_view::label(row, "zone", std::string(1, static_cast<char>('a' + i % 5)));
+    if (i % 7 == 0) {
+      auto& card = *row.mutable_profile()->add_accelerators();
+      card.set_kind(i % 2 == 0 ? "t4" : "a100");
+      card.set_count(static_cast<std::uint32_t>(i % 4));
+    }
+    if (i % 10 < 2)
+      row.mutable_profile()->add_replicas()->set_app(i % 10 == 0 ? "ocr" : "web");
+  }
+  auto& view = staged.view();
+  for (auto& text : std::vector<std::string>{"zone == 'a'",
+                                             "zone != 'a'",
+                                             "zone in ('a', 'b')",
+                                             "zone not in ('a')",
+                                             "zone =~ '*'",
+                                             "zone =~ '?' and app == 'ocr'",
+                                             "app == 'ocr' or app == 'web'",
+                                             "app == 'ocr' or util > 0.5",
+                                             "not (app == 'ocr')",
+                                             "accelerator == 't4'",
+                                             "accelerators('a100') > 1",
+                                             "accelerators('a100') >= 0",
+                                             "accelerators > 0 and zone == 'c'",
+                                             "replicas > 0",
+                                             "replicas == 0",
+                                             "zone > 'c'",
+                                             "name == 'node-17'",
+                                             "name in ('node-17', 'node-18', 'nobody')",
+                                             "id == '" + to_string(make_node_id("node-3")) + "'",
+                                             "id != '00'",
+                                             "app == 'none'",
+                                             "label('none') == 'x'"}) {
+    CAPTURE(text);
+    auto filter = std::get<node_filter>(node_filter::parse(text));
+    std::vector<std::string> expected;
+    for (auto& [id, node] : view.nodes())
+      if (filter.matches(view, node, "r1", staged.now))
+        expected.push_back(node.name());
+    pb::NodeQuery query;
+    query.set_where(text);
+    page_limits limits;
+    limits.rows = 7;
+    std::vector<std::string> listed;
+    for (auto& page : pages(view, query, staged.now, limits))
+      listed.insert(listed.end(), page.begin(), page.end());
+    CHECK(listed == expected);
+  }
+}
+
+TEST_CASE("a listing of the nodes of one label looks at no other") {
+  staged_view staged;
+  for (auto i = 0; i < 400; ++i)
+    staged_view::label(staged.add("node-" + std::to_string(i)), "zone", i == 200 ? "b" : "a");
+  pb::NodeQuery query;
+  query.set_where("zone == 'b' and util < 0.5");
+  page_limits limits;
+  limits.rows = 1;
+  auto page = list_nodes(staged.view(), query, staged.now, limits);
+  CHECK(page.matched() == 1);
+  CHECK_FALSE(page.more());
 }

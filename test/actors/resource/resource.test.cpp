@@ -417,7 +417,7 @@ TEST_CASE_FIXTURE(fixture, "of two schedulers that race for the last place exact
   // The replica in the profile takes the place of the hold.
   advance(200ms);
   CHECK(held(*seen, *node).cpu_milli() == 0);
-  CHECK(seen->view.find(make_node_id(node->name))->row.profile().replicas_size() == 1);
+  CHECK(seen->view.find(make_node_id(node->name))->row.shape().replicas_size() == 1);
   CHECK(claim(r1, two).results(0).outcome() == pb::CLAIM_NO_ROOM);
 }
 
@@ -533,5 +533,5 @@ TEST_CASE_FIXTURE(fixture, "a node that restarts drops what was held for it, and
   CHECK(old->fenced);
   CHECK_FALSE(fresh->fenced);
   CHECK(seen->view.find(make_node_id(fresh->name))->row.incarnation() == 2);
-  CHECK(seen->view.find(make_node_id(fresh->name))->row.profile().incarnation() == 2);
+  CHECK(seen->view.find(make_node_id(fresh->name))->row.incarnation() == 2);
 }

@@ -23,6 +23,8 @@ namespace astra::test {
 struct fake_node {
   std::string name;
   std::vector<std::string> resources;
+  /// What it dials there.
+  std::string service = resource_service;
   std::uint64_t incarnation = 1;
   pb::NodeProfile profile;
   /// Frozen: neither beats nor answers claims.
@@ -78,7 +80,7 @@ private:
     ++node_->home_epoch;
     self_
         ->request(world_->dialer(), std::chrono::seconds{1}, dial_atom_v, order_[choice_],
-                  std::string{resource_service})
+                  node_->service)
         .then(
             [this](const caf::strong_actor_ptr& home) {
               home_ = home;
@@ -98,6 +100,7 @@ private:
       return;
     pb::Heartbeat body;
     body.set_node(make_node_id(node_->name).value());
+    body.set_name(node_->name);
     body.set_incarnation(node_->incarnation);
     body.set_sequence(++node_->sequence);
     body.set_home_epoch(node_->home_epoch);

@@ -66,7 +66,7 @@ TEST_CASE("a delta carries only the parts that changed, each with its stream") {
   CHECK_FALSE(log.flush(stream::liveness, start));
 
   CHECK(only_load(*first).slot == first->nodes(0).slot());
-  log.heard(log.slot(node_id{1}), load_of(3), start);
+  log.heard(log.slot(node_id{1}), node_load{load_of(3)}, start);
   log.change(node_id{1}, part_state, stream::liveness).set_liveness(pb::LIVENESS_SUSPECT);
   CHECK_FALSE(log.pending(stream::claims));
   auto second = log.flush(stream::liveness, start + 1500ms);
@@ -77,7 +77,7 @@ TEST_CASE("a delta carries only the parts that changed, each with its stream") {
   CHECK(only_load(*second).values.running() == 3);
   CHECK_FALSE(log.pending(stream::load));
 
-  log.heard(log.slot(node_id{1}), load_of(4), start);
+  log.heard(log.slot(node_id{1}), node_load{load_of(4)}, start);
   auto third = log.flush(stream::load, start);
   REQUIRE(third);
   CHECK(third->nodes_size() == 0);
@@ -89,18 +89,18 @@ TEST_CASE("a load that changes by no more than noise is told once it has settled
   shard_log log{resource_id{1}, "r1", 1};
   join(log, 1);
   log.flush(stream::liveness, start);
-  log.heard(log.slot(node_id{1}), load_of(0, 0.5), start);
+  log.heard(log.slot(node_id{1}), node_load{load_of(0, 0.5)}, start);
   REQUIRE(log.flush(stream::load, start));
   for (auto utilisation : {0.502, 0.498, 0.5, 0.504}) {
-    log.heard(log.slot(node_id{1}), load_of(0, utilisation, 7), start + 5s);
+    log.heard(log.slot(node_id{1}), node_load{load_of(0, utilisation, 7)}, start + 5s);
     CHECK_FALSE(log.pending(stream::load));
   }
-  log.heard(log.slot(node_id{1}), load_of(0, 0.504, 7), start + shard_log::settle);
+  log.heard(log.slot(node_id{1}), node_load{load_of(0, 0.504, 7)}, start + shard_log::settle);
   auto settled = log.flush(stream::load, start + shard_log::settle);
   REQUIRE(settled);
   CHECK(only_load(*settled).values.done == 7);
   CHECK(only_load(*settled).values.host_utilisation() == doctest::Approx(0.505));
-  log.heard(log.slot(node_id{1}), load_of(0, 0.52, 9), start + shard_log::settle + 1s);
+  log.heard(log.slot(node_id{1}), node_load{load_of(0, 0.52, 9)}, start + shard_log::settle + 1s);
   auto jumped = log.flush(stream::load, start + shard_log::settle + 1s);
   REQUIRE(jumped);
   CHECK(only_load(*jumped).columns == 1);
@@ -126,7 +126,7 @@ TEST_CASE("loads that one delta has no room for take turns, and none waits for e
   std::map<std::uint32_t, int> told;
   for (std::uint32_t round = 1; round <= 40; ++round) {
     for (std::uint64_t node = 1; node <= nodes; ++node)
-      log.heard(log.slot(node_id{node}), load_of(round), start);
+      log.heard(log.slot(node_id{node}), node_load{load_of(round)}, start);
     auto delta = log.flush(stream::load, start, 512);
     REQUIRE(delta);
     CHECK(delta->ByteSizeLong() <= 600);
@@ -257,7 +257,7 @@ TEST_CASE("deltas, coalesced deltas in parts and snapshots bring every subscribe
       case 2:
         if (log.find(node)) {
           log.change(node, 0, stream::load).set_sequence(counter);
-          log.heard(log.slot(node), load_of(static_cast<std::uint32_t>(counter % 3), 0.0, counter), start);
+          log.heard(log.slot(node), node_load{load_of(static_cast<std::uint32_t>(counter % 3), 0.0, counter)}, start);
         }
         break;
       case 3:

@@ -37,6 +37,9 @@ struct fixture : resource_fixture {
           },
           [never](const heartbeat&) -> caf::result<heartbeat_ack> { return never(); },
           [never](const profile_update&) -> caf::result<heartbeat_ack> { return never(); },
+          [self](const beat_batch&) -> caf::result<beat_batch_ack> {
+            return self->make_response_promise<beat_batch_ack>();
+          },
           [never](const scheduler_beat&) -> caf::result<heartbeat_ack> { return never(); },
           [](const claim_batch&) -> caf::result<claim_reply> { return claim_reply{}; },
           [](const release_batch&) {},

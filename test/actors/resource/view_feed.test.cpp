@@ -21,6 +21,8 @@ struct slow_subscriber {
   bool acknowledges = true;
   /// Answers are lost on their way.
   bool loses_answers = false;
+  /// Only nodes with this zone; empty: all.
+  std::string zone;
   cluster_view view;
   std::size_t messages = 0;
   std::size_t parts = 0;
@@ -78,6 +80,11 @@ private:
     request.set_subscriber("slow");
     request.set_resync(resync);
     request.set_takes_parts(seen_->takes_parts);
+    if (!seen_->zone.empty()) {
+      auto& label = *request.mutable_filter()->add_labels();
+      label.set_key("zone");
+      label.set_value(seen_->zone);
+    }
     for (auto& have : seen_->view.versions())
       *request.add_have() = have;
     self_->request(source_, std::chrono::seconds{1}, subscribe{request})
@@ -126,8 +133,10 @@ struct fixture : resource_fixture {
     home = start("r1");
   }
 
-  std::shared_ptr<slow_subscriber> subscribe_slowly(bool takes_parts = true, bool acknowledges = true) {
+  std::shared_ptr<slow_subscriber> subscribe_slowly(bool takes_parts = true, bool acknowledges = true,
+                                                    const std::string& zone = {}) {
     auto seen = std::make_shared<slow_subscriber>();
+    seen->zone = zone;
     seen->takes_parts = takes_parts;
     seen->acknowledges = acknowledges;
     seen->handle =
@@ -172,6 +181,11 @@ struct fixture : resource_fixture {
     profile.set_version(1);
     profile.set_name(name_of(number));
     profile.mutable_capacity()->set_cpu_milli(4000);
+    if (number % 10 == 0) {
+      auto& label = *profile.add_labels();
+      label.set_key("zone");
+      label.set_value("a");
+    }
     caf::anon_send(home, profile_update{update});
   }
 
@@ -321,4 +335,47 @@ TEST_CASE_FIXTURE(fixture, "what comes in parts goes on to the other Resources a
   CHECK(seen->view.nodes().size() == 60);
   CHECK(seen->gaps == 0);
   CHECK(seen->state(name_of(59)) == "ONLINE");
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a subscriber with a filter gets its twentieth of 200 nodes and of their loads, and no more") {
+  beat(200);
+  advance(500ms);
+  auto all = subscribe_slowly();
+  auto some = subscribe_slowly(true, true, "a");
+  advance(100ms);
+  CHECK(some->view.nodes().size() == 20);
+  CHECK(some->view.find(make_node_id(name_of(40)))->usable());
+  CHECK(some->state(name_of(41)) == "gone");
+  CHECK(some->largest <= chunk);
+  CHECK(some->bytes * 5 < all->bytes);
+  live(200, 3s);
+  CHECK(some->last_beat(name_of(40)) == 4);
+  CHECK(some->gaps == 0);
+  drain(41);
+  drain(50);
+  advance(100ms);
+  CHECK(some->state(name_of(41)) == "gone");
+  CHECK(some->state(name_of(50)) == "DRAINING");
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a subscriber with a filter that falls behind hears of ends in time and gets the rest later") {
+  beat(200);
+  advance(500ms);
+  auto some = subscribe_slowly(true, true, "a");
+  live(200, 2s);
+  REQUIRE(some->view.nodes().size() == 20);
+  some->acknowledges = false;
+  live(200, 40s);
+  drain(50);
+  drain(51);
+  advance(100ms);
+  CHECK(some->state(name_of(50)) == "DRAINING");
+  some->fewest = 0;
+  some->acknowledges = true;
+  live(200, 1s);
+  CHECK(some->fewest == 20);
+  CHECK(some->view.nodes().size() == 20);
+  CHECK(some->gaps == 0);
 }

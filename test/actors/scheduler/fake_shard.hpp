@@ -52,6 +52,7 @@ public:
           },
           [](const heartbeat&) { return heartbeat_ack{}; },
           [](const profile_update&) { return heartbeat_ack{}; },
+          [](const beat_batch&) { return beat_batch_ack{}; },
           [](const event_query&) { return event_page{}; },
           [](const node_query&) { return node_page{}; },
           [](const report_query&) { return resource_report{}; },

@@ -236,3 +236,51 @@ TEST_CASE(
       RC_ASSERT(planned.placements[i].node == repeated.placements[i].node);
   }));
 }
+
+TEST_CASE("a plan that looks only where an index points is the plan of a look at every node") {
+  CHECK(rc::check([] {
+    model_view cluster;
+    auto nodes = *rc::gen::inRange(0, 30);
+    auto draw = *rc::gen::inRange<std::uint64_t>(0, 1'000'000);
+    for (auto i = 0; i < nodes; ++i) {
+      draw = draw * 6364136223846793005U + 1442695040888963407U;
+      auto chance = draw >> 33U;
+      auto& row = cluster.rows["n" + std::to_string(i)];
+      row = make_row("n" + std::to_string(i), static_cast<std::uint32_t>(1 + chance % 4), 1 + chance / 5 % 4);
+      if (chance % 3 != 0)
+        add_label(row, "zone", chance % 2 == 0 ? "a" : "b");
+      for (auto kind : {"a100", "t4"})
+        if (chance / 7 % 3 == (kind == std::string{"t4"} ? 0U : 1U) || chance % 5 == 0) {
+          auto& card = *row.mutable_profile()->mutable_capacity()->add_accelerators();
+          card.set_kind(kind);
+          card.set_count(static_cast<std::uint32_t>(chance % 3));
+        }
+      if (chance % 11 == 0)
+        row.set_liveness(pb::LIVENESS_OFFLINE);
+    }
+    cluster.publish(start);
+    auto spec = small_app("ocr", *rc::gen::inRange(1U, 40U));
+    if (draw % 2 == 0) {
+      auto& label = *spec.add_require();
+      label.set_key("zone");
+      label.set_value(draw % 3 == 0 ? "a" : "c");
+    }
+    for (auto kind : {"a100", "t4"})
+      if (draw / 3 % 3 != (kind == std::string{"t4"} ? 0U : 1U)) {
+        auto& need = *spec.mutable_per_replica()->add_accelerators();
+        need.set_kind(kind);
+        need.set_count(1);
+      }
+    auto input = input_for(spec, cluster);
+    random_source one{draw};
+    auto everywhere = plan(input, one);
+    input.index = &cluster.view.index();
+    random_source other{draw};
+    auto narrowed = plan(input, other);
+    RC_ASSERT(narrowed.unplaced == everywhere.unplaced);
+    RC_ASSERT(narrowed.reason == everywhere.reason);
+    RC_ASSERT(narrowed.placements.size() == everywhere.placements.size());
+    for (std::size_t i = 0; i < narrowed.placements.size(); ++i)
+      RC_ASSERT(narrowed.placements[i].node == everywhere.placements[i].node);
+  }));
+}

@@ -1,6 +1,7 @@
 #include "runtime/gateway/gateway_actor.hpp"
 
 #include "messages/node_protocol.hpp"
+#include "messages/resource_protocol.hpp"
 #include "messages/scheduler_protocol.hpp"
 #include "runtime/http/client_info.hpp"
 #include "test/runtime/gateway/recorded_exchange.hpp"
@@ -666,6 +667,58 @@ TEST_CASE_FIXTURE(fixture, "nodes are listed, shown by name or id, and drained t
   CHECK(drained->answers.at(0).status == 200);
   CHECK(drained->body() == json::parse(R"({"running": 2, "queued": 1})"));
   CHECK(reasons->size() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "a gateway of some apps routes to these alone and asks a Resource about nodes of others") {
+  auto asked = std::make_shared<std::vector<std::string>>();
+  auto desk = own(sys.spawn([asked](inspection_desk::pointer) -> inspection_desk::behavior_type {
+    return {
+        [](const event_query&) { return event_page{}; },
+        [asked](const node_query& what) {
+          asked->push_back(what->where());
+          pb::NodePage page;
+          if (what->where().find("n7") != std::string::npos) {
+            page.add_nodes()->set_name("n7");
+            page.mutable_nodes(0)->set_liveness(pb::LIVENESS_OFFLINE);
+            page.mutable_nodes(0)->set_reason("no heartbeat for 3.0 s");
+          }
+          return node_page{page};
+        },
+        [](const report_query&) {
+          pb::ResourceReport report;
+          report.mutable_at_home()->set_online(40);
+          report.mutable_at_home()->set_cpu_milli(160'000);
+          return resource_report{report};
+        },
+    };
+  }));
+  network.services[{"r1:1", resource_service}] = caf::actor_cast<caf::strong_actor_ptr>(desk);
+  gateway_setup setup;
+  setup.name = "echo-gw";
+  setup.view = view;
+  setup.resources = {"r0:1", "r1:1"};
+  setup.start_router = [this](const std::string& app) { return start_router(app); };
+  setup.apps = {"echo"};
+  setup.narrow_view = true;
+  gateway = own(spawn_gateway_actor(sys, world, std::move(setup)));
+  run();
+  show_cluster();
+  CHECK(routers.started == std::map<std::string, int>{{"echo", 1}});
+  auto refused = invoke("ocr");
+  CHECK(refused->answers.at(0).status == 404);
+  CHECK(refused->message()
+        == "gateway 'echo-gw' takes no requests for app 'ocr': gateway.apps of its file names echo; ask another "
+           "gateway, or add it there");
+  // What is in its view it knows itself; r0 does not answer.
+  CHECK(call("GET", "/v1/nodes/n1")->body()["name"] == "n1");
+  CHECK(asked->empty());
+  CHECK(call("GET", "/v1/nodes/n7")->body()["name"] == "n7");
+  CHECK(asked->at(0) == "name == \"n7\" or id == \"n7\"");
+  CHECK(call("GET", "/v1/nodes/n8")->answers.at(0).status == 404);
+  CHECK(call("POST", "/v1/nodes/n7/drain")->message() == "node 'n7' is offline: no heartbeat for 3.0 s");
+  auto status = call("GET", "/v1/status");
+  CHECK(status->body()["nodes"]["online"] == 40);
+  CHECK(status->body()["cores"]["total"] == 160.0);
 }
 
 TEST_CASE_FIXTURE(fixture, "status, apps and routers are there; other paths and methods say what to do") {
