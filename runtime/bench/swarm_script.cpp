@@ -85,9 +85,7 @@ public:
       board_.followed(*place).profile_ns[profile.version() % view_board::profiles_kept] = now_ns();
   }
 
-  void answered(std::uint32_t beats) override {
-    board_.beats_answered().fetch_add(beats, std::memory_order_relaxed);
-  }
+  void answered(std::uint32_t beats) override { board_.beats_answered().fetch_add(beats, std::memory_order_relaxed); }
 
   void goodbye_answered(std::uint32_t i) override { board_.member(first_ + i).told_ns = now_ns(); }
 
@@ -109,8 +107,8 @@ private:
     // One that comes and goes too often is damped; those that die have another end.
     if ((lives_[i] & ~away) >= 3 || board_.doomed(first_ + i))
       return false;
-    next_goodbye_ns_ = now + goodbye_interval_ns_ / 2 + static_cast<std::int64_t>(random_.below(
-                                 static_cast<std::uint64_t>(goodbye_interval_ns_)));
+    next_goodbye_ns_ = now + goodbye_interval_ns_ / 2
+                       + static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(goodbye_interval_ns_)));
     return true;
   }
 

@@ -144,7 +144,7 @@ private:
   double metrics(const std::string& name) const;
   void mark();
   void measure(steady::duration length);
-  bench::summary summarise(bench::histogram bench::subscriber_report::* which);
+  bench::summary summarise(bench::histogram bench::subscriber_report::*which);
   void end();
   void print_result();
   void print_json();
@@ -225,11 +225,11 @@ bool view_bench::start_resources() {
   for (std::uint32_t i = 0; i < options_.resources; ++i) {
     child one;
     one.name = fmt::format("resource-{}", i + 1);
-    auto config = fmt::format("name = \"{0}\"\nroles = [\"resource\"]\nstate_dir = \"{1}/{0}\"\nresources = [\"{2}\"]\n"
-                              "[net]\nlisten = \"{3}\"\n[node]\nheartbeat = \"{4}ms\"\n"
-                              "[metrics]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"warn\"\n",
-                              one.name, directory_.string(), fmt::join(addresses_, "\", \""), addresses_[i],
-                              heartbeat().count());
+    auto config =
+        fmt::format("name = \"{0}\"\nroles = [\"resource\"]\nstate_dir = \"{1}/{0}\"\nresources = [\"{2}\"]\n"
+                    "[net]\nlisten = \"{3}\"\n[node]\nheartbeat = \"{4}ms\"\n"
+                    "[metrics]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"warn\"\n",
+                    one.name, directory_.string(), fmt::join(addresses_, "\", \""), addresses_[i], heartbeat().count());
     if (!exec_resource(one, config))
       return false;
     children_.push_back(std::move(one));
@@ -518,7 +518,7 @@ void view_bench::measure(steady::duration length) {
               {"load", "age of the load that is known of a node", summarise(&report::load_age), load_aim_ms}};
 }
 
-bench::summary view_bench::summarise(bench::histogram bench::subscriber_report::* which) {
+bench::summary view_bench::summarise(bench::histogram bench::subscriber_report::*which) {
   std::vector<std::uint64_t> counts(bench::histogram::buckets);
   bench::summary result;
   for (std::size_t bucket = 0; bucket < counts.size(); ++bucket) {
@@ -581,14 +581,14 @@ int view_bench::run() {
   measure(steady::now() - from);
   board_.measuring() = false;
   if (options_.die > 0) {
-    auto all = [this](std::atomic<std::uint32_t> bench::subscriber_report::* count) {
+    auto all = [this](std::atomic<std::uint32_t> bench::subscriber_report::*count) {
       for (std::uint32_t i = 0; i < options_.subscribers; ++i)
         if ((board_.subscriber(i).*count) < board_.doomed_count())
           return false;
       return true;
     };
     watch("waiting for the dead to be out", death_timeout, [&] { return all(&bench::subscriber_report::dead_out); });
-    auto last = [this](std::atomic<std::int64_t> bench::subscriber_report::* when) {
+    auto last = [this](std::atomic<std::int64_t> bench::subscriber_report::*when) {
       auto result = 0.0;
       for (std::uint32_t i = 0; i < options_.subscribers; ++i)
         result = std::max(result, static_cast<double>(board_.subscriber(i).*when - board_.die_ns()) / 1e9);
@@ -632,26 +632,35 @@ void view_bench::print_result() {
   fmt::print("\nbeats     {:.0f}/s offered, {:.0f}/s answered, {:.0f}/s recorded", offered_per_s_, answered_per_s_,
              recorded_per_s_);
   if (resources > 0)
-    fmt::print("; all Resources together {:.2f} us of CPU per beat: {:.0f} per second and core", resources * 1e6 / beats,
-               beats / resources);
+    fmt::print("; all Resources together {:.2f} us of CPU per beat: {:.0f} per second and core",
+               resources * 1e6 / beats, beats / resources);
   fmt::print("\njoined    every node in every view {:.2f} s after the first began ({} for joining)\n", *joined_s_,
              human_duration(join_over()));
-  text_table streams{
-      {{"STREAM"}, {"WHAT"}, {"SAMPLES", align::right}, {"P50", align::right}, {"P99", align::right}, {"MAX", align::right},
-       {"AIM P99", align::right}}};
+  text_table streams{{{"STREAM"},
+                      {"WHAT"},
+                      {"SAMPLES", align::right},
+                      {"P50", align::right},
+                      {"P99", align::right},
+                      {"MAX", align::right},
+                      {"AIM P99", align::right}}};
   for (auto& line : streams_) {
     auto in_ms = [](double value) { return fmt::format("{:.1f} ms", value); };
     auto missed = line.aim_ms > 0 && line.seen.p99 > line.aim_ms;
-    streams.add({line.name, line.about, std::to_string(line.seen.samples), in_ms(line.seen.p50),
-                 {in_ms(line.seen.p99), missed ? tone::bad : tone::plain}, in_ms(line.seen.max),
+    streams.add({line.name,
+                 line.about,
+                 std::to_string(line.seen.samples),
+                 in_ms(line.seen.p50),
+                 {in_ms(line.seen.p99), missed ? tone::bad : tone::plain},
+                 in_ms(line.seen.max),
                  line.aim_ms > 0 ? in_ms(line.aim_ms) : ""});
   }
   fmt::print("\n{}", streams.render(options_.colour));
   if (options_.die > 0) {
     auto when = [](double s) { return s < 0 ? std::string{"never"} : fmt::format("{:.2f} s", s); };
-    fmt::print("\ndeath     {} fell silent: none of them online in any view after {}, all offline in every view after {} "
-               "(aim {:.0f} s)\n",
-               counted(board_.doomed_count(), "node"), when(doubted_s_), when(out_s_), death_aim_s);
+    fmt::print(
+        "\ndeath     {} fell silent: none of them online in any view after {}, all offline in every view after {} "
+        "(aim {:.0f} s)\n",
+        counted(board_.doomed_count(), "node"), when(doubted_s_), when(out_s_), death_aim_s);
   }
   fmt::print("healthy   {} seen offline in any view\nviews     {:.0f} shards differed from what their Resource said\n",
              counted(wronged_, "node"), diverged_);
@@ -670,8 +679,7 @@ void view_bench::print_json() {
                                    {"beats_answered_per_s", answered_per_s_},
                                    {"beats_recorded_per_s", recorded_per_s_}};
   for (auto& one : children_)
-    result["processes"].push_back(
-        {{"name", one.name}, {"cpu_s", one.cpu_s}, {"memory_bytes", one.memory_bytes}});
+    result["processes"].push_back({{"name", one.name}, {"cpu_s", one.cpu_s}, {"memory_bytes", one.memory_bytes}});
   for (auto& line : streams_)
     result["streams"].push_back({{"stream", line.name.empty() ? streams_.front().name + "_known" : line.name},
                                  {"samples", line.seen.samples},
@@ -680,7 +688,8 @@ void view_bench::print_json() {
                                  {"max_ms", line.seen.max}});
   if (options_.die > 0) {
     auto when = [](double s) { return s < 0 ? nlohmann::ordered_json{} : nlohmann::ordered_json{s}; };
-    result["died"] = {{"nodes", board_.doomed_count()}, {"none_online_s", when(doubted_s_)}, {"all_offline_s", when(out_s_)}};
+    result["died"] = {
+        {"nodes", board_.doomed_count()}, {"none_online_s", when(doubted_s_)}, {"all_offline_s", when(out_s_)}};
   }
   result["healthy_seen_offline"] = wronged_;
   result["shards_diverged"] = diverged_;

@@ -349,8 +349,9 @@ private:
       if (auto layer = self.lock())
         layer->session_ended(about);
     };
-    auto handle = make_session_scribe(sys_, network_, scribe_parts{about, std::move(who.fd), std::move(who.tls),
-                                                         frame_guard{std::move(rules)}, most, std::move(ended)});
+    auto handle = make_session_scribe(sys_, network_,
+                                      scribe_parts{about, std::move(who.fd), std::move(who.tls),
+                                                   frame_guard{std::move(rules)}, most, std::move(ended)});
     auto replaced = false;
     {
       std::lock_guard guard{mutex_};

@@ -176,7 +176,8 @@ private:
     beat_batch batch{there.batcher->flush()};
     batch->set_tick_ms(static_cast<std::uint32_t>(options_.heartbeat.count() * slices_per_batch / slices));
     batch->set_aggregator(options_.name);
-    self_->request(caf::actor_cast<aggregate_sink>(there.handle), caf::timespan{options_.home_silence}, std::move(batch))
+    self_
+        ->request(caf::actor_cast<aggregate_sink>(there.handle), caf::timespan{options_.home_silence}, std::move(batch))
         .then(
             [this, address, session = there.session, beats = std::exchange(there.beats, 0),
              goodbyes = std::exchange(there.goodbyes, {})](const beat_batch_ack& ack) {

@@ -56,8 +56,8 @@ TEST_CASE("bench view measures the Resources of a cluster that is there, and lea
     auto run = nlohmann::json::parse(std::ifstream{up.directory() / name / "run.json"});
     addresses += (addresses.empty() ? "" : ",") + run["address"].get<std::string>();
   }
-  auto ran = run_astra({"bench", "view", "--nodes", "50", "--resources", addresses, "--subscribers", "1",
-                        "--seconds", "2", "-o", "json"});
+  auto ran = run_astra({"bench", "view", "--nodes", "50", "--resources", addresses, "--subscribers", "1", "--seconds",
+                        "2", "-o", "json"});
   INFO(ran.out, ran.err);
   CHECK(ran.code == 0);
   CHECK(up.node("node-1")["state"] == "online");

@@ -272,8 +272,9 @@ public:
     if (how_.junk > 0)
       std::printf("junk: %lu connections\n", thrown.load());
     report(clock_type::now() - begin, (cpu_s() - cpu) / std::max(0.001, seconds(clock_type::now() - cpu_at)));
-    std::printf("result: sessions %zu of %zu, turned away while joining %zu, lost %zu, beats %lu acknowledged %lu, fenced %lu\n", live_, nodes_.size(),
-                turned_away_, lost_, beats_sent_, acks_, fenced_);
+    std::printf("result: sessions %zu of %zu, turned away while joining %zu, lost %zu, beats %lu acknowledged %lu, "
+                "fenced %lu\n",
+                live_, nodes_.size(), turned_away_, lost_, beats_sent_, acks_, fenced_);
     return lost_ == 0 && live_ == nodes_.size() ? 0 : 1;
   }
 
@@ -734,8 +735,8 @@ private:
       auto move = [&](double share) {
         return moves_.empty() ? 0.0 : moves_[static_cast<std::size_t>(share * static_cast<double>(moves_.size() - 1))];
       };
-      std::printf("  homes lost %zu, found %zu after p50 %.2f p99 %.2f max %.2f s", lost_homes_, moves_.size(), move(0.5),
-                  move(0.99), move(1));
+      std::printf("  homes lost %zu, found %zu after p50 %.2f p99 %.2f max %.2f s", lost_homes_, moves_.size(),
+                  move(0.5), move(0.99), move(1));
     }
     std::printf("\n");
     std::fflush(stdout);
