@@ -127,8 +127,8 @@ private:
   /// Forks; the child does `body`, which ends with SIGTERM, and nothing else.
   void fork_child(const std::string& name, kind what, const std::function<void()>& body);
   bool exec_resource(child& which, const std::string& config);
-  void be_swarm(std::uint32_t number) const;
-  void be_subscriber(std::uint32_t number) const;
+  void be_swarm(std::uint32_t number);
+  void be_subscriber(std::uint32_t number);
   node_options swarm_options(std::uint32_t number) const;
   milliseconds heartbeat() const { return milliseconds{1000 / options_.hertz}; }
   milliseconds join_over() const;
@@ -316,7 +316,7 @@ node_options view_bench::swarm_options(std::uint32_t number) const {
   return result;
 }
 
-void view_bench::be_swarm(std::uint32_t number) const {
+void view_bench::be_swarm(std::uint32_t number) {
   auto options = swarm_options(number);
   peer_identity who;
   who.name = options.name;
@@ -331,16 +331,15 @@ void view_bench::be_swarm(std::uint32_t number) const {
   bench::swarm_manner manner;
   manner.changing = options_.changing;
   manner.join_over = join_over();
-  auto& board = const_cast<view_board&>(board_);
   auto crowd = sim::spawn_crowd((*process)->system(), (*process)->world(), options, range.count,
-                                make_swarm_script(board, range.first, range.count, manner), sim::crowd_voice::batches);
+                                make_swarm_script(board_, range.first, range.count, manner), sim::crowd_voice::batches);
   await_end();
   caf::anon_send_exit(crowd, caf::exit_reason::user_shutdown);
   crowd = nullptr;
   process->reset();
 }
 
-void view_bench::be_subscriber(std::uint32_t number) const {
+void view_bench::be_subscriber(std::uint32_t number) {
   view_client_options options;
   options.name = fmt::format("subscriber-{}", number + 1);
   options.resources = addresses_;
@@ -354,7 +353,7 @@ void view_bench::be_subscriber(std::uint32_t number) const {
   }
   auto& sys = (*process)->system();
   auto view = spawn_view_client(sys, (*process)->world(), options);
-  auto watcher = spawn_view_watcher(sys, view, const_cast<view_board&>(board_), swarms_, number);
+  auto watcher = spawn_view_watcher(sys, view, board_, swarms_, number);
   await_end();
   caf::anon_send_exit(watcher, caf::exit_reason::user_shutdown);
   caf::anon_send_exit(view, caf::exit_reason::user_shutdown);
@@ -687,7 +686,7 @@ void view_bench::print_json() {
                                  {"p99_ms", line.seen.p99},
                                  {"max_ms", line.seen.max}});
   if (options_.die > 0) {
-    auto when = [](double s) { return s < 0 ? nlohmann::ordered_json{} : nlohmann::ordered_json{s}; };
+    auto when = [](double s) { return s < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(s); };
     result["died"] = {
         {"nodes", board_.doomed_count()}, {"none_online_s", when(doubted_s_)}, {"all_offline_s", when(out_s_)}};
   }
