@@ -1,4 +1,5 @@
 #include "messages/type_ids.hpp"
+#include "runtime/bench/view_bench.hpp"
 #include "runtime/cli/command_line.hpp"
 #include "runtime/dev/dev.hpp"
 #include "runtime/host.hpp"
@@ -23,5 +24,6 @@ int main(int argc, char** argv) {
   astra::command_environment environment;
   environment.run_process = astra::run_process;
   environment.run_dev = astra::run_dev;
+  environment.run_view_bench = astra::run_view_bench;
   return astra::run_command_line(argc, argv, environment);
 }

@@ -56,6 +56,8 @@ void home_link::dial() {
               return;
             dialing_ = false;
             home_ = caf::actor_cast<heartbeat_sink>(found);
+            // A request to an actor whose session is gone is never answered, not even with an error.
+            self_->monitor(home_);
             beat();
             if (!MUTANT(profile_not_sent_after_rehome))
               send_profile();
@@ -86,6 +88,7 @@ void home_link::look_for_aggregator() {
             selector_.return_to(*whom, self_->clock().now());
             moved(from, "an aggregator is there again");
             home_ = caf::actor_cast<heartbeat_sink>(found);
+            self_->monitor(home_);
             beat();
             send_profile();
           },
@@ -195,6 +198,14 @@ void home_link::on_no_ack(const caf::error& reason, std::uint64_t epoch) {
   on_failure(error_text(reason));
 }
 
+bool home_link::on_down(const caf::actor_addr& source) {
+  if (!home_ || home_.address() != source)
+    return false;
+  if (!left_ && !MUTANT(silent_home_kept))
+    on_failure("connection closed");
+  return true;
+}
+
 void home_link::on_failure(const std::string& reason) {
   auto home = selector_.home();
   auto at_once = selector_.on_error(self_->clock().now());
@@ -207,8 +218,9 @@ void home_link::moved(const std::string& from, const std::string& reason) {
   // While nobody answers this happens every second: it is news only when a home was lost.
   auto level = joined_ || !warned_ ? spdlog::level::warn : spdlog::level::debug;
   warned_ = true;
-  spdlog::log(level, "node.rehome node={} from={} to={} reason=\"{}\"", options_.name, from,
-              selector_.home(), reason);
+  spdlog::log(level, "node.rehome node={} from={} to={} reason=\"{}\"", options_.name, from, selector_.home(), reason);
+  if (home_)
+    self_->demonitor(home_.address());
   home_ = nullptr;
   resource_ = {};
   dialing_ = joined_ = profile_under_way_ = false;

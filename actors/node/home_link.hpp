@@ -9,6 +9,7 @@
 #include "messages/profile_limits.hpp"
 #include "messages/resource_protocol.hpp"
 
+#include <caf/actor_addr.hpp>
 #include <caf/error.hpp>
 
 #include <chrono>
@@ -53,6 +54,9 @@ public:
 
   /// The profile changed; the home hears of it within `profile_interval`.
   void profile_changed();
+
+  /// Whether this was the home: its session has ended, and the node turns to the next choice.
+  bool on_down(const caf::actor_addr& source);
 
   /// Says goodbye and stops beating; `done` is called when the home has answered, or after a short wait.
   void leave(std::function<void()> done);

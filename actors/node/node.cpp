@@ -306,7 +306,7 @@ private:
   }
 
   void on_down(const caf::down_msg& event) {
-    if (desk_.on_down(event.source))
+    if (home_.on_down(event.source) || desk_.on_down(event.source))
       return;
     auto runners = runners_;
     for (auto& entry : runners)

@@ -87,6 +87,19 @@ double read_cores(const std::string& option, const std::string& text) {
   return value;
 }
 
+/// "30%" or "0.3".
+double read_share(const std::string& option, const std::string& text) {
+  double value = 0.0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc{} && end != text.data() + text.size() && *end == '%') {
+    value /= 100.0;
+    ++end;
+  }
+  if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0.0 && value <= 1.0))
+    reject(option, fmt::format("'{}' is not a share, such as 30% or 0.3", text));
+  return value;
+}
+
 std::string path_of(const CLI::App* app);
 
 std::string read_column(const std::string& option, const std::string& text, bool may_fall) {
@@ -118,6 +131,7 @@ private:
   void add_invoke_and_router();
   void add_config();
   void add_ca();
+  void add_bench();
   void add_sim();
 
   bool set_gateway(const std::string& text);
@@ -153,6 +167,7 @@ private:
   config_show_options config_show_;
   ca_options ca_;
   join_options join_;
+  view_bench_options bench_;
   sim_options sim_;
   sim_shell_options sim_shell_;
   sim_shrink_options sim_shrink_;
@@ -172,6 +187,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_invoke_and_router();
   add_config();
   add_ca();
+  add_bench();
   add_sim();
   add(&root_, "version", version_text, show_version);
   add(&root_, "help", {"Show the help of a command", "", "astra help app apply"})
@@ -455,6 +471,55 @@ void command_line::add_ca() {
   join->add_option("--out", join_.out, "Directory for the files")->type_name("DIR");
   join->add_flag("--replace", join_.replace, "Overwrite the files of an earlier certificate");
   join->add_flag("--renew", join_.renew, "Renew the certificate of --cert and --key");
+}
+
+void command_line::add_bench() {
+  auto* bench = add(&root_, "bench", bench_text);
+  auto* view =
+      add(bench, "view", bench_view_text, [this](command_context& context) { return bench_view(context, bench_); });
+  auto count = [view](const std::string& name, std::uint32_t& to, std::uint32_t most, const std::string& what) {
+    view->add_option_function<std::string>(
+            name, [name, &to, most](const std::string& text) { to = read_count(name, text, most); }, what)
+        ->type_name("N");
+  };
+  auto share = [view](const std::string& name, double& to, const std::string& what) {
+    view->add_option_function<std::string>(
+            name, [name, &to](const std::string& text) { to = read_share(name, text); }, what)
+        ->type_name("SHARE");
+  };
+  count("--nodes", bench_.nodes, 10'000'000, "Nodes that beat (default: 10000)");
+  view->add_option_function<std::string>(
+          "--resources",
+          [this](const std::string& text) {
+            if (text.find(':') == std::string::npos) {
+              bench_.resources = read_count("--resources", text, 64);
+              return;
+            }
+            bench_.addresses.clear();
+            for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+              end = text.find(',', begin);
+              bench_.addresses.push_back(text.substr(begin, end - begin));
+              if (!parse_endpoint(bench_.addresses.back()))
+                reject("--resources", fmt::format("'{}' is not an address; write HOST:PORT, such as 127.0.0.1:9700",
+                                                  bench_.addresses.back()));
+            }
+          },
+          "How many to start (default: 3), or the addresses of those of a cluster that is there")
+      ->type_name("N|HOST:PORT[,HOST:PORT...]");
+  count("--subscribers", bench_.subscribers, 32, "Processes that get the view (default: 2)");
+  count("--swarms", bench_.swarms, 64, "Processes that speak for the nodes (default: 1)");
+  view->add_option_function<std::string>(
+          "--seconds",
+          [this](const std::string& text) {
+            bench_.length = std::chrono::seconds{read_count("--seconds", text, 86'400)};
+          },
+          "How long it is measured, once every node is in every view (default: 30)")
+      ->type_name("N");
+  count("--hertz", bench_.hertz, 50, "Beats of each node per second (default: 1)");
+  share("--changing", bench_.changing, "Share of the beats that tell another load (default: 30%)");
+  share("--die", bench_.die, "Share of the nodes that falls silent at half time (default: none)");
+  view->add_flag("--join-at-once", bench_.join_at_once, "All nodes join within one heartbeat, not 10000 per second");
+  view->add_flag("--keep", bench_.keep, "Leave the temporary directory with files and logs behind");
 }
 
 void command_line::add_sim() {

@@ -3,6 +3,7 @@
 #include "config/load.hpp"
 #include "config/options.hpp"
 #include "messages/http_call.hpp"
+#include "runtime/cli/bench_options.hpp"
 #include "runtime/cli/dev_options.hpp"
 
 #include <caf/expected.hpp>
@@ -24,6 +25,7 @@ struct command_environment {
   /// Run until the process is told to stop; the result is its exit code.
   std::function<int(process_options)> run_process;
   std::function<int(dev_options)> run_dev;
+  std::function<int(view_bench_options)> run_view_bench;
   /// One blocking HTTP call.
   std::function<caf::expected<http_answer>(const http_call&)> fetch;
   /// The same, when the gateway is not reached by plain TCP.
@@ -47,7 +49,7 @@ struct command_environment {
 };
 
 /// Does what the arguments say and returns the exit code (exit_code.hpp).  No actor system is created for anything
-/// but run_process and run_dev.
+/// but run_process, run_dev and run_view_bench.
 /// @pre CAF's global meta objects and Astra's are initialised, for errors that carry text.
 int run_command_line(int argc, const char* const* argv, command_environment& environment);
 

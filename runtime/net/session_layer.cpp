@@ -316,6 +316,9 @@ private:
     about->id = who.id;
     about->peer = who.peer;
     about->identity = who.identity;
+    // For whom it speaks stands in its certificate; where there are none, everybody may do what their roles may.
+    if (!who.tls && about->identity.roles.has(peer_role::aggregator))
+      about->identity.nodes = {"*"};
     about->dialled = who.dialled;
     if (who.tls) {
       about->fingerprint = who.tls->fingerprint();
@@ -346,8 +349,9 @@ private:
       if (auto layer = self.lock())
         layer->session_ended(about);
     };
-    auto handle = make_session_scribe(sys_, network_, scribe_parts{about, std::move(who.fd), std::move(who.tls),
-                                                         frame_guard{std::move(rules)}, most, std::move(ended)});
+    auto handle = make_session_scribe(sys_, network_,
+                                      scribe_parts{about, std::move(who.fd), std::move(who.tls),
+                                                   frame_guard{std::move(rules)}, most, std::move(ended)});
     auto replaced = false;
     {
       std::lock_guard guard{mutex_};

@@ -1,18 +1,22 @@
 #include "runtime/sim/crowd.hpp"
 
+#include "actors/aggregator/beat_batcher.hpp"
 #include "actors/random.hpp"
 #include "actors/rendezvous.hpp"
 #include "messages/resource_protocol.hpp"
 #include "messages/type_ids.hpp"
 
 #include <caf/actor_cast.hpp>
+#include <caf/actor_clock.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
 
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -21,13 +25,24 @@ namespace {
 
 /// Nodes take turns within the heartbeat interval: neighbours in memory beat one after the other.
 constexpr std::uint32_t slices = 50;
+/// Batches leave with each so many slices: four in an interval, as an aggregator's.
+constexpr std::uint32_t slices_per_batch = 13;
+/// As an aggregator's (actors/aggregator/aggregator.cpp).
+constexpr std::uint32_t batches_under_way_max = 4;
+/// Profiles that one home has not answered: who sends a hundred thousand at once hears of none in time, and sends all
+/// of them again.
+constexpr std::uint32_t profiles_under_way_max = 1000;
+/// Batches in a row without an answer, after which a home is lost.
+constexpr std::uint32_t batches_lost_max = 3;
 
 class crowd_state {
 public:
   static constexpr const char* name = "astra.crowd";
 
-  crowd_state(caf::event_based_actor* self, platform& world, node_options options, std::uint32_t count)
-    : self_(self), world_(world), options_(std::move(options)), incarnation_(world.next_incarnation()) {
+  crowd_state(caf::event_based_actor* self, platform& world, node_options options, std::uint32_t count,
+              std::shared_ptr<crowd_script> script, crowd_voice voice)
+    : self_(self), world_(world), options_(std::move(options)), script_(std::move(script)), voice_(voice),
+      incarnation_(world.next_incarnation()) {
     members_.resize(count);
     for (std::uint32_t i = 0; i < count; ++i) {
       auto text = name_of(i);
@@ -45,6 +60,7 @@ public:
         if (home.handle && home.handle->address() == down.source)
           lose(address);
     });
+    next_ = self_->clock().now() + first_;
     self_->run_delayed(first_, [this] { tick(); });
     return {[](int) {}};
   }
@@ -54,16 +70,27 @@ private:
     node_id id;
     std::uint64_t home_epoch = 1;
     std::uint32_t sequence = 0;
+    /// Version of the profile that was sent last to this home; 0: none.
+    std::uint32_t described = 0;
     std::uint16_t home = 0;
-    bool described = false;
   };
 
   struct home {
     caf::strong_actor_ptr handle;
     bool dialing = false;
     std::uint16_t number = 0;
-    /// Beats in a row without an answer.
+    /// Beats in a row without an answer, or batches.
     std::uint32_t silent = 0;
+    /// With batches: what waits for the next one.
+    std::unique_ptr<beat_batcher> batcher;
+    std::uint32_t beats = 0;
+    std::vector<std::uint32_t> goodbyes;
+    /// Members whose profiles wait until the home knows them.
+    std::vector<std::uint32_t> profiles;
+    std::uint32_t profiles_under_way = 0;
+    std::uint32_t under_way = 0;
+    /// Grows when the home is lost: answers to what was sent before mean nothing.
+    std::uint32_t session = 0;
   };
 
   std::string name_of(std::uint32_t i) const { return options_.name + '/' + std::to_string(i + 1); }
@@ -78,51 +105,154 @@ private:
   }
 
   void tick() {
-    self_->run_delayed(options_.heartbeat / slices, [this] { tick(); });
+    // As machines do, it keeps its pace when it was late; what it missed by a whole interval is lost.
+    auto now = self_->clock().now();
+    next_ += std::chrono::nanoseconds{options_.heartbeat} / slices;
+    if (now - next_ > options_.heartbeat)
+      next_ = now;
+    self_->run_delayed(next_ - now, [this] { tick(); });
     auto count = static_cast<std::uint32_t>(members_.size());
     auto from = static_cast<std::uint32_t>(std::uint64_t{count} * slice_ / slices);
     auto to = static_cast<std::uint32_t>(std::uint64_t{count} * (slice_ + 1) / slices);
     slice_ = (slice_ + 1) % slices;
     for (auto i = from; i < to; ++i)
       beat(i);
+    if (voice_ == crowd_voice::batches)
+      for (auto& [address, there] : homes_)
+        if (there.handle && there.batcher) {
+          if (slice_ % slices_per_batch == 0 || there.batcher->urgent())
+            flush(address, there);
+          send_profiles(there);
+        }
   }
 
   void beat(std::uint32_t i) {
+    if (script_ && !script_->speaks(i))
+      return;
     auto& who = members_[i];
     auto& address = addresses_[who.home];
     auto& there = homes_.at(address);
     if (!there.handle)
       return dial(address);
+    auto version = script_ ? script_->profile_version(i) : 1U;
     heartbeat message;
     message->set_node(who.id.value());
     message->set_incarnation(incarnation_.value());
     message->set_sequence(++who.sequence);
     message->set_home_epoch(who.home_epoch);
-    message->set_profile_version(1);
-    ask(i, message);
-    if (!std::exchange(who.described, true))
+    message->set_profile_version(version);
+    if (script_)
+      script_->describe(i, *message);
+    if (voice_ == crowd_voice::batches) {
+      gather(i, there, *message);
+      if (who.described < version) {
+        who.described = version;
+        there.profiles.push_back(i);
+      }
+      return;
+    }
+    ask(i, message, message->leaving());
+    if (who.described < version) {
+      who.described = version;
       describe(i);
+    }
+  }
+
+  void gather(std::uint32_t i, home& there, pb::Heartbeat& beat) {
+    if (!there.batcher)
+      there.batcher = std::make_unique<beat_batcher>();
+    if (!there.batcher->told(members_[i].id))
+      beat.set_name(name_of(i));
+    there.batcher->take(beat, self_->clock().now());
+    ++there.beats;
+    if (beat.leaving())
+      there.goodbyes.push_back(i);
+  }
+
+  void flush(const std::string& address, home& there) {
+    if (there.under_way >= batches_under_way_max)
+      return;
+    ++there.under_way;
+    beat_batch batch{there.batcher->flush()};
+    batch->set_tick_ms(static_cast<std::uint32_t>(options_.heartbeat.count() * slices_per_batch / slices));
+    batch->set_aggregator(options_.name);
+    self_
+        ->request(caf::actor_cast<aggregate_sink>(there.handle), caf::timespan{options_.home_silence}, std::move(batch))
+        .then(
+            [this, address, session = there.session, beats = std::exchange(there.beats, 0),
+             goodbyes = std::exchange(there.goodbyes, {})](const beat_batch_ack& ack) {
+              auto& home = homes_.at(address);
+              if (home.session != session)
+                return;
+              --home.under_way;
+              home.silent = 0;
+              home.batcher->take(*ack);
+              if (!script_)
+                return;
+              script_->answered(beats);
+              for (auto i : goodbyes)
+                script_->goodbye_answered(i);
+            },
+            [this, address, session = there.session](const caf::error&) {
+              auto& home = homes_.at(address);
+              if (home.session != session)
+                return;
+              --home.under_way;
+              if (++home.silent >= batches_lost_max)
+                lose(address);
+            });
+  }
+
+  /// The home takes a profile only of a node that it was told of.
+  void send_profiles(home& there) {
+    std::erase_if(there.profiles, [&](std::uint32_t i) {
+      if (there.profiles_under_way >= profiles_under_way_max || !there.batcher->told(members_[i].id))
+        return false;
+      ++there.profiles_under_way;
+      describe(i);
+      return true;
+    });
   }
 
   template <class Message>
-  void ask(std::uint32_t i, Message& message) {
+  void ask(std::uint32_t i, Message& message, bool leaving) {
     auto& who = members_[i];
     auto epoch = who.home_epoch;
+    // What was sent later may be on its way when this is answered.
+    auto described = who.described;
+    auto profile_answered = [this, number = who.home, session = homes_.at(addresses_[who.home]).session] {
+      auto& home = homes_.at(addresses_[number]);
+      if (home.batcher && home.session == session)
+        --home.profiles_under_way;
+    };
     self_
         ->request(caf::actor_cast<heartbeat_sink>(homes_.at(addresses_[who.home]).handle),
                   caf::timespan{options_.heartbeat}, std::move(message))
         .then(
-            [this, i, epoch](const heartbeat_ack& ack) {
+            [this, i, epoch, described, leaving, profile_answered](const heartbeat_ack& ack) {
+              profile_answered();
               if (members_[i].home_epoch != epoch)
                 return;
               homes_.at(addresses_[members_[i].home]).silent = 0;
-              if (ack->profile_version() < 1)
-                members_[i].described = false;
+              if (ack->profile_version() < described)
+                members_[i].described = 0;
+              if (auto& batcher = homes_.at(addresses_[members_[i].home]).batcher)
+                batcher->profile_acknowledged(members_[i].id, *ack);
+              if (!script_ || !std::is_same_v<Message, heartbeat>)
+                return;
+              script_->answered(1);
+              if (leaving)
+                script_->goodbye_answered(i);
             },
-            [this, i, epoch](const caf::error&) {
+            [this, i, epoch, profile_answered](const caf::error&) {
+              profile_answered();
               if (members_[i].home_epoch != epoch)
                 return;
               auto& there = homes_.at(addresses_[members_[i].home]);
+              if (there.batcher) {
+                members_[i].described = 0; // a profile was lost; its batches tell whether the home is
+                return;
+              }
               // Two rounds of beats without an answer.
               if (++there.silent > 2 * members_.size())
                 lose(addresses_[members_[i].home]);
@@ -136,12 +266,14 @@ private:
     auto& profile = *message->mutable_profile();
     profile.set_node(who.id.value());
     profile.set_incarnation(incarnation_.value());
-    profile.set_version(1);
+    profile.set_version(who.described);
     profile.set_name(name_of(i));
     profile.set_address(world_.address());
     profile.mutable_capacity()->set_cpu_milli(options_.cpu_milli);
     profile.mutable_capacity()->set_memory_bytes(options_.memory_bytes);
-    ask(i, message);
+    if (script_)
+      script_->describe(i, profile);
+    ask(i, message, false);
   }
 
   void dial(const std::string& address) {
@@ -170,6 +302,11 @@ private:
     auto& gone = homes_.at(address);
     gone.handle = nullptr;
     gone.silent = 0;
+    gone.batcher = nullptr;
+    gone.beats = gone.under_way = gone.profiles_under_way = 0;
+    gone.goodbyes.clear();
+    gone.profiles.clear();
+    ++gone.session;
     auto number = gone.number;
     for (std::uint32_t i = 0; i < members_.size(); ++i) {
       auto& who = members_[i];
@@ -179,7 +316,7 @@ private:
       auto now = std::find(order.begin(), order.end(), address);
       auto next = now == order.end() || now + 1 == order.end() ? order.begin() : now + 1;
       ++who.home_epoch;
-      who.described = false;
+      who.described = 0;
       turn(i, *next);
     }
   }
@@ -187,18 +324,24 @@ private:
   caf::event_based_actor* self_;
   platform& world_;
   node_options options_;
+  /// Null: none.
+  std::shared_ptr<crowd_script> script_;
+  crowd_voice voice_;
   incarnation incarnation_;
   std::vector<member> members_;
   std::map<std::string, home> homes_;
   std::vector<std::string> addresses_;
   std::chrono::nanoseconds first_{0};
+  /// When the next slice has its turn.
+  caf::actor_clock::time_point next_;
   std::uint32_t slice_ = 0;
 };
 
 } // namespace
 
-void spawn_crowd(caf::actor_system& sys, platform& world, const node_options& options, std::uint32_t count) {
-  sys.spawn<caf::stateful_actor<crowd_state>>(std::ref(world), options, count);
+caf::actor spawn_crowd(caf::actor_system& sys, platform& world, const node_options& options, std::uint32_t count,
+                       std::shared_ptr<crowd_script> script, crowd_voice voice) {
+  return sys.spawn<caf::stateful_actor<crowd_state>>(std::ref(world), options, count, std::move(script), voice);
 }
 
 } // namespace astra::sim

@@ -1,7 +1,12 @@
 // Thousands of nodes on one thread, each over a session of its own: what a process of a cluster costs per session.
 //
 //   perf_sessions --target 127.0.0.1:9700 --sessions 15000 --seconds 600 [--pid PID] [--hertz 1] [--ca DIR] [--junk N]
-//                 [--profile-bytes N] [--subscribe S] [--freeze F]
+//                 [--profile-bytes N] [--subscribe S] [--freeze F] [--plane core]
+//
+// --target takes several addresses, separated by commas: each node makes its home as a node agent does, by rendezvous
+// hashing, and goes to its next choice when its home is lost.  Printed is how long that took, from the end of the
+// session to the first beat that the new home acknowledged.  With --plane core every process is a gateway too, which
+// may send more often than a node.
 //
 // The other side is a real `astra run` with the role resource.  Each node connects, introduces itself (under TLS with a
 // certificate of its own when --ca names an authority), asks the directory for the Resource and beats.  Printed once
@@ -14,6 +19,7 @@
 // the snapshot, the snapshot's rate, and the memory of PID.  With --freeze it reads nothing for F seconds once the
 // snapshot flows.  --profile-bytes makes each node's profile so large, 58000 at most.
 
+#include "actors/rendezvous.hpp"
 #include "config/endpoint.hpp"
 #include "messages/resource_protocol.hpp"
 #include "messages/type_ids.hpp"
@@ -46,14 +52,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace astra;
@@ -62,7 +71,8 @@ using clock_type = std::chrono::steady_clock;
 namespace {
 
 struct settings {
-  endpoint target;
+  /// Of the Resources, "host:port".
+  std::vector<std::string> targets;
   std::size_t sessions = 1000;
   double seconds = 30;
   double hertz = 1;
@@ -75,6 +85,8 @@ struct settings {
   /// Seconds; 0: nobody subscribes.
   double subscribe_after = 0;
   double freeze = 0;
+  /// Every process is a gateway as well.
+  bool core = false;
   /// This is the process that subscribes.
   bool probe = false;
 };
@@ -136,15 +148,29 @@ struct node {
   hello peer;
   std::uint64_t resource = 0;
   std::uint64_t sequence = 0;
-  std::uint64_t profile = 0;
+  /// A profile was sent over this session; `described`: over any.
+  bool profile = false;
+  bool described = false;
   std::uint64_t request = 0;
   std::map<std::uint64_t, clock_type::time_point> asked;
   clock_type::time_point next_beat{};
+  /// Resources, best first, and the one that is home.
+  std::vector<std::string> choices;
+  std::size_t choice = 0;
+  std::uint64_t home_epoch = 1;
+  /// Choices in a row that did not take it in.
+  std::size_t failures = 0;
+  /// Number of its dials.
+  std::uint64_t attempt = 0;
+  /// When its home was lost; none while it has one.
+  std::optional<clock_type::time_point> homeless_since;
 };
 
 constexpr std::uint64_t own_actor = 1000;
 constexpr std::uint64_t life = 1;
 constexpr std::chrono::seconds redial_after{1};
+/// From dialling to being live, as node.home_silence says.  A full queue of connections answers nobody.
+constexpr std::chrono::seconds join_patience{2};
 
 /// Connects, sends what nobody asked for, and does so again.
 void throw_junk(const endpoint& target, int kind, const std::atomic<bool>& over, std::atomic<unsigned long>& thrown) {
@@ -210,16 +236,25 @@ public:
       if (junk.empty() && how_.junk > 0 && seconds(now - begin) > how_.seconds / 2) {
         std::printf("junk from here on\n");
         for (int i = 0; i < how_.junk; ++i)
-          junk.emplace_back([&, i] { throw_junk(how_.target, i, over, thrown); });
+          junk.emplace_back([&, i] { throw_junk(*parse_endpoint(how_.targets.front()), i, over, thrown); });
+      }
+      while (!joining_.empty() && joining_.front().until <= now) {
+        auto& at = nodes_[joining_.front().index];
+        auto late = at.attempt == joining_.front().attempt && at.now != phase::live && at.now != phase::dead;
+        joining_.pop_front();
+        if (late)
+          lose(at, "no answer");
       }
       auto n = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()), 2);
       for (int i = 0; i < n; ++i)
         advance(events[static_cast<std::size_t>(i)].data.u64);
       now = clock_type::now();
       while (!beats_.empty() && beats_.begin()->first <= now) {
-        auto index = beats_.begin()->second;
+        auto [due, index] = *beats_.begin();
         beats_.erase(beats_.begin());
-        beat(index, now);
+        // One of a former session is none of this one.
+        if (due == nodes_[index].next_beat)
+          beat(index, now);
       }
       if (now >= next_report && !how_.probe) {
         next_report += std::chrono::seconds{5};
@@ -237,8 +272,9 @@ public:
     if (how_.junk > 0)
       std::printf("junk: %lu connections\n", thrown.load());
     report(clock_type::now() - begin, (cpu_s() - cpu) / std::max(0.001, seconds(clock_type::now() - cpu_at)));
-    std::printf("result: sessions %zu of %zu, turned away while joining %zu, lost %zu, beats %lu acknowledged %lu, fenced %lu\n", live_, nodes_.size(),
-                turned_away_, lost_, beats_sent_, acks_, fenced_);
+    std::printf("result: sessions %zu of %zu, turned away while joining %zu, lost %zu, beats %lu acknowledged %lu, "
+                "fenced %lu\n",
+                live_, nodes_.size(), turned_away_, lost_, beats_sent_, acks_, fenced_);
     return lost_ == 0 && live_ == nodes_.size() ? 0 : 1;
   }
 
@@ -278,7 +314,7 @@ private:
   hello own(const node& of) const {
     hello out;
     out.self = {cluster_, of.name, {peer_role::node}, {}};
-    if (how_.probe)
+    if (how_.probe || how_.core)
       out.self.roles.add(peer_role::gateway);
     out.life = incarnation{life};
     out.address = "127.0.0.1:1";
@@ -289,11 +325,15 @@ private:
   void connect(std::size_t index) {
     auto& at = nodes_[index];
     at.name = fmt::format("{}{}", how_.prefix, index);
+    if (at.choices.empty())
+      at.choices = rendezvous_order(at.name, how_.targets);
+    auto target = *parse_endpoint(at.choices[at.choice]);
     at.now = phase::connecting;
     at.tls.reset();
     at.in.clear();
     at.out.clear();
     at.asked.clear();
+    at.profile = false;
     at.fd.reset(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!at.fd)
       give_up(std::strerror(errno));
@@ -302,14 +342,16 @@ private:
     sockaddr_in address{};
     address.sin_family = AF_INET;
     // Several source addresses: one has only so many ports.
-    if (how_.target.host == "127.0.0.1") {
+    if (target.host == "127.0.0.1") {
       address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + static_cast<std::uint32_t>(index % 8));
       ::setsockopt(at.fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
       ::bind(at.fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
     }
-    ::inet_pton(AF_INET, how_.target.host.c_str(), &address.sin_addr);
-    address.sin_port = htons(how_.target.port);
-    ::connect(at.fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    ::inet_pton(AF_INET, target.host.c_str(), &address.sin_addr);
+    address.sin_port = htons(target.port);
+    joining_.push_back({clock_type::now() + join_patience, index, ++at.attempt});
+    if (::connect(at.fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 && errno != EINPROGRESS)
+      return lose(at, std::strerror(errno));
     epoll_event event{};
     event.events = EPOLLIN | EPOLLOUT | EPOLLET;
     event.data.u64 = index;
@@ -320,6 +362,20 @@ private:
     auto joined = at.now == phase::live;
     at.now = phase::dead;
     at.fd.reset();
+    if (at.choices.size() > 1) {
+      auto now = clock_type::now();
+      live_ -= joined ? 1 : 0;
+      lost_homes_ += joined ? 1 : 0;
+      turned_away_ += joined ? 0 : 1;
+      if (!at.homeless_since && at.described)
+        at.homeless_since = now;
+      at.choice = (at.choice + 1) % at.choices.size();
+      ++at.home_epoch;
+      // At once, unless every choice failed since the last one that answered.
+      auto pause = ++at.failures % at.choices.size() != 0 ? clock_type::duration{} : clock_type::duration{redial_after};
+      redials_.emplace(now + pause, static_cast<std::size_t>(&at - nodes_.data()));
+      return;
+    }
     if (!joined) {
       // Turned away while joining, as happens to a crowd: an agent comes again, too.
       redials_.emplace(clock_type::now() + redial_after, static_cast<std::size_t>(&at - nodes_.data()));
@@ -492,8 +548,10 @@ private:
         return false;
       at.now = phase::live;
       ++live_;
-      // The first beats are spread over an interval, as those of machines are.
-      at.next_beat = clock_type::now() + std::chrono::microseconds{index * 7919 % 1000 * 1000};
+      // The first beats are spread over an interval, as those of machines are; a new home hears of a node at once.
+      at.next_beat = clock_type::now();
+      if (!at.homeless_since)
+        at.next_beat += std::chrono::microseconds{index * 7919 % 1000 * 1000};
       beats_.emplace(at.next_beat, index);
       return true;
     }
@@ -506,10 +564,13 @@ private:
     ++acks_;
     if (ack.fenced())
       ++fenced_;
+    at.failures = 0;
+    if (auto since = std::exchange(at.homeless_since, std::nullopt))
+      moves_.push_back(seconds(clock_type::now() - *since));
     if (auto asked = at.asked.extract(data & caf::message_id::request_id_mask); !asked.empty())
       trips_.push_back(seconds(clock_type::now() - asked.mapped()));
-    if (ack.profile_version() < 1 && at.profile == 0) {
-      at.profile = 1;
+    if (ack.profile_version() < 1 && !at.profile) {
+      at.profile = at.described = true;
       pb::ProfileUpdate update;
       auto& profile = *update.mutable_profile();
       profile.set_node(make_node_id(at.name).value());
@@ -520,7 +581,7 @@ private:
       profile.mutable_capacity()->set_cpu_milli(4000);
       profile.mutable_capacity()->set_memory_bytes(8ull << 30);
       profile.set_capacity_origin(std::string(how_.profile_bytes, 'x'));
-      update.set_home_epoch(1);
+      update.set_home_epoch(at.home_epoch);
       at.out += frame(2, request_id(++at.request), own_actor, at.resource,
                       body_message(caf::type_id_v<profile_update>, encode(update)));
     }
@@ -535,7 +596,7 @@ private:
     body.set_node(make_node_id(at.name).value());
     body.set_incarnation(life);
     body.set_sequence(++at.sequence);
-    body.set_home_epoch(1);
+    body.set_home_epoch(at.home_epoch);
     body.set_profile_version(1);
     body.mutable_load()->set_host_utilisation(0.25);
     at.out += frame(2, request_id(++at.request), own_actor, at.resource,
@@ -669,6 +730,14 @@ private:
                 live_, lost_, beats_sent_, acks_, at(0.5), at(0.99), at(1));
     if (how_.pid != 0)
       std::printf("  process: %.1f MiB, %.2f cores", rss_mib(), cores);
+    if (lost_homes_ > 0) {
+      std::sort(moves_.begin(), moves_.end());
+      auto move = [&](double share) {
+        return moves_.empty() ? 0.0 : moves_[static_cast<std::size_t>(share * static_cast<double>(moves_.size() - 1))];
+      };
+      std::printf("  homes lost %zu, found %zu after p50 %.2f p99 %.2f max %.2f s", lost_homes_, moves_.size(),
+                  move(0.5), move(0.99), move(1));
+    }
     std::printf("\n");
     std::fflush(stdout);
     trips_.clear();
@@ -698,6 +767,16 @@ private:
   std::size_t lost_ = 0;
   std::size_t turned_away_ = 0;
   std::multimap<clock_type::time_point, std::size_t> redials_;
+  struct dial {
+    clock_type::time_point until;
+    std::size_t index = 0;
+    std::uint64_t attempt = 0;
+  };
+  /// Dials, the oldest first.
+  std::deque<dial> joining_;
+  std::size_t lost_homes_ = 0;
+  /// Seconds from the loss of a home to the first answer of the next.
+  std::vector<double> moves_;
   unsigned long beats_sent_ = 0;
   unsigned long acks_ = 0;
   unsigned long fenced_ = 0;
@@ -718,6 +797,8 @@ int main(int argc, char** argv) {
     std::string value = argv[i + 1];
     if (key == "--target")
       target = value;
+    else if (key == "--plane")
+      how.core = value == "core";
     else if (key == "--sessions")
       how.sessions = std::stoul(value);
     else if (key == "--seconds")
@@ -741,10 +822,13 @@ int main(int argc, char** argv) {
     else
       give_up("unknown option " + key);
   }
-  auto where = parse_endpoint(target);
-  if (!where)
-    give_up("--target: host:port");
-  how.target = *where;
+  for (std::size_t begin = 0; begin <= target.size();) {
+    auto end = std::min(target.find(',', begin), target.size());
+    how.targets.push_back(target.substr(begin, end - begin));
+    if (!parse_endpoint(how.targets.back()))
+      give_up("--target: host:port, or several with commas between them");
+    begin = end + 1;
+  }
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
@@ -759,6 +843,7 @@ int main(int argc, char** argv) {
       how.junk = 0;
       how.profile_bytes = 0;
       how.ca.clear();
+      how.targets.resize(1);
       rig{std::move(how)}.run();
     }};
   auto code = rig{std::move(how)}.run();

@@ -157,6 +157,9 @@ struct join_options {
 };
 int join_cluster(command_context& context, const join_options& options);
 
+extern const command_text bench_text, bench_view_text;
+int bench_view(command_context& context, view_bench_options options);
+
 extern const command_text sim_text, sim_run_text, sim_explore_text, sim_replay_text, sim_lint_text, sim_bench_text,
     sim_checks_text;
 struct sim_options {

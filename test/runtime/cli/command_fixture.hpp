@@ -68,6 +68,10 @@ public:
       started_dev = std::move(options);
       return 0;
     };
+    environment.run_view_bench = [this](view_bench_options options) {
+      started_bench = std::move(options);
+      return 0;
+    };
     environment.in_is_terminal = environment.out_is_terminal = environment.err_is_terminal = false;
     std::filesystem::create_directories(directory);
   }
@@ -109,6 +113,7 @@ public:
   bool cut_pieces = false;
   std::optional<process_options> started;
   std::optional<dev_options> started_dev;
+  std::optional<view_bench_options> started_bench;
   std::filesystem::path directory =
       std::filesystem::temp_directory_path() / ("astra-cli-test-" + std::to_string(getpid()));
 };

@@ -34,6 +34,7 @@ TEST_CASE_FIXTURE(command_fixture, "every verb has a help text with usage, by 'h
                                                  {"app", "delete"},
                                                  {"invoke"},
                                                  {"router", "table"},
+                                                 {"bench", "view"},
                                                  {"config", "check"},
                                                  {"config", "show"},
                                                  {"version"},
@@ -58,6 +59,40 @@ TEST_CASE_FIXTURE(command_fixture, "every verb has a help text with usage, by 'h
     CHECK(by_option.code == exit_ok);
     CHECK(calls.empty());
   }
+}
+
+TEST_CASE_FIXTURE(command_fixture, "bench view: counts, shares and the Resources of a cluster that is there") {
+  CHECK(run({"bench", "view"}).code == exit_ok);
+  REQUIRE(started_bench);
+  CHECK(started_bench->nodes == 10'000);
+  CHECK(started_bench->resources == 3);
+  CHECK(started_bench->changing == 0.3);
+  CHECK(started_bench->die == 0.0);
+  CHECK_FALSE(started_bench->json);
+  CHECK(run({"bench", "view", "--nodes", "500", "--resources", "8", "--seconds", "5", "--changing", "100%", "--die",
+             "0.1", "--hertz", "2", "--join-at-once", "-o", "json"})
+            .code
+        == exit_ok);
+  CHECK(started_bench->nodes == 500);
+  CHECK(started_bench->resources == 8);
+  CHECK(started_bench->length == std::chrono::seconds{5});
+  CHECK(started_bench->changing == 1.0);
+  CHECK(started_bench->die == 0.1);
+  CHECK(started_bench->hertz == 2);
+  CHECK(started_bench->join_at_once);
+  CHECK(started_bench->json);
+  CHECK(started_bench->addresses.empty());
+  CHECK(run({"bench", "view", "--resources", "10.0.0.1:9700,10.0.0.2:9700"}).code == exit_ok);
+  CHECK(started_bench->addresses == std::vector<std::string>{"10.0.0.1:9700", "10.0.0.2:9700"});
+  started_bench.reset();
+  for (auto share : {"150%", "-1", "x", "30 %", "nan"}) {
+    auto refused = run({"bench", "view", "--die", share});
+    INFO(share);
+    CHECK(refused.code == exit_usage);
+    CHECK(contains(refused.err, "is not a share, such as 30% or 0.3"));
+  }
+  CHECK(run({"bench", "view", "--resources", "a:b"}).code == exit_usage);
+  CHECK_FALSE(started_bench);
 }
 
 TEST_CASE_FIXTURE(command_fixture, "'astra help' lists all 16 commands and the exit codes") {

@@ -29,6 +29,31 @@ TEST_CASE("two processes find each other's services and keep one session") {
   CHECK(!seen.dialled);
 }
 
+TEST_CASE("without certificates an aggregator speaks for every node") {
+  process rack{"rack1", {peer_role::aggregator}};
+  process resource{"r1", {peer_role::resource}};
+  resource.echo = resource.sys.spawn([](caf::event_based_actor*) -> caf::behavior {
+    return {[](const profile_update& update) {
+      pb::HeartbeatAck ack;
+      ack.set_profile_version(update->profile().version());
+      return heartbeat_ack{ack};
+    }};
+  });
+  resource.services->put(resource_service, caf::actor_cast<caf::strong_actor_ptr>(resource.echo));
+  auto home = rack.dial(resource.net->address());
+  REQUIRE_MESSAGE(home, error_text(home.error()));
+  profile_update update;
+  update->mutable_profile()->set_node(make_node_id("n7").value());
+  update->mutable_profile()->set_name("n7");
+  update->mutable_profile()->set_version(5);
+  caf::scoped_actor asking{rack.sys};
+  std::uint64_t answered = 0;
+  asking->request(caf::actor_cast<caf::actor>(*home), 3s, update)
+      .receive([&](const heartbeat_ack& ack) { answered = ack->profile_version(); }, [](const caf::error&) {});
+  CHECK(answered == 5);
+  CHECK(rack.live_sessions() == 1);
+}
+
 TEST_CASE("a dial that cannot succeed says why") {
   process node{"n1", {peer_role::node}};
   process resource{"r1", {peer_role::resource}};
