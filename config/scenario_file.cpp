@@ -268,7 +268,7 @@ void write(proto::Message& message, T what) {
 
 /// Tables that a scenario has in common with the file of a process.
 constexpr std::array role_tables{"net",       "node",   "drain",   "resource", "aggregator",
-                                  "scheduler", "router", "gateway", "shutdown"};
+                                 "scheduler", "router", "gateway", "shutdown"};
 
 void merge_role_tables(const proto::Message& from, proto::Message& into) {
   for (auto name : role_tables) {

@@ -396,13 +396,14 @@ int host::run_roles() {
   parts.machine = make_machine_probe([this] { return launcher_ ? launcher_->pid() : 0; });
   world_ = std::make_unique<live_platform>(std::move(parts));
 
-  roles_ = std::make_unique<role_set>(*sys_, *world_, options_, app_specs_, app_actors_,
-                                      [this](const std::string& role, const std::string& reason) {
-                                        spdlog::critical("process.role_failed role={} reason=\"{}\"", role, reason);
-                                        failed_ = true;
-                                        wake_.notify();
-                                      },
-                                      self_.nodes);
+  roles_ = std::make_unique<role_set>(
+      *sys_, *world_, options_, app_specs_, app_actors_,
+      [this](const std::string& role, const std::string& reason) {
+        spdlog::critical("process.role_failed role={} reason=\"{}\"", role, reason);
+        failed_ = true;
+        wake_.notify();
+      },
+      self_.nodes);
   if (options_.has(process_role::gateway)) {
     gateway_doors doors{tls_, (state_dir_ / "gateway.sock").string()};
     // A socket's path is short; one that does not fit is no reason not to run.

@@ -46,7 +46,8 @@ std::vector<child_spec> role_set::children() {
         {"resource", [this] { return caf::actor_cast<caf::actor>(spawn_resource(sys_, world_, options_.resource)); }});
   if (options_.has(process_role::aggregator))
     result.push_back({"aggregator", [this] {
-                        return caf::actor_cast<caf::actor>(spawn_aggregator(sys_, world_, options_.aggregator, aggregated_nodes_));
+                        return caf::actor_cast<caf::actor>(
+                            spawn_aggregator(sys_, world_, options_.aggregator, aggregated_nodes_));
                       }});
   if (options_.has(process_role::node))
     result.push_back({"node", [this] {

@@ -62,7 +62,8 @@ public:
 
   aggregator_state(aggregator_actor::pointer self, platform* world, const aggregator_options& options,
                    std::vector<std::string> nodes)
-    : self_(self), world_(*world), options_(options), nodes_(std::move(nodes)), metrics_(self->system().metrics(), options.name),
+    : self_(self), world_(*world), options_(options), nodes_(std::move(nodes)),
+      metrics_(self->system().metrics(), options.name),
       selector_(options.name, options.resources, options.home_silence, self->clock().now()) {}
 
   ~aggregator_state() { world_.withdraw(aggregator_service); }
@@ -295,8 +296,7 @@ private:
     resource_incarnation_ = ack.resource_incarnation();
     batcher_.take(ack);
     if (!std::exchange(joined_, true))
-      spdlog::info("aggregator.join aggregator={} home={} nodes={}", options_.name, selector_.home(),
-                   batcher_.size());
+      spdlog::info("aggregator.join aggregator={} home={} nodes={}", options_.name, selector_.home(), batcher_.size());
     for (auto& beat : std::exchange(waiting_, {}))
       answer(std::move(beat.promise), false, 0);
     if (batcher_.urgent())

@@ -372,9 +372,9 @@ const guard_profile& profile_of(const peer_identity& identity) {
 
 struct frame_guard::state {
   explicit state(session&& s)
-    : peer(std::move(s.peer)), own_name(std::move(s.own_name)), own_roles(s.own_roles), dialled(s.dialled), directory(s.directory),
-      is_service(std::move(s.is_service)), profile(profile_of(peer)), name_id(name_hash(peer.name)),
-      tokens(profile.burst) {
+    : peer(std::move(s.peer)), own_name(std::move(s.own_name)), own_roles(s.own_roles), dialled(s.dialled),
+      directory(s.directory), is_service(std::move(s.is_service)), profile(profile_of(peer)),
+      name_id(name_hash(peer.name)), tokens(profile.burst) {
     auto own = write_node(s.own_node);
     auto other = write_node(s.peer_node);
     assert(own && other);
@@ -876,8 +876,7 @@ verdict frame_guard::state::inspect(inspection how, std::string_view body) const
       if (member.failed())
         return broken();
       if (!peer.may_speak_for(name) || node != name_hash(name))
-        return closed(violation::identity,
-                      fmt::format("speaks for the node \"{}\"", printable(name, detail_text_max)));
+        return closed(violation::identity, fmt::format("speaks for the node \"{}\"", printable(name, detail_text_max)));
     }
     return fields.failed() ? broken() : verdict{};
   case inspection::scheduler_beat: {

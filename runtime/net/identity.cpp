@@ -23,8 +23,8 @@ constexpr std::size_t shown_length_max = 80;
 constexpr std::size_t apps_max = 64;
 constexpr std::size_t nodes_max = 64;
 
-constexpr std::array all_roles{peer_role::node,    peer_role::resource,  peer_role::scheduler,
-                               peer_role::gateway, peer_role::aggregator, peer_role::operator_, peer_role::viewer};
+constexpr std::array all_roles{peer_role::node,       peer_role::resource,  peer_role::scheduler, peer_role::gateway,
+                               peer_role::aggregator, peer_role::operator_, peer_role::viewer};
 
 std::string shown(std::string_view text) {
   std::string out;
@@ -55,7 +55,6 @@ std::string node_pattern_problem(std::string_view pattern) {
   pattern.remove_suffix(1);
   return pattern.empty() ? std::string{} : name_problem(std::string{pattern} + "x");
 }
-
 
 } // namespace
 

@@ -445,14 +445,10 @@ caf::expected<token_parts> take_apart(std::string_view text) {
   if (!identity)
     return no_token();
   token_parts result;
-  result.token = {identity->cluster,
-                  identity->name,
-                  identity->roles,
-                  identity->apps,
-                  identity->nodes,
-                  number_at(fields, "expires"),
-                  text_at(fields, "nonce"),
-                  text_at(fields, "authority")};
+  result.token = {identity->cluster,        identity->name,
+                  identity->roles,          identity->apps,
+                  identity->nodes,          number_at(fields, "expires"),
+                  text_at(fields, "nonce"), text_at(fields, "authority")};
   if (result.token.nonce.empty() || result.token.authority.empty())
     return no_token();
   result.content = std::move(*content);

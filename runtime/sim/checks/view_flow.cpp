@@ -236,8 +236,8 @@ public:
     if (auto request = content_as<subscribe>(what)) {
       // App schedulers ask once, and are forgotten again.  Who has a filter is told of its own nodes only.
       auto listener = roles_.of(what.sender, facts);
-      if (what.kind == event_kind::step && (*request)->takes_parts() && !(*request)->has_filter() && what.peer != machine_id{}
-          && roles_.of(what.actor, facts) == actor_role::resource
+      if (what.kind == event_kind::step && (*request)->takes_parts() && !(*request)->has_filter()
+          && what.peer != machine_id{} && roles_.of(what.actor, facts) == actor_role::resource
           && (listener == actor_role::resource || listener == actor_role::view_client)) {
         auto& known = listeners_[{what.actor, what.sender}];
         known.resource = what.machine;

@@ -36,7 +36,8 @@ struct rack : resource_fixture {
 
 } // namespace
 
-TEST_CASE_FIXTURE(rack, "nodes behind an aggregator are seen with their profiles, and one that ends is suspect at once") {
+TEST_CASE_FIXTURE(rack,
+                  "nodes behind an aggregator are seen with their profiles, and one that ends is suspect at once") {
   auto r1 = start("r1");
   auto seen = watch(r1);
   start_aggregator({"r1:1"});

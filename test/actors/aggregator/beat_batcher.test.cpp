@@ -149,7 +149,8 @@ TEST_CASE_FIXTURE(pair, "an older life is fenced, at the aggregator and by the R
   CHECK(members.find(make_node_id("n1"))->sequence() == sequence);
 }
 
-TEST_CASE_FIXTURE(pair, "a node that is not known must say its name, and one that is silent leaves its slot to others") {
+TEST_CASE_FIXTURE(pair,
+                  "a node that is not known must say its name, and one that is silent leaves its slot to others") {
   auto nameless = beat("n1", 1);
   nameless.clear_name();
   CHECK(batcher.take(nameless, now).nameless);

@@ -78,9 +78,7 @@ private:
     if (order_.empty())
       return;
     ++node_->home_epoch;
-    self_
-        ->request(world_->dialer(), std::chrono::seconds{1}, dial_atom_v, order_[choice_],
-                  node_->service)
+    self_->request(world_->dialer(), std::chrono::seconds{1}, dial_atom_v, order_[choice_], node_->service)
         .then(
             [this](const caf::strong_actor_ptr& home) {
               home_ = home;

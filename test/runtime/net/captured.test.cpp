@@ -65,7 +65,7 @@ void replace_all(byte_buffer& in, const byte_buffer& what, const byte_buffer& by
 struct end {
   end(const hello& own, const hello& peer, bool dialled)
     : own_node(node_bytes(caf_node(own))), peer_node(node_bytes(caf_node(peer))), peer(peer.self),
-      guard({peer.self, own.self.roles, caf_node(own), caf_node(peer), dialled, own.directory, {}}) {}
+      guard({peer.self, own.self.roles, caf_node(own), own.self.name, caf_node(peer), dialled, own.directory, {}}) {}
 
   byte_buffer own_node;
   byte_buffer peer_node;
