@@ -351,7 +351,7 @@ private:
   void options(process_options& o) {
     maybe([&] { o.net.heartbeat = 100ms; });
     maybe([&] { o.net.dial_timeout = 3001ms; });
-    maybe([&] { o.node.heartbeat = o.resource.heartbeat = o.scheduler.heartbeat = 500ms; });
+    maybe([&] { o.node.heartbeat = o.resource.heartbeat = o.aggregator.heartbeat = o.scheduler.heartbeat = 500ms; });
     maybe([&] { o.node.drain_wait = 3s; });
     maybe([&] { o.node.queue_per_slot = 0; });
     maybe([&] { o.resource.sweep = 50ms; });

@@ -295,7 +295,7 @@ frame_guard::session make_session(std::string name, peer_roles roles, peer_roles
   result.peer.roles = roles;
   result.peer.apps = std::move(apps);
   if (roles.has(peer_role::aggregator))
-    result.peer.nodes = {"p", "rack1-*"};
+    result.peer.nodes = {"p", "rack1-*", "all-*"};
   result.own_roles = own_roles;
   result.own_node = test_node(1);
   result.own_name = "p";

@@ -122,9 +122,11 @@ public:
         continue;
       for (auto& [app, table] : tables)
         compare(machine, app, table, state, facts);
+      auto& served = facts.what().options.gateway.apps;
       for (auto& [scheduler, details] : state.apps)
         for (auto& [app, detail] : details)
-          if (tables.count(app) == 0 && exists(app, state) && long_ready(app, facts))
+          if (tables.count(app) == 0 && (served.empty() || std::count(served.begin(), served.end(), app) > 0)
+              && exists(app, state) && long_ready(app, facts))
             fail(fmt::format("app {} has ready replicas and {} has no router for it", app, machine.name));
     }
   }

@@ -668,8 +668,12 @@ TEST_CASE("deltas of several origins, in any interleaving and with repetitions, 
       auto part = row(id + 1, node.incarnation, node.home_epoch, node.sequence);
       auto& stored = shard.rows[id + 1];
       auto fresh = stored.incarnation() != node.incarnation || stored.home_epoch() != node.home_epoch;
-      if (fresh || what == 5)
-        part.mutable_profile()->set_version(node.incarnation * 1000 + node.sequence);
+      if (fresh || what == 5) {
+        auto& profile = *part.mutable_profile();
+        profile.set_node(id + 1);
+        profile.set_incarnation(node.incarnation);
+        profile.set_version(node.incarnation * 1000 + node.sequence);
+      }
       auto merged = part;
       if (!merged.has_profile())
         *merged.mutable_profile() = stored.profile();
