@@ -265,6 +265,7 @@ void cluster_view::replace(resource_id origin, const pb::ViewDelta& delta, time_
   histories_.erase(origin);
   auto& rows = rows_[origin];
   std::swap(rows, fresh);
+  places_.reserve(std::max(nodes_.size(), rows.nodes.size()));
   // They come in order, so a new one is probably behind the one before it.
   auto next = nodes_.begin();
   for (auto id : keys_of(fresh.nodes, rows.nodes))

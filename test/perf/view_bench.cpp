@@ -175,7 +175,7 @@ private:
     std::size_t rows = 0;
     std::size_t loads = 0;
     while (cursor.at != shard_cursor::section::done) {
-      parts.push_back(own_.next_part(cursor, chunk, now_));
+      parts.push_back(own_.next_part(cursor, chunk, now_, true));
       for (auto& columns : parts.back().loads())
         loads += columns.ByteSizeLong();
     }
@@ -198,9 +198,11 @@ private:
       whole.MergeFrom(part);
     }
     line("late joiner: parsed", in.ms(), count_);
-    lap taken;
     whole.clear_more();
-    apply(late_, {whole});
+    std::vector<pb::ViewDelta> collected;
+    collected.push_back(std::move(whole));
+    lap taken;
+    apply(late_, collected);
     line("late joiner: applied", taken.ms(), count_);
     if (late_.digest(origin) != own_.digest(origin))
       std::abort();
