@@ -55,18 +55,22 @@ void home_link::dial() {
             if (epoch != selector_.epoch() || left_)
               return;
             dialing_ = false;
-            home_ = caf::actor_cast<heartbeat_sink>(found);
-            // A request to an actor whose session is gone is never answered, not even with an error.
-            self_->monitor(home_);
-            beat();
-            if (!MUTANT(profile_not_sent_after_rehome))
-              send_profile();
+            come_home(found);
           },
           [this, epoch](const caf::error& reason) {
             if (epoch != selector_.epoch() || left_)
               return;
             on_failure(error_text(reason));
           });
+}
+
+void home_link::come_home(const caf::strong_actor_ptr& found) {
+  home_ = caf::actor_cast<heartbeat_sink>(found);
+  // A request to an actor whose session is gone is never answered, not even with an error.
+  self_->monitor(home_);
+  beat();
+  if (!MUTANT(profile_not_sent_after_rehome))
+    send_profile();
 }
 
 /// Keeps the home until an aggregator is found.
@@ -87,10 +91,7 @@ void home_link::look_for_aggregator() {
             auto from = selector_.home();
             selector_.return_to(*whom, self_->clock().now());
             moved(from, "an aggregator is there again");
-            home_ = caf::actor_cast<heartbeat_sink>(found);
-            self_->monitor(home_);
-            beat();
-            send_profile();
+            come_home(found);
           },
           [this](const caf::error&) { looking_ = false; });
 }

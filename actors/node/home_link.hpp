@@ -65,6 +65,7 @@ private:
   const char* service() const;
   void tick();
   void dial();
+  void come_home(const caf::strong_actor_ptr& found);
   void look_for_aggregator();
   void send_profile();
   void on_ack(const pb::HeartbeatAck& ack, std::uint64_t epoch);

@@ -458,10 +458,12 @@ caf::expected<token_parts> take_apart(std::string_view text) {
 
 } // namespace
 
+bool is_of_process(peer_roles roles) {
+  return std::any_of(process_peer_roles.begin(), process_peer_roles.end(), [&](auto role) { return roles.has(role); });
+}
+
 std::chrono::seconds default_lifetime(peer_roles roles) {
-  auto process = roles.has_any(
-      {peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway, peer_role::aggregator});
-  return process ? seconds{hours{24}} : seconds{hours{24 * 90}};
+  return is_of_process(roles) ? seconds{hours{24}} : seconds{hours{24 * 90}};
 }
 
 caf::expected<void> write_file_atomically(const std::filesystem::path& path, std::string_view content, bool secret) {

@@ -123,6 +123,9 @@ private:
   std::int64_t expires_at_ = 0;
 };
 
+/// Whether a certificate of these roles is that of a process, and not of a person.
+bool is_of_process(peer_roles roles);
+
 /// How long a certificate of these roles is good when nobody says: a day for processes, which renew it themselves, and
 /// 90 days for people.
 std::chrono::seconds default_lifetime(peer_roles roles);

@@ -154,8 +154,7 @@ caf::expected<void> write_credentials(const std::string& directory, const std::s
 /// What to do with the files: lines of TOML for a process, variables for a person's commands.
 std::string advice(const std::string& directory, const std::string& name, peer_roles roles) {
   auto path = [&](const std::string& file) { return (std::filesystem::path{directory} / file).string(); };
-  if (!roles.has_any(
-          {peer_role::node, peer_role::resource, peer_role::scheduler, peer_role::gateway, peer_role::aggregator}))
+  if (!is_of_process(roles))
     return fmt::format("  export ASTRA_CERT={} ASTRA_KEY={} ASTRA_CA={}\n", path(name + ".pem"), path(name + ".key"),
                        path("ca.pem"));
   return fmt::format("  [tls]\n  certificate = \"{}\"\n  key = \"{}\"\n  ca = \"{}\"\n", path(name + ".pem"),
