@@ -251,6 +251,8 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
     label.set_key(key);
     label.set_value(value);
   }
+  *spec.mutable_groups() = full.groups();
+  std::sort(spec.mutable_groups()->begin(), spec.mutable_groups()->end());
   spec.set_concurrency(full.concurrency());
   spec.set_request_timeout_ms(static_cast<std::uint64_t>(full.timeout()));
   spec.set_idempotent(full.idempotent());
@@ -299,6 +301,7 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
     (*resources.mutable_accelerators())[accelerator.kind()] = accelerator.count();
   for (auto& label : spec.require())
     (*result.mutable_require()->mutable_labels())[label.key()] = label.value();
+  *result.mutable_groups() = spec.groups();
   auto& restart = *result.mutable_restart();
   restart.set_backoff_min(static_cast<std::int64_t>(spec.restart().backoff_min_ms()));
   restart.set_backoff_max(static_cast<std::int64_t>(spec.restart().backoff_max_ms()));
@@ -352,6 +355,9 @@ std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {
               "must be between 0.001 and 100000 cores, not " + format_cores(spec.per_replica().cpu_milli()));
   rules.size_between("resources.memory", spec.per_replica().memory_bytes(), mebibyte, 1024 * 1024 * gibibyte);
   check_accelerators(spec.per_replica(), rules);
+  for (int i = 0; i < spec.groups_size(); ++i)
+    if (auto problem = name_problem(spec.groups(i)); !problem.empty())
+      rules.add(fmt::format("groups[{}]", i), problem);
   check_labels(spec, rules);
   check_restart(spec.restart(), rules);
   check_kind(spec, rules);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -86,7 +87,48 @@ private:
   std::vector<broken_rule> broken_;
 };
 
+/// Other Resource groups than the home group.
+void check_groups(const process_options& options, rule_book& rules) {
+  auto& groups = options.scheduler.groups;
+  std::map<std::string, std::string> known;
+  for (auto& address : options.node.resources)
+    known.emplace(address, "resources");
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    auto key = fmt::format("groups[{}]", i);
+    auto& [name, resources] = groups[i];
+    if (name.empty())
+      rules.add(key + ".name", "missing; write the group of these Resources, as their files say it", {key});
+    else if (auto problem = name_problem(name); !problem.empty())
+      rules.add(key + ".name", problem);
+    else if (!names.insert(name).second)
+      rules.add(key + ".name", "\"" + name + "\" is given twice; list all Resources of a group in one place");
+    if (resources.empty())
+      rules.add(key + ".resources", "missing; write resources = [\"10.1.0.1:9700\"]", {key});
+    for (std::size_t j = 0; j < resources.size(); ++j) {
+      auto place = fmt::format("{}.resources[{}]", key, j);
+      rules.address(place, resources[j], false);
+      if (auto [other, fresh] = known.emplace(resources[j], key); !fresh && other->second != key)
+        rules.add(place, fmt::format("\"{}\" is in {} too; a Resource is in one group", resources[j], other->second));
+    }
+  }
+  if (!groups.empty() && !options.roles.empty() && !options.has(process_role::scheduler)
+      && !options.has(process_role::gateway))
+    rules.add("groups",
+              "says nothing for this process: schedulers and gateways follow other groups; remove it, and list the "
+              "Resources of its own group under resources",
+              {"roles"});
+}
+
 } // namespace
+
+std::vector<std::string> all_resources(const std::vector<std::string>& home,
+                                       const std::vector<resource_group>& others) {
+  auto result = home;
+  for (auto& group : others)
+    result.insert(result.end(), group.resources.begin(), group.resources.end());
+  return result;
+}
 
 std::string to_string(process_role role) {
   switch (role) {
@@ -162,6 +204,8 @@ std::vector<broken_rule> validate(const resource_options& options) {
   rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "node.heartbeat", options.heartbeat, "heartbeat");
   rules.size_between("resource.view_chunk", options.view_chunk_bytes, 1024, 1ull << 20);
   rules.between("resource.events", options.events_kept, 1, 1'000'000);
+  if (auto problem = name_problem(options.group); !problem.empty())
+    rules.add("resource.group", problem);
   return rules.take();
 }
 
@@ -279,6 +323,7 @@ std::vector<broken_rule> validate(const process_options& options) {
     rules.address(fmt::format("resources[{}]", i), options.node.resources[i], false);
   for (std::size_t i = 0; i < options.node.aggregators.size(); ++i)
     rules.address(fmt::format("node.aggregators[{}]", i), options.node.aggregators[i], false);
+  check_groups(options, rules);
   for (auto role : options.roles)
     if (role != process_role::resource && options.node.resources.empty()) {
       auto cure = options.has(process_role::resource)

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "messages/group.hpp"
+
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -24,6 +26,16 @@ struct accelerator_options {
   /// Performance relative to the reference device.
   double coefficient = 1.0;
 };
+
+/// The Resources of one group.
+struct resource_group {
+  std::string name;
+  /// "host:port"
+  std::vector<std::string> resources;
+};
+
+/// Those of the home group first.
+std::vector<std::string> all_resources(const std::vector<std::string>& home, const std::vector<resource_group>& others);
 
 struct node_options {
   /// The process's name.
@@ -55,6 +67,8 @@ struct node_options {
 
 struct resource_options {
   std::string name;
+  /// Resources of one group share their shards, and know nothing of other groups.
+  std::string group = main_group;
   /// "host:port" of the other Resources; its own address may be among them.
   std::vector<std::string> peers;
   /// Heartbeat interval that nodes keep; suspicion and eviction are checked against it.
@@ -65,7 +79,7 @@ struct resource_options {
   /// Cadence of the three streams: liveness is pushed within the first, claims within the second, load within the
   /// third.
   milliseconds liveness_tick{20};
-  milliseconds claims_tick{50};
+  milliseconds claims_tick{25};
   milliseconds load_tick{250};
   /// How long an offline node stays listed with its reason.
   milliseconds forget_after{60000};
@@ -96,7 +110,10 @@ struct aggregator_options {
 
 struct scheduler_options {
   std::string name;
+  /// Of the home group.
   std::vector<std::string> resources;
+  /// Other groups, whose nodes apps may have that name them.
+  std::vector<resource_group> groups;
   /// App files to run from the start, next to those in the state directory.
   std::vector<std::string> app_files;
   milliseconds heartbeat{1000};
@@ -108,7 +125,10 @@ struct scheduler_options {
 };
 
 struct router_options {
+  /// Of the home group.
   std::vector<std::string> resources;
+  /// Other groups that may hold replicas.
+  std::vector<resource_group> groups;
   /// How often weights are computed anew.
   milliseconds refresh{3000};
   /// Nodes asked for a slot before a request queues at the best of them.

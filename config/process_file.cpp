@@ -27,6 +27,7 @@ void pair_fields(Io& io, process_options& o) {
   io("name", o.name);
   io("state_dir", o.state_dir);
   io("resources", o.node.resources);
+  io("groups", o.scheduler.groups);
   io("net.cluster", o.net.cluster);
   io("net.listen", o.net.listen);
   io("net.advertise", o.net.advertise);
@@ -67,6 +68,7 @@ void pair_fields(Io& io, process_options& o) {
   io("resource.peer_timeout", o.resource.peer_timeout);
   io("resource.view_chunk", o.resource.view_chunk_bytes);
   io("resource.events", o.resource.events_kept);
+  io("resource.group", o.resource.group);
   io("aggregator.tick", o.aggregator.tick);
   io("scheduler.apps", o.scheduler.app_files);
   io("scheduler.plan", o.scheduler.plan);
@@ -98,6 +100,7 @@ void pair_fields(Io& io, process_options& o) {
 void share(process_options& o) {
   o.node.name = o.resource.name = o.aggregator.name = o.scheduler.name = o.name;
   o.resource.peers = o.aggregator.resources = o.scheduler.resources = o.router.resources = o.node.resources;
+  o.router.groups = o.scheduler.groups;
   o.resource.heartbeat = o.aggregator.heartbeat = o.scheduler.heartbeat = o.node.heartbeat;
   o.aggregator.home_silence = o.node.home_silence;
   o.aggregator.claim_timeout = o.resource.claim_timeout;
@@ -187,6 +190,12 @@ private:
         accelerator.coefficient = entry.coefficient();
       out.push_back(std::move(accelerator));
     }
+  }
+
+  void get(const proto::Message&, const proto::Reflection&, const proto::FieldDescriptor&,
+           std::vector<resource_group>& out) {
+    for (auto& entry : file_.groups())
+      out.push_back({entry.name(), {entry.resources().begin(), entry.resources().end()}});
   }
 
   const schema::ProcessFile& file_;
@@ -285,6 +294,7 @@ schema::ProcessFile to_file(process_options options) {
   options.node.labels.clear();
   options.node.accelerators.clear();
   options.scheduler.app_files.clear();
+  options.scheduler.groups.clear();
   schema::ProcessFile result;
   into_file io{result};
   pair_fields(io, options);

@@ -39,6 +39,8 @@ struct scenario_machines {
   /// Busy cores of strangers on each machine: average, and how far it swings.
   double interference_cores = 0.0;
   double interference_swing = 0.0;
+  /// The Resource group that Resources are in, nodes and aggregators join, and schedulers and gateways have as home.
+  std::string resource_group = main_group;
 };
 
 enum class network_mode : std::uint8_t {

@@ -59,6 +59,7 @@ void pair_fields(Io& io, scenario_machines& x) {
   io("labels", x.labels);
   io("zones", x.zones);
   io("crowd", x.crowd);
+  io("group", x.resource_group);
   io("interference.cores", x.interference_cores);
   io("interference.swing", x.interference_swing);
 }

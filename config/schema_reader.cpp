@@ -551,8 +551,11 @@ std::string render_inline(const proto::Message& message) {
   std::string result;
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
     auto& field = *message.GetDescriptor()->field(i);
-    if (message.GetReflection()->HasField(message, &field))
-      result += (result.empty() ? "{ " : ", ") + key_of(field) + " = " + render_scalar(message, field);
+    auto present = field.is_repeated() ? message.GetReflection()->FieldSize(message, &field) > 0
+                                       : message.GetReflection()->HasField(message, &field);
+    if (present)
+      result += (result.empty() ? "{ " : ", ") + key_of(field) + " = "
+                + (field.is_repeated() ? render(message, field) : render_scalar(message, field));
   }
   return result.empty() ? "{}" : result + " }";
 }

@@ -111,6 +111,38 @@ excluded-components = ["a", "b"]
         });
 }
 
+TEST_CASE("other Resource groups reach those who follow them, and contradictions are refused") {
+  auto text = std::string{R"(
+name = "front"
+roles = ["scheduler", "gateway"]
+resources = ["10.0.0.1:9700"]
+state_dir = "/tmp/front"
+[[groups]]
+name = "vision"
+resources = ["10.1.0.1:9700", "10.1.0.2:9700"]
+)"};
+  auto config = load_text(text);
+  CHECK(show(config.problems) == "");
+  for (auto groups : {&config.options.scheduler.groups, &config.options.router.groups}) {
+    REQUIRE(groups->size() == 1);
+    CHECK(groups->front().name == "vision");
+    CHECK(groups->front().resources == std::vector<std::string>{"10.1.0.1:9700", "10.1.0.2:9700"});
+  }
+  CHECK(all_resources(config.options.scheduler.resources, config.options.scheduler.groups).size() == 3);
+  auto problems = [](const std::string& more) { return show(load_text(more).problems); };
+  CHECK(problems(text + "[[groups]]\nname = \"vision\"\nresources = [\"10.2.0.1:9700\"]\n").find("is given twice")
+        != std::string::npos);
+  CHECK(problems(text + "[[groups]]\nname = \"speech\"\nresources = [\"10.0.0.1:9700\"]\n")
+            .find("is in resources too; a Resource is in one group")
+        != std::string::npos);
+  CHECK(problems(text + "[[groups]]\nname = \"speech\"\n").find("missing; write resources") != std::string::npos);
+  CHECK(problems(text + "[[groups]]\nresources = [\"10.3.0.1:9700\"]\n").find("missing; write the group")
+        != std::string::npos);
+  CHECK(problems(minimal + "[[groups]]\nname = \"speech\"\nresources = [\"10.3.0.1:9700\"]\n")
+            .find("says nothing for this process")
+        != std::string::npos);
+}
+
 TEST_CASE("capacity is probed unless it is stated") {
   auto o = load_text(minimal).options;
   CHECK(o.cpu_auto);
@@ -187,7 +219,7 @@ TEST_CASE("effective values stand in the schema's order with their origins") {
   expect("gateway.body_limit", "\"64MiB\"", "default");
   expect("log.file", "\"\"", "default");
   CHECK(config.values.front().key == "name");
-  CHECK(config.values.back().key == "aggregator.tick");
+  CHECK(config.values.back().key == "groups");
 }
 
 TEST_CASE("every key of the schema but those of CAF shows up among the effective values of any file") {
@@ -200,7 +232,7 @@ TEST_CASE("every key of the schema but those of CAF shows up among the effective
     auto table = file->field(i);
     if (table->name() == "caf")
       continue;
-    if (!table->message_type()) {
+    if (!table->message_type() || table->is_repeated()) {
       CHECK_MESSAGE(shown.contains(table->name()), table->name());
       continue;
     }
