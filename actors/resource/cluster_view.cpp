@@ -2,6 +2,7 @@
 
 #include "actors/mutant.hpp"
 #include "actors/resource/load_columns.hpp"
+#include "messages/group.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -237,6 +238,7 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
   shard.epoch = delta.epoch();
   shard.version = delta.version();
   shard.name = delta.origin_name();
+  shard.group = group_from_wire(delta.origin_group());
   shard.lost = delta.origin_lost();
   shard.last_delta = now;
   shard.heard_within = std::chrono::milliseconds{delta.heard_within_ms()};
@@ -778,6 +780,7 @@ pb::ViewDelta cluster_view::header(resource_id origin) const {
   result.set_epoch(shard.epoch);
   result.set_version(shard.version);
   result.set_origin_name(shard.name);
+  result.set_origin_group(group_on_wire(shard.group));
   result.set_origin_lost(shard.lost);
   result.set_heard_within_ms(static_cast<std::uint64_t>(shard.heard_within.count()));
   return result;

@@ -165,6 +165,8 @@ public:
     std::uint64_t epoch = 0;
     std::uint64_t version = 0;
     std::string name;
+    /// Of the origin; never empty.
+    std::string group;
     bool lost = false;
     /// Holds rows that a relay changed without the origin.
     bool edited = false;

@@ -57,6 +57,11 @@ std::string resource_name(const cluster_view& view, resource_id id) {
   return found == view.shards().end() || found->second.name.empty() ? to_string(id) : found->second.name;
 }
 
+std::string group_of(const cluster_view& view, const node_entry& node) {
+  auto found = view.shards().find(node.origin);
+  return found == view.shards().end() ? std::string{} : found->second.group;
+}
+
 void add_to(pb::NodeTotals& totals, const cluster_view& view, const node_entry& node) {
   switch (node.row.liveness()) {
   case pb::LIVENESS_ONLINE:
@@ -117,6 +122,7 @@ pb::NodeFacts facts_of(const cluster_view& view, const node_entry& node, cluster
   facts.set_reason(row.reason());
   facts.set_age_ms(static_cast<std::uint64_t>(view.age(node, now).count()));
   facts.set_home(resource_name(view, node.origin));
+  facts.set_group(group_of(view, node));
   facts.set_address(row.address());
   facts.set_incarnation(row.incarnation());
   facts.set_cpu_milli(profile.capacity().cpu_milli());

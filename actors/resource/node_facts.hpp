@@ -38,6 +38,9 @@ std::string_view state_name(pb::Liveness liveness);
 /// Name of a Resource of the view, or its id.
 std::string resource_name(const cluster_view& view, resource_id id);
 
+/// The Resource group of the node's home.
+std::string group_of(const cluster_view& view, const node_entry& node);
+
 void add_to(pb::NodeTotals& totals, const cluster_view& view, const node_entry& node);
 void add_to(pb::NodeTotals& totals, const pb::NodeTotals& others);
 

@@ -29,6 +29,7 @@ enum class field_id : std::uint8_t {
   id,
   state,
   reason,
+  group,
   resource,
   address,
   cores,
@@ -82,6 +83,7 @@ constexpr field_row fields[] = {
     {"accelerator", field_id::accelerator, dimension::text, "\"t4\"", "a kind of card that it has"},
     {"accelerators", field_id::cards, dimension::number, "2", "how many cards; accelerators(\"t4\"): of one kind"},
     {"accelerators_free", field_id::cards_free, dimension::number, "2", "cards that are not reserved"},
+    {"group", field_id::group, dimension::text, "\"main\"", "the Resource group of its home"},
     {"resource", field_id::resource, dimension::text, "\"resource-1\"", "its home Resource"},
     {"reason", field_id::reason, dimension::text, "\"*heartbeat*\"", "why it is not online"},
     {"address", field_id::address, dimension::text, "\"10.0.0.7:*\"", "where it takes sessions"},
@@ -101,8 +103,8 @@ enum class comparison : std::uint8_t { equal, not_equal, less, less_equal, great
 
 /// The values of a text field; most have one.
 template <class Visit>
-bool any_text(field_id field, const std::string& argument, const node_entry& node, std::string_view home,
-              const Visit& visit) {
+bool any_text(field_id field, const std::string& argument, const cluster_view& view, const node_entry& node,
+              std::string_view home, const Visit& visit) {
   auto& profile = node.row.shape();
   switch (field) {
   case field_id::name:
@@ -113,6 +115,8 @@ bool any_text(field_id field, const std::string& argument, const node_entry& nod
     return visit(state_name(node.row.liveness()));
   case field_id::reason:
     return visit(node.row.reason());
+  case field_id::group:
+    return visit(group_of(view, node));
   case field_id::resource:
     return visit(home);
   case field_id::address:
@@ -244,7 +248,7 @@ struct node_filter::expression {
     auto opposite = how == comparison::not_equal || how == comparison::not_in;
     auto found = false;
     if (is_text) {
-      found = any_text(field, argument, node, home, [this](std::string_view value) {
+      found = any_text(field, argument, view, node, home, [this](std::string_view value) {
         return std::any_of(texts.begin(), texts.end(), [&](auto& text) { return holds(how, value, text); });
       });
     } else {

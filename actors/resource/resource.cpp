@@ -113,6 +113,8 @@ struct peer {
   bool self = false;
   /// Has this Resource's name, and that was logged.
   bool namesake = false;
+  /// Is of another group, and that was logged.
+  bool stranger = false;
   bool dialing = false;
   /// A request for what was missed is under way.
   bool resyncing = false;
@@ -129,7 +131,7 @@ public:
     : self_(self), world_(*world), options_(options), id_(make_resource_id(options.name)),
       incarnation_(world->next_incarnation()), random_(world->seed("resource")),
       metrics_(self->system().metrics(), options.name),
-      log_(id_, options.name, incarnation_.value(), options.suspect_after + options.sweep),
+      log_(id_, options.name, incarnation_.value(), options.suspect_after + options.sweep, options.group),
       events_(self, *world, id_, options.name, incarnation_.value(), options.events_kept),
       watch_(id_, incarnation_.value(), options.peer_timeout),
       members_(log_, {options.suspect_after, options.evict_after}, options.forget_after), hearing_(options.sweep),
@@ -556,6 +558,7 @@ private:
     ack.set_resource(id_.value());
     ack.set_resource_name(options_.name);
     ack.set_resource_incarnation(incarnation_.value());
+    ack.set_group(group_on_wire(options_.group));
     for (auto& [origin, shard] : keeper_.view().shards()) {
       if (request.scope() == pb::Subscribe::OWN_SHARD && origin != id_)
         continue;
@@ -571,6 +574,7 @@ private:
     pb::ResourceReport report;
     report.set_resource(id_.value());
     report.set_name(options_.name);
+    report.set_group(options_.group);
     report.set_incarnation(incarnation_.value());
     report.set_uptime_ms(
         static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(now() - started_).count()));
@@ -666,6 +670,7 @@ private:
     other.handle = handle;
     other.parts.clear();
     other.namesake = false;
+    other.stranger = false;
     other.seen.renew(now());
     self_->monitor(handle);
     renew_at(other, true);
@@ -705,6 +710,13 @@ private:
                       other.address, options_.name);
       return;
     }
+    if (group_from_wire(ack.group()) != options_.group) {
+      if (!std::exchange(other.stranger, true))
+        spdlog::error("resource.peer address={} reason=\"Resource {} is of the group {}, this one of {}: they share no "
+                      "view\" cure=\"list only Resources of one group under resources\"",
+                      other.address, ack.resource_name(), group_from_wire(ack.group()), options_.group);
+      return;
+    }
     if (!other.id)
       spdlog::info("resource.peer peer={} address={}", ack.resource_name(), other.address);
     other.id = resource_id{ack.resource()};
@@ -717,7 +729,7 @@ private:
     auto from =
         std::find_if(peers_.begin(), peers_.end(), [&](auto& other) { return other.handle && other.handle == sender; });
     resource_id origin{received.origin()};
-    if (from == peers_.end() || origin == id_)
+    if (from == peers_.end() || origin == id_ || group_from_wire(received.origin_group()) != options_.group)
       return;
     from->seen.renew(now());
     from->id = origin;

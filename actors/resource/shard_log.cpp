@@ -13,8 +13,9 @@ constexpr std::size_t frame_bytes = 8;
 
 } // namespace
 
-shard_log::shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::chrono::milliseconds heard_within)
-  : origin_(origin), name_(std::move(name)), epoch_(epoch), heard_within_(heard_within) {}
+shard_log::shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::chrono::milliseconds heard_within,
+                     const std::string& group)
+  : origin_(origin), name_(std::move(name)), group_(group_on_wire(group)), epoch_(epoch), heard_within_(heard_within) {}
 
 std::uint32_t shard_log::slot(node_id id) const {
   auto found = slots_.find(id);
@@ -281,6 +282,7 @@ pb::ViewDelta shard_log::header() const {
   pb::ViewDelta delta;
   delta.set_origin(origin_.value());
   delta.set_origin_name(name_);
+  delta.set_origin_group(group_);
   delta.set_epoch(epoch_);
   delta.set_heard_within_ms(static_cast<std::uint64_t>(heard_within_.count()));
   return delta;

@@ -2,6 +2,7 @@
 
 #include "actors/resource/node_load.hpp"
 #include "actors/resource/node_row.hpp"
+#include "messages/group.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/membership.pb.h"
 #include "messages/wire/view.pb.h"
@@ -44,7 +45,8 @@ public:
   static constexpr std::chrono::seconds settle{10};
 
   /// @param heard_within longest silence of a node that is not suspected, for the ages of rows.
-  shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::chrono::milliseconds heard_within = {});
+  shard_log(resource_id origin, std::string name, std::uint64_t epoch, std::chrono::milliseconds heard_within = {},
+            const std::string& group = main_group);
   // What it looks nodes up with points into itself.
   shard_log(const shard_log&) = delete;
   shard_log& operator=(const shard_log&) = delete;
@@ -143,6 +145,8 @@ private:
 
   resource_id origin_;
   std::string name_;
+  /// As messages have it.
+  std::string group_;
   std::uint64_t epoch_;
   std::uint64_t version_ = 1;
   /// By slot less 1.

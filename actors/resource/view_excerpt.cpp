@@ -23,6 +23,7 @@ pb::ViewDelta frame_of(const pb::ViewDelta& delta) {
   result.set_base(delta.base());
   result.set_version(delta.version());
   result.set_origin_name(delta.origin_name());
+  result.set_origin_group(delta.origin_group());
   *result.mutable_apps() = delta.apps();
   *result.mutable_removed_apps() = delta.removed_apps();
   *result.mutable_schedulers() = delta.schedulers();
@@ -47,6 +48,7 @@ pb::ViewDelta bridge(const pb::ViewDelta& delta, std::uint64_t from) {
   result.set_base(from);
   result.set_version(delta.version());
   result.set_origin_name(delta.origin_name());
+  result.set_origin_group(delta.origin_group());
   result.set_origin_lost(delta.origin_lost());
   result.set_heard_within_ms(delta.heard_within_ms());
   return result;

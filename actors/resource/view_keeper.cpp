@@ -1,6 +1,7 @@
 #include "actors/resource/view_keeper.hpp"
 
 #include "actors/mutant.hpp"
+#include "messages/group.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -250,7 +251,8 @@ std::vector<pb::ViewDelta> view_keeper::expire(time_point now, view_changes& cha
   return result;
 }
 
-void view_keeper::extend_grace(std::chrono::nanoseconds gap, time_point now) {
+void view_keeper::extend_grace(std::chrono::nanoseconds gap, time_point now,
+                               const std::function<bool(resource_id)>& of) {
   auto later = [&](time_point& when) {
     when = std::min(when + std::chrono::duration_cast<time_point::duration>(gap), now);
   };
@@ -259,6 +261,8 @@ void view_keeper::extend_grace(std::chrono::nanoseconds gap, time_point now) {
       later(orphan.since);
   };
   for (auto& [origin, orphans] : orphans_) {
+    if (of && !of(origin))
+      continue;
     wait_longer(orphans.nodes);
     wait_longer(orphans.apps);
     wait_longer(orphans.schedulers);
@@ -344,6 +348,7 @@ pb::ViewDelta view_keeper::edit_of(resource_id origin) const {
   pb::ViewDelta edit;
   edit.set_origin(origin.value());
   edit.set_origin_name(shard.name);
+  edit.set_origin_group(group_on_wire(shard.group));
   edit.set_epoch(shard.epoch);
   edit.set_base(shard.version);
   edit.set_version(shard.version);

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -51,7 +52,8 @@ public:
   std::vector<pb::ViewDelta> expire(time_point now, view_changes& changes);
 
   /// The observer did not listen for `gap` up to `now`: orphans get that much more time.
-  void extend_grace(std::chrono::nanoseconds gap, time_point now);
+  /// @param of The shards that this holds for; empty: all.
+  void extend_grace(std::chrono::nanoseconds gap, time_point now, const std::function<bool(resource_id)>& of = {});
 
   const cluster_view& view() const { return view_; }
 

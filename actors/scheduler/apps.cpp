@@ -58,7 +58,7 @@ public:
              view_source view)
     : self_(self), world_(*world), options_(options), source_(std::move(view)),
       process_(make_scheduler_id(options.name)), incarnation_(world->next_incarnation()), random_(world->seed("apps")),
-      homes_(options.name, options.resources, 2 * options.heartbeat, self->clock().now()) {
+      homes_(homes_of(options, self->clock().now())) {
     for (auto& spec : files)
       wanted_[spec.name()] = std::move(spec);
     for (auto& [app, spec] : wanted_)
@@ -287,10 +287,11 @@ private:
       self_->quit(caf::make_error(errc::unreachable, "the view client of this process ended"));
       return;
     }
-    if (home_ && down.source == home_.address()) {
-      leave_home(down.reason);
-      return;
-    }
+    for (std::size_t i = 0; i < homes_.size(); ++i)
+      if (homes_[i].handle && down.source == homes_[i].handle.address()) {
+        leave_home(i, down.reason);
+        return;
+      }
     auto found = std::find_if(apps_.begin(), apps_.end(), [&](auto& entry) {
       return entry.second.scheduler && entry.second.scheduler.address() == down.source;
     });
@@ -513,7 +514,8 @@ private:
     self_->delayed_send(self_, beat_delay, refresh_atom_v);
   }
 
-  pb::SchedulerBeat make_beat() {
+  /// @param group Of other groups only apps are told that name them.
+  pb::SchedulerBeat make_beat(const std::string& group) {
     pb::SchedulerBeat result;
     result.set_scheduler(process_.value());
     result.set_name(options_.name);
@@ -522,21 +524,27 @@ private:
     result.set_sequence(++sequence_);
     result.set_settling(!settled_);
     for (auto& [name, entry] : apps_)
-      if (entry.fenced_by == 0)
+      if (entry.fenced_by == 0 && (group.empty() || names(entry.record.spec(), group)))
         *result.add_apps() = entry.record;
     return result;
   }
 
   void beat() {
-    if (!home_) {
-      dial_home();
+    for (std::size_t i = 0; i < homes_.size(); ++i)
+      beat(i);
+  }
+
+  void beat(std::size_t i) {
+    auto& home = homes_[i];
+    if (!home.handle) {
+      dial_home(i);
       return;
     }
-    self_->request(home_, 2 * options_.heartbeat, scheduler_beat{make_beat()})
+    self_->request(home.handle, 2 * options_.heartbeat, scheduler_beat{make_beat(home.group)})
         .then(
-            [this](const heartbeat_ack& ack) {
-              homes_.on_ack(self_->clock().now());
-              home_lost_ = false;
+            [this, i](const heartbeat_ack& ack) {
+              homes_[i].choice.on_ack(self_->clock().now());
+              homes_[i].lost = false;
               if (!ack->fenced())
                 return;
               spdlog::error("apps.fenced name={} reason=\"a newer process of this name is running\"", options_.name);
@@ -544,43 +552,45 @@ private:
               world_.withdraw(apps_service);
               self_->quit(caf::make_error(errc::fenced, "a newer scheduler process named " + options_.name + " runs"));
             },
-            [this, asked = home_.address()](const caf::error& reason) {
-              if (home_ && home_.address() == asked)
-                leave_home(reason);
+            [this, i, asked = home.handle.address()](const caf::error& reason) {
+              if (homes_[i].handle && homes_[i].handle.address() == asked)
+                leave_home(i, reason);
             });
   }
 
-  void dial_home() {
-    if (dialling_)
+  void dial_home(std::size_t i) {
+    if (homes_[i].dialling)
       return;
-    dialling_ = true;
-    auto address = homes_.home();
+    homes_[i].dialling = true;
+    auto address = homes_[i].choice.home();
     self_->request(world_.dialer(), dial_limit, dial_atom_v, address, std::string{resource_service})
         .then(
-            [this, address](const caf::strong_actor_ptr& peer) {
-              dialling_ = false;
-              home_ = caf::actor_cast<claim_sink>(peer);
-              self_->monitor(home_);
+            [this, i, address](const caf::strong_actor_ptr& peer) {
+              auto& home = homes_[i];
+              home.dialling = false;
+              home.handle = caf::actor_cast<claim_sink>(peer);
+              self_->monitor(home.handle);
               spdlog::info("apps.home name={} resource={}", options_.name, address);
-              beat();
+              beat(i);
             },
-            [this](const caf::error& reason) {
-              dialling_ = false;
-              leave_home(reason);
+            [this, i](const caf::error& reason) {
+              homes_[i].dialling = false;
+              leave_home(i, reason);
             });
   }
 
   /// Goes to the next choice, at once unless all of them have just failed.
-  void leave_home(const caf::error& reason) {
+  void leave_home(std::size_t i, const caf::error& reason) {
+    auto& home = homes_[i];
     // While all Resources are down, one line is enough.
-    auto level = std::exchange(home_lost_, true) ? spdlog::level::debug : spdlog::level::warn;
-    spdlog::log(level, "apps.leave_home name={} resource={} reason=\"{}\"", options_.name, homes_.home(),
+    auto level = std::exchange(home.lost, true) ? spdlog::level::debug : spdlog::level::warn;
+    spdlog::log(level, "apps.leave_home name={} resource={} reason=\"{}\"", options_.name, home.choice.home(),
                 error_text(reason));
-    if (home_)
-      self_->demonitor(home_);
-    home_ = nullptr;
-    if (homes_.on_error(self_->clock().now()))
-      dial_home();
+    if (home.handle)
+      self_->demonitor(home.handle);
+    home.handle = nullptr;
+    if (home.choice.on_error(self_->clock().now()))
+      dial_home(i);
   }
 
   // -- the end -------------------------------------------------------------------
@@ -592,10 +602,12 @@ private:
   }
 
   void on_exit(const caf::exit_msg& exit) {
-    if (home_) {
-      auto goodbye = make_beat();
+    for (auto& home : homes_) {
+      if (!home.handle)
+        continue;
+      auto goodbye = make_beat(home.group);
       goodbye.set_leaving(true);
-      self_->request(home_, 2 * options_.heartbeat, scheduler_beat{std::move(goodbye)})
+      self_->request(home.handle, 2 * options_.heartbeat, scheduler_beat{std::move(goodbye)})
           .then([](const heartbeat_ack&) {}, [](const caf::error&) {}); // gone before the ack comes
     }
     stop_schedulers();
@@ -624,11 +636,30 @@ private:
   std::optional<std::chrono::steady_clock::time_point> view_since_;
   /// Apps of the forerunner have been looked for.
   bool settled_ = false;
-  home_selector homes_;
-  bool dialling_ = false;
-  claim_sink home_;
-  /// No Resource has acknowledged a beat since the last one was left.
-  bool home_lost_ = false;
+  /// The Resource of one group that this process beats to.
+  struct home_line {
+    /// Empty: the home group.
+    std::string group;
+    home_selector choice;
+    claim_sink handle{};
+    bool dialling = false;
+    /// No Resource has acknowledged a beat since the last one was left.
+    bool lost = false;
+  };
+
+  static std::vector<home_line> homes_of(const scheduler_options& options, std::chrono::steady_clock::time_point now) {
+    std::vector<home_line> result;
+    result.push_back({{}, {options.name, options.resources, 2 * options.heartbeat, now}});
+    for (auto& group : options.groups)
+      result.push_back({group.name, {options.name, group.resources, 2 * options.heartbeat, now}});
+    return result;
+  }
+
+  static bool names(const pb::AppSpec& spec, const std::string& group) {
+    return std::find(spec.groups().begin(), spec.groups().end(), group) != spec.groups().end();
+  }
+
+  std::vector<home_line> homes_;
   std::uint64_t sequence_ = 0;
   bool beat_pending_ = false;
 };

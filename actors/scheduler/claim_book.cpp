@@ -306,6 +306,10 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
   for (auto& [id, why] : excluded_)
     input.excluded[id] = why.reason;
   input.reachable = reachable;
+  auto groups = groups_of(spec_, home_group_);
+  for (auto& [origin, shard] : view.shards())
+    if (groups.count(shard.group) == 0)
+      input.elsewhere[origin] = shard.group;
   std::tie(input.partition, input.partitions) = home_partition(spec_.name(), view.apps());
   input.index = &view.index();
   auto planned = plan(input, random);
@@ -365,6 +369,7 @@ bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, 
   there.claimed = input.claimed;
   there.excluded = input.excluded;
   there.reachable = input.reachable;
+  there.elsewhere = input.elsewhere;
   return !plan(there, random).placements.empty();
 }
 

@@ -58,6 +58,9 @@ public:
   /// The app is to be like this from now on.
   void want(pb::AppSpec spec);
 
+  /// Where an app that names no Resource groups may live.
+  void set_home_group(std::string group) { home_group_ = std::move(group); }
+
   /// The app is to be gone.
   void remove() { deleting_ = true; }
 
@@ -194,6 +197,7 @@ private:
   std::uint64_t epoch_;
   claim_book_options options_;
   pb::AppSpec spec_;
+  std::string home_group_ = "main";
   std::uint64_t spec_hash_ = 0;
   bool deleting_ = false;
   std::uint64_t sequence_ = 0;

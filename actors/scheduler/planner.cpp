@@ -203,6 +203,8 @@ std::string unusable_because(const plan_input& input, const node_entry& entry) {
   }
   if (!entry.usable())
     return "not described yet";
+  if (auto found = input.elsewhere.find(entry.origin); found != input.elsewhere.end())
+    return "of the Resource group " + found->second + ", which is not the app's";
   if (input.reachable.count(entry.origin) == 0)
     return "cut off: the home Resource does not answer";
   if (auto found = input.excluded.find(entry.id()); found != input.excluded.end())
@@ -247,6 +249,12 @@ std::uint32_t room_for(const pb::AppSpec& spec, const node_row& row, std::uint32
   for (auto& [kind, count] : need.accelerators)
     limit(count, count_of(free, kind));
   return static_cast<std::uint32_t>(room);
+}
+
+std::set<std::string> groups_of(const pb::AppSpec& spec, const std::string& home) {
+  if (spec.groups().empty())
+    return {home};
+  return {spec.groups().begin(), spec.groups().end()};
 }
 
 std::pair<std::uint32_t, std::uint32_t> home_partition(const std::string& app,

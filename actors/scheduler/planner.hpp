@@ -38,6 +38,8 @@ struct plan_input {
   std::map<node_id, std::string> excluded;
   /// Resources that take claims now; nodes of others cannot be claimed.
   std::set<resource_id> reachable;
+  /// Resources of groups that are not the app's, and those groups.
+  std::map<resource_id, std::string> elsewhere;
   /// This app's partition of the nodes, in [0, partitions).
   std::uint32_t partition = 0;
   /// At least 1.
@@ -68,6 +70,10 @@ plan_result plan(const plan_input& input, random_source& random);
 /// What is free on a node for replicas such as `spec` describes: how many of them fit.
 /// @param claimed Replicas of the spec that are claimed there and not yet in the profile.
 std::uint32_t room_for(const pb::AppSpec& spec, const node_row& row, std::uint32_t claimed);
+
+/// The Resource groups whose nodes the app may have.
+/// @param home Of apps that name none.
+std::set<std::string> groups_of(const pb::AppSpec& spec, const std::string& home);
 
 /// The app's partition among all apps of the view, for plan_input.
 std::pair<std::uint32_t, std::uint32_t> home_partition(const std::string& app,

@@ -4,9 +4,12 @@
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
 #include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/resource_sessions.hpp"
+#include "messages/group.hpp"
 #include "messages/wire.hpp"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <caf/actor_cast.hpp>
@@ -53,7 +56,7 @@ public:
                   scheduler_start start, view_source view, app_report_sink parent)
     : self_(self), world_(*world), options_(options), app_(start.spec.name()), epoch_(start.epoch),
       process_(start.process), settle_(start.settle), source_(std::move(view)), parent_(std::move(parent)),
-      random_(world->seed("scheduler/" + app_)), sessions_(options.resources),
+      random_(world->seed("scheduler/" + app_)), sessions_(all_resources(options.resources, options.groups)),
       book_(start.epoch.value(), book_options(options)) {
     if (start.spec.deleting())
       book_.remove();
@@ -101,9 +104,16 @@ private:
     self_->request(source_, 2 * options_.heartbeat, subscribe{std::move(wish)})
         .then(
             [this](const subscribe_ack& ack) {
+              book_.set_home_group(group_from_wire(ack->group()));
+              auto groups = groups_of(book_.spec(), group_from_wire(ack->group()));
               shards_.clear();
               for (auto& shard : ack->shards())
-                shards_.insert(resource_id{shard.origin()});
+                if (groups.count(group_from_wire(shard.group())) != 0)
+                  shards_.insert(resource_id{shard.origin()});
+              heard_ = !ack->shards().empty();
+              auto missing = std::find_if(ack->missing_groups().begin(), ack->missing_groups().end(),
+                                          [&](auto& group) { return groups.count(group) != 0; });
+              missing_group_ = missing == ack->missing_groups().end() ? std::string{} : *missing;
               check_view();
             },
             [this](const caf::error& reason) {
@@ -115,7 +125,7 @@ private:
   /// in the other parts.
   void check_view() {
     auto& held = view_.shards();
-    if (!view_since_ && !shards_.empty()
+    if (!view_since_ && heard_ && missing_group_.empty()
         && (std::all_of(shards_.begin(), shards_.end(), [&](auto id) { return held.count(id) != 0; })
             || MUTANT(planned_on_part_of_view)))
       view_since_ = self_->clock().now();
@@ -275,7 +285,12 @@ private:
   void sign(pb::AppRecord& record) const {
     record.set_scheduler(process_.value());
     record.set_version(version_);
-    if (!view_since_ && record.reason().empty() && record.ready() < record.spec().replicas())
+    if (view_since_ || record.ready() >= record.spec().replicas())
+      return;
+    if (!missing_group_.empty())
+      record.set_reason(
+          fmt::format("waits for the Resource group {}: none of its Resources has answered", missing_group_));
+    else if (!heard_)
       record.set_reason("no view of the cluster yet: no Resource has answered");
   }
 
@@ -307,8 +322,12 @@ private:
   cluster_view view_;
   /// A delta was missing, and what is missing has been asked for.
   bool resyncing_ = false;
-  /// Shards that the source has.
+  /// Shards that the source has, of the app's groups.
   std::set<resource_id> shards_;
+  /// The source has heard of any.
+  bool heard_ = false;
+  /// A group that the app names and of which nothing is known yet; empty: there is none.
+  std::string missing_group_;
   std::optional<std::chrono::steady_clock::time_point> view_since_;
   claim_book book_;
   /// Of the record; grows with each change.

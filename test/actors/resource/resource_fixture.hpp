@@ -171,6 +171,8 @@ struct fake_subscriber {
   std::map<std::string, std::vector<std::string>> history;
   std::size_t gaps = 0;
   std::size_t deltas = 0;
+  /// The last one.
+  pb::SubscribeAck ack;
   /// Throws the next deltas away, as a broken link would.
   std::size_t lose_deltas = 0;
   bool renews = true;
@@ -217,7 +219,7 @@ private:
     for (auto& have : seen_->view.versions())
       *request.add_have() = have;
     self_->request(source_, std::chrono::seconds{1}, subscribe{request})
-        .then([](const subscribe_ack&) {}, [](const caf::error&) {});
+        .then([this](const subscribe_ack& ack) { seen_->ack = *ack; }, [](const caf::error&) {});
   }
 
   void on_delta(const pb::ViewDelta& delta) {
@@ -257,6 +259,7 @@ public:
     resource_options options;
     options.name = name;
     options.peers = addresses;
+    options.group = group;
     options.view_chunk_bytes = view_chunk_bytes;
     options.events_kept = events_kept;
     auto result = own(spawn_resource(sys, world, options));
@@ -301,6 +304,8 @@ public:
   }
 
   std::vector<std::string> addresses{"r1:1", "r2:1", "r3:1"};
+  /// Of Resources that are started.
+  std::string group = "main";
   /// Of Resources that are started.
   std::uint64_t view_chunk_bytes = 256 * 1024;
   std::uint32_t events_kept = 4096;

@@ -10,6 +10,15 @@ using namespace astra::test;
 namespace {
 
 struct fixture : resource_fixture {
+  /// Of clients.
+  std::vector<resource_group> groups;
+
+  /// Resources from now on are of another group.
+  void found(const std::string& name, std::vector<std::string> resources) {
+    group = name;
+    addresses = std::move(resources);
+  }
+
   /// A view client that prefers the Resource `home`.
   view_source client(const std::string& home) {
     view_client_options options;
@@ -18,6 +27,7 @@ struct fixture : resource_fixture {
       options.name = "gateway" + std::to_string(++number);
     while (rendezvous_order(options.name, addresses).front() != home + ":1");
     options.resources = addresses;
+    options.groups = groups;
     auto result = own(spawn_view_client(sys, process("gateway:1"), options));
     run();
     return result;
@@ -227,4 +237,83 @@ TEST_CASE_FIXTURE(fixture, "a view client without any Resource waits, with pause
   start("r2");
   advance(2500ms);
   CHECK(seen->view.shards().count(make_resource_id("r2")) == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "groups know nothing of each other, and who follows both sees all of it") {
+  groups = {{"vision", {"v1:1", "v2:1"}}};
+  found("vision", {"v1:1", "v2:1"});
+  start("v1");
+  auto v2 = start("v2");
+  auto seeing = join("v1");
+  auto other = join("v2");
+  found("main", {"r1:1", "r2:1"});
+  auto r1 = start("r1");
+  start("r2");
+  auto node = join("r1");
+  auto view = client("r1");
+  auto all = watch(view);
+  auto main_only = watch(view_source{r1});
+  advance(3s);
+  for (auto& one : {seeing, other, node})
+    CHECK(all->state(one->name) == "ONLINE");
+  CHECK(all->view.shards().at(make_resource_id("v1")).group == "vision");
+  CHECK(all->view.shards().at(make_resource_id("r2")).group == "main");
+  CHECK(main_only->state(node->name) == "ONLINE");
+  CHECK(main_only->state(seeing->name) == "gone");
+  CHECK(all->ack.group().empty());
+  CHECK(all->ack.missing_groups().empty());
+  CHECK(all->ack.shards_size() == 4);
+  // One group loses a Resource, then all of them; the other one goes on.
+  kill(v2);
+  advance(5s);
+  CHECK_FALSE(all->ever(other->name, "OFFLINE"));
+  node->draining = true;
+  advance(1200ms);
+  CHECK(all->state(node->name) == "DRAINING");
+  CHECK(all->gaps == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "a group that is down is missing, and keeps nobody from seeing the others") {
+  groups = {{"vision", {"v1:1"}}};
+  addresses = {"r1:1"};
+  auto r1 = start("r1");
+  auto node = join("r1");
+  auto view = client("r1");
+  auto seen = watch(view);
+  advance(5s);
+  CHECK(seen->state(node->name) == "ONLINE");
+  REQUIRE(seen->ack.missing_groups_size() == 1);
+  CHECK(seen->ack.missing_groups(0) == "vision");
+  // It comes, and the home group goes: its rows are kept while none of its Resources speaks.
+  found("vision", {"v1:1"});
+  auto v1 = start("v1");
+  auto seeing = join("v1");
+  advance(5s);
+  CHECK(seen->state(seeing->name) == "ONLINE");
+  CHECK(seen->ack.missing_groups().empty());
+  kill(r1);
+  advance(40s);
+  CHECK_FALSE(seen->ever(node->name, "OFFLINE"));
+  seeing->draining = true;
+  advance(1200ms);
+  CHECK(seen->state(seeing->name) == "DRAINING");
+}
+
+TEST_CASE_FIXTURE(fixture, "a Resource of another group than its list says is not listened to") {
+  addresses = {"r1:1", "v1:1"};
+  groups = {{"speech", {"s1:1"}}};
+  start("r1");
+  group = "vision";
+  start("v1");
+  start("s1");
+  auto view = client("r1");
+  auto seen = watch(view);
+  advance(5s);
+  CHECK(seen->view.shards().size() == 1);
+  CHECK(seen->view.shards().count(make_resource_id("r1")) == 1);
+  CHECK(seen->ack.missing_groups_size() == 1);
+  // Nor do Resources mix.
+  auto stranger = watch(view_source{caf::actor_cast<view_source>(network.services.at({"v1:1", resource_service}))});
+  advance(3s);
+  CHECK(stranger->view.shards().size() == 1);
 }

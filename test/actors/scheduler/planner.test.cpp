@@ -284,3 +284,40 @@ TEST_CASE("a plan that looks only where an index points is the plan of a look at
       RC_ASSERT(narrowed.placements[i].node == everywhere.placements[i].node);
   }));
 }
+
+TEST_CASE("an app has nodes of its Resource groups only, and says what it leaves out") {
+  model_view cluster;
+  cluster.rows["n1"] = make_row("n1", 16, 64);
+  cluster.publish(start);
+  auto spec = small_app("ocr", 1);
+  auto input = input_for(spec, cluster);
+  input.elsewhere[model_home] = "vision";
+  random_source random{1};
+  auto planned = plan(input, random);
+  CHECK(planned.placements.empty());
+  CHECK(planned.reason == "0 of 1 node fits: 1 of the Resource group vision, which is not the app's");
+  CHECK(groups_of(spec, "main") == std::set<std::string>{"main"});
+  spec.add_groups("speech");
+  spec.add_groups("vision");
+  CHECK(groups_of(spec, "main") == std::set<std::string>{"speech", "vision"});
+}
+
+TEST_CASE("a book claims in the groups that its app names, or at home") {
+  model_view cluster;
+  cluster.rows["n1"] = make_row("n1", 16, 64);
+  cluster.publish(start);
+  random_source random{1};
+  auto claims = [&](const std::string& home, std::vector<std::string> named) {
+    claim_book book{1, {}};
+    auto spec = small_app("ocr", 1);
+    for (auto& group : named)
+      spec.add_groups(group);
+    book.want(spec);
+    book.set_home_group(home);
+    return book.tick(cluster.view, {model_home}, start, random).claims.size();
+  };
+  CHECK(claims("main", {}) == 1);
+  CHECK(claims("vision", {}) == 0);
+  CHECK(claims("vision", {"main", "speech"}) == 1);
+  CHECK(claims("main", {"vision"}) == 0);
+}
