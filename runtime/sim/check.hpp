@@ -24,6 +24,8 @@ struct machine_facts {
   std::string name;
   std::string address;
   std::string zone;
+  /// The Resource group that it is at home in.
+  std::string resource_group;
   std::vector<process_role> roles;
   /// Its node, if it has that role, is no crowd, and no later process has the node's name.
   node_id node;

@@ -206,14 +206,15 @@ public:
     auto named = machines_of(*what_);
     facts_.reserve(named.size() + 1);
     facts_.emplace_back().name = "outside";
-    std::vector<std::string> resources;
-    std::vector<std::string> aggregators;
+    // By Resource group.
+    std::map<std::string, std::vector<std::string>> resources;
+    std::map<std::string, std::vector<std::string>> aggregators;
     for (std::size_t i = 0; i < named.size(); ++i)
       for (auto role : named[i].group->roles) {
         if (role == process_role::resource)
-          resources.push_back(address(i));
+          resources[named[i].group->resource_group].push_back(address(i));
         if (role == process_role::aggregator)
-          aggregators.push_back(address(i));
+          aggregators[named[i].group->resource_group].push_back(address(i));
       }
     for (std::size_t i = 0; i < named.size(); ++i) {
       auto& where = sites_.emplace_back();
@@ -226,9 +227,15 @@ public:
       o.roles = group.roles;
       o.net.listen = address(i);
       o.node.name = o.resource.name = o.aggregator.name = o.scheduler.name = o.name;
-      o.node.resources = o.resource.peers = o.aggregator.resources = resources;
-      o.scheduler.resources = o.router.resources = resources;
-      o.node.aggregators = aggregators;
+      auto& home = group.resource_group;
+      o.resource.group = home;
+      o.node.resources = o.resource.peers = o.aggregator.resources = resources[home];
+      o.scheduler.resources = o.router.resources = resources[home];
+      for (auto& [name, others] : resources)
+        if (name != home)
+          o.scheduler.groups.push_back({name, others});
+      o.router.groups = o.scheduler.groups;
+      o.node.aggregators = aggregators[home];
       o.node.cpu_milli = group.cpu_milli;
       o.node.memory_bytes = group.memory_bytes;
       o.node.capacity_origin = "simulated";
@@ -243,6 +250,7 @@ public:
       facts.name = o.name;
       facts.address = o.net.listen;
       facts.zone = named[i].zone;
+      facts.resource_group = home;
       facts.roles = o.roles;
       if (o.has(process_role::node) && group.crowd == 0)
         facts.node = make_node_id(o.name);

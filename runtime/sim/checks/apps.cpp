@@ -401,6 +401,12 @@ public:
           if (!healthy(resource, facts) || facts.now() - facts_of(resource, facts).since < bound()
               || facts.now() - facts_of(machine, facts).since < bound())
             continue;
+          // Other groups than that of its scheduler hear only of apps that name them.
+          auto& group = facts_of(resource, facts).resource_group;
+          auto& named = detail.record().spec().groups();
+          if (group != facts_of(machine, facts).resource_group
+              && std::find(named.begin(), named.end(), group) == named.end())
+            continue;
           if (!shown || shown->record.epoch() != detail.record().epoch())
             fail(fmt::format("the scheduler of app {} has epoch {}, and {} knows {}", app, detail.record().epoch(),
                              facts_of(resource, facts).name,

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 // Heartbeats of nodes and of scheduler processes.
 
@@ -252,7 +254,8 @@ private:
     if (!disturbed_.network_calm(settled, facts))
       return;
     auto machines = facts.machines();
-    auto homes = 0;
+    // By Resource group.
+    std::map<std::string, int> homes;
     for (std::uint32_t i = 1; i < machines.size(); ++i) {
       if (!is_home(machines[i]))
         continue;
@@ -260,16 +263,14 @@ private:
         return; // each has its own time to be found missing
       if (!has_role(machines[i], process_role::resource))
         continue;
-      homes += machines[i].up && !machines[i].stalled ? 1 : 0;
+      homes[machines[i].resource_group] += machines[i].up && !machines[i].stalled ? 1 : 0;
     }
-    if (homes == 0)
-      return;
     auto& options = facts.what().options;
     auto slack = with_losses(facts.what(), bound());
     for (std::uint32_t i = 1; i < machines.size(); ++i) {
       machine_id machine{i};
       if (!machines[i].node || !healthy(machine, facts) || !disturbed_.calm(machine, settled, facts)
-          || now - machines[i].since < settled)
+          || now - machines[i].since < settled || homes[machines[i].resource_group] == 0)
         continue;
       auto& last = heard_[machine];
       if (!last.ends && now - last.at > options.node.heartbeat + slack)

@@ -180,6 +180,7 @@ private:
     for (std::uint32_t i = 1; i < facts.machines().size(); ++i) {
       machine_id other{i};
       if (other != what.machine && has_role(facts_of(other, facts), process_role::resource)
+          && facts_of(other, facts).resource_group == facts_of(what.machine, facts).resource_group
           && disturbed_.calm(other, settled, facts) && disturbed_.calm(what.machine, settled, facts))
         owed_.push_back({lease->node, what.machine, other, what.at});
     }

@@ -7,6 +7,7 @@
 #include <deque>
 #include <iterator>
 #include <map>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -116,7 +117,7 @@ public:
       auto listener = roles_.of(what.actor, facts);
       if ((listener == actor_role::resource || listener == actor_role::view_client)
           && roles_.of(what.sender, facts) == actor_role::resource)
-        on_told(**delta, {what.machine, listener, (*delta)->origin()});
+        on_told(**delta, what.sender, {what.machine, listener, (*delta)->origin()});
     }
   }
 
@@ -135,7 +136,8 @@ public:
         machine_id id{i};
         if (id == resource || !settled(id, facts))
           continue;
-        if (has_role(machines[i], process_role::resource))
+        if (has_role(machines[i], process_role::resource)
+            && machines[i].resource_group == facts_of(resource, facts).resource_group)
           compare({id, actor_role::resource, origin}, resource, *due, facts);
         if (has_role(machines[i], process_role::gateway) || has_role(machines[i], process_role::scheduler))
           compare({id, actor_role::view_client, origin}, resource, *due, facts);
@@ -174,11 +176,11 @@ private:
     }
   }
 
-  void on_told(const pb::ViewDelta& delta, const place& where) {
+  void on_told(const pb::ViewDelta& delta, std::uint64_t sender, const place& where) {
     if (delta.ahead())
       return;
     // A transfer counts with its last part.
-    auto& pending = pending_[{where.machine, where.role}];
+    auto& pending = pending_[{where.machine, where.role, sender}];
     if (delta.part() == 0)
       pending.clear();
     pending.emplace_back(where, version{delta.epoch(), delta.version(), {}});
@@ -208,7 +210,7 @@ private:
   std::map<machine_id, std::deque<version>> published_;
   std::map<place, version> told_;
   /// Of a transfer that is not complete, by (machine, role).
-  std::map<std::pair<machine_id, actor_role>, std::vector<std::pair<place, version>>> pending_;
+  std::map<std::tuple<machine_id, actor_role, std::uint64_t>, std::vector<std::pair<place, version>>> pending_;
 };
 
 /// What cannot wait: that a node is no longer to be used.

@@ -286,6 +286,11 @@ private:
       if (!machine.node || recent(id, facts))
         continue;
       auto entry = view.find(machine.node);
+      if (machine.resource_group != facts_of(resource, facts).resource_group) {
+        if (entry)
+          fail(fmt::format("{} sees node {} of the Resource group {}", viewer, machine.name, machine.resource_group));
+        continue;
+      }
       if (!machine.up) {
         if (entry && facts.now() - machine.since >= 4 * bound() && entry->row.liveness() != pb::LIVENESS_OFFLINE)
           fail(fmt::format("{} sees node {} {}, it is down since {}", viewer, machine.name,
@@ -340,7 +345,8 @@ private:
   void compare_shards(machine_id resource, const cluster_view& view, const world_facts& facts) {
     auto machines = facts.machines();
     for (std::uint32_t i = 1; i < machines.size(); ++i) {
-      if (!has_role(machines[i], process_role::resource) || !settled(machine_id{i}, facts))
+      if (!has_role(machines[i], process_role::resource) || !settled(machine_id{i}, facts)
+          || machines[i].resource_group != facts_of(resource, facts).resource_group)
         continue;
       auto shard = view.shards().find(make_resource_id(machines[i].name));
       auto& viewer = facts_of(resource, facts).name;
@@ -367,11 +373,11 @@ private:
   }
 
   void compare_with_each_other(const final_state& state, const world_facts& facts) {
-    const cluster_view* first = nullptr;
-    std::string first_name;
+    std::map<std::string, std::pair<const cluster_view*, std::string>> firsts;
     for (auto& [resource, view] : state.views) {
       if (!settled(resource, facts))
         continue;
+      auto& [first, first_name] = firsts[facts_of(resource, facts).resource_group];
       auto& name = facts_of(resource, facts).name;
       if (first == nullptr) {
         first = &view;
