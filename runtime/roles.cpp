@@ -28,6 +28,7 @@ role_set::role_set(caf::actor_system& sys, platform& world, const process_option
     view_client_options view;
     view.name = options_.name;
     view.resources = options_.scheduler.resources;
+    view.groups = options_.scheduler.groups;
     view.orphan_grace = options_.resource.orphan_grace;
     view.forget_after = options_.resource.forget_after;
     if (narrow)

@@ -144,7 +144,11 @@ gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const route
   setup.name = std::move(process_name);
   setup.version = ASTRA_VERSION;
   setup.view = view;
-  setup.resources = rendezvous_order(setup.name, routers.resources);
+  setup.groups.push_back(rendezvous_order(setup.name, routers.resources));
+  for (auto& group : routers.groups)
+    setup.groups.push_back(rendezvous_order(setup.name, group.resources));
+  for (auto& group : setup.groups)
+    setup.resources.insert(setup.resources.end(), group.begin(), group.end());
   setup.anonymous_invoke = options.anonymous_invoke;
   setup.apps = options.apps;
   std::sort(setup.apps.begin(), setup.apps.end());

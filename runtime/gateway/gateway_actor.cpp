@@ -561,7 +561,7 @@ private:
     if (auto wrong = std::get_if<std::string>(&wish))
       return answer(exchange, refusal(400, "invalid_argument", *wrong));
     if (has_room(exchange))
-      add_reader(spawn_node_listing(self_, links(setup_.control_timeout), setup_.resources,
+      add_reader(spawn_node_listing(self_, links(setup_.control_timeout), setup_.groups,
                                     std::move(std::get<node_listing_request>(wish)), exchange));
   }
 
@@ -638,7 +638,7 @@ private:
     if (node != nullptr)
       return then(facts_of(view_, *node, now()));
     if (setup_.narrow_view)
-      return ask_for_node(exchange, wanted, std::move(then), setup_.resources);
+      return ask_for_node(exchange, wanted, std::move(then), setup_.groups, false);
     std::vector<std::string> names;
     for (auto& [id, entry] : view_.nodes())
       names.push_back(entry.name());
@@ -648,8 +648,12 @@ private:
   /// Of a node that holds nothing of the apps served here only the Resources know.
   template <class Then>
   void ask_for_node(const http_exchange_ptr& exchange, const std::string& wanted, Then then,
-                    std::vector<std::string> resources) {
-    if (resources.empty())
+                    std::vector<std::vector<std::string>> groups, bool answered) {
+    // One of each group is to answer.
+    std::erase_if(groups, [](auto& group) { return group.empty(); });
+    if (groups.empty() && answered)
+      return answer(exchange, refusal(404, "unknown_node", not_found("node", wanted, {})));
+    if (groups.empty())
       return answer(exchange, with_retry_after(refusal(503, "unavailable",
                                                        fmt::format("node '{}' holds nothing of the apps that this "
                                                                    "gateway follows, and no Resource answers",
@@ -658,18 +662,19 @@ private:
     pb::NodeQuery query;
     query.set_limit_nodes(1);
     query.set_where(filter_for_node(wanted));
-    auto address = resources.front();
-    resources.erase(resources.begin());
+    auto address = groups.front().front();
+    groups.front().erase(groups.front().begin());
     ask_resource<node_page>(
         self_, links(setup_.control_timeout), address, node_query{std::move(query)}, milliseconds{0},
-        [this, exchange, wanted, then](const pb::NodePage& page) mutable {
+        [this, exchange, wanted, then, groups](const pb::NodePage& page) mutable {
           if (page.nodes_size() > 0)
             return then(page.nodes(0));
-          answer(exchange, refusal(404, "unknown_node", not_found("node", wanted, {})));
+          groups.erase(groups.begin());
+          ask_for_node(exchange, wanted, std::move(then), std::move(groups), true);
         },
-        [this, exchange, wanted, then, resources](const caf::error& reason) mutable {
+        [this, exchange, wanted, then, groups, answered](const caf::error& reason) mutable {
           spdlog::debug("gateway.ask_node node=\"{}\" reason=\"{}\"", wanted, error_text(reason));
-          ask_for_node(exchange, wanted, std::move(then), std::move(resources));
+          ask_for_node(exchange, wanted, std::move(then), std::move(groups), answered);
         });
   }
 

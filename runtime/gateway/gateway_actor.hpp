@@ -33,6 +33,8 @@ struct gateway_setup {
   view_source view;
   /// Addresses of the Resources, those to ask first in front.
   std::vector<std::string> resources;
+  /// The Resources of each group, the home group's first: one of each answers for its nodes.
+  std::vector<std::vector<std::string>> groups;
   /// With TLS: requests to apps need no certificate.
   bool anonymous_invoke = false;
   /// Apps that requests are taken for, sorted; empty: all.

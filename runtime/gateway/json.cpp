@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cassert>
 #include <ctime>
+#include <map>
 
 namespace astra {
 namespace {
@@ -77,6 +78,7 @@ json to_json(const pb::NodeFacts& node) {
       {"reason", node.reason()},
       {"age_ms", node.age_ms()},
       {"home", node.home()},
+      {"group", node.group()},
       {"address", node.address()},
       {"incarnation", node.incarnation()},
       {"cores", cores(node.cpu_milli())},
@@ -185,6 +187,7 @@ json views_of(const resource_answers& answers) {
                          {"behind_ms", one.behind_ms()},
                          {"renewed_ms_ago", one.renewed_ms_ago()}});
     reports.push_back({{"resource", report.name()},
+                       {"group", report.group()},
                        {"incarnation", report.incarnation()},
                        {"uptime_ms", report.uptime_ms()},
                        {"subscribers", report.subscribers()},
@@ -241,8 +244,11 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
   for (auto& [id, shard] : view.shards()) {
     auto age_ms = ms_between(shard.last_delta, now);
     view_age_ms = view_age_ms < 0 ? age_ms : std::min(view_age_ms, age_ms);
-    resources.push_back(
-        {{"name", resource_name(view, id)}, {"version", shard.version}, {"age_ms", age_ms}, {"lost", shard.lost}});
+    resources.push_back({{"name", resource_name(view, id)},
+                         {"group", shard.group},
+                         {"version", shard.version},
+                         {"age_ms", age_ms},
+                         {"lost", shard.lost}});
   }
   json schedulers = json::array();
   for (auto& [id, scheduler] : view.schedulers())
@@ -251,13 +257,27 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
                           {"reason", scheduler.row.reason()},
                           {"address", scheduler.row.address()}});
   // Who follows only some nodes asks their homes for the rest: a Resource that is silent does not count then.
-  pb::NodeTotals nodes;
+  std::map<std::string, pb::NodeTotals> by_group;
+  for (auto& [id, shard] : view.shards())
+    by_group[shard.group];
   if (gateway.follows_all)
     for (auto& [id, node] : view.nodes())
-      add_to(nodes, view, node);
+      add_to(by_group[group_of(view, node)], view, node);
   else
     for (auto& report : answers.reports)
-      add_to(nodes, report.at_home());
+      add_to(by_group[report.group()], report.at_home());
+  pb::NodeTotals nodes;
+  json groups = json::array();
+  for (auto& [name, totals] : by_group) {
+    add_to(nodes, totals);
+    groups.push_back({{"name", name},
+                      {"online", totals.online()},
+                      {"suspect", totals.suspect()},
+                      {"draining", totals.draining()},
+                      {"offline", totals.offline()},
+                      {"cores", cores(totals.cpu_milli())},
+                      {"cores_reserved", cores(totals.cpu_milli_reserved())}});
+  }
   json apps = json::array();
   for (auto& [name, app] : view.apps())
     apps.push_back({{"name", name},
@@ -271,6 +291,7 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
         {"uptime_s", static_cast<double>(gateway.uptime.count()) / 1000.0},
         {"view_age_ms", view_age_ms < 0 ? json() : json(view_age_ms)}}},
       {"resources", std::move(resources)},
+      {"groups", std::move(groups)},
       {"schedulers", std::move(schedulers)},
       {"nodes",
        {{"online", nodes.online()},

@@ -34,9 +34,9 @@ class listing_state {
 public:
   static constexpr const char* name = "astra.gateway.nodes";
 
-  listing_state(caf::event_based_actor* self, resource_links links, std::vector<std::string> resources,
+  listing_state(caf::event_based_actor* self, resource_links links, std::vector<std::vector<std::string>> groups,
                 node_listing_request request, http_exchange_ptr exchange)
-    : self_(self), links_(std::move(links)), resources_(std::move(resources)), request_(std::move(request)),
+    : self_(self), links_(std::move(links)), groups_(std::move(groups)), request_(std::move(request)),
       exchange_(std::move(exchange)) {
     query_.set_where(request_.where);
     query_.set_limit_nodes(request_.limit);
@@ -59,27 +59,49 @@ public:
 
 private:
   void ask() {
-    if (resources_.empty()) {
+    if (groups_.empty() || groups_.front().empty()) {
       refuse("no Resource is named in this gateway's file");
       return;
     }
     ask_resource<node_page>(
-        self_, links_, resources_.front(), node_query{query_}, std::chrono::milliseconds{0},
+        self_, links_, groups_.front().front(), node_query{query_}, std::chrono::milliseconds{0},
         [this](const pb::NodePage& page) { on_page(page); }, [this](const caf::error& reason) { on_failure(reason); });
   }
 
   void on_failure(const caf::error& reason) {
-    auto text = fmt::format("the Resource at {} does not answer: {}", resources_.front(), error_text(reason));
-    if (!stream_) {
-      resources_.erase(resources_.begin());
-      if (resources_.empty())
-        refuse(text + "; astra status shows what this gateway knew last");
-      else
-        ask();
+    auto& resources = groups_.front();
+    auto text = fmt::format("the Resource at {} does not answer: {}", resources.front(), error_text(reason));
+    if (!group_begun_ && resources.size() > 1) {
+      resources.erase(resources.begin());
+      ask();
       return;
     }
-    spdlog::warn("gateway.listing_cut listed={} reason=\"{}\"", listed_, text);
-    auto message = fmt::format("{}; the list ends here, after {} nodes, and is not complete", text, listed_);
+    if (failure_.empty())
+      failure_ = text;
+    // What others have is listed nevertheless.
+    if (!group_begun_ && turn_to_next_group())
+      ask();
+    else
+      cut();
+  }
+
+  /// @returns false when there is none.
+  bool turn_to_next_group() {
+    if (groups_.size() == 1)
+      return false;
+    groups_.erase(groups_.begin());
+    group_begun_ = false;
+    query_.clear_after();
+    return true;
+  }
+
+  void cut() {
+    if (!stream_) {
+      refuse(failure_ + "; astra status shows what this gateway knew last");
+      return;
+    }
+    spdlog::warn("gateway.listing_cut listed={} reason=\"{}\"", listed_, failure_);
+    auto message = fmt::format("{}; the list ends here, after {} nodes, and is not complete", failure_, listed_);
     if (request_.lines)
       stream_->write(error_json("unavailable", message), nullptr);
     stream_.reset(); // Without an end.
@@ -95,13 +117,18 @@ private:
 
   void on_page(const pb::NodePage& page) {
     if (!page.problem().empty()) {
-      // The first page says so, or none.
-      if (!stream_)
-        exchange_->answer(refusal(400, filter_problem_json(page.problem(), page.problem_column())));
-      stream_.reset();
+      // The first page says so, or none; a label may be known in another group.
+      if (turn_to_next_group())
+        return ask();
+      if (stream_)
+        return end();
+      if (!failure_.empty())
+        return cut();
+      exchange_->answer(refusal(400, filter_problem_json(page.problem(), page.problem_column())));
       self_->quit();
       return;
     }
+    group_begun_ = true;
     if (!stream_) {
       http_response head;
       head.content_type = request_.lines ? "application/x-ndjson" : "application/json";
@@ -135,22 +162,41 @@ private:
     } else if (request_.limit != 0 && !query_.count_only()) {
       query_.set_limit_nodes(request_.limit - static_cast<std::uint32_t>(listed_));
     }
-    if (!page.more()) {
-      text += request_.lines ? listing_end_line(listed_, more_) : fmt::format("\n],\"more\":{}}}\n", more_);
-      stream_->write(std::move(text), nullptr);
-      stream_->end();
-      self_->quit();
-      return;
+    // A page that ended with the limit says only whether there is more here.
+    if (!page.more() && request_.limit != 0 && listed_ >= request_.limit) {
+      query_.set_count_only(true);
+      query_.set_limit_nodes(0);
     }
+    if (!page.more() && !turn_to_next_group()) {
+      if (!text.empty())
+        stream_->write(std::move(text), nullptr);
+      return end();
+    }
+    if (text.empty())
+      return ask();
     stream_->write(std::move(text), [address = self_->address()] {
       if (auto listing = caf::actor_cast<caf::actor>(address))
         caf::anon_send(listing, refresh_atom_v);
     });
   }
 
+  void end() {
+    if (!failure_.empty())
+      return cut();
+    stream_->write(request_.lines ? listing_end_line(listed_, more_) : fmt::format("\n],\"more\":{}}}\n", more_),
+                   nullptr);
+    stream_->end();
+    self_->quit();
+  }
+
   caf::event_based_actor* self_;
   const resource_links links_;
-  std::vector<std::string> resources_;
+  /// Those that are still to be asked.
+  std::vector<std::vector<std::string>> groups_;
+  /// A page of the first of them came.
+  bool group_begun_ = false;
+  /// Why not all groups are listed.
+  std::string failure_;
   const node_listing_request request_;
   http_exchange_ptr exchange_;
   http_stream_ptr stream_;
@@ -187,9 +233,10 @@ std::variant<node_listing_request, std::string> read_node_listing(const std::str
   return result;
 }
 
-caf::actor spawn_node_listing(caf::local_actor* parent, resource_links links, std::vector<std::string> resources,
-                              node_listing_request request, http_exchange_ptr exchange) {
-  return parent->spawn<caf::stateful_actor<listing_state>>(std::move(links), std::move(resources), std::move(request),
+caf::actor spawn_node_listing(caf::local_actor* parent, resource_links links,
+                              std::vector<std::vector<std::string>> groups, node_listing_request request,
+                              http_exchange_ptr exchange) {
+  return parent->spawn<caf::stateful_actor<listing_state>>(std::move(links), std::move(groups), std::move(request),
                                                            std::move(exchange));
 }
 

@@ -25,10 +25,13 @@ struct node_listing_request {
 /// Reads the query of a target.  @returns what is wrong, with the cure, when something is.
 std::variant<node_listing_request, std::string> read_node_listing(const std::string& target);
 
-/// Answers one listing, page by page as its client takes them: never more than one page is held here.  The first of the
-/// Resources that answers is asked for all pages.  Ends with its answer, or when the client leaves.
-/// When a page fails, so does the listing: lines end in {"error":...}, and the answer is cut.
-caf::actor spawn_node_listing(caf::local_actor* parent, resource_links links, std::vector<std::string> resources,
-                              node_listing_request request, http_exchange_ptr exchange);
+/// Answers one listing, page by page as its client takes them: never more than one page is held here.  Of each Resource
+/// group the first Resource that answers is asked for all pages.  Ends with its answer, or when the client leaves.
+/// When a page fails, or a group does not answer, so does the listing, after all others: lines end in {"error":...},
+/// and the answer is cut.
+/// @param groups Addresses of the Resources of each group.
+caf::actor spawn_node_listing(caf::local_actor* parent, resource_links links,
+                              std::vector<std::vector<std::string>> groups, node_listing_request request,
+                              http_exchange_ptr exchange);
 
 } // namespace astra

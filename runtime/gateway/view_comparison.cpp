@@ -22,6 +22,7 @@ const shard_report* find_shard(const pb::ResourceReport& report, std::uint64_t o
 struct measure {
   const shard_report* shard = nullptr;
   std::string owner;
+  std::string group;
   bool own_word = false;
 };
 
@@ -35,7 +36,7 @@ std::map<std::uint64_t, measure> measures(const std::vector<pb::ResourceReport>&
                    || std::tuple{own, shard.epoch(), shard.version()}
                           > std::tuple{best.own_word, best.shard->epoch(), best.shard->version()};
       if (newer)
-        best = {&shard, report.name(), own};
+        best = {&shard, report.name(), report.group(), own};
     }
   return result;
 }
@@ -48,7 +49,8 @@ std::vector<view_difference> compare_views(const std::vector<pb::ResourceReport>
     auto& right = *best.shard;
     for (auto& report : reports) {
       auto seen = find_shard(report, origin);
-      if (seen == &right)
+      // Groups know nothing of each other.
+      if (seen == &right || report.group() != best.group)
         continue;
       view_difference one;
       one.shard = right.name();

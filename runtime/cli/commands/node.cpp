@@ -100,8 +100,8 @@ json exact_number(const json& node) {
 }
 
 constexpr char name_key[] = "name", id_key[] = "id", reason_key[] = "reason", home_key[] = "home",
-               address_key[] = "address", running_key[] = "running", queued_key[] = "queued", done_key[] = "done",
-               failed_key[] = "failed", cores_key[] = "cores", reserved_key[] = "cores_reserved",
+               group_key[] = "group", address_key[] = "address", running_key[] = "running", queued_key[] = "queued",
+               done_key[] = "done", failed_key[] = "failed", cores_key[] = "cores", reserved_key[] = "cores_reserved",
                util_key[] = "utilisation", memory_key[] = "memory_bytes",
                memory_reserved_key[] = "memory_reserved_bytes", age_key[] = "age_ms", incarnation_key[] = "incarnation";
 
@@ -130,6 +130,7 @@ const std::vector<node_column>& columns() {
        exact_number<age_key>, true},
       {"home", "HOME", align::left, text_cell<home_key>, exact_text<home_key>, true},
       {"reason", "REASON", align::left, text_cell<reason_key>, exact_text<reason_key>, true},
+      {"group", "GROUP", align::left, text_cell<group_key>, exact_text<group_key>, false},
       {"cores_reserved", "CORES RESERVED", align::right,
        [](const json& node) { return table_cell{human_number(number_in(node, "cores_reserved"))}; },
        exact_number<reserved_key>, false},
@@ -229,6 +230,21 @@ public:
       print_csv_header();
     if (more > 0)
       context_.say(fmt::format("{} shown, {} more match", counted(listed_, "node"), more));
+  }
+
+  /// Of a listing that broke off: what came of it.
+  void cut() {
+    if (context_.options.format == output_format::json)
+      return;
+    if (!streaming_)
+      sort();
+    if (context_.options.format != output_format::table)
+      for (auto& node : kept_)
+        print(node);
+    else if (streaming_)
+      context_.out() << table_.render_next(context_.options.colour_out);
+    else if (!kept_.empty())
+      print_small_table();
   }
 
 private:
@@ -422,6 +438,8 @@ int list_nodes(command_context& context, const node_list_options& options) {
       &refusal);
   if (auto column = count_in(refusal.is_object() ? list_in(refusal, "error") : json::object(), "column"); column > 0)
     return fail_filter(context, options.where, column, text_in(list_in(refusal, "error"), "message"));
+  if (failed || !more)
+    printer.cut();
   if (failed)
     return context.fail(failed);
   if (!more) {
@@ -492,6 +510,15 @@ std::string render_nodes(const json& answer, bool colour) {
   return table.empty() ? "no nodes yet; start one with 'astra run -c node.toml'\n" : table.render(colour);
 }
 
+namespace {
+
+// Where all Resources are in one group, it says nothing.
+std::string in_group(const std::string& group) {
+  return group.empty() || group == "main" ? "" : " of the group " + group;
+}
+
+} // namespace
+
 std::string render_node(const json& node, bool colour) {
   std::string out;
   auto line = [&](std::string_view title, const std::string& text) {
@@ -502,7 +529,8 @@ std::string render_node(const json& node, bool colour) {
   auto reason = printable(text_in(node, "reason"));
   line("name", printable(text_in(node, "name")));
   line("state", paint(state, tone_of_state(state), colour) + (reason.empty() ? "" : ": " + reason));
-  line("last beat", fmt::format("{} ago, to {}", human_duration(age_of(node)), printable(text_in(node, "home"))));
+  line("last beat", fmt::format("{} ago, to {}{}", human_duration(age_of(node)), printable(text_in(node, "home")),
+                                in_group(printable(text_in(node, "group")))));
   line("address", printable(text_in(node, "address")));
   line("cores", fmt::format("{} reserved, {} busy", cores_of(node), human_share(number_in(node, "utilisation"))));
   line("memory", memory_of(node) + " reserved");

@@ -176,23 +176,44 @@ std::string render_status(const json& status, bool colour) {
   const auto& resources = list_in(status, "resources");
   std::size_t lost = 0;
   const auto& views = list_in(status, "views");
+  const auto& groups = list_in(status, "groups");
   text_table ages{{{"  RESOURCE"},
                    {"STATE"},
                    {"VIEW AGE", align::right},
                    {"NODES", align::right},
                    {"SUBSCRIBERS", align::right},
-                   {"UP", align::right}}};
+                   {"UP", align::right},
+                   {groups.size() > 1 ? "GROUP" : ""}}};
   for (const auto& resource : resources) {
     auto is_lost = flag_in(resource, "lost");
     lost += is_lost ? 1 : 0;
     ages.add({"  " + text_in(resource, "name"),
               is_lost ? table_cell{"lost", tone::bad} : table_cell{"in view", tone::good},
               human_duration(ms_in(resource, "age_ms")), own_nodes(views, text_in(resource, "name")),
-              of_report(views, text_in(resource, "name"), "subscribers"), up_for(views, text_in(resource, "name"))});
+              of_report(views, text_in(resource, "name"), "subscribers"), up_for(views, text_in(resource, "name")),
+              groups.size() > 1 ? text_in(resource, "group") : ""});
   }
   line("resources", fmt::format("{} of {} in view", resources.size() - lost, resources.size()));
   if (!ages.empty())
     out += ages.render(colour);
+
+  if (groups.size() > 1) {
+    text_table table{{{"  GROUP"},
+                      {"ONLINE", align::right},
+                      {"SUSPECT", align::right},
+                      {"DRAINING", align::right},
+                      {"OFFLINE", align::right},
+                      {"CORES", align::right},
+                      {"RESERVED", align::right}}};
+    for (const auto& group : groups) {
+      auto number = [&](const char* key) { return std::to_string(count_in(group, key)); };
+      table.add({"  " + text_in(group, "name"), number("online"), number("suspect"), number("draining"),
+                 number("offline"), human_number(number_in(group, "cores")),
+                 human_number(number_in(group, "cores_reserved"))});
+    }
+    line("groups", counted(groups.size(), "Resource group"));
+    out += table.render(colour);
+  }
 
   if (views.is_object())
     out += views_part(views, colour);

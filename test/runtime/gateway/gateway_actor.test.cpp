@@ -697,6 +697,7 @@ TEST_CASE_FIXTURE(fixture, "a gateway of some apps routes to these alone and ask
   setup.name = "echo-gw";
   setup.view = view;
   setup.resources = {"r0:1", "r1:1"};
+  setup.groups = {setup.resources};
   setup.start_router = [this](const std::string& app) { return start_router(app); };
   setup.apps = {"echo"};
   setup.narrow_view = true;

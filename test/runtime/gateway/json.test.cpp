@@ -105,7 +105,8 @@ TEST_CASE("/v1/status sums what is not offline, and counts nodes by state") {
   auto text = status_json(view, {"gw", "0.1.0", 1500ms}, answers, start + 250ms);
   CHECK(json::parse(text) == json::parse(R"({
     "cluster": {"gateway": "gw", "version": "0.1.0", "uptime_s": 1.5, "view_age_ms": 250},
-    "resources": [{"name": "r1", "version": 9, "age_ms": 250, "lost": false}],
+    "resources": [{"name": "r1", "group": "main", "version": 9, "age_ms": 250, "lost": false}],
+    "groups": [{"name": "main", "online": 1, "suspect": 0, "draining": 1, "offline": 1, "cores": 16.0, "cores_reserved": 7.0}],
     "schedulers": [{"name": "s1", "state": "online", "reason": "", "address": ""}],
     "nodes": {"online": 1, "suspect": 0, "draining": 1, "offline": 1},
     "cores": {"total": 16.0, "reserved": 7.0, "busy": 8.0},
@@ -127,7 +128,7 @@ TEST_CASE("/v1/status of an empty view says that nothing is known") {
 TEST_CASE("a node is shown with every field, and alike in a list and alone") {
   auto view = make_view({make_node("b", pb::LIVENESS_ONLINE), make_node("a", pb::LIVENESS_SUSPECT)}, {});
   auto expected = json::parse(R"({"name": "a", "state": "suspect", "reason": "silent for 2.1 s", "age_ms": 500,
-    "home": "r1", "address": "127.0.0.1:7001", "incarnation": 3, "cores": 8.0, "cores_reserved": 3.5,
+    "home": "r1", "group": "main", "address": "127.0.0.1:7001", "incarnation": 3, "cores": 8.0, "cores_reserved": 3.5,
     "utilisation": 0.5, "memory_bytes": 1000, "memory_reserved_bytes": 200, "running": 3, "queued": 1, "done": 10,
     "failed": 2, "labels": {"zone": "sz1"}, "accelerators": [{"kind": "t4", "count": 2, "memory_bytes": 0, "coefficient": 0.8}],
     "accelerators_reserved": {}, "profile_version": 1, "beat": 0, "home_epoch": 1,

@@ -15,6 +15,11 @@ namespace {
 
 struct fixture : test::resource_fixture {
   std::shared_ptr<test::recorded_exchange> list(const std::string& query, std::vector<std::string> resources) {
+    return list_groups(query, {std::move(resources)});
+  }
+
+  std::shared_ptr<test::recorded_exchange> list_groups(const std::string& query,
+                                                       std::vector<std::vector<std::string>> groups) {
     http_request request;
     request.target = "/v1/nodes" + query;
     auto exchange = std::make_shared<test::recorded_exchange>(std::move(request));
@@ -26,8 +31,8 @@ struct fixture : test::resource_fixture {
     resource_links links;
     links.dialer = world_of("gateway").dialer();
     caf::scoped_actor parent{sys};
-    listing = own(
-        spawn_node_listing(parent.ptr(), links, std::move(resources), std::get<node_listing_request>(wish), exchange));
+    listing =
+        own(spawn_node_listing(parent.ptr(), links, std::move(groups), std::get<node_listing_request>(wish), exchange));
     advance(1s);
     return exchange;
   }
@@ -150,4 +155,60 @@ TEST_CASE_FIXTURE(fixture, "a bad filter is 400 with its column, and a client th
   run();
   CHECK(left->stream->cut);
   CHECK(asked.size() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "one Resource of each group is asked, and the list is whole or says that it is not") {
+  addresses = {"r1:1"};
+  start("r1");
+  auto one = join("r1");
+  addresses = {"r2:1"};
+  group = "vision";
+  start("r2");
+  auto two = join("r2");
+  auto three = join("r2", 16000);
+  three->profile.add_labels()->set_key("zone");
+  three->profile.mutable_labels(0)->set_value("a");
+  three->profile.set_version(2);
+  advance(3s);
+  auto names = [](const nlohmann::json& object) {
+    std::set<std::string> result;
+    for (auto& node : object["nodes"])
+      result.insert(node["name"].get<std::string>() + " of " + node["group"].get<std::string>());
+    return result;
+  };
+  auto whole = list_groups("", {{"r1:1"}, {"r2:1"}});
+  whole->stream->take();
+  advance(1s);
+  CHECK(whole->stream->ended);
+  CHECK(names(nlohmann::json::parse(whole->stream->text))
+        == std::set<std::string>{one->name + " of main", two->name + " of vision", three->name + " of vision"});
+  // By group, and by a label that only one of them knows.
+  for (auto where : {"group%3D%3D%22vision%22", "zone%3D%3D%22a%22"}) {
+    auto some = list_groups(std::string{"?where="} + where, {{"r1:1"}, {"r2:1"}});
+    some->stream->take();
+    advance(1s);
+    CHECK(some->stream->ended);
+    CHECK(names(nlohmann::json::parse(some->stream->text)).count(three->name + " of vision") == 1);
+    CHECK(names(nlohmann::json::parse(some->stream->text)).count(one->name + " of main") == 0);
+  }
+  auto first = list_groups("?limit=1", {{"r1:1"}, {"r2:1"}});
+  first->stream->take();
+  advance(1s);
+  auto limited = nlohmann::json::parse(first->stream->text);
+  CHECK(limited["nodes"].size() == 1);
+  CHECK(limited["more"] == 2);
+  // The nodes of the others are listed, too, when one group does not answer.
+  for (auto& groups :
+       std::vector<std::vector<std::vector<std::string>>>{{{"gone:1"}, {"r2:1"}}, {{"r2:1"}, {"gone:1"}}}) {
+    auto part = list_groups("?format=ndjson", groups);
+    part->stream->take();
+    advance(3s);
+    CHECK(part->stream->cut);
+    CHECK(part->stream->lines().size() == 3);
+    CHECK(part->stream->lines().back()["error"]["message"].get<std::string>().find("not complete")
+          != std::string::npos);
+  }
+  auto nobody = list_groups("", {{"gone:1"}, {"gone:2"}});
+  advance(3s);
+  CHECK(nobody->answers.at(0).status == 503);
 }

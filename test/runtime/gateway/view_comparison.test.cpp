@@ -83,3 +83,12 @@ TEST_CASE("a shard whose Resource says nothing is compared with the newest that 
                report(4, {})})
         == std::vector<std::string>{"r2 of r1: 2 versions behind"});
 }
+
+TEST_CASE("groups are not compared with each other") {
+  auto other = report(3, {{3, {}}});
+  other.set_group("vision");
+  auto lost = report(4, {{4, {}}});
+  lost.set_group("vision");
+  CHECK(lines({report(1, {{1, {}}}), other}).empty());
+  CHECK(lines({report(1, {{1, {}}}), other, lost}).size() == 2);
+}
