@@ -89,13 +89,13 @@ private:
       if (known == members_.end())
         continue;
       take_liveness(known->second, row.liveness(), now);
-      if (!row.has_profile())
+      if (!row.has_profile() && row.shape() == 0)
         continue;
       if (!described_[known->second]) {
         described_[known->second] = true;
         ++described_count_;
       }
-      if (place)
+      if (place && row.has_profile())
         take_profile(*place, row.profile().version(), now);
     }
     for (auto& columns : delta.loads()) {
