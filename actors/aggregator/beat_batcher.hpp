@@ -39,6 +39,13 @@ public:
   /// Takes in a beat.  One that is older than what is known changes nothing.
   verdict take(const pb::Heartbeat& beat, time_point now);
 
+  /// Takes in a beat that says what the one before it said, but for its sequence and its load.  For whoever makes the
+  /// beats itself and has no message to read.
+  /// @returns false when that is not enough, because the home must be told or has fenced the node: take() the whole
+  /// beat.
+  /// @pre the slot is that of a node whose last beat was taken.
+  bool take_again(std::uint32_t slot, std::uint64_t sequence, const node_load& load, time_point now);
+
   /// The node's connection ended.  @returns whether it is one of ours.
   bool closed(node_id node);
 
@@ -53,6 +60,9 @@ public:
 
   /// The node was told to the home, by its whole beat.
   bool told(node_id node) const;
+
+  /// Where the node is in batches, until it is forgotten; 0: nowhere.
+  std::uint32_t slot(node_id node) const;
 
   /// What has come since the last batch, an empty one too.  When there are more than `members_max` members, the others
   /// wait for the next one.
@@ -72,24 +82,35 @@ private:
     std::string name;
     std::uint64_t incarnation = 0;
     std::uint64_t home_epoch = 0;
-    std::uint64_t sequence = 0;
     std::uint64_t profile_version = 0;
     std::uint64_t acknowledged_profile = 0;
-    time_point heard_at;
-    node_load load;
-    node_load told_load;
     bool draining = false;
     bool leaving = false;
-    bool heard = false;
-    bool told = false;
-    bool fenced = false;
   };
 
-  member* find(node_id node);
+  /// What each beat changes: a cache line.
+  struct pulse {
+    time_point heard_at;
+    std::uint64_t sequence = 0;
+    node_load load;
+    node_load told_load;
+  };
+
+  /// What each batch looks at, of all.
+  struct marks {
+    bool heard : 1 = false;
+    bool told : 1 = false;
+    bool fenced : 1 = false;
+    /// Its load may differ from what was told.
+    bool moved : 1 = false;
+  };
+
   void write_member(pb::BeatBatch& batch, std::uint32_t slot);
 
-  /// By slot less 1.
+  /// By slot less 1, as the next two.
   std::vector<member> members_;
+  std::vector<pulse> pulses_;
+  std::vector<marks> marks_;
   /// For look-ups only.
   std::unordered_map<node_id, std::uint32_t> slots_;
   std::set<std::uint32_t> free_;

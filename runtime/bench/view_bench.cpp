@@ -1,5 +1,6 @@
 #include "runtime/bench/view_bench.hpp"
 
+#include "actors/resource/aggregated_members.hpp"
 #include "actors/resource/view_client.hpp"
 #include "config/endpoint.hpp"
 #include "runtime/bench/bench_process.hpp"
@@ -34,7 +35,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -48,10 +48,11 @@ using std::chrono::milliseconds;
 namespace fs = std::filesystem;
 using steady = std::chrono::steady_clock;
 
-constexpr double joins_per_s = 10'000.0;
 /// For the processes to be up, and for the nodes to be in every view once the last one may have joined.
 constexpr auto start_timeout = 30s;
 constexpr auto join_timeout = 120s;
+/// It is measured without those that are missing then, which the result says.
+constexpr auto profiles_timeout = 30s;
 constexpr auto progress_interval = 2s;
 /// The dead are looked for until then, at most.
 constexpr auto death_timeout = 20s;
@@ -110,10 +111,16 @@ struct stream_line {
   double aim_ms = 0.0;
 };
 
+/// A Resource takes only so many nodes from one of them, and all may have the same home.
+std::uint32_t swarms_needed(std::uint32_t nodes) {
+  return (nodes - 1) / aggregated_members::slots_max + 1;
+}
+
 class view_bench {
 public:
   explicit view_bench(const view_bench_options& options)
-    : options_(options), board_(options.nodes, options.die), swarms_(std::clamp(options.swarms, 1U, options.nodes)) {}
+    : options_(options), board_(options.nodes, options.die),
+      swarms_(std::clamp(std::max(options.swarms, swarms_needed(options.nodes)), 1U, options.nodes)) {}
   ~view_bench() { end(); }
   view_bench(const view_bench&) = delete;
   view_bench& operator=(const view_bench&) = delete;
@@ -139,7 +146,8 @@ private:
   bool pause(milliseconds length);
   void reap();
   void tell_progress(const char* what);
-  std::uint32_t fewest_online();
+  /// In whichever view has the fewest.
+  std::uint32_t fewest(std::atomic<std::uint32_t> bench::subscriber_report::*count);
   double metric(const child& of, const std::string& name) const;
   double metrics(const std::string& name) const;
   void mark();
@@ -170,7 +178,10 @@ private:
   std::uint64_t answered_then_ = 0;
 
   // The result.
-  std::optional<double> joined_s_;
+  /// Until every view had every node, and its profile.
+  double joined_s_ = 0.0;
+  double described_s_ = -1.0;
+  std::uint32_t undescribed_ = 0;
   double measured_s_ = 0.0;
   std::uint64_t sent_before_ = 0;
   std::uint64_t answered_before_ = 0;
@@ -189,7 +200,7 @@ private:
 milliseconds view_bench::join_over() const {
   if (options_.join_at_once)
     return heartbeat();
-  return std::max(heartbeat(), milliseconds{static_cast<std::int64_t>(options_.nodes / joins_per_s * 1000.0)});
+  return std::max(heartbeat(), milliseconds{std::int64_t{options_.nodes} * 1000 / options_.joins_per_s});
 }
 
 bool view_bench::prepare() {
@@ -333,6 +344,7 @@ void view_bench::be_swarm(std::uint32_t number) {
   manner.join_over = join_over();
   auto crowd = sim::spawn_crowd((*process)->system(), (*process)->world(), options, range.count,
                                 make_swarm_script(board_, range.first, range.count, manner), sim::crowd_voice::batches);
+  ++board_.ready();
   await_end();
   caf::anon_send_exit(crowd, caf::exit_reason::user_shutdown);
   crowd = nullptr;
@@ -354,6 +366,7 @@ void view_bench::be_subscriber(std::uint32_t number) {
   auto& sys = (*process)->system();
   auto view = spawn_view_client(sys, (*process)->world(), options);
   auto watcher = spawn_view_watcher(sys, view, board_, swarms_, number);
+  ++board_.ready();
   await_end();
   caf::anon_send_exit(watcher, caf::exit_reason::user_shutdown);
   caf::anon_send_exit(view, caf::exit_reason::user_shutdown);
@@ -402,10 +415,10 @@ bool view_bench::watch(const char* what, steady::duration patience, const std::f
   return true;
 }
 
-std::uint32_t view_bench::fewest_online() {
+std::uint32_t view_bench::fewest(std::atomic<std::uint32_t> bench::subscriber_report::*count) {
   auto result = options_.nodes;
   for (std::uint32_t i = 0; i < options_.subscribers; ++i)
-    result = std::min<std::uint32_t>(result, board_.subscriber(i).online.load());
+    result = std::min(result, (board_.subscriber(i).*count).load());
   return result;
 }
 
@@ -415,7 +428,7 @@ void view_bench::tell_progress(const char* what) {
   auto sent = board_.beats_sent().load();
   auto answered = board_.beats_answered().load();
   fmt::print(stderr, "{:6.1f} s  {}: {} of {} nodes online in every view; {:.0f} beats/s, {:.0f} answered\n",
-             seconds(now - began_), what, fewest_online(), options_.nodes,
+             seconds(now - began_), what, fewest(&bench::subscriber_report::online), options_.nodes,
              static_cast<double>(sent - sent_then_) / passed, static_cast<double>(answered - answered_then_) / passed);
   told_ = now;
   sent_then_ = sent;
@@ -552,12 +565,22 @@ int view_bench::run() {
   if (!start_resources())
     return why("the Resources did not come up");
   start_others();
+  if (!watch(nullptr, start_timeout, [this] { return board_.ready() == swarms_ + options_.subscribers; }))
+    return why("swarms and subscribers did not come up");
   board_.begin_ns() = bench::now_ns() + 300'000'000;
   auto begin = steady::now() + 300ms;
-  auto whole = [this] { return fewest_online() == options_.nodes; };
-  if (!watch("joining", join_over() + join_timeout, whole))
-    return why(fmt::format("only {} of {} nodes came into every view", fewest_online(), options_.nodes));
+  auto have = [this](std::atomic<std::uint32_t> bench::subscriber_report::*what) {
+    return fewest(what) == options_.nodes;
+  };
+  using report = bench::subscriber_report;
+  if (!watch("joining", join_over() + join_timeout, [&] { return have(&report::online); }))
+    return why(fmt::format("only {} of {} nodes came into every view", fewest(&report::online), options_.nodes));
   joined_s_ = seconds(steady::now() - begin);
+  if (watch("waiting for profiles", profiles_timeout, [&] { return have(&report::described); }))
+    described_s_ = seconds(steady::now() - begin);
+  else if (stop_ || !ended_.empty())
+    return why("");
+  undescribed_ = options_.nodes - fewest(&report::described);
   // What joining left to do is no part of what follows.
   auto settled = steady::now() + 2 * heartbeat() + 500ms;
   watch("settling", 10s, [&] { return steady::now() >= settled; });
@@ -633,8 +656,10 @@ void view_bench::print_result() {
   if (resources > 0)
     fmt::print("; all Resources together {:.2f} us of CPU per beat: {:.0f} per second and core",
                resources * 1e6 / beats, beats / resources);
-  fmt::print("\njoined    every node in every view {:.2f} s after the first began ({} for joining)\n", *joined_s_,
-             human_duration(join_over()));
+  auto profiles = described_s_ < 0 ? fmt::format("{} profiles missing in some view", undescribed_)
+                                   : fmt::format("its profile after {:.2f} s", described_s_);
+  fmt::print("\njoined    every node in every view {:.2f} s after the first began, {} ({} for joining)\n", joined_s_,
+             profiles, human_duration(join_over()));
   text_table streams{{{"STREAM"},
                       {"WHAT"},
                       {"SAMPLES", align::right},
@@ -666,17 +691,19 @@ void view_bench::print_result() {
 }
 
 void view_bench::print_json() {
-  nlohmann::ordered_json result = {{"nodes", options_.nodes},
-                                   {"resources", addresses_.size()},
-                                   {"subscribers", options_.subscribers},
-                                   {"swarms", swarms_},
-                                   {"hertz", options_.hertz},
-                                   {"changing", options_.changing},
-                                   {"seconds", measured_s_},
-                                   {"joined_s", *joined_s_},
-                                   {"beats_offered_per_s", offered_per_s_},
-                                   {"beats_answered_per_s", answered_per_s_},
-                                   {"beats_recorded_per_s", recorded_per_s_}};
+  nlohmann::ordered_json result = {
+      {"nodes", options_.nodes},
+      {"resources", addresses_.size()},
+      {"subscribers", options_.subscribers},
+      {"swarms", swarms_},
+      {"hertz", options_.hertz},
+      {"changing", options_.changing},
+      {"seconds", measured_s_},
+      {"joined_s", joined_s_},
+      {"described_s", described_s_ < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(described_s_)},
+      {"beats_offered_per_s", offered_per_s_},
+      {"beats_answered_per_s", answered_per_s_},
+      {"beats_recorded_per_s", recorded_per_s_}};
   for (auto& one : children_)
     result["processes"].push_back({{"name", one.name}, {"cpu_s", one.cpu_s}, {"memory_bytes", one.memory_bytes}});
   for (auto& line : streams_)

@@ -57,6 +57,8 @@ struct subscriber_report {
   std::atomic<std::uint32_t> offline;
   /// Members that it saw offline while they beat.
   std::atomic<std::uint32_t> wronged;
+  /// Members whose profile it has had.
+  std::atomic<std::uint32_t> described;
   /// Of those that died: not online any more, and offline; and when the last one was.
   std::atomic<std::uint32_t> dead_doubted;
   std::atomic<std::uint32_t> dead_out;
@@ -119,6 +121,8 @@ public:
   followed_note& followed(std::uint32_t place) { return followed_notes_[place]; }
   subscriber_report& subscriber(std::size_t number) { return head_->subscribers[number]; }
 
+  /// Swarms and subscribers that have all they need to begin.
+  std::atomic<std::uint32_t>& ready() { return head_->ready; }
   /// When the first member may speak; 0: not yet.
   std::atomic<std::int64_t>& begin_ns() { return head_->begin_ns; }
   /// What is seen counts.
@@ -130,6 +134,7 @@ public:
 
 private:
   struct head {
+    std::atomic<std::uint32_t> ready;
     std::atomic<std::int64_t> begin_ns;
     std::atomic<bool> measuring;
     std::atomic<std::int64_t> die_ns;

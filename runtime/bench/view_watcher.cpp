@@ -31,6 +31,7 @@ public:
     : self_(self), source_(std::move(source)), board_(*board), report_(board->subscriber(number)) {
     states_.resize(board_.members(), pb::LIVENESS_UNKNOWN);
     doubted_.resize(board_.members(), false);
+    described_.resize(board_.members(), false);
     members_.reserve(board_.members());
     for (std::uint32_t swarm = 0; swarm < swarms; ++swarm) {
       auto range = members_of(swarm, swarms, board_.members());
@@ -88,6 +89,12 @@ private:
       if (known == members_.end())
         continue;
       take_liveness(known->second, row.liveness(), now);
+      if (!row.has_profile() && row.shape() == 0)
+        continue;
+      if (!described_[known->second]) {
+        described_[known->second] = true;
+        ++described_count_;
+      }
       if (place && row.has_profile())
         take_profile(*place, row.profile().version(), now);
     }
@@ -105,6 +112,7 @@ private:
     report_.online = online_;
     report_.suspect = suspect_;
     report_.offline = offline_;
+    report_.described = described_count_;
   }
 
   std::uint32_t* count_of(pb::Liveness state) {
@@ -171,12 +179,14 @@ private:
   std::unordered_map<node_id, std::uint32_t> members_;
   std::vector<pb::Liveness> states_;
   std::vector<bool> doubted_;
+  std::vector<bool> described_;
   std::vector<followed> followed_;
   /// By origin and slot less 1: who is followed there.
   std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> places_;
   std::uint32_t online_ = 0;
   std::uint32_t suspect_ = 0;
   std::uint32_t offline_ = 0;
+  std::uint32_t described_count_ = 0;
 };
 
 } // namespace

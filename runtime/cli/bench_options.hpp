@@ -26,7 +26,9 @@ struct view_bench_options {
   double changing = 0.3;
   /// Share of the nodes that falls silent at half time.
   double die = 0.0;
-  /// All nodes join within one heartbeat instead of 10,000 per second.
+  /// Nodes that join per second; all of them take one heartbeat at least, in which each has its turn.
+  std::uint32_t joins_per_s = 10'000;
+  /// All nodes join within one heartbeat, however many they are.
   bool join_at_once = false;
   /// The result as JSON instead of tables.
   bool json = false;

@@ -518,7 +518,9 @@ void command_line::add_bench() {
   count("--hertz", bench_.hertz, 50, "Beats of each node per second (default: 1)");
   share("--changing", bench_.changing, "Share of the beats that tell another load (default: 30%)");
   share("--die", bench_.die, "Share of the nodes that falls silent at half time (default: none)");
-  view->add_flag("--join-at-once", bench_.join_at_once, "All nodes join within one heartbeat, not 10000 per second");
+  count("--join-rate", bench_.joins_per_s, 10'000'000, "Nodes that join per second (default: 10000)");
+  view->add_flag("--join-at-once", bench_.join_at_once, "All nodes join within one heartbeat")
+      ->excludes(view->get_option("--join-rate"));
   view->add_flag("--keep", bench_.keep, "Leave the temporary directory with files and logs behind");
 }
 

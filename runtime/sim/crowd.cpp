@@ -12,10 +12,11 @@
 #include <caf/stateful_actor.hpp>
 
 #include <algorithm>
+#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -56,9 +57,9 @@ public:
 
   caf::behavior make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) {
-      for (auto& [address, home] : homes_)
-        if (home.handle && home.handle->address() == down.source)
-          lose(address);
+      for (auto& there : homes_)
+        if (there.handle && there.handle->address() == down.source)
+          lose(there);
     });
     next_ = self_->clock().now() + first_;
     self_->run_delayed(first_, [this] { tick(); });
@@ -66,16 +67,25 @@ public:
   }
 
 private:
+  /// Half a cache line: all of them are looked at in every interval.
   struct member {
     node_id id;
-    std::uint64_t home_epoch = 1;
+    std::uint32_t home_epoch = 1;
     std::uint32_t sequence = 0;
+    /// Version of the profile that its last beat named.
+    std::uint32_t named = 0;
     /// Version of the profile that was sent last to this home; 0: none.
     std::uint32_t described = 0;
+    /// In the batches to this home; 0: not there yet.
+    std::uint32_t slot = 0;
     std::uint16_t home = 0;
+    /// As its last beat said, as the next.
+    std::uint8_t restarts = 0;
+    bool leaving = false;
   };
 
   struct home {
+    std::string address;
     caf::strong_actor_ptr handle;
     bool dialing = false;
     std::uint16_t number = 0;
@@ -86,7 +96,7 @@ private:
     std::uint32_t beats = 0;
     std::vector<std::uint32_t> goodbyes;
     /// Members whose profiles wait until the home knows them.
-    std::vector<std::uint32_t> profiles;
+    std::deque<std::uint32_t> profiles;
     std::uint32_t profiles_under_way = 0;
     std::uint32_t under_way = 0;
     /// Grows when the home is lost: answers to what was sent before mean nothing.
@@ -95,13 +105,16 @@ private:
 
   std::string name_of(std::uint32_t i) const { return options_.name + '/' + std::to_string(i + 1); }
 
+  home& home_of(std::uint32_t i) { return homes_[members_[i].home]; }
+
   void turn(std::uint32_t i, const std::string& address) {
-    auto [found, fresh] = homes_.try_emplace(address);
-    if (fresh) {
-      found->second.number = static_cast<std::uint16_t>(addresses_.size());
-      addresses_.push_back(address);
+    auto found = std::find_if(homes_.begin(), homes_.end(), [&](auto& there) { return there.address == address; });
+    if (found == homes_.end()) {
+      found = homes_.emplace(homes_.end());
+      found->address = address;
+      found->number = static_cast<std::uint16_t>(homes_.size() - 1);
     }
-    members_[i].home = found->second.number;
+    members_[i].home = found->number;
   }
 
   void tick() {
@@ -115,61 +128,85 @@ private:
     auto from = static_cast<std::uint32_t>(std::uint64_t{count} * slice_ / slices);
     auto to = static_cast<std::uint32_t>(std::uint64_t{count} * (slice_ + 1) / slices);
     slice_ = (slice_ + 1) % slices;
+    if (script_)
+      script_->begin_turns();
+    std::uint32_t beats = 0;
     for (auto i = from; i < to; ++i)
-      beat(i);
+      beats += beat(i, now) ? 1 : 0;
+    if (script_)
+      script_->end_turns(beats);
     if (voice_ == crowd_voice::batches)
-      for (auto& [address, there] : homes_)
+      for (auto& there : homes_)
         if (there.handle && there.batcher) {
           if (slice_ % slices_per_batch == 0 || there.batcher->urgent())
-            flush(address, there);
+            flush(there);
           send_profiles(there);
         }
   }
 
-  void beat(std::uint32_t i) {
-    if (script_ && !script_->speaks(i))
-      return;
+  bool beat(std::uint32_t i, caf::actor_clock::time_point now) {
     auto& who = members_[i];
-    auto& address = addresses_[who.home];
-    auto& there = homes_.at(address);
-    if (!there.handle)
-      return dial(address);
-    auto version = script_ ? script_->profile_version(i) : 1U;
-    heartbeat message;
-    message->set_node(who.id.value());
-    message->set_incarnation(incarnation_.value());
-    message->set_sequence(++who.sequence);
-    message->set_home_epoch(who.home_epoch);
-    message->set_profile_version(version);
-    if (script_)
-      script_->describe(i, *message);
-    if (voice_ == crowd_voice::batches) {
-      gather(i, there, *message);
-      if (who.described < version) {
-        who.described = version;
+    auto& there = homes_[who.home];
+    if (!there.handle) {
+      dial(there);
+      return false;
+    }
+    crowd_word word;
+    if (script_ && !script_->speak(i, who.sequence + 1, word))
+      return false;
+    ++who.sequence;
+    auto as_before = std::tuple{who.named, who.restarts, who.leaving}
+                     == std::tuple{word.profile_version, word.restarts, word.leaving};
+    auto restarted = who.restarts != word.restarts;
+    std::tie(who.named, who.restarts, who.leaving) = std::tuple{word.profile_version, word.restarts, word.leaving};
+    if (voice_ == crowd_voice::single) {
+      auto message = whole_beat(who, word);
+      ask(i, message, word.leaving);
+    } else {
+      gather(i, there, word, as_before, now);
+    }
+    if (restarted)
+      who.described = 0;
+    if (who.described < word.profile_version) {
+      who.described = word.profile_version;
+      if (voice_ == crowd_voice::single)
+        describe(i);
+      else
         there.profiles.push_back(i);
-      }
-      return;
     }
-    ask(i, message, message->leaving());
-    if (who.described < version) {
-      who.described = version;
-      describe(i);
-    }
+    return true;
   }
 
-  void gather(std::uint32_t i, home& there, pb::Heartbeat& beat) {
+  heartbeat whole_beat(const member& who, const crowd_word& word) const {
+    heartbeat result;
+    result->set_node(who.id.value());
+    result->set_incarnation(incarnation_.value() + word.restarts);
+    result->set_sequence(who.sequence);
+    result->set_home_epoch(who.home_epoch);
+    result->set_profile_version(word.profile_version);
+    if (script_)
+      *result->mutable_load() = word.load.to_pb();
+    result->set_leaving(word.leaving);
+    return result;
+  }
+
+  void gather(std::uint32_t i, home& there, const crowd_word& word, bool as_before, caf::actor_clock::time_point now) {
+    auto& who = members_[i];
+    ++there.beats;
+    if (as_before && who.slot != 0 && there.batcher->take_again(who.slot, who.sequence, word.load, now))
+      return;
     if (!there.batcher)
       there.batcher = std::make_unique<beat_batcher>();
-    if (!there.batcher->told(members_[i].id))
-      beat.set_name(name_of(i));
-    there.batcher->take(beat, self_->clock().now());
-    ++there.beats;
-    if (beat.leaving())
+    auto beat = whole_beat(who, word);
+    if (!there.batcher->told(who.id))
+      beat->set_name(name_of(i));
+    there.batcher->take(*beat, now);
+    who.slot = there.batcher->slot(who.id);
+    if (word.leaving)
       there.goodbyes.push_back(i);
   }
 
-  void flush(const std::string& address, home& there) {
+  void flush(home& there) {
     if (there.under_way >= batches_under_way_max)
       return;
     ++there.under_way;
@@ -179,9 +216,9 @@ private:
     self_
         ->request(caf::actor_cast<aggregate_sink>(there.handle), caf::timespan{options_.home_silence}, std::move(batch))
         .then(
-            [this, address, session = there.session, beats = std::exchange(there.beats, 0),
+            [this, number = there.number, session = there.session, beats = std::exchange(there.beats, 0),
              goodbyes = std::exchange(there.goodbyes, {})](const beat_batch_ack& ack) {
-              auto& home = homes_.at(address);
+              auto& home = homes_[number];
               if (home.session != session)
                 return;
               --home.under_way;
@@ -193,25 +230,28 @@ private:
               for (auto i : goodbyes)
                 script_->goodbye_answered(i);
             },
-            [this, address, session = there.session](const caf::error&) {
-              auto& home = homes_.at(address);
+            [this, number = there.number, session = there.session](const caf::error&) {
+              auto& home = homes_[number];
               if (home.session != session)
                 return;
               --home.under_way;
               if (++home.silent >= batches_lost_max)
-                lose(address);
+                lose(home);
             });
   }
 
   /// The home takes a profile only of a node that it was told of.
   void send_profiles(home& there) {
-    std::erase_if(there.profiles, [&](std::uint32_t i) {
-      if (there.profiles_under_way >= profiles_under_way_max || !there.batcher->told(members_[i].id))
-        return false;
+    for (auto rest = there.profiles.size(); rest > 0 && there.profiles_under_way < profiles_under_way_max; --rest) {
+      auto i = there.profiles.front();
+      there.profiles.pop_front();
+      if (!there.batcher->told(members_[i].id)) {
+        there.profiles.push_back(i);
+        continue;
+      }
       ++there.profiles_under_way;
       describe(i);
-      return true;
-    });
+    }
   }
 
   template <class Message>
@@ -220,23 +260,23 @@ private:
     auto epoch = who.home_epoch;
     // What was sent later may be on its way when this is answered.
     auto described = who.described;
-    auto profile_answered = [this, number = who.home, session = homes_.at(addresses_[who.home]).session] {
-      auto& home = homes_.at(addresses_[number]);
+    auto profile_answered = [this, number = who.home, session = homes_[who.home].session] {
+      auto& home = homes_[number];
       if (home.batcher && home.session == session)
         --home.profiles_under_way;
     };
     self_
-        ->request(caf::actor_cast<heartbeat_sink>(homes_.at(addresses_[who.home]).handle),
-                  caf::timespan{options_.heartbeat}, std::move(message))
+        ->request(caf::actor_cast<heartbeat_sink>(homes_[who.home].handle), caf::timespan{options_.heartbeat},
+                  std::move(message))
         .then(
             [this, i, epoch, described, leaving, profile_answered](const heartbeat_ack& ack) {
               profile_answered();
               if (members_[i].home_epoch != epoch)
                 return;
-              homes_.at(addresses_[members_[i].home]).silent = 0;
+              home_of(i).silent = 0;
               if (ack->profile_version() < described)
                 members_[i].described = 0;
-              if (auto& batcher = homes_.at(addresses_[members_[i].home]).batcher)
+              if (auto& batcher = home_of(i).batcher)
                 batcher->profile_acknowledged(members_[i].id, *ack);
               if (!script_ || !std::is_same_v<Message, heartbeat>)
                 return;
@@ -248,14 +288,14 @@ private:
               profile_answered();
               if (members_[i].home_epoch != epoch)
                 return;
-              auto& there = homes_.at(addresses_[members_[i].home]);
+              auto& there = home_of(i);
               if (there.batcher) {
                 members_[i].described = 0; // a profile was lost; its batches tell whether the home is
                 return;
               }
               // Two rounds of beats without an answer.
               if (++there.silent > 2 * members_.size())
-                lose(addresses_[members_[i].home]);
+                lose(there);
             });
   }
 
@@ -265,7 +305,7 @@ private:
     message->set_home_epoch(who.home_epoch);
     auto& profile = *message->mutable_profile();
     profile.set_node(who.id.value());
-    profile.set_incarnation(incarnation_.value());
+    profile.set_incarnation(incarnation_.value() + who.restarts);
     profile.set_version(who.described);
     profile.set_name(name_of(i));
     profile.set_address(world_.address());
@@ -276,30 +316,28 @@ private:
     ask(i, message, false);
   }
 
-  void dial(const std::string& address) {
-    auto& there = homes_.at(address);
+  void dial(home& there) {
     if (std::exchange(there.dialing, true))
       return;
     self_
-        ->request(world_.dialer(), caf::timespan{options_.home_silence}, dial_atom_v, address,
+        ->request(world_.dialer(), caf::timespan{options_.home_silence}, dial_atom_v, there.address,
                   std::string{resource_service})
         .then(
-            [this, address](const caf::strong_actor_ptr& found) {
-              auto& home = homes_.at(address);
+            [this, number = there.number](const caf::strong_actor_ptr& found) {
+              auto& home = homes_[number];
               home.dialing = false;
               home.silent = 0;
               home.handle = found;
               self_->monitor(found);
             },
-            [this, address](const caf::error&) {
-              homes_.at(address).dialing = false;
-              lose(address);
+            [this, number = there.number](const caf::error&) {
+              homes_[number].dialing = false;
+              lose(homes_[number]);
             });
   }
 
   /// Its nodes turn to their next choices.
-  void lose(const std::string& address) {
-    auto& gone = homes_.at(address);
+  void lose(home& gone) {
     gone.handle = nullptr;
     gone.silent = 0;
     gone.batcher = nullptr;
@@ -307,16 +345,15 @@ private:
     gone.goodbyes.clear();
     gone.profiles.clear();
     ++gone.session;
-    auto number = gone.number;
     for (std::uint32_t i = 0; i < members_.size(); ++i) {
       auto& who = members_[i];
-      if (who.home != number)
+      if (who.home != gone.number)
         continue;
       auto order = rendezvous_order(name_of(i), options_.resources);
-      auto now = std::find(order.begin(), order.end(), address);
+      auto now = std::find(order.begin(), order.end(), gone.address);
       auto next = now == order.end() || now + 1 == order.end() ? order.begin() : now + 1;
       ++who.home_epoch;
-      who.described = 0;
+      who.described = who.slot = 0;
       turn(i, *next);
     }
   }
@@ -329,8 +366,8 @@ private:
   crowd_voice voice_;
   incarnation incarnation_;
   std::vector<member> members_;
-  std::map<std::string, home> homes_;
-  std::vector<std::string> addresses_;
+  /// By number.  What they are called with stays where it is when one more comes.
+  std::deque<home> homes_;
   std::chrono::nanoseconds first_{0};
   /// When the next slice has its turn.
   caf::actor_clock::time_point next_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/platform.hpp"
+#include "actors/resource/node_load.hpp"
 #include "config/options.hpp"
 #include "messages/wire/membership.pb.h"
 
@@ -12,18 +13,29 @@
 
 namespace astra::sim {
 
+/// What a member says when it has its turn.
+struct crowd_word {
+  node_load load;
+  std::uint32_t profile_version = 1;
+  /// How often it has started anew.
+  std::uint8_t restarts = 0;
+  bool leaving = false;
+};
+
 /// What the members of a crowd do, for whoever measures with them; without one they beat and nothing else.  Members
 /// have numbers from 0.  Called by the crowd's actor alone.
 class crowd_script {
 public:
   virtual ~crowd_script() = default;
 
-  /// False: the member says nothing now, as if it were not there.
-  virtual bool speaks(std::uint32_t member) = 0;
-  /// A beat that is about to leave, complete but for load and flags.
-  virtual void describe(std::uint32_t member, pb::Heartbeat& beat) = 0;
-  /// Version of the member's profile: a larger one than was sent is sent behind the next beat.
-  virtual std::uint32_t profile_version(std::uint32_t member) = 0;
+  /// Some members have their turns now, all within a moment.
+  virtual void begin_turns() = 0;
+  /// The member has its turn.
+  /// @param sequence that its beat would have
+  /// @returns false: it says nothing now, as if it were not there.
+  virtual bool speak(std::uint32_t member, std::uint32_t sequence, crowd_word& word) = 0;
+  /// So many have spoken since.
+  virtual void end_turns(std::uint32_t beats) = 0;
   /// A profile that is about to leave.
   virtual void describe(std::uint32_t member, pb::NodeProfile& profile) = 0;
   /// A Resource has answered so many beats.

@@ -22,6 +22,7 @@ TEST_CASE("bench view of 400 nodes of which 40 die: all come into every view, th
   CHECK(result["nodes"] == 400);
   CHECK(result["resources"] == 2);
   CHECK(result["joined_s"].is_number());
+  CHECK(result["described_s"] >= result["joined_s"]);
   CHECK(result["beats_recorded_per_s"] > 0);
   CHECK(result["processes"].size() == 6);
   for (auto& process : result["processes"])

@@ -12,7 +12,8 @@ const command_text bench_view_text = {
     "is "
     "left behind.",
     "astra bench view --nodes 50000 --resources 8 --seconds 60\n"
-    "astra bench view --nodes 20000 --die 10% --changing 100%",
+    "astra bench view --nodes 20000 --die 10% --changing 100%\n"
+    "astra bench view --nodes 100000 --join-rate 100000",
 };
 
 int bench_view(command_context& context, view_bench_options options) {

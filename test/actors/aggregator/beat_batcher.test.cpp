@@ -91,6 +91,43 @@ TEST_CASE_FIXTURE(pair, "a node is told whole once, and then by a bit as long as
   CHECK(liveness("n1") == pb::LIVENESS_SUSPECT);
 }
 
+TEST_CASE_FIXTURE(pair, "a beat with nothing new but its load needs no message, until the home must be told") {
+  batcher.take(beat("n1", 1), now);
+  auto slot = batcher.slot(make_node_id("n1"));
+  REQUIRE(slot == 1);
+  CHECK(batcher.slot(make_node_id("n2")) == 0);
+  node_load busy;
+  busy.bytes[0] = 150;
+  CHECK_FALSE(batcher.take_again(slot, 2, busy, now)); // not told yet
+  exchange();
+  CHECK(batcher.take_again(slot, 2, busy, now));
+  auto batch = batcher.flush();
+  CHECK(batch.members_size() == 0);
+  CHECK(batch.heard() == "\x01");
+  CHECK(batch.loads().utilisation() == std::string(1, '\x96'));
+  batcher.take(deliver(batch));
+  CHECK(log.load(make_node_id("n1"))->bytes[0] == 150);
+  CHECK(members.find(make_node_id("n1"))->sequence() == 2);
+  // The same load again is a bit.
+  CHECK(batcher.take_again(slot, 3, busy, now));
+  CHECK_FALSE(batcher.flush().has_loads());
+  CHECK_FALSE(batcher.take(beat("n1", 3), now).urgent); // an old one
+
+  batcher.closed(make_node_id("n1"));
+  CHECK_FALSE(batcher.take_again(slot, 4, busy, now));
+  batcher.take(beat("n1", 4), now);
+  exchange();
+  // A newer life is at home there.
+  members.record(beat("n1", 1, 7), now);
+  CHECK(batcher.take_again(slot, 5, busy, now));
+  exchange();
+  CHECK_FALSE(batcher.take_again(slot, 6, busy, now));
+  batcher.take(beat("n1", 6), now);
+  exchange();
+  CHECK_FALSE(batcher.take_again(slot, 7, busy, now));
+  CHECK(batcher.take(beat("n1", 7), now).fenced);
+}
+
 TEST_CASE_FIXTURE(pair, "a drain, a goodbye and the end of a connection are told at once") {
   batcher.take(beat("n1", 1), now);
   batcher.take(beat("n2", 1), now);

@@ -66,6 +66,7 @@ TEST_CASE_FIXTURE(command_fixture, "bench view: counts, shares and the Resources
   REQUIRE(started_bench);
   CHECK(started_bench->nodes == 10'000);
   CHECK(started_bench->resources == 3);
+  CHECK(started_bench->joins_per_s == 10'000);
   CHECK(started_bench->changing == 0.3);
   CHECK(started_bench->die == 0.0);
   CHECK_FALSE(started_bench->json);
@@ -82,6 +83,8 @@ TEST_CASE_FIXTURE(command_fixture, "bench view: counts, shares and the Resources
   CHECK(started_bench->join_at_once);
   CHECK(started_bench->json);
   CHECK(started_bench->addresses.empty());
+  CHECK(run({"bench", "view", "--join-rate", "100000"}).code == exit_ok);
+  CHECK(started_bench->joins_per_s == 100'000);
   CHECK(run({"bench", "view", "--resources", "10.0.0.1:9700,10.0.0.2:9700"}).code == exit_ok);
   CHECK(started_bench->addresses == std::vector<std::string>{"10.0.0.1:9700", "10.0.0.2:9700"});
   started_bench.reset();
@@ -92,6 +95,8 @@ TEST_CASE_FIXTURE(command_fixture, "bench view: counts, shares and the Resources
     CHECK(contains(refused.err, "is not a share, such as 30% or 0.3"));
   }
   CHECK(run({"bench", "view", "--resources", "a:b"}).code == exit_usage);
+  CHECK(run({"bench", "view", "--join-rate", "0"}).code == exit_usage);
+  CHECK(run({"bench", "view", "--join-rate", "5", "--join-at-once"}).code == exit_usage);
   CHECK_FALSE(started_bench);
 }
 
