@@ -154,7 +154,7 @@ private:
       for (auto number : facts.about.failing)
         if (rules_.conditions()[number].type != condition::what::card)
           facts.failing.push_back(number);
-      facts.first = facts.failing.empty() ? none : facts.failing.front();
+      facts.first = facts.failing.empty() ? none : in_order(facts.failing).front();
       for (std::uint32_t rule = 0; rule < rules_.affinities().size(); ++rule)
         if (placement_rules::broken_by_value(rules_.affinities()[rule], facts.about.affinity_values[rule]))
           facts.apart.push_back(rule);
@@ -183,6 +183,15 @@ private:
       add(facts.failing, facts.plain_changes, facts.plain_cost);
       add(facts.about.failing, facts.changes, facts.cost);
     }
+  }
+
+  /// Taints have numbers by who was looked at first; for readers they are in order of their text.
+  std::vector<std::uint32_t> in_order(std::vector<std::uint32_t> numbers) const {
+    auto& conditions = rules_.conditions();
+    auto is_taint = [&](std::uint32_t number) { return conditions[number].type == condition::what::taint; };
+    std::sort(std::find_if(numbers.begin(), numbers.end(), is_taint), numbers.end(),
+              [&](auto a, auto b) { return conditions[a].text < conditions[b].text; });
+    return numbers;
   }
 
   /// Of each spread, the fewest replicas in a value of its label, when these conditions are dropped.
@@ -679,7 +688,7 @@ private:
       if (free.cards[card] <= 0)
         dropped.push_back(static_cast<std::uint32_t>(card));
     }
-    for (auto number : kind.failing) {
+    for (auto number : in_order(kind.failing)) {
       auto& failed = rules_.conditions()[number];
       auto type = failed.type == condition::what::label          ? what::require_label
                   : failed.type == condition::what::expression   ? what::require_expression

@@ -161,7 +161,7 @@ public:
   explicit generator(std::uint64_t seed) : random_(seed) {}
 
   void make(fixture& out) {
-    auto nodes = 1 + random_.below(12);
+    auto nodes = 2 + random_.below(12);
     for (std::uint64_t i = 0; i < nodes; ++i)
       make_node(out, "n" + std::to_string(i));
     make_spec(out.spec);
@@ -172,8 +172,9 @@ public:
       node_id id{row.node()};
       if (one_in(3))
         out.placed[id] = 1 + count(3);
-      if (one_in(6)) {
-        auto claimed = 1 + count(2);
+      // What was claimed has had room.
+      auto claimed = 1 + count(2);
+      if (one_in(6) && room_for(from.spec, node_row{row}, 0) > claimed) {
         out.claimed[id] = claimed;
         out.placed[id] += claimed;
       }
@@ -181,7 +182,7 @@ public:
         out.excluded[id] = "failed there a moment ago";
       if (one_in(10)) {
         auto correction = row;
-        correction.mutable_held()->set_cpu_milli(500 * count(8));
+        correction.mutable_held()->set_cpu_milli(row.held().cpu_milli() / 2);
         out.corrections[id] = correction;
       }
     }
@@ -198,7 +199,9 @@ private:
   }
 
   void make_node(fixture& out, const std::string& name) {
-    auto& row = out.node(name, 1 + count(8), 1 + count(8));
+    auto cores = 1 + count(8);
+    auto memory = 1 + count(8);
+    auto& row = out.node(name, cores, memory);
     if (!one_in(5))
       add_label(row, "zone", any_of({"a", "b", "c"}));
     if (!one_in(3))
@@ -210,7 +213,11 @@ private:
     if (one_in(3))
       add_cards(row, any_of({"a100", "t4"}), count(3));
     for (auto n = count(4); n > 0; --n) {
-      auto& replica = add_replica(row, any_of({"cache", "db", "web", "ocr"}), n, count(5), count(5));
+      auto of_cores = count(std::min(cores + 1, 5U));
+      auto of_memory = count(std::min(memory + 1, 5U));
+      cores -= of_cores;
+      memory -= of_memory;
+      auto& replica = add_replica(row, any_of({"cache", "db", "web", "ocr"}), n, of_cores, of_memory);
       if (one_in(4)) {
         auto& card = *replica.mutable_resources()->add_accelerators();
         card.set_kind("t4");
@@ -220,8 +227,8 @@ private:
         replica.set_state(pb::REPLICA_STOPPED);
     }
     if (one_in(4)) {
-      row.mutable_held()->set_cpu_milli(500 * count(6));
-      row.mutable_held()->set_memory_bytes(gibibyte / 2 * count(6));
+      row.mutable_held()->set_cpu_milli(500 * count(cores + 1));
+      row.mutable_held()->set_memory_bytes(gibibyte / 2 * count(memory + 1));
     }
     if (one_in(8))
       row.set_liveness(any_of({pb::LIVENESS_OFFLINE, pb::LIVENESS_DRAINING, pb::LIVENESS_SUSPECT}));
