@@ -362,7 +362,9 @@ TEST_CASE("a node with a taint that is not tolerated gets nothing") {
   auto planned = plan(input_for(spec, cluster), random);
   CHECK(planned.placements.size() == 1);
   CHECK(planned.placements.at(0).node == make_node_id("n1"));
-  CHECK(planned.reason == "0 of 3 nodes fit: 2 have the taint spot, 1 lack memory (1 GiB needed, none free)");
+  CHECK(planned.reason
+        == "0 of 3 nodes fit: 1 have the taint dedicated=db, 1 have the taint spot, 1 lack memory (1 GiB needed, none "
+           "free)");
   spec.mutable_placement()->add_tolerate()->set_key("spot");
   CHECK(plan(input_for(spec, cluster), random).placements.size() == 2);
   auto& other = *spec.mutable_placement()->add_tolerate();
