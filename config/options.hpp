@@ -55,6 +55,8 @@ struct node_options {
   std::vector<accelerator_options> accelerators;
   /// Sorted by key.
   std::vector<std::pair<std::string, std::string>> labels;
+  /// "key" or "key=value": only apps that tolerate all of them are placed here.
+  std::vector<std::string> taints;
   /// A slot that was granted and not used is taken back after this.
   milliseconds slot_hold{2000};
   /// Requests that may wait at this node per slot of their app.
