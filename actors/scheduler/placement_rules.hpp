@@ -83,7 +83,7 @@ public:
     bool anti = false;
     /// In the list of the spec.
     int position = 0;
-    /// Where replicas of the app are: nodes, or values of the label.
+    /// Where replicas of the app are: nodes, or values of the label.  The order of the nodes decides nothing.
     std::unordered_set<node_id> nodes;
     std::map<std::string, std::uint32_t, std::less<>> values;
   };
