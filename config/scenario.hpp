@@ -42,7 +42,7 @@ struct scenario_machines {
   double interference_cores = 0.0;
   double interference_swing = 0.0;
   /// The Resource group that Resources are in, nodes and aggregators join, and schedulers and gateways have as home.
-  std::string resource_group = main_group;
+  std::string resource_group = default_group;
 };
 
 enum class network_mode : std::uint8_t {
