@@ -190,6 +190,29 @@ TEST_CASE("status says whether the Resources see the same cluster, and who is th
   text = render_status(status, false);
   CHECK(has("views      the Resources do not agree\n") == false);
   CHECK(has("no Resource answers"));
+  CHECK(has("  r-1       in view"));
+  // Whom nobody calls lost, as nobody of its group is left.
+  status["resources"][0]["age_ms"] = 9000;
+  text = render_status(status, false);
+  CHECK(has("  r-1       silent "));
+}
+
+TEST_CASE("status adds up by Resource group where there are several") {
+  auto status = json::parse(status_text_json);
+  for (auto group : {"main", "vision"})
+    status["groups"].push_back({{"name", group},
+                                {"online", 2},
+                                {"suspect", 0},
+                                {"draining", 0},
+                                {"offline", 1},
+                                {"cores", 4.0},
+                                {"cores_reserved", 0.5}});
+  status["resources"][0]["group"] = "vision";
+  auto text = render_status(status, false);
+  auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
+  CHECK(has("groups     2 Resource groups\n"));
+  CHECK(has("  GROUP   ONLINE  SUSPECT  DRAINING  OFFLINE  CORES  RESERVED\n"));
+  CHECK(has("  vision       2        0         0        1      4       0.5\n"));
 }
 
 TEST_CASE("why tells what is in the way on how many nodes, and the smallest change") {
