@@ -1,5 +1,6 @@
 #include "config/app_file.hpp"
 
+#include "config/label_expression.hpp"
 #include "config/load.hpp"
 #include "config/naming.hpp"
 #include "config/schema.pb.h"
@@ -24,6 +25,8 @@ namespace {
 constexpr std::uint64_t kibibyte = 1024;
 constexpr std::uint64_t mebibyte = 1024 * kibibyte;
 constexpr std::uint64_t gibibyte = 1024 * mebibyte;
+/// Of each list of a placement.
+constexpr int rules_max = 16;
 constexpr std::uint64_t longest_ms = 24ull * 3600 * 1000;
 
 /// What an app file leaves out.
@@ -38,6 +41,7 @@ schema::AppFile default_app_file() {
   result.set_queue_limit(64);
   result.mutable_resources()->set_cpu(1000);
   result.mutable_resources()->set_memory(512 * mebibyte);
+  result.mutable_placement()->set_strategy("spread");
   result.mutable_restart()->set_backoff_min(100);
   result.mutable_restart()->set_backoff_max(30'000);
   result.mutable_restart()->set_healthy_after(60'000);
@@ -185,6 +189,59 @@ void check_labels(const pb::AppSpec& spec, rule_book& rules) {
   }
 }
 
+void check_affinity(const std::string& key, const pb::AffinityRule& rule, rule_book& rules) {
+  if (rule.app().empty())
+    rules.add(key + ".app", "missing; name the other app, such as app = \"cache\"", {key});
+  else if (auto problem = app_name_problem(rule.app()); !problem.empty())
+    rules.add(key + ".app", problem);
+  if (rule.label().empty())
+    return;
+  if (auto problem = label_problem(rule.label(), {}); !problem.empty())
+    rules.add(key + ".label", problem);
+}
+
+void check_placement(const pb::AppSpec& spec, rule_book& rules) {
+  auto& placement = spec.placement();
+  auto at = [](const char* list, int i) { return fmt::format("placement.{}[{}]", list, i); };
+  for (int i = 0; i < placement.require_size(); ++i)
+    if (auto problem = problem_of(placement.require(i)); !problem.empty())
+      rules.add(at("require", i), problem);
+  for (int i = 0; i < placement.tolerate_size(); ++i)
+    if (auto problem = taint_problem(to_text(placement.tolerate(i))); !problem.empty())
+      rules.add(at("tolerate", i), problem);
+  std::set<std::string> spread_over;
+  for (int i = 0; i < placement.spread_size(); ++i) {
+    auto& rule = placement.spread(i);
+    auto key = at("spread", i);
+    if (rule.label().empty())
+      rules.add(key + ".label", "missing; name a label of the nodes, such as label = \"zone\"", {key});
+    else if (auto problem = label_problem(rule.label(), {}); !problem.empty())
+      rules.add(key + ".label", problem);
+    else if (!spread_over.insert(rule.label()).second)
+      rules.add(key + ".label", "\"" + rule.label() + "\" is spread over twice; keep one");
+    rules.between(key + ".max_skew", rule.max_skew(), 1, 1'000'000);
+  }
+  auto few = [&](const char* list, int count) {
+    if (count > rules_max)
+      rules.add(fmt::format("placement.{}", list), fmt::format("has {} entries; use at most {}", count, rules_max));
+  };
+  few("require", placement.require_size());
+  few("tolerate", placement.tolerate_size());
+  few("spread", placement.spread_size());
+  few("affinity", placement.affinity_size());
+  few("anti_affinity", placement.anti_affinity_size());
+  for (int i = 0; i < placement.affinity_size(); ++i) {
+    check_affinity(at("affinity", i), placement.affinity(i), rules);
+    // Its first replica would have no place.
+    if (placement.affinity(i).app() == spec.name() && !spec.name().empty())
+      rules.add(at("affinity", i) + ".app", "is this app itself; name another one, or use strategy = \"pack\"");
+  }
+  for (int i = 0; i < placement.anti_affinity_size(); ++i)
+    check_affinity(at("anti_affinity", i), placement.anti_affinity(i), rules);
+  if (!pb::PlacementStrategy_IsValid(placement.strategy()))
+    rules.add("placement.strategy", "unknown value; use \"spread\" or \"pack\"");
+}
+
 void check_restart(const pb::RestartPolicy& restart, rule_book& rules) {
   rules.duration_between("restart.backoff_min", restart.backoff_min_ms(), 1);
   rules.duration_between("restart.backoff_max", restart.backoff_max_ms(), 1);
@@ -227,6 +284,66 @@ void check_kind(const pb::AppSpec& spec, rule_book& rules) {
   }
 }
 
+void to_affinity(const schema::AppAffinity& from, pb::AffinityRule& to) {
+  to.set_app(from.app());
+  to.set_label(from.label());
+}
+
+void to_affinity(const pb::AffinityRule& from, schema::AppAffinity& to) {
+  to.set_app(from.app());
+  if (!from.label().empty())
+    to.set_label(from.label());
+}
+
+pb::Placement to_placement(const schema::AppPlacement& file, std::vector<broken_rule>& broken) {
+  pb::Placement result;
+  auto note = [&](const char* list, int i, const std::string& problem) {
+    if (!problem.empty())
+      broken.push_back({fmt::format("placement.{}[{}]", list, i), problem, {}});
+    return problem.empty();
+  };
+  for (int i = 0; i < file.require_size(); ++i) {
+    pb::LabelExpression expression;
+    if (note("require", i, parse_label_expression(file.require(i), expression)))
+      *result.add_require() = std::move(expression);
+  }
+  for (int i = 0; i < file.tolerate_size(); ++i) {
+    pb::Toleration toleration;
+    if (note("tolerate", i, parse_toleration(file.tolerate(i), toleration)))
+      *result.add_tolerate() = std::move(toleration);
+  }
+  for (auto& entry : file.spread()) {
+    auto& rule = *result.add_spread();
+    rule.set_label(entry.label());
+    rule.set_max_skew(entry.has_max_skew() ? entry.max_skew() : 1);
+  }
+  for (auto& entry : file.affinity())
+    to_affinity(entry, *result.add_affinity());
+  for (auto& entry : file.anti_affinity())
+    to_affinity(entry, *result.add_anti_affinity());
+  if (file.strategy() == "pack")
+    result.set_strategy(pb::PLACEMENT_PACK);
+  return result;
+}
+
+void to_file(const pb::Placement& placement, schema::AppPlacement& file) {
+  for (auto& expression : placement.require())
+    file.add_require(to_text(expression));
+  for (auto& toleration : placement.tolerate())
+    file.add_tolerate(to_text(toleration));
+  for (auto& rule : placement.spread()) {
+    auto& entry = *file.add_spread();
+    entry.set_label(rule.label());
+    entry.set_max_skew(rule.max_skew());
+  }
+  for (auto& rule : placement.affinity())
+    to_affinity(rule, *file.add_affinity());
+  for (auto& rule : placement.anti_affinity())
+    to_affinity(rule, *file.add_anti_affinity());
+  if (placement.strategy() == pb::PLACEMENT_PACK)
+    file.set_strategy("pack");
+}
+
 } // namespace
 
 pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broken) {
@@ -253,6 +370,9 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   }
   *spec.mutable_groups() = full.groups();
   std::sort(spec.mutable_groups()->begin(), spec.mutable_groups()->end());
+  // Who says nothing of it runs the spec that an older version runs.
+  if (auto placement = to_placement(full.placement(), broken); placement.ByteSizeLong() > 0)
+    *spec.mutable_placement() = std::move(placement);
   spec.set_concurrency(full.concurrency());
   spec.set_request_timeout_ms(static_cast<std::uint64_t>(full.timeout()));
   spec.set_idempotent(full.idempotent());
@@ -302,6 +422,8 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
   for (auto& label : spec.require())
     (*result.mutable_require()->mutable_labels())[label.key()] = label.value();
   *result.mutable_groups() = spec.groups();
+  if (spec.has_placement())
+    to_file(spec.placement(), *result.mutable_placement());
   auto& restart = *result.mutable_restart();
   restart.set_backoff_min(static_cast<std::int64_t>(spec.restart().backoff_min_ms()));
   restart.set_backoff_max(static_cast<std::int64_t>(spec.restart().backoff_max_ms()));
@@ -359,6 +481,7 @@ std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {
     if (auto problem = name_problem(spec.groups(i)); !problem.empty())
       rules.add(fmt::format("groups[{}]", i), problem);
   check_labels(spec, rules);
+  check_placement(spec, rules);
   check_restart(spec.restart(), rules);
   check_kind(spec, rules);
   return rules.take();

@@ -69,6 +69,20 @@ std::string label_problem(std::string_view key, std::string_view value) {
   return {};
 }
 
+std::string taint_problem(std::string_view taint) {
+  auto [key, value] = split_taint(taint);
+  auto problem = label_problem(key, value);
+  return problem.starts_with("the label") ? "the taint" + problem.substr(std::string_view{"the label"}.size())
+                                          : problem;
+}
+
+std::pair<std::string, std::string> split_taint(std::string_view taint) {
+  auto equals = taint.find('=');
+  if (equals == std::string_view::npos)
+    return {std::string{taint}, {}};
+  return {std::string{taint.substr(0, equals)}, std::string{taint.substr(equals + 1)}};
+}
+
 std::string variable_problem(std::string_view name) {
   auto allowed = [](char c) { return is_lower(c) || is_upper(c) || is_digit(c) || c == '_'; };
   if (name.empty() || is_digit(name.front()) || !std::all_of(name.begin(), name.end(), allowed))

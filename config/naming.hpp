@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 // What processes, apps, devices and labels may be called.  Each function returns what is wrong with the name and the
@@ -18,6 +19,12 @@ std::string app_name_problem(std::string_view name);
 
 /// Keys as name_problem says, values without control characters and at most 255 bytes.
 std::string label_problem(std::string_view key, std::string_view value);
+
+/// "key" or "key=value" of a taint, with the rules of labels.
+std::string taint_problem(std::string_view taint);
+
+/// Key and value of a taint; the value may be empty.
+std::pair<std::string, std::string> split_taint(std::string_view taint);
 
 /// Whether a name is among patterns: names, or beginnings of names that end in '*'; "*" stands for all.
 bool matches_any(const std::vector<std::string>& patterns, std::string_view name);

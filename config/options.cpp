@@ -163,6 +163,9 @@ std::vector<broken_rule> validate(const node_options& options) {
     if (auto problem = label_problem(key, value); !problem.empty())
       rules.add(place, problem, {"node.labels"});
   }
+  for (std::size_t i = 0; i < options.taints.size(); ++i)
+    if (auto problem = taint_problem(options.taints[i]); !problem.empty())
+      rules.add(fmt::format("node.taints[{}]", i), problem, {"node.taints"});
   std::set<std::string> kinds;
   for (std::size_t i = 0; i < options.accelerators.size(); ++i) {
     auto& accelerator = options.accelerators[i];

@@ -1,7 +1,5 @@
 #pragma once
 
-#include "messages/group.hpp"
-
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -26,6 +24,9 @@ struct accelerator_options {
   /// Performance relative to the reference device.
   double coefficient = 1.0;
 };
+
+/// The group of a Resource whose file names none; messages/group.hpp knows it, too.
+inline constexpr const char* default_group = "main";
 
 /// The Resources of one group.
 struct resource_group {
@@ -55,6 +56,8 @@ struct node_options {
   std::vector<accelerator_options> accelerators;
   /// Sorted by key.
   std::vector<std::pair<std::string, std::string>> labels;
+  /// "key" or "key=value": only apps that tolerate all of them are placed here.
+  std::vector<std::string> taints;
   /// A slot that was granted and not used is taken back after this.
   milliseconds slot_hold{2000};
   /// Requests that may wait at this node per slot of their app.
@@ -68,7 +71,7 @@ struct node_options {
 struct resource_options {
   std::string name;
   /// Resources of one group share their shards, and know nothing of other groups.
-  std::string group = main_group;
+  std::string group = default_group;
   /// "host:port" of the other Resources; its own address may be among them.
   std::vector<std::string> peers;
   /// Heartbeat interval that nodes keep; suspicion and eviction are checked against it.

@@ -48,6 +48,7 @@ void pair_fields(Io& io, process_options& o) {
   io("node.slot_hold", o.node.slot_hold);
   io("node.queue_per_slot", o.node.queue_per_slot);
   io("node.labels", o.node.labels);
+  io("node.taints", o.node.taints);
   io("node.aggregators", o.node.aggregators);
   io("capacity.cores", o.node.cpu_milli);
   io("capacity.cores_auto", o.cpu_auto);
@@ -292,6 +293,7 @@ schema::ProcessFile to_file(process_options options) {
   options.node.resources.clear();
   options.node.aggregators.clear();
   options.node.labels.clear();
+  options.node.taints.clear();
   options.node.accelerators.clear();
   options.scheduler.app_files.clear();
   options.scheduler.groups.clear();

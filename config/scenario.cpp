@@ -371,6 +371,9 @@ private:
       else if (label == "zone" && !group.zones.empty())
         rules_.add(place, "is set by zones too; remove it", {key + "zones"});
     }
+    for (std::size_t i = 0; i < group.taints.size(); ++i)
+      if (auto problem = taint_problem(group.taints[i]); !problem.empty())
+        rules_.add(key + at("taints", i), problem, {key + "taints"});
     std::set<std::string> seen;
     for (std::size_t i = 0; i < group.zones.size(); ++i) {
       auto place = key + at("zones", i);
@@ -674,6 +677,7 @@ const std::map<std::string, std::string>& reserved_keys() {
       {"log", "the log of a simulation is its trace; remove it"},
       {"net.listen", "the simulator gives every machine its address; remove it"},
       {"node.labels", "machines differ; write labels in [[machines]] instead"},
+      {"node.taints", "machines differ; write taints in [[machines]] instead"},
       {"resources", "all machines know all Resources; remove it"},
       {"roles", "machines differ; write roles in [[machines]] instead"},
       {"scheduler.apps", "write [[apps]] with file = \"FILE\" instead"},

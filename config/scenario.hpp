@@ -31,6 +31,8 @@ struct scenario_machines {
   std::uint64_t memory_bytes = std::uint64_t{8} << 30;
   /// Sorted by key.
   std::vector<std::pair<std::string, std::string>> labels;
+  /// As node_options::taints.
+  std::vector<std::string> taints;
   /// Zones, handed out in turn; each becomes a label "zone" too.  Empty: all machines are in one zone "".
   std::vector<std::string> zones;
   /// 0: each machine runs one node actor.  Otherwise one actor per machine speaks for this many nodes, which beat and
@@ -40,7 +42,7 @@ struct scenario_machines {
   double interference_cores = 0.0;
   double interference_swing = 0.0;
   /// The Resource group that Resources are in, nodes and aggregators join, and schedulers and gateways have as home.
-  std::string resource_group = main_group;
+  std::string resource_group = default_group;
 };
 
 enum class network_mode : std::uint8_t {

@@ -57,6 +57,7 @@ void pair_fields(Io& io, scenario_machines& x) {
   io("cores", x.cpu_milli);
   io("memory", x.memory_bytes);
   io("labels", x.labels);
+  io("taints", x.taints);
   io("zones", x.zones);
   io("crowd", x.crowd);
   io("group", x.resource_group);

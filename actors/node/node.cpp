@@ -9,6 +9,7 @@
 #include "actors/node/replica_set.hpp"
 #include "actors/node/request_desk.hpp"
 #include "actors/random.hpp"
+#include "config/naming.hpp"
 #include "messages/profile_limits.hpp"
 #include "messages/replica_state.hpp"
 
@@ -23,6 +24,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -403,6 +405,12 @@ private:
       auto& entry = *profile.add_labels();
       entry.set_key(key);
       entry.set_value(value);
+    }
+    auto taints = options_.taints;
+    std::sort(taints.begin(), taints.end());
+    for (auto& taint : taints) {
+      auto& entry = *profile.add_taints();
+      std::tie(*entry.mutable_key(), *entry.mutable_value()) = split_taint(taint);
     }
     for (auto& status : replicas_.describe(now()))
       *profile.add_replicas() = std::move(status);

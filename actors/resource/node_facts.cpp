@@ -135,6 +135,7 @@ pb::NodeFacts facts_of(const cluster_view& view, const node_entry& node, cluster
   facts.set_done(load.requests_done());
   facts.set_failed(load.requests_failed());
   *facts.mutable_labels() = profile.labels();
+  *facts.mutable_taints() = profile.taints();
   *facts.mutable_accelerators() = profile.accelerators();
   for (auto& [kind, count] : reserved.accelerators) {
     auto& entry = *facts.add_accelerators_reserved();

@@ -18,6 +18,7 @@
 #include "actors/resource/view_feed.hpp"
 #include "actors/resource/view_keeper.hpp"
 #include "actors/resource/view_report.hpp"
+#include "messages/group.hpp"
 #include "messages/node_protocol.hpp"
 
 #include <caf/stateful_actor.hpp>
@@ -37,6 +38,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
@@ -44,6 +46,8 @@
 
 namespace astra {
 namespace {
+
+static_assert(std::string_view{main_group} == default_group);
 
 using std::chrono::milliseconds;
 using time_point = std::chrono::steady_clock::time_point;

@@ -1,6 +1,7 @@
 #include "actors/scheduler/claim_book.hpp"
 
 #include "actors/mutant.hpp"
+#include "actors/scheduler/explain.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "messages/wire.hpp"
 
@@ -82,6 +83,9 @@ void claim_book::observe(const node_entry& entry, time_point now) {
   auto id = entry.id();
   auto& row = entry.row;
   corrections_.erase(id);
+  hazard_.observe(entry, now);
+  if (columns_)
+    columns_->update(entry);
   auto known = seen_.find(id);
   if (known != seen_.end() && known->second.incarnation != row.incarnation()) {
     // Replicas die with their agent.
@@ -115,6 +119,9 @@ void claim_book::observe(const node_entry& entry, time_point now) {
 
 void claim_book::forget(node_id node, time_point now) {
   corrections_.erase(node);
+  hazard_.forget(node);
+  if (columns_)
+    columns_->erase(node);
   if (auto known = seen_.find(node); known != seen_.end() && !known->second.vanished)
     known->second.vanished = now;
 }
@@ -172,7 +179,7 @@ void claim_book::release_failed(time_point now) {
   }
 }
 
-claim_book::holders_by_index claim_book::count_holders() {
+claim_book::holders_by_index claim_book::count_holders() const {
   holders_by_index result;
   for (auto& [id, node] : seen_) {
     if (lost(node) && !MUTANT(lost_replica_not_replaced))
@@ -289,11 +296,52 @@ void claim_book::start_update(const holders_by_index& holders, wishes& out) {
 
 void claim_book::place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
                        const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out) {
-  if (wanted.place.empty() && wanted.move.empty())
+  if (wanted.place.empty() && wanted.move.empty()) {
+    columns_.reset();
     return;
-  plan_input input{spec_, view.nodes()};
+  }
+  auto input = input_for(holders, view, reachable, now);
   input.missing = wanted.place;
   input.missing.insert(input.missing.end(), wanted.move.begin(), wanted.move.end());
+  auto planned = plan(input, random);
+  for (auto& placement : planned.placements) {
+    pb::Claim message;
+    message.set_sequence(++sequence_);
+    auto token = token_of(spec_.name(), epoch_, MUTANT(token_reused) ? placement.replica_index : sequence_);
+    message.set_token(token.value());
+    message.set_node(placement.node.value());
+    message.set_node_incarnation(view.find(placement.node)->row.incarnation());
+    message.set_replica_index(placement.replica_index);
+    claims_[token] = {sequence_, placement.node, placement.replica_index, now, false};
+    out.claims.push_back(std::move(message));
+    auto& slot = slots_[placement.replica_index];
+    if (slot.lost) {
+      replacements_.push_back(now);
+      slot.lost.reset();
+    }
+  }
+  if (planned.unplaced.empty())
+    columns_.reset();
+  else if (!columns_)
+    columns_.emplace(view.nodes());
+  for (auto index : planned.unplaced) {
+    auto& slot = slots_[index];
+    slot.unplaced = planned.reason;
+    auto found = holders.find(index);
+    if (!slot.updating || found == holders.end())
+      continue;
+    for (auto& old : found->second) {
+      if (!old.outdated || released_.count(old.token()) != 0 || !place_is_taken_by(old, view, input, random))
+        continue;
+      release_holder(old, "the app's spec has changed and there is no room for old and new side by side", now);
+      slot.held = false;
+    }
+  }
+}
+
+plan_input claim_book::input_for(const holders_by_index& holders, const cluster_view& view,
+                                 const std::set<resource_id>& reachable, time_point now) const {
+  plan_input input{spec_, view.nodes()};
   for (auto& [index, found] : holders)
     for (auto& holder : found)
       if (released_.count(holder.token()) == 0)
@@ -312,40 +360,36 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
       input.elsewhere[origin] = shard.group;
   std::tie(input.partition, input.partitions) = home_partition(spec_.name(), view.apps());
   input.index = &view.index();
-  auto planned = plan(input, random);
-  for (auto& placement : planned.placements) {
-    pb::Claim message;
-    message.set_sequence(++sequence_);
-    auto token = token_of(spec_.name(), epoch_, MUTANT(token_reused) ? placement.replica_index : sequence_);
-    message.set_token(token.value());
-    message.set_node(placement.node.value());
-    message.set_node_incarnation(view.find(placement.node)->row.incarnation());
-    message.set_replica_index(placement.replica_index);
-    claims_[token] = {sequence_, placement.node, placement.replica_index, now, false};
-    out.claims.push_back(std::move(message));
-    auto& slot = slots_[placement.replica_index];
-    if (slot.lost) {
-      replacements_.push_back(now);
-      slot.lost.reset();
-    }
+  input.hazard = hazard_.rates(view.index(), view.nodes().size(), now);
+  if (columns_ && columns_->size() == view.nodes().size())
+    input.columns = &*columns_;
+  return input;
+}
+
+std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& view,
+                                                         const std::set<resource_id>& reachable, time_point now) const {
+  if (deleting_ || std::all_of(slots_.begin(), slots_.end(), [](auto& entry) { return entry.second.unplaced.empty(); }))
+    return std::nullopt;
+  auto told = explain(input_for(count_holders(), view, reachable, now));
+  pb::PlacementReport result;
+  result.set_nodes(told.nodes);
+  result.set_fitting(told.fitting);
+  for (auto& reason : told.reasons) {
+    auto& entry = *result.add_reasons();
+    entry.set_text(reason.text);
+    entry.set_nodes(reason.nodes);
+    entry.set_nearest(reason.nearest.value());
+    entry.set_nearest_name(reason.nearest_name);
   }
-  for (auto index : planned.unplaced) {
-    auto& slot = slots_[index];
-    slot.unplaced = planned.reason;
-    auto found = holders.find(index);
-    if (!slot.updating || found == holders.end())
-      continue;
-    for (auto& old : found->second) {
-      if (!old.outdated || released_.count(old.token()) != 0 || !place_is_taken_by(old, view, input, random))
-        continue;
-      release_holder(old, "the app's spec has changed and there is no room for old and new side by side", now);
-      slot.held = false;
-    }
-  }
+  for (auto& change : told.changes)
+    result.add_changes()->set_text(to_text(change));
+  result.set_node(told.node.value());
+  result.set_node_name(told.node_name);
+  return result;
 }
 
 /// Whether stopping `old` is what it takes to place its successor: nowhere else is room, not even on nodes that are
-/// excluded only for now, and where it runs there is enough without it.
+/// excluded only for now, and without it there is a place.
 bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, const plan_input& input,
                                    random_source& random) const {
   auto entry = view.find(old.node);
@@ -356,20 +400,18 @@ bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, 
   everywhere.excluded.clear();
   if (!plan(everywhere, random).placements.empty())
     return false;
-  std::map<node_id, node_entry> alone{{old.node, *entry}};
-  auto& row = alone.begin()->second.row;
+  auto there = std::move(everywhere);
+  there.excluded = input.excluded;
+  if (auto& placed = there.placed[old.node]; placed > 0)
+    --placed;
+  auto row = entry->row;
   auto shape = std::make_shared<pb::NodeProfile>(row.shape());
   auto& replicas = *shape->mutable_replicas();
   replicas.erase(std::remove_if(replicas.begin(), replicas.end(),
                                 [&](auto& replica) { return replica.token() == old.status->token(); }),
                  replicas.end());
   row.set_profile(row.name(), row.address(), row.profile_version(), std::move(shape));
-  plan_input there{spec_, alone};
-  there.missing = everywhere.missing;
-  there.claimed = input.claimed;
-  there.excluded = input.excluded;
-  there.reachable = input.reachable;
-  there.elsewhere = input.elsewhere;
+  there.corrections[old.node] = std::move(row);
   return !plan(there, random).placements.empty();
 }
 

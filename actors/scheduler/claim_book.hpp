@@ -2,6 +2,9 @@
 
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
+#include "actors/scheduler/hazard_meter.hpp"
+#include "actors/scheduler/planner.hpp"
+#include "actors/scheduler/view_columns.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/app.pb.h"
 #include "messages/wire/claim.pb.h"
@@ -17,8 +20,6 @@
 #include <vector>
 
 namespace astra {
-
-struct plan_input;
 
 /// Hash of what a replica runs: the spec without the number of replicas, so that scaling restarts nothing.
 std::uint64_t hash_of(pb::AppSpec spec);
@@ -94,6 +95,11 @@ public:
 
   /// The record of `describe`: quick where all is well, since it is asked for all the time and seldom changes.
   pb::AppRecord record(time_point now) const;
+
+  /// Why one more replica has no place and what would give it one, as things are now; none: nothing waited for a place
+  /// at the last tick.
+  std::optional<pb::PlacementReport> placement(const cluster_view& view, const std::set<resource_id>& reachable,
+                                               time_point now) const;
 
   const pb::AppSpec& spec() const { return spec_; }
   std::uint64_t spec_hash() const { return spec_hash_; }
@@ -189,7 +195,10 @@ private:
   std::uint64_t grace_ms() const { return spec_.request_timeout_ms(); }
 
   void expire(const cluster_view& view, time_point now);
-  holders_by_index count_holders();
+  holders_by_index count_holders() const;
+  /// Without what is missing.
+  plan_input input_for(const holders_by_index& holders, const cluster_view& view,
+                       const std::set<resource_id>& reachable, time_point now) const;
   void release_failed(time_point now);
   wishes review(const holders_by_index& holders, time_point now);
   void start_update(const holders_by_index& holders, wishes& out);
@@ -217,6 +226,9 @@ private:
   std::map<node_id, exclusion> excluded_;
   /// Rows that came with refusals, until the view has something newer.
   std::map<node_id, node_row> corrections_;
+  hazard_meter hazard_;
+  /// Of all nodes, while something has no place and it must be said again and again why.
+  std::optional<view_columns> columns_;
   /// Times of the replacements of the last second.
   std::deque<time_point> replacements_;
 };

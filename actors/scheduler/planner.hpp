@@ -21,6 +21,18 @@ namespace astra {
 // discuss the conflicts of shared state).  So each app prefers a home partition of the nodes, which the others leave
 // alone while they have room in theirs, and picks at random among the good ones there: two draws, the better one
 // wins (Mitzenmacher, "The Power of Two Choices", 2001).
+//
+// Better is where more is left, or, for an app that is to be packed, where less is; times the probability that the node
+// is still there in an hour.  With a spread over a label, values of it with fewer replicas come first.
+
+class view_columns;
+
+/// How often nodes of a pool are lost; nodes are of a pool when they have the same value of a label.
+struct pool_hazard {
+  std::string label;
+  /// Evictions per node and hour, by value; empty value: nodes without the label.  A pool that is not here loses none.
+  std::map<std::string, double> per_hour;
+};
 
 /// What a planner works on.
 struct plan_input {
@@ -47,6 +59,10 @@ struct plan_input {
   /// Of `nodes`, to look only where the labels and accelerators are that the app needs; null: everywhere.  The plan is
   /// the same.
   const view_index* index = nullptr;
+  /// Of several nodes that are as good, the one that is more likely to stay is the better.
+  pool_hazard hazard;
+  /// Of `nodes`, for questions to all of them; null: they are made when there is one.
+  const view_columns* columns = nullptr;
 };
 
 struct placement {

@@ -282,8 +282,11 @@ private:
   }
 
   pb::AppDetail describe() {
-    auto result = book_.describe(self_->clock().now());
+    auto now = self_->clock().now();
+    auto result = book_.describe(now);
     sign(*result.mutable_record());
+    if (auto report = book_.placement(view_, sessions_.reachable(), now))
+      *result.mutable_placement() = std::move(*report);
     return result;
   }
 

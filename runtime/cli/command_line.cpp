@@ -383,6 +383,9 @@ void command_line::add_app() {
 }
 
 void command_line::add_invoke_and_router() {
+  add(&root_, "why", why_text, [this](command_context& context) { return tell_why(context, name_); })
+      ->add_option("WHAT", name_, "app/NAME, replica/APP/INDEX or node/NAME")
+      ->required();
   auto* invoke =
       add(&root_, "invoke", invoke_text, [this](command_context& context) { return invoke_app(context, invoke_); });
   invoke->add_option("APP", invoke_.app, "The app's name")->required();

@@ -758,7 +758,8 @@ private:
           if (!detail->found())
             return from_view("it does not know the app");
           std::vector<pb::ReplicaStatus> replicas(detail->replicas().begin(), detail->replicas().end());
-          answer(exchange, reply(200, app_json(view_, detail->record(), replicas, "")));
+          answer(exchange, reply(200, app_json(view_, detail->record(), replicas, "",
+                                               detail->has_placement() ? &detail->placement() : nullptr)));
         },
         [from_view](const caf::error& reason) { from_view(error_text(reason)); });
   }

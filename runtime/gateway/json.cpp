@@ -71,7 +71,7 @@ json to_json(const pb::NodeFacts& node) {
                         {"state", name_of(replica.state())},
                         {"reason", replica.reason()},
                         {"restarts", replica.restarts()}});
-  return {
+  json result = {
       {"name", node.name()},
       {"id", to_hex(node.node())},
       {"state", state_name(node.liveness())},
@@ -100,6 +100,10 @@ json to_json(const pb::NodeFacts& node) {
       {"beat", node.sequence()},
       {"home_epoch", node.home_epoch()},
   };
+  // Where there are none the object is what it was before there were any.
+  for (auto& taint : node.taints())
+    result["taints"].push_back(taint.key() + (taint.value().empty() ? "" : "=" + taint.value()));
+  return result;
 }
 
 std::string_view kind_name(pb::EventKind kind) {
@@ -352,8 +356,27 @@ std::string apps_json(const cluster_view& view) {
   return dump({{"apps", std::move(apps)}});
 }
 
+namespace {
+
+json to_json(const pb::PlacementReport& report) {
+  json reasons = json::array();
+  for (auto& reason : report.reasons())
+    reasons.push_back({{"nodes", reason.nodes()}, {"text", reason.text()}, {"nearest", reason.nearest_name()}});
+  json changes = json::array();
+  for (auto& change : report.changes())
+    changes.push_back({{"text", change.text()}});
+  return {{"nodes", report.nodes()},
+          {"fitting", report.fitting()},
+          {"reasons", std::move(reasons)},
+          {"changes", std::move(changes)},
+          {"node", report.node_name()}};
+}
+
+} // namespace
+
 std::string app_json(const cluster_view& view, const pb::AppRecord& record,
-                     const std::vector<pb::ReplicaStatus>& replicas, std::string_view note) {
+                     const std::vector<pb::ReplicaStatus>& replicas, std::string_view note,
+                     const pb::PlacementReport* placement) {
   auto result = to_json(view, record);
   result["spec"] = to_json(record.spec());
   json detail = json::array();
@@ -366,6 +389,8 @@ std::string app_json(const cluster_view& view, const pb::AppRecord& record,
                       {"in_state_ms", replica.in_state_ms()},
                       {"epoch", replica.epoch()}});
   result["replicas_detail"] = std::move(detail);
+  if (placement)
+    result["placement"] = to_json(*placement);
   if (!note.empty())
     result["note"] = note;
   return dump(result);

@@ -59,8 +59,10 @@ std::string filter_problem_json(std::string_view message, std::uint32_t column);
 
 std::string apps_json(const cluster_view& view);
 /// @param note why the replicas are not the scheduler's own word; empty when they are.
+/// @param placement why one more has no place; null: nobody said.
 std::string app_json(const cluster_view& view, const pb::AppRecord& record,
-                     const std::vector<pb::ReplicaStatus>& replicas, std::string_view note);
+                     const std::vector<pb::ReplicaStatus>& replicas, std::string_view note,
+                     const pb::PlacementReport* placement = nullptr);
 
 /// @param note why there is less than one might expect; empty: there is not.
 std::string app_history_json(const std::string& app, const pb::AppHistory& history, std::string_view note);

@@ -241,6 +241,7 @@ public:
       o.node.capacity_origin = "simulated";
       o.node.limits_backend = "simulated";
       o.node.labels = group.labels;
+      o.node.taints = group.taints;
       if (!named[i].zone.empty()) {
         std::erase_if(o.node.labels, [](auto& label) { return label.first == "zone"; });
         o.node.labels.emplace_back("zone", named[i].zone);

@@ -73,6 +73,62 @@ labels = { zone = "sz3", tier = "spot" }
   CHECK(spec.require(1).value() == "sz3");
 }
 
+TEST_CASE("a placement carries expressions, tolerations, spread, affinity and strategy") {
+  auto spec = spec_of(R"toml(name = "web"
+command = ["x"]
+[placement]
+require = ["zone in (a, b)", "disk != hdd", "gpu exists"]
+tolerate = ["spot", "dedicated=db"]
+strategy = "pack"
+spread = [{ label = "zone" }, { label = "rack", max_skew = 2 }]
+affinity = [{ app = "cache" }]
+anti_affinity = [{ app = "web" }, { app = "db", label = "zone" }]
+)toml");
+  auto& placement = spec.placement();
+  REQUIRE(placement.require_size() == 3);
+  CHECK(placement.require(0).operation() == pb::LABEL_IN);
+  CHECK(placement.require(0).values(1) == "b");
+  CHECK(placement.require(2).operation() == pb::LABEL_EXISTS);
+  REQUIRE(placement.tolerate_size() == 2);
+  CHECK_FALSE(placement.tolerate(0).has_value());
+  CHECK(placement.tolerate(1).value() == "db");
+  CHECK(placement.strategy() == pb::PLACEMENT_PACK);
+  CHECK(placement.spread(0).max_skew() == 1);
+  CHECK(placement.spread(1).label() == "rack");
+  CHECK(placement.affinity(0).label().empty());
+  CHECK(placement.anti_affinity(1).app() == "db");
+  CHECK(placement.anti_affinity(1).label() == "zone");
+}
+
+TEST_CASE("an app without a placement, or with nothing but defaults in it, has the spec that it always had") {
+  auto plain = spec_of("name = \"a\"\ncommand = [\"cat\"]\n");
+  auto stated = spec_of("name = \"a\"\ncommand = [\"cat\"]\n[placement]\nstrategy = \"spread\"\nspread = []\n");
+  CHECK_FALSE(plain.has_placement());
+  CHECK(plain.SerializeAsString() == stated.SerializeAsString());
+}
+
+TEST_CASE("what is wrong with a placement is shown where it stands") {
+  auto problem_with = [](const std::string& line) {
+    return show(parse_app_config("name = \"a\"\ncommand = [\"x\"]\n[placement]\n" + line + "\n", "a.toml").problems);
+  };
+  CHECK(problem_with("require = [\"a exists\", \"zone = b\"]")
+        == "a.toml:4:24: placement.require[1]: \"zone = b\", character 6: '=' compares nothing; write ==\n");
+  CHECK(problem_with("tolerate = [\"a b\"]").find("a.toml:4:13: placement.tolerate[0]: the taint's key") == 0);
+  CHECK(problem_with("strategy = \"best\"").find("a.toml:4:12: placement.strategy: ") == 0);
+  CHECK(problem_with("spread = [{ max_skew = 1 }]").find("a.toml:4:11: placement.spread[0].label: missing") == 0);
+  CHECK(problem_with("spread = [{ label = \"zone\", max_skew = 0 }]")
+        == "a.toml:4:40: placement.spread[0].max_skew: must be between 1 and 1000000, not 0\n");
+  CHECK(problem_with("spread = [{ label = \"z\" }, { label = \"z\" }]").find("is spread over twice")
+        != std::string::npos);
+  CHECK(problem_with("affinity = [{ app = \"a\" }]").find("placement.affinity[0].app: is this app itself")
+        != std::string::npos);
+  CHECK(problem_with("anti_affinity = [{ label = \"zone\" }]").find("placement.anti_affinity[0].app: missing")
+        != std::string::npos);
+  CHECK(problem_with("anti_affinity = [{ app = \"a\", lable = \"zone\" }]").find("did you mean 'label'?")
+        != std::string::npos);
+  CHECK(problem_with("require = [\"a exists\", \"a exists\"]").find("is listed twice") != std::string::npos);
+}
+
 TEST_CASE("an actor app carries its type and arguments") {
   auto spec =
       spec_of("name = \"c\"\nkind = \"actor\"\nreplicas = 0\n[actor]\ntype = \"counter\"\nargs = { init = 40 }\n");
@@ -132,6 +188,18 @@ TEST_CASE("a spec that came another way is checked by the same rules") {
           s.mutable_actor()->add_args("x");
         })
         == "actor.args: \"x\" is not NAME=value\n");
+  CHECK(problems_with([](auto& s) { s.mutable_placement()->add_require()->set_key("zone"); })
+        == "placement.require[0]: unknown operator; there are ==, !=, in, not in, exists and not exists\n");
+  CHECK(problems_with([](auto& s) { s.mutable_placement()->add_tolerate(); }).find("placement.tolerate[0]: ") == 0);
+  CHECK(problems_with([](auto& s) {
+          for (int i = 0; i < 17; ++i)
+            s.mutable_placement()->add_anti_affinity()->set_app("b" + std::to_string(i));
+        })
+        == "placement.anti_affinity: has 17 entries; use at most 16\n");
+  CHECK(problems_with([](auto& s) {
+          s.mutable_placement()->set_strategy(static_cast<pb::PlacementStrategy>(9));
+        }).find("placement.strategy: ")
+        == 0);
   CHECK(problems_with([](auto& s) { s.set_request_timeout_ms(UINT64_MAX); }).find("timeout: ") == 0);
   CHECK(validate(pb::AppSpec{}).size() > 5);
 }

@@ -77,6 +77,8 @@ const std::vector<broken_file> broken_process_files = {
     {"name = \"n 1\"\nroles = [\"node\"]\nresources = [\"a:1\"]\n", "1:8: name: ", "at position 2"},
     {"name = \"\"\nroles = [\"node\"]\nresources = [\"a:1\"]\n", "1:8: name: ", "missing; give the process a name"},
     {good + "[log]\nlevel = \"warning\"\n", "5:9: log.level: ", "did you mean 'warn'?"},
+    {good + "[node]\ntaints = [\"spot\", \"a b=c\"]\n",
+     "5:19: node.taints[1]: ", "the taint's key \"a b\" holds a character"},
     {good + "[node.labels]\n\"a b\" = \"x\"\n", "5:9: node.labels.\"a b\": ", "at position 2"},
     // Addresses.
     {"name = \"n\"\nroles = [\"node\"]\nresources = [\"here\"]\n", "3:14: resources[0]: ", "write \"host:port\""},

@@ -30,6 +30,7 @@ heartbeat = "100ms"
 heartbeat = "500ms"
 queue_per_slot = 3
 labels = { zone = "sz3", tier = "spot" }
+taints = ["spot", "dedicated=db"]
 [capacity]
 cores = 1.5
 memory = "2GiB"
@@ -81,6 +82,7 @@ excluded-components = ["a", "b"]
   CHECK(o.net.timeout == 1s);
   CHECK(o.node.queue_per_slot == 3);
   CHECK(o.node.labels == std::vector<std::pair<std::string, std::string>>{{"tier", "spot"}, {"zone", "sz3"}});
+  CHECK(o.node.taints == std::vector<std::string>{"spot", "dedicated=db"});
   CHECK(o.node.cpu_milli == 1500);
   CHECK(o.node.memory_bytes == 2ull << 30);
   CHECK_FALSE(o.cpu_auto);

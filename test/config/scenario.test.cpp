@@ -33,8 +33,8 @@ std::vector<std::filesystem::path> scenario_files() {
 // What each struct holds, for comparing all of it.  The structured bindings do not compile when a field is missing.
 
 auto fields(const scenario_machines& x) {
-  auto& [name, roles, count, cpu, memory, labels, zones, crowd, cores, swing, group] = x;
-  return std::tie(name, roles, count, cpu, memory, labels, zones, crowd, cores, swing, group);
+  auto& [name, roles, count, cpu, memory, labels, taints, zones, crowd, cores, swing, group] = x;
+  return std::tie(name, roles, count, cpu, memory, labels, taints, zones, crowd, cores, swing, group);
 }
 
 auto fields(const scenario_network& x) {
@@ -70,11 +70,11 @@ auto fields(const net_options& x) {
 }
 
 auto fields(const node_options& x) {
-  auto& [name, resources, aggregators, heartbeat, home_silence, cpu, memory, origin, accelerators, labels, slot_hold,
-         queue, wait, backend] = x;
+  auto& [name, resources, aggregators, heartbeat, home_silence, cpu, memory, origin, accelerators, labels, taints,
+         slot_hold, queue, wait, backend] = x;
   CHECK(accelerators.empty());
-  return std::tie(name, resources, aggregators, heartbeat, home_silence, cpu, memory, origin, labels, slot_hold, queue,
-                  wait, backend);
+  return std::tie(name, resources, aggregators, heartbeat, home_silence, cpu, memory, origin, labels, taints, slot_hold,
+                  queue, wait, backend);
 }
 
 auto fields(const aggregator_options& x) {
@@ -221,6 +221,7 @@ private:
     maybe([&] { result.cpu_milli = static_cast<std::uint32_t>(number(1, 64'000)); });
     maybe([&] { result.memory_bytes = number(1 << 20, 1ull << 40); });
     maybe([&] { result.labels = {{"tier", "a$b"}, {"x.y", "\"z\""}}; });
+    maybe([&] { result.taints = {"spot", "dedicated=\"db\""}; });
     maybe([&] { result.zones = {"a", "b"}; });
     maybe([&] { result.crowd = static_cast<std::uint32_t>(number(0, 1000)); });
     maybe([&] { result.interference_cores = real(0, 4); });
@@ -272,6 +273,25 @@ private:
       auto& label = *spec->add_require();
       label.set_key("zone");
       label.set_value("a${b}");
+    });
+    maybe([&] {
+      auto& placement = *spec->mutable_placement();
+      auto& expression = *placement.add_require();
+      expression.set_key("disk");
+      expression.set_operation(pb::LABEL_NOT_IN);
+      for (auto n = number(1, 3); n > 0; --n)
+        expression.add_values("v" + std::to_string(n) + " ${x} \"'\\ é");
+      auto& toleration = *placement.add_tolerate();
+      toleration.set_key("spot");
+      maybe([&] { toleration.set_value("a=$b"); });
+      auto& spread = *placement.add_spread();
+      spread.set_label("zone");
+      spread.set_max_skew(static_cast<std::uint32_t>(number(1, 9)));
+      placement.add_affinity()->set_app("other");
+      auto& apart = *placement.add_anti_affinity();
+      apart.set_app(spec->name());
+      apart.set_label("zone");
+      maybe([&] { placement.set_strategy(pb::PLACEMENT_PACK); });
     });
     maybe([&] { spec->mutable_restart()->set_backoff_max_ms(number(100, 100'000)); });
     maybe([&] { spec->mutable_restart()->set_budget(0); });
@@ -533,6 +553,7 @@ const std::vector<broken_text> broken_texts = {
     {good + "[node]\nheartbeat = \"2s\"\n", "10:13: resource.suspect_after: ", "shorter than node.heartbeat = \"2s\""},
     {good + "[node]\nheartbeat = \"200us\"\n", "10:13: node.heartbeat: ", "finer than a millisecond"},
     {good + "[node]\nlabels = { a = \"b\" }\n", "10:1: node.labels: ", "write labels in [[machines]] instead"},
+    {good + "[node]\ntaints = [\"spot\"]\n", "10:1: node.taints: ", "write taints in [[machines]] instead"},
     {good + "[net]\nlisten = \"127.0.0.1:1\"\n", "10:1: net.listen: ", "remove it"},
     {good + "[log]\nlevel = \"info\"\n", "9:2: log: ", "is its trace"},
     {good + "[router]\ntries = 0\n", "10:9: router.tries: ", "between 1 and 64"},

@@ -102,6 +102,13 @@ std::string render_app(const json& app, bool colour);
 /// What differs between two AppSpecs in Protobuf JSON, one line per field: "replicas: 3 -> 6".
 std::vector<std::string> spec_changes(const json& before, const json& after);
 
+extern const command_text why_text;
+/// @param what app/NAME, replica/APP/INDEX or node/NAME.
+int tell_why(command_context& context, const std::string& what);
+/// @param index unset: of all replicas that are not ready.
+std::string render_why_app(const json& app, std::optional<std::uint32_t> index, bool colour);
+std::string render_why_node(const json& node, bool colour);
+
 extern const command_text invoke_text;
 struct invoke_options {
   std::string app;

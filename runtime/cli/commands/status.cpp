@@ -70,6 +70,12 @@ std::string own_nodes(const json& views, const std::string& name) {
   return "";
 }
 
+// It answers nobody, and its last word is older than its peers would wait for.  When all Resources of a group are gone,
+// nobody is left to call them lost.
+bool is_silent(const json& views, const std::string& name, milliseconds age) {
+  return views.is_object() && report_of(views, name).empty() && age >= std::chrono::seconds{3};
+}
+
 // Whether the Resources see the same cluster, and who is the furthest behind what they hand out.
 std::string views_part(const json& views, bool colour) {
   std::string out;
@@ -188,7 +194,10 @@ std::string render_status(const json& status, bool colour) {
     auto is_lost = flag_in(resource, "lost");
     lost += is_lost ? 1 : 0;
     ages.add({"  " + text_in(resource, "name"),
-              is_lost ? table_cell{"lost", tone::bad} : table_cell{"in view", tone::good},
+              is_lost ? table_cell{"lost", tone::bad}
+              : is_silent(views, text_in(resource, "name"), ms_in(resource, "age_ms"))
+                  ? table_cell{"silent", tone::warning}
+                  : table_cell{"in view", tone::good},
               human_duration(ms_in(resource, "age_ms")), own_nodes(views, text_in(resource, "name")),
               of_report(views, text_in(resource, "name"), "subscribers"), up_for(views, text_in(resource, "name")),
               groups.size() > 1 ? text_in(resource, "group") : ""});

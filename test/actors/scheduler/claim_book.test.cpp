@@ -376,6 +376,49 @@ TEST_CASE("a new spec without room for both stops one old replica at a time firs
   CHECK(world.record().reason().empty());
 }
 
+TEST_CASE("a new spec of an app with one replica per node stops one old replica at a time first") {
+  auto alone = small_app("ocr", 3);
+  alone.mutable_placement()->add_anti_affinity()->set_app("ocr");
+  model world{alone};
+  world.cluster.publish(world.now, world.book.get());
+  world.ticks(3);
+  CHECK(world.ready().size() == 3);
+  world.want(other_version(alone));
+  for (int i = 0; i < 30; ++i) {
+    world.tick();
+    CHECK(world.ready().size() >= 2);
+    CHECK(world.running() <= 3);
+  }
+  CHECK(world.exact());
+  CHECK(world.record().reason().empty());
+}
+
+TEST_CASE("an app whose replicas wait tells by how much its demand is too large, until all are placed") {
+  auto large = small_app("ocr", 2);
+  large.mutable_per_replica()->set_cpu_milli(6000);
+  model world{large, 2};
+  world.cluster.publish(world.now, world.book.get());
+  CHECK_FALSE(world.book->placement(world.cluster.view, {model_home}, world.now));
+  world.ticks(3);
+  auto report = world.book->placement(world.cluster.view, {model_home}, world.now);
+  REQUIRE(report);
+  CHECK(report->nodes() == 2);
+  CHECK(report->fitting() == 0);
+  REQUIRE(report->changes_size() == 1);
+  CHECK(report->changes(0).text() == "resources.cpu down to 4 cores");
+  // What is kept of the nodes between ticks follows them.
+  world.change("n1", [](auto& row) { row.mutable_profile()->mutable_capacity()->set_cpu_milli(5000); });
+  report = world.book->placement(world.cluster.view, {model_home}, world.now);
+  REQUIRE(report);
+  CHECK(report->changes(0).text() == "resources.cpu down to 5 cores");
+  CHECK(report->node_name() == "n1");
+  for (auto name : {"n1", "n2"})
+    world.change(name, [](auto& row) { row.mutable_profile()->mutable_capacity()->set_cpu_milli(8000); });
+  world.ticks(5);
+  CHECK(world.ready().size() == 2);
+  CHECK_FALSE(world.book->placement(world.cluster.view, {model_home}, world.now));
+}
+
 TEST_CASE("a new spec that fits nowhere stops nothing") {
   model world{small_app("ocr", 3), 3, 1};
   world.cluster.publish(world.now, world.book.get());

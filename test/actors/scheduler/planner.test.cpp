@@ -1,5 +1,8 @@
 #include "actors/scheduler/planner.hpp"
 
+#include "actors/scheduler/explain.hpp"
+
+#include "config/label_expression.hpp"
 #include "test/actors/scheduler/model_cluster.hpp"
 
 #include <doctest/doctest.h>
@@ -296,6 +299,10 @@ TEST_CASE("an app has nodes of its Resource groups only, and says what it leaves
   auto planned = plan(input, random);
   CHECK(planned.placements.empty());
   CHECK(planned.reason == "0 of 1 node fits: 1 of the Resource group vision, which is not the app's");
+  auto told = explain(input);
+  REQUIRE(told.reasons.size() == 1);
+  CHECK(told.reasons.front().text == "of the Resource group vision, which is not the app's");
+  CHECK(told.reasons.front().nodes == 1);
   CHECK(groups_of(spec, "main") == std::set<std::string>{"main"});
   spec.add_groups("speech");
   spec.add_groups("vision");
@@ -320,4 +327,318 @@ TEST_CASE("a book claims in the groups that its app names, or at home") {
   CHECK(claims("vision", {}) == 0);
   CHECK(claims("vision", {"main", "speech"}) == 1);
   CHECK(claims("main", {"vision"}) == 0);
+}
+
+namespace {
+
+/// "n1" to "n<count>" with a zone each, in turn.
+void add_zones(model_view& cluster, int count, const std::vector<std::string>& zones, std::uint32_t cores = 64) {
+  for (int i = 0; i < count; ++i) {
+    auto name = "n" + std::to_string(i + 1);
+    cluster.rows[name] = make_row(name, cores, 64);
+    add_label(cluster.rows[name], "zone", zones[static_cast<std::size_t>(i) % zones.size()]);
+  }
+}
+
+std::map<std::string, std::uint32_t> per_zone(const plan_result& planned, const model_view& cluster) {
+  std::map<std::string, std::uint32_t> result;
+  for (auto& placement : planned.placements)
+    ++result[cluster.view.find(placement.node)->row.shape().labels(0).value()];
+  return result;
+}
+
+void require(pb::AppSpec& spec, const std::string& expression) {
+  REQUIRE(parse_label_expression(expression, *spec.mutable_placement()->add_require()) == "");
+}
+
+void spread_over(pb::AppSpec& spec, const std::string& label, std::uint32_t max_skew) {
+  auto& rule = *spec.mutable_placement()->add_spread();
+  rule.set_label(label);
+  rule.set_max_skew(max_skew);
+}
+
+} // namespace
+
+TEST_CASE("label expressions leave only the nodes that meet all of them") {
+  model_view cluster;
+  add_zones(cluster, 6, {"a", "b", "c"});
+  add_label(cluster.rows["n1"], "disk", "hdd");
+  add_label(cluster.rows["n5"], "gpu", "");
+  cluster.publish(start);
+  auto nodes_for = [&](const std::vector<std::string>& expressions) {
+    auto spec = small_app("ocr", 12);
+    spec.mutable_placement()->add_anti_affinity()->set_app("ocr");
+    for (auto& text : expressions)
+      require(spec, text);
+    auto input = input_for(spec, cluster);
+    input.index = &cluster.view.index();
+    random_source random{1};
+    std::set<std::string> result;
+    for (auto& [node, count] : per_node(plan(input, random)))
+      result.insert(cluster.view.find(node)->name());
+    return result;
+  };
+  using names = std::set<std::string>;
+  CHECK(nodes_for({"zone in (a, b)"}) == names{"n1", "n2", "n4", "n5"});
+  CHECK(nodes_for({"zone in (a, b)", "disk != hdd"}) == names{"n2", "n4", "n5"});
+  CHECK(nodes_for({"zone not in (a, b)"}) == names{"n3", "n6"});
+  CHECK(nodes_for({"gpu exists"}) == names{"n5"});
+  CHECK(nodes_for({"zone == a", "disk not exists"}) == names{"n4"});
+  CHECK(nodes_for({"zone == d"}).empty());
+}
+
+TEST_CASE("a node with a taint that is not tolerated gets nothing") {
+  model_view cluster;
+  for (auto name : {"n1", "n2", "n3"})
+    cluster.rows[name] = make_row(name, 1, 1);
+  auto taint = [&](const char* node, const char* key, const char* value) {
+    auto& entry = *cluster.rows[node].mutable_profile()->add_taints();
+    entry.set_key(key);
+    entry.set_value(value);
+  };
+  taint("n2", "spot", "");
+  taint("n3", "spot", "");
+  taint("n3", "dedicated", "db");
+  cluster.publish(start);
+  auto spec = small_app("ocr", 3);
+  random_source random{1};
+  auto planned = plan(input_for(spec, cluster), random);
+  CHECK(planned.placements.size() == 1);
+  CHECK(planned.placements.at(0).node == make_node_id("n1"));
+  CHECK(planned.reason
+        == "0 of 3 nodes fit: 1 have the taint dedicated=db, 1 have the taint spot, 1 lack memory (1 GiB needed, none "
+           "free)");
+  spec.mutable_placement()->add_tolerate()->set_key("spot");
+  CHECK(plan(input_for(spec, cluster), random).placements.size() == 2);
+  auto& other = *spec.mutable_placement()->add_tolerate();
+  other.set_key("dedicated");
+  other.set_value("web");
+  CHECK(plan(input_for(spec, cluster), random).placements.size() == 2);
+  other.set_value("db");
+  CHECK(plan(input_for(spec, cluster), random).placements.size() == 3);
+}
+
+TEST_CASE("a spread with max_skew 1 is 4, 3 and 3 replicas in three zones, however unequal they are") {
+  model_view cluster;
+  add_zones(cluster, 3, {"a", "b", "c"});
+  for (int i = 4; i < 30; ++i) {
+    auto name = "n" + std::to_string(i);
+    cluster.rows[name] = make_row(name, 64, 64);
+    add_label(cluster.rows[name], "zone", "a");
+  }
+  // Without the label a node is no part of it.
+  cluster.rows["bare"] = make_row("bare", 64, 64);
+  cluster.publish(start);
+  auto spec = small_app("ocr", 10);
+  spread_over(spec, "zone", 1);
+  random_source random{1};
+  auto placed = per_zone(plan(input_for(spec, cluster), random), cluster);
+  CHECK(placed.size() == 3);
+  for (auto& [zone, count] : placed)
+    CHECK((count == 3 || count == 4));
+}
+
+TEST_CASE("a spread counts what is there, waits for a full zone, and not for one where no replica can ever be") {
+  model_view cluster;
+  add_zones(cluster, 3, {"a", "b", "c"});
+  cluster.publish(start);
+  auto spec = small_app("ocr", 4);
+  spread_over(spec, "zone", 1);
+  auto input = input_for(spec, cluster);
+  input.placed[make_node_id("n1")] = 2;
+  random_source random{1};
+  CHECK(per_zone(plan(input, random), cluster) == std::map<std::string, std::uint32_t>{{"b", 2}, {"c", 2}});
+  // c is full.
+  cluster.rows["n3"].mutable_held()->set_cpu_milli(64000);
+  cluster.publish(start);
+  auto planned = plan(input_for(spec, cluster), random);
+  CHECK(planned.placements.size() == 2);
+  CHECK(planned.reason
+        == "0 of 3 nodes fit: 2 have too many of it in their zone (max_skew 1), 1 lack cores (1 core needed, none "
+           "free)");
+  // c is not for this app.
+  require(spec, "zone != c");
+  CHECK(plan(input_for(spec, cluster), random).placements.size() == 4);
+  // c is lost.
+  spec.mutable_placement()->clear_require();
+  cluster.rows["n3"].set_liveness(pb::LIVENESS_OFFLINE);
+  cluster.publish(start);
+  CHECK(plan(input_for(spec, cluster), random).placements.size() == 4);
+}
+
+TEST_CASE("anti-affinity to itself is one replica per node, or per zone") {
+  model_view cluster;
+  add_zones(cluster, 6, {"a", "b", "c"});
+  cluster.publish(start);
+  auto spec = small_app("ocr", 9);
+  auto& rule = *spec.mutable_placement()->add_anti_affinity();
+  rule.set_app("ocr");
+  random_source random{1};
+  auto planned = plan(input_for(spec, cluster), random);
+  CHECK(planned.placements.size() == 6);
+  CHECK(planned.reason == "0 of 6 nodes fit: 6 have a replica of ocr");
+  rule.set_label("zone");
+  CHECK(per_zone(plan(input_for(spec, cluster), random), cluster)
+        == std::map<std::string, std::uint32_t>{{"a", 1}, {"b", 1}, {"c", 1}});
+}
+
+TEST_CASE("affinity goes where the other app is, anti-affinity where it is not, by node or by label") {
+  model_view cluster;
+  add_zones(cluster, 4, {"a", "b"});
+  auto add_other = [&](const char* node, pb::ReplicaState state) {
+    auto& replica = *cluster.rows[node].mutable_profile()->add_replicas();
+    replica.set_app("cache");
+    replica.set_state(state);
+  };
+  add_other("n1", pb::REPLICA_READY);
+  add_other("n2", pb::REPLICA_STOPPED);
+  cluster.publish(start);
+  auto nodes_for = [&](bool anti, const std::string& label, bool indexed) {
+    auto spec = small_app("ocr", 40);
+    spec.mutable_placement()->add_anti_affinity()->set_app("ocr");
+    auto& rule = anti ? *spec.mutable_placement()->add_anti_affinity() : *spec.mutable_placement()->add_affinity();
+    rule.set_app("cache");
+    rule.set_label(label);
+    auto input = input_for(spec, cluster);
+    if (indexed)
+      input.index = &cluster.view.index();
+    random_source random{1};
+    std::set<std::string> result;
+    for (auto& [node, count] : per_node(plan(input, random)))
+      result.insert(cluster.view.find(node)->name());
+    return result;
+  };
+  using names = std::set<std::string>;
+  for (auto indexed : {false, true}) {
+    CHECK(nodes_for(false, "", indexed) == names{"n1"});
+    CHECK(nodes_for(false, "zone", indexed) == names{"n1", "n3"});
+    CHECK(nodes_for(true, "", indexed) == names{"n2", "n3", "n4"});
+    CHECK(nodes_for(true, "zone", indexed) == names{"n2", "n4"});
+    // No node has the label: nobody is together there.
+    CHECK(nodes_for(false, "rack", indexed).empty());
+    CHECK(nodes_for(true, "rack", indexed).size() == 4);
+  }
+}
+
+TEST_CASE("an app that is packed fills 16 cores on 2 of 8 nodes, a spread one uses all 8") {
+  model_view cluster;
+  for (int i = 0; i < 8; ++i) {
+    auto name = "n" + std::to_string(i);
+    cluster.rows[name] = make_row(name, 8, 64);
+  }
+  cluster.publish(start);
+  auto spec = small_app("ocr", 16);
+  random_source random{1};
+  CHECK(per_node(plan(input_for(spec, cluster), random)).size() == 8);
+  spec.mutable_placement()->set_strategy(pb::PLACEMENT_PACK);
+  CHECK(per_node(plan(input_for(spec, cluster), random)).size() == 2);
+}
+
+TEST_CASE("of equal nodes those of a pool that loses fewer get three quarters of the replicas") {
+  model_view cluster;
+  for (int i = 0; i < 400; ++i) {
+    auto name = "n" + std::to_string(i);
+    cluster.rows[name] = make_row(name, 8, 64);
+    add_label(cluster.rows[name], "pool", i % 2 == 0 ? "spot" : "steady");
+  }
+  cluster.publish(start);
+  auto spec = small_app("ocr", 100);
+  auto input = input_for(spec, cluster);
+  input.hazard = {"pool", {{"spot", 0.5}}};
+  random_source random{1};
+  std::map<std::string, std::uint32_t> by_pool;
+  for (auto& placement : plan(input, random).placements)
+    ++by_pool[cluster.view.find(placement.node)->row.shape().labels(0).value()];
+  CHECK(by_pool["steady"] >= 65);
+  CHECK(by_pool["spot"] >= 10);
+}
+
+TEST_CASE("a plan with every kind of rule keeps them all, with and without an index, and repeats with its seed") {
+  CHECK(rc::check([] {
+    random_source draw{*rc::gen::inRange<std::uint64_t>(0, 1'000'000'000)};
+    auto one_in = [&](std::uint64_t n) { return draw.below(n) == 0; };
+    model_view cluster;
+    auto zones = std::vector<std::string>{"a", "b", "c"};
+    auto nodes = draw.below(20);
+    for (std::uint64_t i = 0; i < nodes; ++i) {
+      auto& row = cluster.rows["n" + std::to_string(i)];
+      row = make_row("n" + std::to_string(i), static_cast<std::uint32_t>(1 + draw.below(6)), 64);
+      add_label(row, "zone", zones[draw.below(3)]);
+      add_label(row, "disk", one_in(2) ? "hdd" : "ssd");
+      if (one_in(4))
+        row.mutable_profile()->add_taints()->set_key("spot");
+      if (one_in(4)) {
+        auto& replica = *row.mutable_profile()->add_replicas();
+        replica.set_app("db");
+        replica.set_state(pb::REPLICA_READY);
+      }
+      if (one_in(8))
+        row.set_liveness(pb::LIVENESS_OFFLINE);
+    }
+    cluster.publish(start);
+    auto spec = small_app("ocr", static_cast<std::uint32_t>(1 + draw.below(30)));
+    auto& placement = *spec.mutable_placement();
+    if (one_in(2))
+      REQUIRE(parse_label_expression("zone in (a, b)", *placement.add_require()) == "");
+    if (one_in(3))
+      REQUIRE(parse_label_expression("disk == ssd", *placement.add_require()) == "");
+    if (one_in(2))
+      placement.add_tolerate()->set_key("spot");
+    auto max_skew = static_cast<std::uint32_t>(one_in(2) ? 1 + draw.below(2) : 0);
+    if (max_skew > 0)
+      spread_over(spec, "zone", max_skew);
+    auto apart = one_in(3);
+    if (apart)
+      placement.add_anti_affinity()->set_app("db");
+    auto alone = one_in(3);
+    if (alone)
+      placement.add_anti_affinity()->set_app("ocr");
+    if (one_in(2))
+      placement.set_strategy(pb::PLACEMENT_PACK);
+    auto input = input_for(spec, cluster);
+    input.partitions = 3;
+    random_source one{7};
+    auto planned = plan(input, one);
+    input.index = &cluster.view.index();
+    random_source other{7};
+    auto indexed = plan(input, other);
+    RC_ASSERT(planned.reason == indexed.reason);
+    RC_ASSERT(planned.placements.size() == indexed.placements.size());
+    std::map<std::string, std::uint32_t> counts;
+    for (std::size_t i = 0; i < planned.placements.size(); ++i) {
+      auto& entry = *cluster.view.find(planned.placements[i].node);
+      RC_ASSERT(entry.id() == indexed.placements[i].node);
+      RC_ASSERT(entry.usable());
+      auto& shape = entry.row.shape();
+      for (auto& expression : placement.require())
+        RC_ASSERT(std::any_of(shape.labels().begin(), shape.labels().end(), [&](auto& label) {
+          auto& values = expression.values();
+          return label.key() == expression.key()
+                 && std::find(values.begin(), values.end(), label.value()) != values.end();
+        }));
+      RC_ASSERT(shape.taints().empty() || placement.tolerate_size() > 0);
+      RC_ASSERT(!apart || shape.replicas().empty());
+      ++counts[shape.labels(0).value()];
+    }
+    for (auto& [node, count] : per_node(planned)) {
+      RC_ASSERT(count <= room_for(spec, cluster.view.find(node)->row, 0));
+      RC_ASSERT(!alone || count == 1);
+    }
+    if (max_skew > 0)
+      for (auto& [zone, count] : counts)
+        for (auto& [id, entry] : cluster.view.nodes()) {
+          // Every zone with a node that could take one.
+          auto& shape = entry.row.shape();
+          auto usable = entry.usable() && (shape.taints().empty() || placement.tolerate_size() > 0)
+                        && std::all_of(placement.require().begin(), placement.require().end(), [&](auto& expression) {
+                             return std::any_of(shape.labels().begin(), shape.labels().end(), [&](auto& label) {
+                               auto& values = expression.values();
+                               return label.key() == expression.key()
+                                      && std::find(values.begin(), values.end(), label.value()) != values.end();
+                             });
+                           });
+          if (usable)
+            RC_ASSERT(count <= counts[shape.labels(0).value()] + max_skew);
+        }
+  }));
 }

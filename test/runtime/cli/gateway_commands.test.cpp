@@ -314,3 +314,16 @@ TEST_CASE_FIXTURE(command_fixture, "app apply --plan hands the index on and exit
   CHECK(result.code == exit_conflict);
   CHECK(result.err == "astra: the nodes have changed\n");
 }
+
+TEST_CASE_FIXTURE(command_fixture, "why asks for the app or the node that it is told, and refuses what is neither") {
+  answer("GET /v1/apps/ocr", 200, R"({"name":"ocr","replicas":1,"reason":"1 not placed"})");
+  answer("GET /v1/nodes/n1", 200, R"({"name":"n1","state":"online"})");
+  CHECK(run({"why", "app/ocr"}).out == "ocr: 1 not placed\n");
+  CHECK(run({"why", "replica/ocr/4"}).out == "ocr has no replica 4: it has 1, from 0\n");
+  CHECK(run({"why", "node/n1"}).out == "n1: online\n");
+  for (auto wrong : {"ocr", "app/", "replica/ocr", "replica/ocr/x", "pod/a"}) {
+    auto refused = run({"why", wrong});
+    CHECK(refused.code == exit_usage);
+    CHECK(contains(refused.err, "write app/NAME, replica/APP/INDEX or node/NAME"));
+  }
+}

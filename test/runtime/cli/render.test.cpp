@@ -190,4 +190,55 @@ TEST_CASE("status says whether the Resources see the same cluster, and who is th
   text = render_status(status, false);
   CHECK(has("views      the Resources do not agree\n") == false);
   CHECK(has("no Resource answers"));
+  CHECK(has("  r-1       in view"));
+  // Whom nobody calls lost, as nobody of its group is left.
+  status["resources"][0]["age_ms"] = 9000;
+  text = render_status(status, false);
+  CHECK(has("  r-1       silent "));
+}
+
+TEST_CASE("status adds up by Resource group where there are several") {
+  auto status = json::parse(status_text_json);
+  for (auto group : {"main", "vision"})
+    status["groups"].push_back({{"name", group},
+                                {"online", 2},
+                                {"suspect", 0},
+                                {"draining", 0},
+                                {"offline", 1},
+                                {"cores", 4.0},
+                                {"cores_reserved", 0.5}});
+  status["resources"][0]["group"] = "vision";
+  auto text = render_status(status, false);
+  auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
+  CHECK(has("groups     2 Resource groups\n"));
+  CHECK(has("  GROUP   ONLINE  SUSPECT  DRAINING  OFFLINE  CORES  RESERVED\n"));
+  CHECK(has("  vision       2        0         0        1      4       0.5\n"));
+}
+
+TEST_CASE("why tells what is in the way on how many nodes, and the smallest change") {
+  auto app =
+      json::parse(R"json({"name": "ocr", "replicas": 3, "reason": "2 of 3 ready; 1 not placed", "replicas_detail": [
+      {"index": 0, "state": "ready", "node": "n1"},
+      {"index": 2, "state": "planned", "reason": "0 of 6 nodes fit"}],
+    "placement": {"nodes": 6, "fitting": 0, "node": "n3",
+      "reasons": [{"nodes": 4, "text": "lack memory (8 GiB needed, at most 6 GiB free, on n3)", "nearest": "n3"},
+                  {"nodes": 2, "text": "have the taint spot", "nearest": "n5"}],
+      "changes": [{"text": "resources.memory down to 6 GiB"}]
+}
+})json");
+  auto placement = "a place for one more: 0 of 6 nodes\n"
+                   "          4 lack memory (8 GiB needed, at most 6 GiB free, on n3)\n"
+                   "          2 have the taint spot; n5 comes closest\n"
+                   "smallest change that makes one, on n3: resources.memory down to 6 GiB\n";
+  CHECK(render_why_app(app, {}, false)
+        == std::string{"ocr: 2 of 3 ready; 1 not placed\nreplica 2: planned: 0 of 6 nodes fit\n"} + placement);
+  CHECK(render_why_app(app, 2, false) == std::string{"replica 2: planned: 0 of 6 nodes fit\n"} + placement);
+  CHECK(render_why_app(app, 0, false) == "replica 0 on n1: ready\n");
+  CHECK(render_why_app(app, 7, false) == "ocr has no replica 7: it has 3, from 0\n");
+  CHECK(render_why_app(json::parse(R"({"name": "ocr", "replicas": 3, "reason": ""})"), {}, false)
+        == "ocr: all 3 replicas are ready\n");
+  CHECK(render_why_node(json::parse(R"({"name": "n1", "state": "draining", "reason": "asked to", "taints": ["spot"],
+    "replicas": [{"app": "a", "index": 1, "state": "ready"}]})"),
+                        false)
+        == "n1: draining: asked to\nonly apps that tolerate its taints are placed there: spot\n");
 }

@@ -164,6 +164,15 @@ TEST_CASE("/v1/apps/{app} is the list's object with spec, replicas and, when sec
   CHECK(detail["spec"]["per_request"]["command"] == json::array({"tesseract"}));
   CHECK(detail["spec"]["request_timeout_ms"] == "30000");
   CHECK(detail["note"] == "a note");
+  CHECK_FALSE(detail.contains("placement"));
+  pb::PlacementReport report;
+  report.set_nodes(6);
+  report.set_node_name("n3");
+  report.add_reasons()->set_text("offline");
+  report.add_changes()->set_text("resources.memory down to 6 GiB");
+  CHECK(json::parse(app_json(view, view.find_app("ocr")->record, {}, "", &report))["placement"]
+        == json::parse(R"({"nodes": 6, "fitting": 0, "node": "n3", "reasons": [{"nodes": 0, "text": "offline",
+    "nearest": ""}], "changes": [{"text": "resources.memory down to 6 GiB"}]})"));
   detail.erase("spec");
   detail.erase("replicas_detail");
   detail.erase("note");

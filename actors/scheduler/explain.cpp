@@ -1,0 +1,804 @@
+#include "actors/scheduler/explain.hpp"
+
+#include "actors/scheduler/placement_rules.hpp"
+#include "actors/scheduler/view_columns.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace astra {
+namespace {
+
+using condition = placement_rules::condition;
+using what = placement_change::what;
+
+/// The smallest demands that an app may have.
+constexpr std::int64_t cpu_milli_min = 1;
+constexpr std::int64_t memory_bytes_min = 1 << 20;
+
+constexpr double cost_of_taint = 0.5;
+constexpr double cost_of_skew = 0.25;
+constexpr double cost_of_requirement = 1.0;
+constexpr double cost_of_replica = 1.0;
+
+/// Rules about single nodes that are looked at; more than anybody writes.
+constexpr std::size_t node_rules_max = 32;
+
+constexpr std::uint32_t none = std::numeric_limits<std::uint32_t>::max();
+
+std::string cores(std::uint64_t cpu_milli) {
+  auto number = fmt::format("{:g}", static_cast<double>(cpu_milli) / 1000.0);
+  return number + (cpu_milli == 1000 ? " core" : " cores");
+}
+
+std::string bytes(std::uint64_t value) {
+  static constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto scaled = static_cast<double>(value);
+  std::size_t unit = 0;
+  while (scaled >= 1024.0 && unit + 1 < std::size(units)) {
+    scaled /= 1024.0;
+    ++unit;
+  }
+  return fmt::format("{:.4g} {}", scaled, units[unit]);
+}
+
+/// One of several nodes: the one with the larger amount, or, of equals, the smaller id.
+struct most {
+  std::size_t nodes = 0;
+  std::int64_t amount = std::numeric_limits<std::int64_t>::min();
+  node_id node;
+
+  void note(std::int64_t available, node_id id) {
+    ++nodes;
+    if (available > amount || (available == amount && id < node)) {
+      amount = available;
+      node = id;
+    }
+  }
+};
+
+/// What is known of all nodes of a kind.
+struct kind_facts {
+  placement_rules::verdict about;
+  /// Conditions that the kind fails, cards apart; and the first of them.
+  std::vector<std::uint32_t> failing;
+  std::uint32_t first = none;
+  /// Numbers of affinity rules that its labels break.
+  std::vector<std::uint32_t> apart;
+  /// Where in its list of cards those of the demand are; -1: nowhere.
+  std::vector<int> card_at;
+  /// Changes that every node of the kind needs, and their cost, when no card is dropped from the demand; and when those
+  /// are that it has none of.
+  std::uint32_t plain_changes = 0;
+  double plain_cost = 0.0;
+  std::uint32_t changes = 0;
+  double cost = 0.0;
+
+  // Nodes by what is first in their way.
+  most by_condition;
+  most by_affinity;
+  most by_spread;
+  /// Cores, memory, then each card of the demand.
+  std::vector<most> by_lack;
+};
+
+/// What is asked of one node.
+struct node_facts {
+  node_id id;
+  std::uint32_t kind = 0;
+  std::int64_t cpu = 0;
+  std::int64_t memory = 0;
+  /// As the cards of the kind; null: none.
+  const std::int64_t* cards = nullptr;
+  std::int64_t largest_cpu = 0;
+  std::int64_t largest_memory = 0;
+  /// Rules about single nodes that it breaks, as bits.
+  std::uint32_t apart = 0;
+};
+
+/// A way to make room on a node.
+struct remedy {
+  std::uint32_t changes = none;
+  double cost = 0.0;
+  node_id node;
+  /// Which of the node's replicas is freed; -1: none.
+  int replica = -1;
+
+  bool operator<(const remedy& other) const {
+    return std::tie(changes, cost, node, replica) < std::tie(other.changes, other.cost, other.node, other.replica);
+  }
+};
+
+class survey {
+public:
+  survey(const plan_input& input, placement_rules& rules, const std::map<node_id, std::uint32_t>& planned, bool seek)
+    : input_(input), rules_(rules), planned_(planned), seek_(seek), need_(rules.need()), columns_(columns_of(input)) {}
+
+  explanation run() {
+    judge_kinds();
+    mark_nodes();
+    look_at_all();
+    explanation result;
+    result.nodes = columns_.size();
+    result.fitting = fitting_;
+    result.reasons = reasons();
+    if (seek_ && fitting_ == 0 && best_.changes != none)
+      describe_best(result);
+    return result;
+  }
+
+private:
+  const view_columns& columns_of(const plan_input& input) {
+    if (input.columns)
+      return *input.columns;
+    own_columns_.emplace(input.nodes);
+    return *own_columns_;
+  }
+
+  // -- kinds -----------------------------------------------------------------
+
+  void judge_kinds() {
+    auto& kinds = columns_.kinds();
+    kinds_.resize(kinds.size());
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+      auto& facts = kinds_[i];
+      facts.about = rules_.judge(kinds[i].profile);
+      for (auto number : facts.about.failing)
+        if (rules_.conditions()[number].type != condition::what::card)
+          facts.failing.push_back(number);
+      facts.first = facts.failing.empty() ? none : in_order(facts.failing).front();
+      for (std::uint32_t rule = 0; rule < rules_.affinities().size(); ++rule)
+        if (placement_rules::broken_by_value(rules_.affinities()[rule], facts.about.affinity_values[rule]))
+          facts.apart.push_back(rule);
+      for (auto& [card, count] : need_.cards) {
+        auto& cards = kinds[i].cards;
+        auto found = std::lower_bound(cards.begin(), cards.end(), card);
+        facts.card_at.push_back(found != cards.end() && *found == card ? static_cast<int>(found - cards.begin()) : -1);
+      }
+      facts.by_lack.resize(2 + need_.cards.size());
+    }
+    for (auto& facts : kinds_) {
+      auto changes = static_cast<std::uint32_t>(facts.failing.size() + facts.apart.size());
+      auto cost = static_cast<double>(facts.apart.size()) * cost_of_requirement;
+      for (auto number : facts.failing)
+        cost += rules_.conditions()[number].type == condition::what::taint ? cost_of_taint : cost_of_requirement;
+      facts.plain_changes = facts.changes = changes;
+      facts.plain_cost = facts.cost = cost;
+      if (rules_.spreads().empty())
+        continue;
+      auto add = [&](const std::vector<std::uint32_t>& dropped, std::uint32_t& number, double& price) {
+        for (auto& [rule, skew] : skews(facts, dropped)) {
+          ++number;
+          price += cost_of_skew * (skew - rules_.spreads()[rule].max_skew);
+        }
+      };
+      add(facts.failing, facts.plain_changes, facts.plain_cost);
+      add(facts.about.failing, facts.changes, facts.cost);
+    }
+  }
+
+  /// Taints have numbers by who was looked at first; for readers they are in order of their text.
+  std::vector<std::uint32_t> in_order(std::vector<std::uint32_t> numbers) const {
+    auto& conditions = rules_.conditions();
+    auto is_taint = [&](std::uint32_t number) { return conditions[number].type == condition::what::taint; };
+    std::sort(std::find_if(numbers.begin(), numbers.end(), is_taint), numbers.end(),
+              [&](auto a, auto b) { return conditions[a].text < conditions[b].text; });
+    return numbers;
+  }
+
+  /// Of each spread, the fewest replicas in a value of its label, when these conditions are dropped.
+  const std::vector<std::uint32_t>& minima(const std::vector<std::uint32_t>& dropped) {
+    auto [found, added] = minima_.try_emplace(dropped);
+    if (!added)
+      return found->second;
+    auto& result = found->second;
+    result.assign(rules_.spreads().size(), none);
+    for (std::size_t i = 0; i < kinds_.size(); ++i) {
+      auto& about = kinds_[i].about;
+      if (columns_.kinds()[i].usable == 0
+          || !std::includes(dropped.begin(), dropped.end(), about.failing.begin(), about.failing.end()))
+        continue;
+      for (std::size_t rule = 0; rule < result.size(); ++rule)
+        if (auto value = about.spread_values[rule])
+          result[rule] = std::min(result[rule], count_at(rule, *value));
+    }
+    return result;
+  }
+
+  std::uint32_t count_at(std::size_t rule, const std::string& value) const {
+    auto& counts = rules_.spreads()[rule].counts;
+    auto found = counts.find(value);
+    return found == counts.end() ? 0 : found->second;
+  }
+
+  /// Spreads whose max_skew is too small for one more on a node of the kind, and what it would have to be.
+  std::vector<std::pair<std::size_t, std::uint32_t>> skews(const kind_facts& kind,
+                                                           const std::vector<std::uint32_t>& dropped) {
+    std::vector<std::pair<std::size_t, std::uint32_t>> result;
+    if (rules_.spreads().empty())
+      return result;
+    auto& least = minima(dropped);
+    for (std::size_t rule = 0; rule < least.size(); ++rule) {
+      auto value = kind.about.spread_values[rule];
+      // Without the label the whole rule is dropped.
+      if (!value || least[rule] == none)
+        continue;
+      auto skew = count_at(rule, *value) + 1 - std::min(least[rule], count_at(rule, *value));
+      if (skew > rules_.spreads()[rule].max_skew)
+        result.emplace_back(rule, skew);
+    }
+    return result;
+  }
+
+  // -- nodes -----------------------------------------------------------------
+
+  /// Nodes of which more is to be known than stands in the columns.
+  void mark_nodes() {
+    auto mark = [this](const auto& nodes) {
+      for (auto& [id, value] : nodes) {
+        auto place = columns_.find(id);
+        if (place == view_columns::nowhere)
+          continue;
+        special_.resize(columns_.size());
+        if (!special_[place])
+          specials_.push_back(place);
+        special_[place] = 1;
+      }
+    };
+    mark(input_.corrections);
+    mark(input_.claimed);
+    mark(input_.excluded);
+    mark(planned_);
+    auto& rules = rules_.affinities();
+    for (std::uint32_t rule = 0; rule < rules.size(); ++rule) {
+      if (!rules[rule].label.empty() || node_rules_.size() == node_rules_max)
+        continue;
+      auto bit = std::uint32_t{1} << node_rules_.size();
+      node_rules_.push_back(rule);
+      apart_.resize(columns_.size(), 0);
+      if (!rules[rule].anti)
+        everywhere_ |= bit;
+      for (auto id : rules[rule].nodes)
+        if (auto place = columns_.find(id); place != view_columns::nowhere)
+          apart_[place] |= bit;
+    }
+    for (auto home : columns_.homes()) {
+      reachable_.push_back(input_.reachable.count(home) != 0);
+      auto other = input_.elsewhere.find(home);
+      elsewhere_.push_back(other == input_.elsewhere.end() ? nullptr : &other->second);
+    }
+  }
+
+  node_facts facts_at(std::size_t place) const {
+    node_facts node;
+    node.id = columns_.id(place);
+    node.kind = columns_.kind_of(place);
+    node.cpu = columns_.cpu_free(place);
+    node.memory = columns_.memory_free(place);
+    node.cards = columns_.cards_free(place);
+    node.largest_cpu = columns_.largest_cpu(place);
+    node.largest_memory = columns_.largest_memory(place);
+    // An affinity is broken where the bit is not set, an anti-affinity where it is.
+    node.apart = apart_.empty() ? 0 : apart_[place] ^ everywhere_;
+    return node;
+  }
+
+  void look_at_all() {
+    for (std::size_t place = 0; place < columns_.size(); ++place)
+      if ((special_.empty() || !special_[place]) && usable(place))
+        look_at(facts_at(place));
+    for (auto place : specials_)
+      if (usable(place))
+        look_at_special(place);
+  }
+
+  bool usable(std::size_t place) {
+    auto state = columns_.state_of(place);
+    if (state != view_columns::state::usable) {
+      ++in_state_[static_cast<std::size_t>(state)];
+      return false;
+    }
+    if (auto group = elsewhere_[columns_.home_of(place)]) {
+      ++in_group_[*group];
+      return false;
+    }
+    if (!reachable_[columns_.home_of(place)]) {
+      ++cut_off_;
+      return false;
+    }
+    return true;
+  }
+
+  void look_at_special(std::size_t place) {
+    auto node = facts_at(place);
+    if (auto found = input_.excluded.find(node.id); found != input_.excluded.end()) {
+      ++excluded_[found->second];
+      return;
+    }
+    auto& row = newest_row(input_, input_.nodes.find(node.id)->second);
+    auto count_in = [](const std::map<node_id, std::uint32_t>& counts, node_id id) {
+      auto found = counts.find(id);
+      return found == counts.end() ? 0 : found->second;
+    };
+    auto free = free_on(row, need_, count_in(input_.claimed, node.id));
+    for (auto n = count_in(planned_, node.id); n > 0; --n)
+      free.take(need_);
+    node.cpu = free.cpu_milli;
+    node.memory = free.memory_bytes;
+    // What the kind does not have a newer row may have: but a plan goes by the kind.
+    std::vector<std::int64_t> cards(columns_.kinds()[node.kind].cards.size());
+    for (std::size_t i = 0; i < free.cards.size(); ++i)
+      if (auto at = kinds_[node.kind].card_at[i]; at >= 0)
+        cards[static_cast<std::size_t>(at)] = free.cards[i];
+    node.cards = cards.data();
+    for (auto& replica : row.shape().replicas()) {
+      auto& size = replica.resources();
+      node.largest_cpu = std::max<std::int64_t>(node.largest_cpu, size.cpu_milli());
+      node.largest_memory = std::max(node.largest_memory, static_cast<std::int64_t>(size.memory_bytes()));
+    }
+    look_at(node);
+  }
+
+  std::int64_t card_free(const node_facts& node, std::size_t card) const {
+    auto at = kinds_[node.kind].card_at[card];
+    return at < 0 ? 0 : node.cards[at];
+  }
+
+  void look_at(const node_facts& node) {
+    auto& kind = kinds_[node.kind];
+    std::uint32_t lacks = 0;
+    std::size_t first = none;
+    std::int64_t available = 0;
+    if (node.cpu < need_.cpu_milli) {
+      ++lacks;
+      first = 0;
+      available = node.cpu;
+    }
+    if (node.memory < need_.memory_bytes) {
+      ++lacks;
+      first = 1;
+      available = node.memory;
+    }
+    for (auto card = need_.cards.size(); card-- > 0;)
+      if (auto free = card_free(node, card); free < need_.cards[card].second) {
+        ++lacks;
+        first = 2 + card;
+        available = free;
+      }
+    auto apart = static_cast<std::uint32_t>(std::popcount(node.apart));
+    auto changes = kind.changes + lacks + apart;
+    if (kind.first != none)
+      kind.by_condition.note(-static_cast<std::int64_t>(changes), node.id);
+    else if (lacks > 0)
+      kind.by_lack[first].note(std::max<std::int64_t>(available, 0), node.id);
+    else if (!kind.apart.empty())
+      kind.by_affinity.note(-static_cast<std::int64_t>(changes), node.id);
+    else if (apart > 0)
+      by_node_rule_[node_rules_[static_cast<std::size_t>(std::countr_zero(node.apart))]].note(
+          -static_cast<std::int64_t>(changes), node.id);
+    else if (changes > 0)
+      kind.by_spread.note(-static_cast<std::int64_t>(changes), node.id);
+    else
+      ++fitting_;
+    if (!seek_ || changes == 0)
+      return;
+    if (changes <= best_.changes)
+      try_without_freeing(node, kind, lacks, apart);
+    if (lacks > 0 && node.largest_cpu + node.largest_memory > 0 && kind.plain_changes + apart < best_.changes)
+      try_freeing(node, kind, apart);
+  }
+
+  // -- remedies --------------------------------------------------------------
+
+  /// Cuts the demand to what is free; nullopt: there is not enough for any demand.
+  /// @param dropped Numbers of cards of which none is left in the demand are added.
+  std::optional<std::pair<std::uint32_t, double>> cut(const free_amounts& free,
+                                                      std::vector<std::uint32_t>* dropped) const {
+    std::pair<std::uint32_t, double> result{0, 0.0};
+    auto reduce = [&result](std::int64_t from, std::int64_t to) {
+      ++result.first;
+      result.second += static_cast<double>(from - to) / static_cast<double>(from);
+    };
+    if (free.cpu_milli < need_.cpu_milli) {
+      if (free.cpu_milli < cpu_milli_min)
+        return std::nullopt;
+      reduce(need_.cpu_milli, free.cpu_milli);
+    }
+    if (free.memory_bytes < need_.memory_bytes) {
+      if (free.memory_bytes < memory_bytes_min)
+        return std::nullopt;
+      reduce(need_.memory_bytes, free.memory_bytes);
+    }
+    for (std::size_t card = 0; card < need_.cards.size(); ++card) {
+      if (free.cards[card] >= need_.cards[card].second)
+        continue;
+      reduce(need_.cards[card].second, std::max<std::int64_t>(free.cards[card], 0));
+      if (free.cards[card] <= 0 && dropped)
+        dropped->push_back(static_cast<std::uint32_t>(card));
+    }
+    return result;
+  }
+
+  /// The whole remedy for a node, when so much is free there.
+  std::optional<remedy> remedy_with(const node_facts& node, const kind_facts& kind, const free_amounts& free,
+                                    std::uint32_t apart) {
+    std::vector<std::uint32_t> dropped;
+    auto cuts = cut(free, rules_.spreads().empty() ? nullptr : &dropped);
+    if (!cuts)
+      return std::nullopt;
+    remedy result;
+    result.node = node.id;
+    if (rules_.spreads().empty()) {
+      result.changes = kind.plain_changes;
+      result.cost = kind.plain_cost;
+    } else {
+      // Cards come first among the conditions.
+      dropped.insert(dropped.end(), kind.failing.begin(), kind.failing.end());
+      result.changes = static_cast<std::uint32_t>(kind.failing.size() + kind.apart.size());
+      result.cost = static_cast<double>(kind.apart.size()) * cost_of_requirement;
+      for (auto number : kind.failing)
+        result.cost += rules_.conditions()[number].type == condition::what::taint ? cost_of_taint : cost_of_requirement;
+      for (auto& [rule, skew] : skews(kind, dropped)) {
+        ++result.changes;
+        result.cost += cost_of_skew * (skew - rules_.spreads()[rule].max_skew);
+      }
+    }
+    result.changes += cuts->first + apart;
+    result.cost += cuts->second + apart * cost_of_requirement;
+    return result;
+  }
+
+  void try_without_freeing(const node_facts& node, const kind_facts& kind, std::uint32_t lacks, std::uint32_t apart) {
+    if (lacks == 0 || (need_.cards.empty() && rules_.spreads().empty())) {
+      // What most nodes are like, without a detour.
+      remedy here{kind.changes + lacks + apart, kind.cost + apart * cost_of_requirement, node.id, -1};
+      if (node.cpu < need_.cpu_milli) {
+        if (node.cpu < cpu_milli_min)
+          return;
+        here.cost += static_cast<double>(need_.cpu_milli - node.cpu) / static_cast<double>(need_.cpu_milli);
+      }
+      if (node.memory < need_.memory_bytes) {
+        if (node.memory < memory_bytes_min)
+          return;
+        here.cost += static_cast<double>(need_.memory_bytes - node.memory) / static_cast<double>(need_.memory_bytes);
+      }
+      best_ = std::min(best_, here);
+      return;
+    }
+    if (auto here = remedy_with(node, kind, free_at(node), apart); here)
+      best_ = std::min(best_, *here);
+  }
+
+  free_amounts free_at(const node_facts& node) const {
+    free_amounts result;
+    result.cpu_milli = node.cpu;
+    result.memory_bytes = node.memory;
+    for (std::size_t card = 0; card < need_.cards.size(); ++card)
+      result.cards.push_back(card_free(node, card));
+    return result;
+  }
+
+  /// A replica less, and the demand cut if that is not enough.
+  void try_freeing(const node_facts& node, const kind_facts& kind, std::uint32_t apart) {
+    // Nothing that is freed here can be better than this.
+    remedy hope{kind.plain_changes + apart + 1, kind.plain_cost + apart * cost_of_requirement + cost_of_replica,
+                node.id, -1};
+    auto lack_of = [](std::int64_t need, std::int64_t free) {
+      return need > free ? static_cast<double>(need - free) / static_cast<double>(need) : 0.0;
+    };
+    auto short_of_cpu = node.cpu + node.largest_cpu < need_.cpu_milli;
+    auto short_of_memory = node.memory + node.largest_memory < need_.memory_bytes;
+    if (short_of_cpu || short_of_memory) {
+      if (node.cpu + node.largest_cpu < cpu_milli_min || node.memory + node.largest_memory < memory_bytes_min)
+        return;
+      hope.changes += (short_of_cpu ? 1U : 0U) + (short_of_memory ? 1U : 0U);
+    } else {
+      hope.cost += std::max(lack_of(need_.cpu_milli, node.cpu), lack_of(need_.memory_bytes, node.memory));
+    }
+    if (best_ < hope)
+      return;
+    auto& row = newest_row(input_, input_.nodes.find(node.id)->second);
+    auto& replicas = row.shape().replicas();
+    for (int i = 0; i < replicas.size(); ++i) {
+      auto& replica = replicas[i];
+      if (!may_be_freed(replica))
+        continue;
+      demand size{replica.resources()};
+      auto free = free_at(node);
+      free.cpu_milli += size.cpu_milli;
+      free.memory_bytes += size.memory_bytes;
+      for (std::size_t card = 0; card < need_.cards.size(); ++card)
+        if (kind.card_at[card] >= 0)
+          for (auto& [name, count] : size.cards)
+            if (name == need_.cards[card].first)
+              free.cards[card] += count;
+      auto here = remedy_with(node, kind, free, apart);
+      if (!here)
+        continue;
+      ++here->changes;
+      here->cost += cost_of_replica + share_of(size);
+      here->replica = i;
+      best_ = std::min(best_, *here);
+    }
+  }
+
+  /// How large something is beside the demand.
+  double share_of(const demand& size) const {
+    auto share = [](std::int64_t part, std::int64_t all) {
+      return all <= 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(all);
+    };
+    return std::max(share(size.cpu_milli, need_.cpu_milli), share(size.memory_bytes, need_.memory_bytes));
+  }
+
+  bool may_be_freed(const pb::ReplicaStatus& replica) const {
+    if (replica.app() == input_.spec.name() || replica.state() == pb::REPLICA_STOPPED)
+      return false;
+    // The app wants to be where that one is.
+    return std::none_of(rules_.affinities().begin(), rules_.affinities().end(),
+                        [&](auto& rule) { return !rule.anti && rule.app == replica.app(); });
+  }
+
+  // -- what is told ----------------------------------------------------------
+
+  std::string name_of(node_id id) const {
+    auto found = input_.nodes.find(id);
+    return found == input_.nodes.end() || found->second.name().empty() ? to_string(id) : found->second.name();
+  }
+
+  /// Reasons of several kinds with the same words are one.
+  class reason_list {
+  public:
+    void add(const std::string& text, const most& nodes) {
+      if (nodes.nodes == 0)
+        return;
+      auto& entry = entries_[text];
+      auto count = entry.nodes + nodes.nodes;
+      entry.note(nodes.amount, nodes.node);
+      entry.nodes = count;
+    }
+
+    const std::map<std::string, most>& entries() const { return entries_; }
+
+  private:
+    std::map<std::string, most> entries_;
+  };
+
+  static std::string condition_text(const condition& failed) {
+    switch (failed.type) {
+    case condition::what::label:
+      return "lack the label " + failed.text;
+    case condition::what::expression:
+      return "do not meet " + failed.text;
+    case condition::what::spread_label:
+      return "lack the label " + failed.text + " that it is spread over";
+    default:
+      return "have the taint " + failed.text;
+    }
+  }
+
+  static std::string affinity_text(const placement_rules::affinity_rule& rule) {
+    auto where = rule.label.empty() ? std::string{} : " in their " + rule.label;
+    return (rule.anti ? "have a replica of " : "have no replica of ") + rule.app + where;
+  }
+
+  std::vector<explanation::reason> reasons() {
+    std::vector<explanation::reason> result;
+    auto add_plain = [&](std::string text, std::size_t nodes) {
+      if (nodes > 0)
+        result.push_back({std::move(text), nodes, {}, {}});
+    };
+    add_plain("offline", in_state_[static_cast<std::size_t>(view_columns::state::offline)]);
+    add_plain("draining", in_state_[static_cast<std::size_t>(view_columns::state::draining)]);
+    add_plain("not described yet", in_state_[static_cast<std::size_t>(view_columns::state::undescribed)]);
+    for (auto& [group, nodes] : in_group_)
+      add_plain(elsewhere_text(group), nodes);
+    add_plain("cut off: the home Resource does not answer", cut_off_);
+    for (auto& [text, nodes] : excluded_)
+      add_plain(text, nodes);
+    reason_list qualities;
+    std::vector<most> lacks(2 + need_.cards.size());
+    for (auto& kind : kinds_) {
+      if (kind.first != none)
+        qualities.add(condition_text(rules_.conditions()[kind.first]), kind.by_condition);
+      if (!kind.apart.empty())
+        qualities.add(affinity_text(rules_.affinities()[kind.apart.front()]), kind.by_affinity);
+      if (kind.by_spread.nodes > 0)
+        for (auto& [rule, skew] : skews(kind, {})) {
+          auto& spread = rules_.spreads()[rule];
+          qualities.add(fmt::format("have too many of it in their {} (max_skew {})", spread.label, spread.max_skew),
+                        kind.by_spread);
+          break;
+        }
+      for (std::size_t i = 0; i < lacks.size(); ++i)
+        if (kind.by_lack[i].nodes > 0) {
+          auto count = lacks[i].nodes + kind.by_lack[i].nodes;
+          lacks[i].note(kind.by_lack[i].amount, kind.by_lack[i].node);
+          lacks[i].nodes = count;
+        }
+    }
+    for (auto& [rule, nodes] : by_node_rule_)
+      qualities.add(affinity_text(rules_.affinities()[rule]), nodes);
+    for (auto& [text, nodes] : qualities.entries())
+      result.push_back({text, nodes.nodes, nodes.node, name_of(nodes.node)});
+    for (std::size_t i = 0; i < lacks.size(); ++i)
+      if (lacks[i].nodes > 0)
+        result.push_back(lack(i, lacks[i]));
+    std::sort(result.begin(), result.end(), [](auto& a, auto& b) {
+      return std::tuple{b.nodes, std::string_view{a.text}} < std::tuple{a.nodes, std::string_view{b.text}};
+    });
+    return result;
+  }
+
+  explanation::reason lack(std::size_t which, const most& nodes) const {
+    auto available = static_cast<std::uint64_t>(nodes.amount);
+    std::string text;
+    std::string amount;
+    if (which == 0) {
+      text = "lack cores (" + cores(static_cast<std::uint64_t>(need_.cpu_milli)) + " needed";
+      amount = cores(available);
+    } else if (which == 1) {
+      text = "lack memory (" + bytes(static_cast<std::uint64_t>(need_.memory_bytes)) + " needed";
+      amount = bytes(available);
+    } else {
+      auto& [kind, count] = need_.cards[which - 2];
+      text = fmt::format("lack {} accelerators ({} needed", kind, count);
+      amount = std::to_string(available);
+    }
+    auto name = name_of(nodes.node);
+    text += available == 0 ? ", none free)" : fmt::format(", at most {} free, on {})", amount, name);
+    return {std::move(text), nodes.nodes, nodes.node, std::move(name)};
+  }
+
+  void describe_best(explanation& result) {
+    result.node = best_.node;
+    result.node_name = name_of(best_.node);
+    auto place = columns_.find(best_.node);
+    auto node = facts_at(place);
+    auto& kind = kinds_[node.kind];
+    auto& row = newest_row(input_, input_.nodes.find(best_.node)->second);
+    auto claimed = input_.claimed.find(best_.node);
+    auto free = free_on(row, need_, claimed == input_.claimed.end() ? 0 : claimed->second);
+    for (std::size_t card = 0; card < free.cards.size(); ++card)
+      if (kind.card_at[card] < 0)
+        free.cards[card] = 0;
+    auto add = [&](what type, std::string subject, std::uint64_t value = 0, int position = 0) {
+      result.changes.push_back({type, std::move(subject), value, position, {}});
+    };
+    if (best_.replica >= 0) {
+      auto& replica = row.shape().replicas(best_.replica);
+      demand size{replica.resources()};
+      free.cpu_milli += size.cpu_milli;
+      free.memory_bytes += size.memory_bytes;
+      for (std::size_t card = 0; card < need_.cards.size(); ++card)
+        for (auto& [name, count] : size.cards)
+          if (name == need_.cards[card].first && kind.card_at[card] >= 0)
+            free.cards[card] += count;
+      add(what::free_replica, replica.app(), replica.index());
+      result.changes.back().token = claim_token{replica.token()};
+    }
+    if (free.cpu_milli < need_.cpu_milli)
+      add(what::cpu, {}, static_cast<std::uint64_t>(free.cpu_milli));
+    if (free.memory_bytes < need_.memory_bytes)
+      add(what::memory, {}, static_cast<std::uint64_t>(free.memory_bytes));
+    std::vector<std::uint32_t> dropped;
+    for (std::size_t card = 0; card < need_.cards.size(); ++card) {
+      if (free.cards[card] >= need_.cards[card].second)
+        continue;
+      add(what::accelerators, need_.cards[card].first,
+          static_cast<std::uint64_t>(std::max<std::int64_t>(free.cards[card], 0)));
+      if (free.cards[card] <= 0)
+        dropped.push_back(static_cast<std::uint32_t>(card));
+    }
+    for (auto number : in_order(kind.failing)) {
+      auto& failed = rules_.conditions()[number];
+      auto type = failed.type == condition::what::label          ? what::require_label
+                  : failed.type == condition::what::expression   ? what::require_expression
+                  : failed.type == condition::what::spread_label ? what::spread
+                                                                 : what::tolerate;
+      add(type, failed.text, 0, failed.position);
+    }
+    auto drop = [&](std::uint32_t rule) {
+      auto& affinity = rules_.affinities()[rule];
+      add(affinity.anti ? what::anti_affinity : what::affinity, affinity.app, 0, affinity.position);
+    };
+    for (auto rule : kind.apart)
+      drop(rule);
+    for (std::size_t bit = 0; bit < node_rules_.size(); ++bit)
+      if ((node.apart >> bit & 1U) != 0)
+        drop(node_rules_[bit]);
+    dropped.insert(dropped.end(), kind.failing.begin(), kind.failing.end());
+    for (auto& [rule, skew] : skews(kind, dropped))
+      add(what::max_skew, rules_.spreads()[rule].label, skew, static_cast<int>(rule));
+  }
+
+  const plan_input& input_;
+  placement_rules& rules_;
+  const std::map<node_id, std::uint32_t>& planned_;
+  bool seek_;
+  const demand& need_;
+  std::optional<view_columns> own_columns_;
+  const view_columns& columns_;
+  std::vector<kind_facts> kinds_;
+  std::map<std::vector<std::uint32_t>, std::vector<std::uint32_t>> minima_;
+  /// By place; empty: none is.
+  std::vector<std::uint8_t> special_;
+  std::vector<std::size_t> specials_;
+  std::vector<std::uint8_t> reachable_;
+  /// By home, the Resource group when it is not the app's.
+  std::vector<const std::string*> elsewhere_;
+  std::map<std::string, std::size_t> in_group_;
+  /// Numbers of the rules about single nodes; by place, a bit for each whose app is there; and those of affinities.
+  std::vector<std::uint32_t> node_rules_;
+  std::vector<std::uint32_t> apart_;
+  std::uint32_t everywhere_ = 0;
+
+  std::size_t fitting_ = 0;
+  std::size_t in_state_[4] = {};
+  std::size_t cut_off_ = 0;
+  std::map<std::string, std::size_t> excluded_;
+  std::map<std::uint32_t, most> by_node_rule_;
+  remedy best_;
+};
+
+} // namespace
+
+explanation explain(const plan_input& input) {
+  placement_rules rules{input};
+  return survey{input, rules, {}, true}.run();
+}
+
+explanation count_reasons(const plan_input& input, placement_rules& rules,
+                          const std::map<node_id, std::uint32_t>& planned) {
+  return survey{input, rules, planned, false}.run();
+}
+
+std::string to_text(const explanation& about) {
+  if (about.nodes == 0)
+    return "no node is known yet";
+  auto result = fmt::format("{} of {} {}", about.fitting, about.nodes, about.nodes == 1 ? "node fits" : "nodes fit");
+  auto separator = ": ";
+  for (auto& reason : about.reasons) {
+    result += fmt::format("{}{} {}", separator, reason.nodes, reason.text);
+    separator = ", ";
+  }
+  return result;
+}
+
+std::string to_text(const placement_change& change) {
+  switch (change.type) {
+  case what::cpu:
+    return "resources.cpu down to " + cores(change.value);
+  case what::memory:
+    return "resources.memory down to " + bytes(change.value);
+  case what::accelerators:
+    return change.value == 0 ? "resources.accelerators without " + change.subject
+                             : fmt::format("resources.accelerators.{} down to {}", change.subject, change.value);
+  case what::require_label:
+    return "require.labels without " + change.subject;
+  case what::require_expression:
+    return "placement.require without " + change.subject;
+  case what::spread:
+    return "placement.spread without " + change.subject;
+  case what::affinity:
+    return "placement.affinity without " + change.subject;
+  case what::anti_affinity:
+    return "placement.anti_affinity without " + change.subject;
+  case what::tolerate:
+    return "placement.tolerate with " + change.subject;
+  case what::max_skew:
+    return fmt::format("placement.spread over {} with max_skew = {}", change.subject, change.value);
+  case what::free_replica:
+    return fmt::format("replica {} of {} freed", change.value, change.subject);
+  }
+  return {};
+}
+
+} // namespace astra

@@ -1,0 +1,152 @@
+#include "runtime/cli/commands/commands.hpp"
+
+#include "runtime/cli/human.hpp"
+#include "runtime/cli/table.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <charconv>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace astra {
+namespace {
+
+constexpr std::string_view forms = "write app/NAME, replica/APP/INDEX or node/NAME";
+
+/// What is asked about.
+struct why_target {
+  std::string kind;
+  std::string name;
+  std::optional<std::uint32_t> index;
+};
+
+std::optional<why_target> read_target(std::string_view text) {
+  why_target result;
+  auto slash = text.find('/');
+  if (slash == std::string_view::npos)
+    return std::nullopt;
+  result.kind = text.substr(0, slash);
+  auto name = text.substr(slash + 1);
+  if (result.kind == "replica") {
+    auto last = name.rfind('/');
+    if (last == std::string_view::npos)
+      return std::nullopt;
+    auto digits = name.substr(last + 1);
+    std::uint32_t index = 0;
+    auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+    if (error != std::errc{} || end != digits.data() + digits.size())
+      return std::nullopt;
+    result.index = index;
+    name = name.substr(0, last);
+  } else if (result.kind != "app" && result.kind != "node") {
+    return std::nullopt;
+  }
+  result.name = name;
+  return name.empty() ? std::nullopt : std::optional{result};
+}
+
+/// "replica 3 on n2: backing_off: exit code 1"
+std::string replica_line(const json& replica) {
+  auto node = text_in(replica, "node");
+  auto reason = text_in(replica, "reason");
+  return printable(fmt::format("replica {}{}: {}{}", count_in(replica, "index"), node.empty() ? "" : " on " + node,
+                               text_in(replica, "state"), reason.empty() ? "" : ": " + reason));
+}
+
+/// Counts of reasons and the smallest change.
+std::string placement_lines(const json& app) {
+  std::string out;
+  const auto& report = list_in(app, "placement");
+  if (report.empty())
+    return out;
+  out += fmt::format("a place for one more: {} of {} nodes\n", count_in(report, "fitting"), count_in(report, "nodes"));
+  for (const auto& reason : list_in(report, "reasons")) {
+    auto nearest = text_in(reason, "nearest");
+    auto text = text_in(reason, "text");
+    auto told = nearest.empty() || text.find(nearest) != std::string::npos;
+    out += printable(
+        fmt::format("  {:>9} {}{}", count_in(reason, "nodes"), text, told ? "" : "; " + nearest + " comes closest"));
+    out += '\n';
+  }
+  std::string changes;
+  for (const auto& change : list_in(report, "changes"))
+    changes += (changes.empty() ? "" : ", and ") + text_in(change, "text");
+  if (!changes.empty())
+    out += printable(fmt::format("smallest change that makes one, on {}: {}", text_in(report, "node"), changes)) + "\n";
+  return out;
+}
+
+} // namespace
+
+const command_text why_text = {
+    "Tell why an app, a replica or a node is not as it should be",
+    "For replicas that have no place it counts what is in the way on how many nodes, and names the smallest change "
+    "that "
+    "would give one more replica a place.",
+    "astra why app/ocr\nastra why replica/ocr/3\nastra why node/node-7",
+};
+
+std::string render_why_app(const json& app, std::optional<std::uint32_t> index, bool colour) {
+  std::string out;
+  auto name = printable(text_in(app, "name"));
+  auto waits = false;
+  auto found = false;
+  std::string lines;
+  for (const auto& replica : list_in(app, "replicas_detail")) {
+    auto state = text_in(replica, "state");
+    if (index && count_in(replica, "index") != *index)
+      continue;
+    found = true;
+    waits |= state == "planned";
+    if (index || state != "ready")
+      lines += replica_line(replica) + "\n";
+  }
+  if (!index) {
+    auto reason = printable(text_in(app, "reason"));
+    out += fmt::format("{}: {}\n", paint(name, tone::title, colour),
+                       reason.empty() ? fmt::format("all {} replicas are ready", count_in(app, "replicas")) : reason);
+  }
+  if (auto note = printable(text_in(app, "note")); !note.empty())
+    out += "note: " + note + "\n";
+  if (index && !found)
+    out += fmt::format("{} has no replica {}: it has {}, from 0\n", name, *index, count_in(app, "replicas"));
+  out += lines;
+  if (!index || waits)
+    out += placement_lines(app);
+  return out;
+}
+
+std::string render_why_node(const json& node, bool colour) {
+  auto state = printable(text_in(node, "state"));
+  auto reason = printable(text_in(node, "reason"));
+  auto out = fmt::format("{}: {}{}\n", printable(text_in(node, "name")), paint(state, tone_of_state(state), colour),
+                         reason.empty() ? "" : ": " + reason);
+  std::string taints;
+  for (const auto& taint : list_in(node, "taints"))
+    taints += (taints.empty() ? "" : ", ") + taint.get<std::string>();
+  if (!taints.empty())
+    out += "only apps that tolerate its taints are placed there: " + printable(taints) + "\n";
+  for (const auto& replica : list_in(node, "replicas"))
+    if (auto why = text_in(replica, "reason"); !why.empty())
+      out += printable(fmt::format("replica {}/{}: {}: {}", text_in(replica, "app"), count_in(replica, "index"),
+                                   text_in(replica, "state"), why))
+             + "\n";
+  return out;
+}
+
+int tell_why(command_context& context, const std::string& what) {
+  auto target = read_target(what);
+  if (!target)
+    return context.fail(exit_usage, fmt::format("'{}' names nothing that can be asked about; {}", what, forms));
+  if (target->kind == "node")
+    return context.show("/v1/nodes/" + percent_encoded(target->name), render_why_node);
+  return context.show(
+      "/v1/apps/" + percent_encoded(target->name),
+      [index = target->index](const json& app, bool colour) { return render_why_app(app, index, colour); });
+}
+
+} // namespace astra
