@@ -152,8 +152,7 @@ private:
 
 class app_db : public app_store {
 public:
-  explicit app_db(std::filesystem::path state_dir)
-    : state_dir_(std::move(state_dir)), path_(state_dir_ / "apps.db") {}
+  explicit app_db(std::filesystem::path state_dir) : state_dir_(std::move(state_dir)), path_(state_dir_ / "apps.db") {}
 
   caf::error open(std::chrono::milliseconds now) {
     sqlite3* raw = nullptr;
@@ -174,9 +173,10 @@ public:
       return failure(path_, "the database of another program",
                      "it is left as it is; move it away, or give this process a state_dir of its own");
     if (*version > schema_version)
-      return failure(path_, fmt::format("written by a newer version of Astra (schema {}, this one knows {})", *version,
-                                        schema_version),
-                     "start that version");
+      return failure(
+          path_,
+          fmt::format("written by a newer version of Astra (schema {}, this one knows {})", *version, schema_version),
+          "start that version");
     if (auto error = check())
       return error;
     if (!run("PRAGMA journal_mode=DELETE") || !run("PRAGMA synchronous=EXTRA"))

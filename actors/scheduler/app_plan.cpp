@@ -258,9 +258,8 @@ private:
       return lower(plan_input_.claimed);
     change_shape(what.node, [&](pb::NodeProfile& shape) {
       auto& all = *shape.mutable_replicas();
-      all.erase(
-          std::remove_if(all.begin(), all.end(), [&](auto& one) { return one.token() == what.status.token(); }),
-          all.end());
+      all.erase(std::remove_if(all.begin(), all.end(), [&](auto& one) { return one.token() == what.status.token(); }),
+                all.end());
     });
   }
 

@@ -201,7 +201,8 @@ TEST_CASE_FIXTURE(fixture, "a full disk fails a save with the cure, loses nothin
     auto big = spec_of("big", 1);
     big.mutable_per_request()->add_command(std::string(100'000, 'x'));
     auto saved = (*store)->save(big, {});
-    auto good = !saved && saved.error() == errc::io_failed && contains(error_text(saved.error()), "cannot save app 'big'")
+    auto good = !saved && saved.error() == errc::io_failed
+                && contains(error_text(saved.error()), "cannot save app 'big'")
                 && contains(error_text(saved.error()), "ulimit -f") && (*store)->load()->size() == 1
                 && (*store)->history("big")->empty();
     limit.rlim_cur = limit.rlim_max;
@@ -218,8 +219,12 @@ TEST_CASE_FIXTURE(fixture, "a full disk fails a save with the cure, loses nothin
 TEST_CASE_FIXTURE(fixture, "a file that is no database of ours is an error with the cure and stays as it is") {
   auto garbage = std::string{"this is not a database\n"};
   SUBCASE("short text") {}
-  SUBCASE("long text") { garbage += std::string(10'000, 'x'); }
-  SUBCASE("a broken header") { garbage = "SQLite format 3" + std::string(5'000, '\xff'); }
+  SUBCASE("long text") {
+    garbage += std::string(10'000, 'x');
+  }
+  SUBCASE("a broken header") {
+    garbage = "SQLite format 3" + std::string(5'000, '\xff');
+  }
   write("apps.db", garbage);
   auto error = open_error();
   CHECK(contains(error, "apps.db: "));

@@ -11,14 +11,16 @@ namespace astra {
 
 const command_text app_history_text = {
     "List what an app was, revision by revision",
-    "Every apply, delete and rollback is a revision; the last 50 are kept, also when the app is deleted. The current one "
+    "Every apply, delete and rollback is a revision; the last 50 are kept, also when the app is deleted. The current "
+    "one "
     "is marked with *.",
     "astra app history ocr\nastra app history ocr -o json",
 };
 
 const command_text app_rollback_text = {
     "Make an app what it was at an earlier revision",
-    "Without --to: at the one before the current one, so that a second rollback undoes the first. The rollback is a new "
+    "Without --to: at the one before the current one, so that a second rollback undoes the first. The rollback is a "
+    "new "
     "revision. A deleted app comes back.",
     "astra app rollback ocr\nastra app rollback ocr --to 3",
 };

@@ -45,7 +45,8 @@ std::string plan_counts(const json& plan) {
 const command_text app_plan_text = {
     "Show what applying an app's file would do now",
     "Asks the app's scheduler, which plans on a copy of what it knows and changes nothing. Exit code 10 when the app "
-    "would change, 0 when not. The plan has an index: 'astra app apply FILE --plan INDEX' refuses with exit code 6 when "
+    "would change, 0 when not. The plan has an index: 'astra app apply FILE --plan INDEX' refuses with exit code 6 "
+    "when "
     "the cluster has moved on. Between equally good nodes the scheduler may then choose another one.",
     "astra app plan ocr.toml\nastra app plan ocr.toml -o json",
 };

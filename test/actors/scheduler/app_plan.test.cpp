@@ -51,8 +51,8 @@ std::string text_of(const pb::AppPlan& plan) {
   static const char* names[] = {"keep", "create", "move", "replace", "stop"};
   std::string text;
   for (auto& row : plan.replicas())
-    text += (text.empty() ? "" : ", ") + std::to_string(row.index()) + " " + names[row.action()] + " " + row.from() + ">"
-            + (row.unplaced() ? "?" : row.to());
+    text += (text.empty() ? "" : ", ") + std::to_string(row.index()) + " " + names[row.action()] + " " + row.from()
+            + ">" + (row.unplaced() ? "?" : row.to());
   return text;
 }
 
