@@ -3,11 +3,13 @@
 #include "messages/ids.hpp"
 #include "messages/platform_protocol.hpp"
 #include "messages/wire/app.pb.h"
+#include "messages/wire/control.pb.h"
 
 #include <caf/actor_control_block.hpp>
 #include <caf/expected.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -34,15 +36,33 @@ public:
   virtual machine_sample sample() = 0;
 };
 
-/// Where a scheduler process keeps the app specs that came over the API.
+/// What a revision of an app says beside the spec.
+struct change_note {
+  /// Who wished it.
+  std::string origin;
+  /// Such as "rollback to 3"; empty: a plain apply or delete.
+  std::string text;
+  /// When, by platform::wall_time().
+  std::chrono::milliseconds wall_time{0};
+};
+
+/// Where a scheduler process keeps the app specs that came over the API, and what they were before.  Each save is a
+/// revision; the last `revisions_kept` of an app are kept, also when the app is gone, which is so for the
+/// `gone_apps_kept` apps that changed last.  Fails with io_failed, what is wrong and the cure; nothing is changed then.
 class app_store {
 public:
+  static constexpr std::size_t revisions_kept = 50;
+  static constexpr std::size_t gone_apps_kept = 256;
+
   virtual ~app_store() = default;
   /// Sorted by name.
-  virtual std::vector<pb::AppSpec> load() = 0;
-  /// On disk when it returns.
-  virtual caf::expected<void> save(const pb::AppSpec& spec) = 0;
+  virtual caf::expected<std::vector<pb::AppSpec>> load() = 0;
+  /// On disk when it returns, with the revision.  Returns its number.
+  virtual caf::expected<std::uint64_t> save(const pb::AppSpec& spec, const change_note& note) = 0;
+  /// On disk when it returns.  The history stays.
   virtual caf::expected<void> remove(const std::string& name) = 0;
+  /// The oldest first; `change` is empty.
+  virtual caf::expected<std::vector<pb::AppRevision>> history(const std::string& name) = 0;
 };
 
 /// Every door of an actor to the outside.  There is a live and a simulated one; no actor calls a system clock, a
@@ -86,6 +106,7 @@ public:
   virtual std::chrono::nanoseconds unread() { return {}; }
 
   virtual machine_probe& machine() = 0;
+  /// @pre the process hosts app schedulers.
   virtual app_store& apps() = 0;
 };
 

@@ -28,6 +28,7 @@ find_package(spdlog REQUIRED)
 find_package(fmt REQUIRED)
 find_package(Boost 1.74 EXACT REQUIRED)
 find_package(LibtorrentRasterbar REQUIRED)
+find_package(SQLite3 3.31 REQUIRED)
 
 # CAF's headers warn under C++20: they, and all others, are system headers to us.
 foreach(target CAF::core CAF::io CAF::openssl)

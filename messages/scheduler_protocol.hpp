@@ -10,10 +10,13 @@ namespace astra {
 
 /// The front of a process that hosts app schedulers: what gateways may say to it.
 using apps_actor = caf::typed_actor<
-    // Creates the app or changes it to this spec.  Answered when it is on disk.
+    // Creates the app or changes it to this spec, or to one that it had.  Answered when it is on disk.  With the index
+    // of a plan: refused with conflict when the plan is another one now.
     caf::result<control_reply>(apply_app),
     // Stops all replicas and forgets the app.  Answered when the wish is on disk, before the replicas are gone.
-    caf::result<control_reply>(delete_app), caf::result<app_detail>(describe_app)>;
+    caf::result<control_reply>(delete_app),
+    // The app, and what else is asked for: its revisions, or what applying a spec would do now.
+    caf::result<app_detail>(describe_app)>;
 
 /// Service name of a process's apps actor.
 inline constexpr const char* apps_service = "apps";

@@ -4,6 +4,7 @@
 #include "config/endpoint.hpp"
 #include "config/load.hpp"
 #include "messages/wire/app.pb.h"
+#include "runtime/app_db.hpp"
 #include "runtime/gateway/gateway.hpp"
 #include "runtime/http/client.hpp"
 #include "runtime/incarnation_file.hpp"
@@ -37,6 +38,7 @@
 
 #include <atomic>
 #include <cassert>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -379,12 +381,18 @@ int host::run() {
 }
 
 int host::run_roles() {
+  live_parts parts;
+  if (options_.has(process_role::scheduler)) {
+    auto now = std::chrono::system_clock::now().time_since_epoch();
+    auto store = open_app_db(state_dir_, std::chrono::duration_cast<std::chrono::milliseconds>(now));
+    if (!store)
+      return complain(error_text(store.error()));
+    parts.apps = std::move(*store);
+  }
   if (!listen() || !serve_metrics())
     return EXIT_FAILURE;
 
-  live_parts parts;
   parts.address = sessions_->address();
-  parts.state_dir = state_dir_;
   parts.services = services_;
   parts.dialer =
       spawn_dialer(*sys_, sessions_->connector(), sessions_->address(), services_, options_.net.dial_timeout);

@@ -1,7 +1,6 @@
 #include "runtime/platform_live.hpp"
 
 #include "actors/random.hpp"
-#include "runtime/app_files.hpp"
 
 #include <arpa/inet.h>
 #include <caf/send.hpp>
@@ -44,8 +43,7 @@ bool is_free(std::uint16_t port) {
 
 } // namespace
 
-live_platform::live_platform(live_parts parts)
-  : parts_(std::move(parts)), apps_(make_app_files(parts_.state_dir / "apps")) {
+live_platform::live_platform(live_parts parts) : parts_(std::move(parts)) {
   assert(parts_.services && parts_.dialer && parts_.machine && parts_.incarnations);
   std::random_device device;
   process_seed_ = (std::uint64_t{device()} << 32) | device();
@@ -59,6 +57,11 @@ void live_platform::end_actors() {
     caf::anon_send_exit(parts_.launcher, caf::exit_reason::user_shutdown);
   if (parts_.http)
     caf::anon_send_exit(parts_.http, caf::exit_reason::user_shutdown);
+}
+
+app_store& live_platform::apps() {
+  assert(parts_.apps);
+  return *parts_.apps;
 }
 
 void live_platform::publish(std::string_view service, caf::strong_actor_ptr target) {

@@ -7,7 +7,6 @@
 
 #include <caf/actor_system.hpp>
 
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -19,7 +18,6 @@ namespace astra {
 struct live_parts {
   /// "host:port" where the directory is published.
   std::string address;
-  std::filesystem::path state_dir;
   std::shared_ptr<service_table> services;
   dialer_actor dialer;
   /// Null in processes that run no replicas.
@@ -27,6 +25,8 @@ struct live_parts {
   http_client_actor http;
   std::unique_ptr<machine_probe> machine;
   std::shared_ptr<incarnation_file> incarnations;
+  /// Null in processes that host no app schedulers.
+  std::unique_ptr<app_store> apps;
   std::unique_ptr<reading_lag> reading;
 };
 
@@ -54,11 +54,10 @@ public:
   void release_port(std::uint16_t port) override;
   std::chrono::nanoseconds unread() override { return parts_.reading->measure(); }
   machine_probe& machine() override { return *parts_.machine; }
-  app_store& apps() override { return *apps_; }
+  app_store& apps() override;
 
 private:
   live_parts parts_;
-  std::unique_ptr<app_store> apps_;
   std::uint64_t process_seed_;
   std::mutex mutex_;
   std::set<std::uint16_t> ports_;

@@ -4,11 +4,15 @@
 #include "actors/node/home_selector.hpp"
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
+#include "actors/scheduler/app_plan.hpp"
 #include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/scheduler.hpp"
+#include "actors/scheduler/spec_change.hpp"
 #include "actors/supervisor/restart_budget.hpp"
 #include "config/load.hpp"
 #include "messages/errc.hpp"
+#include "messages/group.hpp"
 #include "messages/wire.hpp"
 
 #include <fmt/format.h>
@@ -21,6 +25,7 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -63,7 +68,12 @@ public:
       wanted_[spec.name()] = std::move(spec);
     for (auto& [app, spec] : wanted_)
       files_.insert(app);
-    for (auto& spec : world->apps().load()) {
+    auto stored = world->apps().load();
+    if (!stored) {
+      store_error_ = std::move(stored.error());
+      return;
+    }
+    for (auto& spec : *stored) {
       auto file = wanted_.find(spec.name());
       if (file != wanted_.end() && !spec.deleting() && encode(file->second) != encode(spec))
         spdlog::warn("apps.file_ignored app={} reason=\"its app file differs from what was applied and is in the app "
@@ -76,17 +86,17 @@ public:
   apps_impl::behavior_type make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
     self_->set_exit_handler([this](const caf::exit_msg& exit) { on_exit(exit); });
-    self_->monitor(source_);
-    watch(false);
-    // After a cold start nodes need a beat or two to turn up.
-    for (auto& [app, spec] : std::exchange(wanted_, {}))
-      start(adopt(spec), 2 * options_.heartbeat);
-    world_.publish(apps_service, caf::actor_cast<caf::strong_actor_ptr>(self_));
-    self_->send(self_, beat_atom_v);
+    if (store_error_) {
+      // Whoever does not know its apps would take them for left over.
+      spdlog::critical("apps.no_store name={} reason=\"{}\"", options_.name, error_text(store_error_));
+      self_->quit(store_error_);
+    } else {
+      begin();
+    }
     return {
         [this](const apply_app& wish) { return on_apply(*wish); },
         [this](const delete_app& wish) { return on_delete(*wish); },
-        [this](const describe_app& question) { return on_describe(question->app()); },
+        [this](const describe_app& question) { return on_describe(*question); },
         [this](const app_detail& report) { on_report(report->record()); },
         [this](const view_delta& delta) { on_delta(*delta); },
         [this](beat_atom) {
@@ -130,6 +140,16 @@ private:
     bool forget_failed = false;
   };
 
+  void begin() {
+    self_->monitor(source_);
+    watch(false);
+    // After a cold start nodes need a beat or two to turn up.
+    for (auto& [app, spec] : std::exchange(wanted_, {}))
+      start(adopt(spec), 2 * options_.heartbeat);
+    world_.publish(apps_service, caf::actor_cast<caf::strong_actor_ptr>(self_));
+    self_->send(self_, beat_atom_v);
+  }
+
   app& adopt(pb::AppSpec spec) {
     auto& entry = apps_[spec.name()];
     entry.spec = std::move(spec);
@@ -149,6 +169,7 @@ private:
     self_->request(source_, 2 * options_.heartbeat, subscribe{std::move(wish)})
         .then(
             [this](const subscribe_ack& ack) {
+              home_group_ = group_from_wire(ack->group());
               auto& held = view_.shards();
               auto& shards = ack->shards();
               if (!view_since_ && !shards.empty() && std::all_of(shards.begin(), shards.end(), [&](auto& shard) {
@@ -227,7 +248,7 @@ private:
         "apps.adopted app={} epoch={} reason=\"it runs, but no app file and no entry of the app store names it "
         "any more; to stop it: astra app delete {}\"",
         spec.name(), record.epoch(), spec.name());
-    if (auto saved = world_.apps().save(spec); !saved)
+    if (auto saved = keep(spec, options_.name, "adopted: it ran, and no app file and no entry named it"); !saved)
       spdlog::warn("apps.adopted app={} reason=\"not kept for the next start: {}\"", spec.name(),
                    error_text(saved.error()));
     take_over(adopt(std::move(spec)), record.epoch());
@@ -238,7 +259,7 @@ private:
     spec.set_deleting(true);
     spdlog::warn("apps.left_over app={} epoch={} reason=\"{}; its replicas are stopped\"", spec.name(), record.epoch(),
                  reason);
-    if (auto saved = world_.apps().save(spec); !saved)
+    if (auto saved = keep(spec, options_.name, reason); !saved)
       spdlog::warn("apps.left_over app={} reason=\"if this process ends first, its replicas stay: {}\"", spec.name(),
                    error_text(saved.error()));
     take_over(adopt(std::move(spec)), record.epoch());
@@ -365,28 +386,176 @@ private:
     return reply;
   }
 
-  control_reply on_apply(const pb::ApplyApp& wish) {
-    auto spec = wish.spec();
-    spec.clear_deleting();
-    auto& name = spec.name();
-    auto reply = [&](errc code, std::string message) {
-      return answer("apply", name, wish.origin(), code, std::move(message));
-    };
-    if (auto problems = validate(spec); !problems.empty()) {
-      std::string text;
-      for (auto& problem : problems)
-        text += (text.empty() ? "" : "; ") + (problem.key.empty() ? "" : problem.key + ": ") + problem.message;
-      return reply(errc::invalid_argument, std::move(text));
+  /// Stores a spec as the app's next revision and returns the number of that.  An app that has none yet gets what it
+  /// was until now as the first one, so that there is a way back.
+  caf::expected<std::uint64_t> keep(const pb::AppSpec& spec, const std::string& origin, std::string text) {
+    auto& store = world_.apps();
+    if (auto known = apps_.find(spec.name()); known != apps_.end()) {
+      auto before = store.history(spec.name());
+      if (!before)
+        return std::move(before.error());
+      if (before->empty())
+        if (auto first = store.save(known->second.spec, {options_.name, "as in its app file", world_.wall_time()});
+            !first)
+          return first;
     }
+    return store.save(spec, {origin, std::move(text), world_.wall_time()});
+  }
+
+  static std::string problems_of(const pb::AppSpec& spec) {
+    std::string text;
+    for (auto& problem : validate(spec))
+      text += (text.empty() ? "" : "; ") + (problem.key.empty() ? "" : problem.key + ": ") + problem.message;
+    return text;
+  }
+
+  static std::string being_deleted(const app& entry) {
+    return fmt::format("app '{}' is being deleted ({}); apply it again when it is gone", entry.spec.name(),
+                       entry.record.reason());
+  }
+
+  caf::result<control_reply> on_apply(const pb::ApplyApp& wish) {
+    if (wish.has_rollback())
+      return roll_back(wish.rollback(), wish.origin());
+    if (!wish.plan_index().empty())
+      return apply_planned(wish);
+    return apply("apply", wish.spec(), wish.origin(), {});
+  }
+
+  /// Applies a spec if the plan that its sender has seen is still the one that is made now.
+  caf::result<control_reply> apply_planned(const pb::ApplyApp& wish) {
+    auto promise = self_->make_response_promise<control_reply>();
+    auto revision = revision_of(wish.spec().name());
+    make_plan(wish.spec(), [this, promise, wish, revision](const pb::AppPlan& plan) mutable {
+      auto& name = wish.spec().name();
+      auto refuse = [&](errc code, std::string message) {
+        promise.deliver(answer("apply", name, wish.origin(), code, std::move(message)));
+      };
+      if (plan.has_refused()) {
+        auto code = errc::io_failed;
+        from_string({plan.refused().code().data(), plan.refused().code().size()}, code);
+        return refuse(code, plan.refused().message());
+      }
+      auto moved = why_plan_moved(wish.plan_index(), plan);
+      if (auto now = revision_of(name); moved.empty() && (!now || !revision || *now != *revision))
+        moved = "somebody else has changed the app in this moment";
+      if (!moved.empty())
+        return refuse(errc::conflict, fmt::format("app '{}' was not applied, the plan does not hold any more: {}; look "
+                                                  "at the new one: astra app plan FILE (its index is {})",
+                                                  name, moved, plan.index()));
+      promise.deliver(apply("apply", wish.spec(), wish.origin(), "as planned"));
+    });
+    return promise;
+  }
+
+  control_reply roll_back(const pb::Rollback& wish, const std::string& origin) {
+    auto& name = wish.app();
+    auto refuse = [&](errc code, std::string message) {
+      return answer("rollback", name, origin, code, std::move(message));
+    };
+    auto history = world_.apps().history(name);
+    if (!history)
+      return refuse(errc::io_failed, fmt::format("app '{}' was not rolled back, its revisions cannot be read: {}", name,
+                                                 error_text(history.error())));
+    if (history->empty())
+      return refuse(errc::unknown_app, fmt::format("no revisions of an app '{}' are kept here", name));
+    auto first = history->front().number();
+    auto last = history->back().number();
+    const pb::AppRevision* target = nullptr;
+    for (auto& revision : *history)
+      if (wish.to() == 0 ? revision.number() < last && !revision.spec().deleting() : revision.number() == wish.to())
+        target = &revision;
+    if (!target && wish.to() != 0)
+      return refuse(errc::unknown_name, fmt::format("app '{}' has no revision {}; there {}", name, wish.to(),
+                                                    first == last ? fmt::format("is only {}", last)
+                                                                  : fmt::format("are {} to {}", first, last)));
+    if (!target)
+      return refuse(errc::unknown_name, fmt::format("app '{}' has no revision before {} to go back to", name, last));
+    if (target->spec().deleting())
+      return refuse(errc::invalid_argument, fmt::format("revision {} of app '{}' is its deletion; to delete it: astra "
+                                                        "app delete {}",
+                                                        target->number(), name, name));
+    auto reply = apply("rollback", target->spec(), origin, fmt::format("rollback to {}", target->number()));
+    if (reply->ok())
+      reply->set_message(fmt::format("{} (rolled back to revision {})", reply->message(), target->number()));
+    return reply;
+  }
+
+  /// Number of the app's current revision; 0: it has none.
+  caf::expected<std::uint64_t> revision_of(const std::string& name) {
+    auto history = world_.apps().history(name);
+    if (!history)
+      return std::move(history.error());
+    return history->empty() ? 0 : history->back().number();
+  }
+
+  /// Calls `then` with what applying a spec would do now, or with why there is no plan.
+  void make_plan(pb::AppSpec spec, std::function<void(const pb::AppPlan&)> then) {
+    spec.clear_deleting();
+    auto refuse = [then](errc code, std::string message) {
+      pb::AppPlan none;
+      none.mutable_refused()->set_code(to_string(code));
+      none.mutable_refused()->set_message(std::move(message));
+      then(none);
+    };
+    auto& name = spec.name();
+    if (auto problems = problems_of(spec); !problems.empty())
+      return refuse(errc::invalid_argument, std::move(problems));
+    auto revision = revision_of(name);
+    if (!revision)
+      return refuse(errc::io_failed,
+                    fmt::format("the revisions of app '{}' cannot be read: {}", name, error_text(revision.error())));
     auto found = apps_.find(name);
     auto known = found != apps_.end();
     if (known && found->second.spec.deleting())
-      return reply(errc::conflict, fmt::format("app '{}' is being deleted ({}); apply it again when it is gone", name,
-                                               found->second.record.reason()));
+      return refuse(errc::conflict, being_deleted(found->second));
+    if (known && found->second.scheduler) {
+      pb::DescribeApp question;
+      question.set_app(name);
+      *question.mutable_plan()->mutable_spec() = spec;
+      question.mutable_plan()->set_revision(*revision);
+      self_->request(found->second.scheduler, describe_limit, describe_app{std::move(question)})
+          .then([then](const app_detail& detail) { then(detail->plan()); },
+                [refuse](const caf::error& reason) {
+                  refuse(errc::unreachable, "the app's scheduler has just died: " + error_text(reason));
+                });
+      return;
+    }
+    if (!view_since_)
+      return refuse(errc::unreachable, "this scheduler process has no view of the cluster yet; try again in a moment");
+    app_plan_input input{view_, spec};
+    if (known)
+      input.current = &found->second.spec;
+    else if (auto shown = view_.find_app(name))
+      input.current = &shown->record.spec();
+    input.revision = *revision;
+    input.replicas = replicas_in(view_, name);
+    input.home_group = home_group_;
+    for (auto& [origin, shard] : view_.shards())
+      if (!shard.lost)
+        input.reachable.insert(origin);
+    auto plan = make_app_plan(input);
+    // It has no scheduler here: to apply the same again starts one.
+    plan.set_changes(true);
+    then(plan);
+  }
+
+  /// @param verb For the audit line.
+  /// @param note Of the revision.
+  control_reply apply(const char* verb, pb::AppSpec spec, const std::string& origin, std::string note) {
+    spec.clear_deleting();
+    auto& name = spec.name();
+    auto reply = [&](errc code, std::string message) { return answer(verb, name, origin, code, std::move(message)); };
+    if (auto problems = problems_of(spec); !problems.empty())
+      return reply(errc::invalid_argument, std::move(problems));
+    auto found = apps_.find(name);
+    auto known = found != apps_.end();
+    if (known && found->second.spec.deleting())
+      return reply(errc::conflict, being_deleted(found->second));
     auto running = known && found->second.state != phase::down;
     if (running && encode(found->second.spec) == encode(spec))
       return reply(errc::none, fmt::format("app '{}' is unchanged", name));
-    if (auto saved = world_.apps().save(spec); !saved)
+    if (auto saved = keep(spec, origin, std::move(note)); !saved)
       return reply(errc::io_failed, fmt::format("app '{}' was not applied, its spec cannot be stored: {}", name,
                                                 error_text(saved.error())));
     if (!known) {
@@ -441,7 +610,7 @@ private:
                    fmt::format("app '{}' is being deleted already ({})", wish.app(), entry.record.reason()));
     auto spec = entry.spec;
     spec.set_deleting(true);
-    if (auto saved = world_.apps().save(spec); !saved)
+    if (auto saved = keep(spec, wish.origin(), {}); !saved)
       return reply(errc::io_failed, fmt::format("app '{}' was not deleted, the wish cannot be stored: {}", wish.app(),
                                                 error_text(saved.error())));
     entry.spec = std::move(spec);
@@ -487,14 +656,31 @@ private:
       forget(name);
   }
 
-  caf::result<app_detail> on_describe(const std::string& name) {
+  caf::result<app_detail> on_describe(const pb::DescribeApp& asked) {
+    auto& name = asked.app();
     auto found = apps_.find(name);
     pb::AppDetail known;
-    if (found == apps_.end())
-      return app_detail{known};
-    known.set_found(true);
-    *known.mutable_record() = found->second.record;
-    if (!found->second.scheduler)
+    known.set_found(found != apps_.end());
+    if (known.found())
+      *known.mutable_record() = found->second.record;
+    if (asked.history()) {
+      auto history = world_.apps().history(name);
+      if (!history)
+        return std::move(history.error());
+      for (auto& revision : *history)
+        *known.mutable_history()->add_revisions() = std::move(revision);
+      describe_changes(*known.mutable_history());
+      return app_detail{std::move(known)};
+    }
+    if (asked.has_plan()) {
+      auto promise = self_->make_response_promise<app_detail>();
+      make_plan(asked.plan().spec(), [promise, known](const pb::AppPlan& plan) mutable {
+        *known.mutable_plan() = plan;
+        promise.deliver(app_detail{std::move(known)});
+      });
+      return promise;
+    }
+    if (!known.found() || !found->second.scheduler)
       return app_detail{std::move(known)};
     auto promise = self_->make_response_promise<app_detail>();
     pb::DescribeApp question;
@@ -622,6 +808,8 @@ private:
   scheduler_id process_;
   incarnation incarnation_;
   random_source random_;
+  /// Why the store could not be read; then this actor ends.
+  caf::error store_error_;
   /// Specs to start with.
   std::map<std::string, pb::AppSpec> wanted_;
   /// Apps that stand in a file of this process.
@@ -634,6 +822,8 @@ private:
   bool resyncing_ = false;
   /// When all shards of the source were here for the first time.
   std::optional<std::chrono::steady_clock::time_point> view_since_;
+  /// Where apps live that name no groups.
+  std::string home_group_ = "main";
   /// Apps of the forerunner have been looked for.
   bool settled_ = false;
   /// The Resource of one group that this process beats to.

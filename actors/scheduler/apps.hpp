@@ -21,8 +21,12 @@ namespace astra {
 /// more; an apply in that time is refused as a conflict, and a deletion that the end of the process interrupts goes on
 /// in the next one.
 ///
+/// Every change is a revision in the store, before it is answered, and can be gone back to.  Of a spec it tells what
+/// applying it would do; an apply that names such a plan is refused as a conflict when the plan is another one by now.
+///
 /// Runs until its owner sends it an exit message; replicas keep running then, to be adopted by the next incarnation.
-/// Ends by itself when `view` ends and, with errc::fenced, when a newer process of its name runs.
+/// Ends by itself when `view` ends, with errc::io_failed when the store cannot be read at the start, and, with
+/// errc::fenced, when a newer process of its name runs.
 /// @pre `validate(options)` returned no error.
 apps_actor spawn_apps(caf::actor_system& sys, platform& world, const scheduler_options& options,
                       std::vector<pb::AppSpec> files, view_source view);

@@ -104,6 +104,15 @@ public:
   const pb::AppSpec& spec() const { return spec_; }
   std::uint64_t spec_hash() const { return spec_hash_; }
   std::size_t claims_in_flight() const { return claims_.size(); }
+  const std::string& home_group() const { return home_group_; }
+  const std::map<node_id, node_row>& corrections() const { return corrections_; }
+  /// Nodes that get none of this app for now, and why.
+  std::map<node_id, std::string> exclusions() const {
+    std::map<node_id, std::string> result;
+    for (auto& [id, why] : excluded_)
+      result[id] = why.reason;
+    return result;
+  }
 
 private:
   /// A node that runs, or ran when it was last heard of, replicas of this app.

@@ -3,6 +3,7 @@
 #include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
+#include "actors/scheduler/app_plan.hpp"
 #include "actors/scheduler/claim_book.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/resource_sessions.hpp"
@@ -80,7 +81,12 @@ public:
           book_.remove();
           report();
         },
-        [this](const describe_app&) { return app_detail{describe()}; },
+        [this](const describe_app& question) {
+          auto result = describe();
+          if (question->has_plan())
+            *result.mutable_plan() = plan_for(question->plan(), result);
+          return app_detail{std::move(result)};
+        },
         [this](sweep_atom) {
           self_->delayed_send(self_, options_.plan, sweep_atom_v);
           open_sessions();
@@ -282,6 +288,25 @@ private:
     if (auto report = book_.placement(view_, sessions_.reachable(), now))
       *result.mutable_placement() = std::move(*report);
     return result;
+  }
+
+  /// What applying a spec would do, now.
+  pb::AppPlan plan_for(const pb::PlanWish& wish, const pb::AppDetail& now) const {
+    if (!view_since_) {
+      pb::AppPlan none;
+      none.mutable_refused()->set_code(to_string(errc::unreachable));
+      none.mutable_refused()->set_message("its scheduler has no view of the cluster yet; try again in a moment");
+      return none;
+    }
+    app_plan_input input{view_, wish.spec()};
+    input.current = &book_.spec();
+    input.revision = wish.revision();
+    input.replicas.assign(now.replicas().begin(), now.replicas().end());
+    input.home_group = book_.home_group();
+    input.reachable = sessions_.reachable();
+    input.excluded = book_.exclusions();
+    input.corrections = book_.corrections();
+    return make_app_plan(input);
   }
 
   /// Adds to a record what the book does not know.

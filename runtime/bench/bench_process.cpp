@@ -66,7 +66,6 @@ caf::expected<std::unique_ptr<bench_process>> bench_process::start(peer_identity
     return std::move(listening.error());
   live_parts of;
   of.address = is.sessions->address();
-  of.state_dir = directory;
   of.services = is.services;
   of.dialer = spawn_dialer(*is.sys, is.sessions->connector(), of.address, is.services, dial_timeout);
   of.incarnations = is.incarnations;

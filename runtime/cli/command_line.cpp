@@ -161,6 +161,7 @@ private:
   node_list_options node_list_;
   events_options events_;
   apply_options apply_;
+  rollback_options rollback_;
   std::string wait_;
   invoke_options invoke_;
   config_check_options config_check_;
@@ -365,6 +366,19 @@ void command_line::add_app() {
       add(app, "apply", app_apply_text, [this](command_context& context) { return apply_app_file(context, apply_); });
   apply->add_option("FILE", apply_.file, "The app's file")->required();
   apply->add_flag("--wait{30s}", wait_, "Wait until every replica is ready (default: 30s)")->type_name("[DURATION]");
+  apply->add_option("--plan", apply_.plan, "Only if the plan of this index still holds")->type_name("INDEX");
+  add(app, "plan", app_plan_text, [this](command_context& context) { return plan_app_file(context, apply_.file); })
+      ->add_option("FILE", apply_.file, "The app's file")
+      ->required();
+  named("history", app_history_text, show_app_history);
+  auto* rollback = add(app, "rollback", app_rollback_text,
+                       [this](command_context& context) { return roll_back_app(context, rollback_); });
+  rollback->add_option("NAME", rollback_.app, "The app's name")->required();
+  rollback
+      ->add_option_function<std::string>(
+          "--to", [this](const std::string& text) { rollback_.to = read_count("--to", text, 4'000'000'000); },
+          "Number of the revision (default: the one before the current one)")
+      ->type_name("N");
   named("delete", app_delete_text, delete_app_named);
 }
 
@@ -868,7 +882,8 @@ std::string command_line::help_of(const CLI::App* app) const {
     section("examples", examples);
   }
   if (app == &root_)
-    out += "\nexit codes: 0 ok, 1 failed, 2 usage, 4 not found, 5 timeout or unreachable, 6 conflict, 78 bad config\n";
+    out += "\nexit codes: 0 ok, 1 failed, 2 usage, 4 not found, 5 timeout or unreachable, 6 conflict,\n"
+           "            10 the plan has changes, 78 bad config\n";
   return out;
 }
 

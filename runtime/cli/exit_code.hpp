@@ -13,6 +13,8 @@ enum exit_code : int {
   exit_unreachable = 5,
   /// Somebody else was first.
   exit_conflict = 6,
+  /// A plan would change something.
+  exit_plan_changes = 10,
   /// A configuration or app file has problems (EX_CONFIG of sysexits.h).
   exit_bad_config = 78,
 };

@@ -76,6 +76,9 @@ access_right needed_for(gateway_route route) {
   case gateway_route::events:
   case gateway_route::apps:
   case gateway_route::app:
+  case gateway_route::app_history:
+  // Tells what would change, and changes nothing.
+  case gateway_route::plan_app:
   case gateway_route::router:
     return access_right::read;
   case gateway_route::invoke:
@@ -83,6 +86,7 @@ access_right needed_for(gateway_route route) {
   case gateway_route::drain_node:
   case gateway_route::apply_app:
   case gateway_route::delete_app:
+  case gateway_route::rollback_app:
     return access_right::change;
   }
   return access_right::change;
@@ -143,6 +147,8 @@ std::string_view audit_verb(gateway_route route) {
     return "apply";
   case gateway_route::delete_app:
     return "delete";
+  case gateway_route::rollback_app:
+    return "rollback";
   case gateway_route::join:
     return "join";
   case gateway_route::renew:

@@ -28,7 +28,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <ctime>
+#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -311,6 +313,12 @@ private:
       return apply(exchange, route.name);
     case gateway_route::delete_app:
       return remove(exchange, route.name);
+    case gateway_route::app_history:
+      return show_history(exchange, route.name);
+    case gateway_route::rollback_app:
+      return roll_back(exchange, route.name);
+    case gateway_route::plan_app:
+      return plan(exchange, route.name);
     case gateway_route::invoke:
       return invoke(std::move(exchange), route.name);
     case gateway_route::router:
@@ -772,6 +780,23 @@ private:
   }
 
   void apply(const http_exchange_ptr& exchange, const std::string& app) {
+    auto parameters = find_query(exchange->request().target);
+    if (!parameters)
+      return answer(exchange, refusal(400, "invalid_argument", "the query of the path has a broken escape"));
+    auto spec = read_spec(exchange, app);
+    if (!spec)
+      return;
+    std::string why;
+    auto scheduler = scheduler_for(app, why);
+    pb::ApplyApp wish;
+    *wish.mutable_spec() = std::move(*spec);
+    wish.set_origin(origin_of(exchange));
+    wish.set_plan_index((*parameters)["plan"]);
+    control(exchange, scheduler, why, "apply", app, apply_app{std::move(wish)});
+  }
+
+  /// The app in a request's body.  Nothing when it has problems, which are answered then.
+  std::optional<pb::AppSpec> read_spec(const http_exchange_ptr& exchange, const std::string& app) {
     auto& request = exchange->request();
     auto type = request.header("content-type");
     type = type.substr(0, type.find_first_of("; "));
@@ -780,22 +805,139 @@ private:
       reading = read_app_json(*request.body, app);
     else if (type == "application/toml")
       reading = read_app_toml(*request.body, app);
-    else
-      return answer(exchange,
-                    refusal(415, "invalid_argument", "Content-Type must be application/json or application/toml"));
+    else {
+      answer(exchange, refusal(415, "invalid_argument", "Content-Type must be application/json or application/toml"));
+      return std::nullopt;
+    }
     if (!reading.spec) {
       auto& first = reading.problems.front();
       auto message = fmt::format("{}{}{}", first.key, first.key.empty() ? "" : ": ", first.message);
       if (reading.problems.size() > 1)
         message += fmt::format(" (and {} more)", reading.problems.size() - 1);
-      return answer(exchange, reply(400, problems_json(message, reading.problems)));
+      answer(exchange, reply(400, problems_json(message, reading.problems)));
     }
+    return std::move(reading.spec);
+  }
+
+  const pb::SchedulerRow* scheduler_for(const std::string& app, std::string& why) const {
+    return view_.find_app(app) != nullptr ? scheduler_to_change(app, why) : scheduler_for_new_app(why);
+  }
+
+  void plan(const http_exchange_ptr& exchange, const std::string& app) {
+    auto spec = read_spec(exchange, app);
+    if (!spec)
+      return;
     std::string why;
-    auto scheduler = view_.find_app(app) != nullptr ? scheduler_to_change(app, why) : scheduler_for_new_app(why);
-    pb::ApplyApp wish;
-    *wish.mutable_spec() = std::move(*reading.spec);
-    wish.set_origin(origin_of(exchange));
-    control(exchange, scheduler, why, "apply", app, apply_app{std::move(wish)});
+    auto scheduler = scheduler_for(app, why);
+    if (scheduler == nullptr)
+      return answer(exchange, with_retry_after(refusal(503, "unavailable", why), retry_soon));
+    pb::DescribeApp question;
+    question.set_app(app);
+    *question.mutable_plan()->mutable_spec() = std::move(*spec);
+    ask<apps_actor, app_detail>(
+        scheduler->address(), apps_service, describe_app{std::move(question)},
+        [this, exchange, app, scheduler = scheduler->name()](const app_detail& detail) {
+          if (!detail->has_plan())
+            return answer(exchange, refusal(501, "unavailable",
+                                            fmt::format("scheduler '{}' is of an earlier version and makes no plans",
+                                                        scheduler)));
+          if (auto& refused = detail->plan().refused(); detail->plan().has_refused())
+            return answer(exchange, refusal(status_of_refusal(refused.code()), refused.code(), refused.message()));
+          answer(exchange, reply(200, app_plan_json(app, detail->plan())));
+        },
+        silent_scheduler(exchange, *scheduler));
+  }
+
+  /// Answers that a scheduler does not, to a question.
+  std::function<void(const caf::error&)> silent_scheduler(const http_exchange_ptr& exchange,
+                                                          const pb::SchedulerRow& scheduler) {
+    return [this, exchange, name = scheduler.name(), address = scheduler.address()](const caf::error& reason) {
+      answer(exchange, with_retry_after(refusal(503, "unavailable",
+                                                fmt::format("scheduler '{}' at {} does not answer: {}", name, address,
+                                                            error_text(reason))),
+                                        retry_soon));
+    };
+  }
+
+  void show_history(const http_exchange_ptr& exchange, const std::string& app) {
+    with_history(exchange, app,
+                 [this, exchange, app](const pb::SchedulerRow& scheduler, const pb::AppHistory& history) {
+                   std::string note;
+                   if (history.revisions().empty())
+                     note = fmt::format("its scheduler process '{}' keeps no revisions of it: it is as its app file "
+                                        "has it, or was taken over from another process",
+                                        scheduler.name());
+                   answer(exchange, reply(200, app_history_json(app, history, note)));
+                 });
+  }
+
+  void roll_back(const http_exchange_ptr& exchange, const std::string& app) {
+    auto parameters = find_query(exchange->request().target);
+    std::uint64_t to = 0;
+    if (parameters && parameters->count("to") != 0) {
+      auto& text = (*parameters)["to"];
+      auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), to);
+      if (error != std::errc{} || end != text.data() + text.size() || to == 0)
+        parameters.reset();
+    }
+    if (!parameters)
+      return answer(exchange, refusal(400, "invalid_argument", "to must be the number of a revision, such as to=3"));
+    with_history(exchange, app, [this, exchange, app, to](const pb::SchedulerRow& scheduler, const pb::AppHistory&) {
+      pb::ApplyApp wish;
+      wish.mutable_rollback()->set_app(app);
+      wish.mutable_rollback()->set_to(to);
+      wish.set_origin(origin_of(exchange));
+      control(exchange, &scheduler, {}, "rollback", app, apply_app{std::move(wish)});
+    });
+  }
+
+  using on_history = std::function<void(const pb::SchedulerRow&, const pb::AppHistory&)>;
+
+  /// Calls `then` with the revisions of an app and the scheduler process that keeps them; answers when there is none.
+  /// Of an app that is gone any process may keep them.
+  void with_history(const http_exchange_ptr& exchange, const std::string& app, on_history then) {
+    std::vector<pb::SchedulerRow> keepers;
+    if (view_.find_app(app) != nullptr) {
+      std::string why;
+      auto scheduler = scheduler_to_change(app, why);
+      if (scheduler == nullptr)
+        return answer(exchange, with_retry_after(refusal(503, "unavailable", why), retry_soon));
+      keepers.push_back(*scheduler);
+    } else {
+      for (auto& [id, entry] : view_.schedulers())
+        if (entry.row.liveness() == pb::LIVENESS_ONLINE)
+          keepers.push_back(entry.row);
+      if (keepers.empty())
+        return answer(exchange, unknown_app(app));
+    }
+    ask_for_history(exchange, app, std::move(keepers), std::move(then));
+  }
+
+  /// Asks the keepers one after the other, the last one first.
+  void ask_for_history(const http_exchange_ptr& exchange, const std::string& app, std::vector<pb::SchedulerRow> keepers,
+                       on_history then) {
+    auto keeper = std::move(keepers.back());
+    keepers.pop_back();
+    auto address = keeper.address();
+    auto silent = silent_scheduler(exchange, keeper);
+    pb::DescribeApp question;
+    question.set_app(app);
+    question.set_history(true);
+    ask<apps_actor, app_detail>(
+        address, apps_service, describe_app{std::move(question)},
+        [this, exchange, app, keepers, then, keeper](const app_detail& detail) {
+          auto known = view_.find_app(app) != nullptr;
+          if (known || !detail->history().revisions().empty())
+            return then(keeper, detail->history());
+          if (keepers.empty())
+            return answer(exchange, unknown_app(app));
+          ask_for_history(exchange, app, keepers, then);
+        },
+        [this, exchange, app, keepers, then, silent](const caf::error& reason) {
+          if (keepers.empty())
+            return silent(reason);
+          ask_for_history(exchange, app, keepers, then);
+        });
   }
 
   /// Who asks, for the scheduler's own audit line.

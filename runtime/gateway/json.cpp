@@ -396,6 +396,55 @@ std::string app_json(const cluster_view& view, const pb::AppRecord& record,
   return dump(result);
 }
 
+std::string app_history_json(const std::string& app, const pb::AppHistory& history, std::string_view note) {
+  json revisions = json::array();
+  for (auto& revision : history.revisions())
+    revisions.push_back({{"revision", revision.number()},
+                         {"when", utc(revision.wall_ms())},
+                         {"by", revision.origin()},
+                         {"change", revision.change()},
+                         {"note", revision.note()},
+                         {"current", &revision == &*history.revisions().rbegin()},
+                         {"deleted", revision.spec().deleting()},
+                         {"spec", to_json(revision.spec())}});
+  json result = {{"name", app}, {"revisions", std::move(revisions)}};
+  if (!note.empty())
+    result["note"] = note;
+  return dump(result);
+}
+
+std::string app_plan_json(const std::string& app, const pb::AppPlan& plan) {
+  auto action_name = [](pb::PlanAction action) {
+    switch (action) {
+    case pb::PLAN_KEEP:
+      return "keep";
+    case pb::PLAN_CREATE:
+      return "create";
+    case pb::PLAN_MOVE:
+      return "move";
+    case pb::PLAN_REPLACE:
+      return "replace";
+    case pb::PLAN_STOP:
+      return "stop";
+    default:
+      return "";
+    }
+  };
+  json replicas = json::array();
+  for (auto& replica : plan.replicas())
+    replicas.push_back({{"index", replica.index()},
+                        {"action", action_name(replica.action())},
+                        {"from", replica.from()},
+                        {"to", replica.to()},
+                        {"unplaced", replica.unplaced()},
+                        {"reason", replica.reason()}});
+  return dump({{"name", app},
+               {"index", plan.index()},
+               {"changes", plan.changes()},
+               {"change", plan.change()},
+               {"replicas", std::move(replicas)}});
+}
+
 std::string router_table_json(const router_table& table) {
   json rows = json::array();
   for (auto& row : table.rows) {

@@ -64,6 +64,10 @@ std::string app_json(const cluster_view& view, const pb::AppRecord& record,
                      const std::vector<pb::ReplicaStatus>& replicas, std::string_view note,
                      const pb::PlacementReport* placement = nullptr);
 
+/// @param note why there is less than one might expect; empty: there is not.
+std::string app_history_json(const std::string& app, const pb::AppHistory& history, std::string_view note);
+std::string app_plan_json(const std::string& app, const pb::AppPlan& plan);
+
 std::string router_table_json(const router_table& table);
 
 /// {"status":..., "reason":...}

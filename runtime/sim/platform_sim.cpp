@@ -36,25 +36,28 @@ public:
   sim_app_store(sim_disk& disk, std::function<void(std::chrono::nanoseconds)> spend)
     : disk_(disk), spend_(std::move(spend)) {}
 
-  std::vector<pb::AppSpec> load() override {
+  caf::expected<std::vector<pb::AppSpec>> load() override {
     std::vector<pb::AppSpec> result;
-    for (auto& entry : disk_.apps)
+    for (auto& entry : disk_.apps.specs())
       result.push_back(entry.second);
     return result;
   }
 
-  caf::expected<void> save(const pb::AppSpec& spec) override {
+  caf::expected<std::uint64_t> save(const pb::AppSpec& spec, const change_note& note) override {
     if (auto error = write())
       return error;
-    disk_.apps[spec.name()] = spec;
-    return {};
+    return disk_.apps.save(spec, note);
   }
 
   caf::expected<void> remove(const std::string& name) override {
     if (auto error = write())
       return error;
-    disk_.apps.erase(name);
+    disk_.apps.remove(name);
     return {};
+  }
+
+  caf::expected<std::vector<pb::AppRevision>> history(const std::string& name) override {
+    return disk_.apps.history(name);
   }
 
 private:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/platform.hpp"
+#include "actors/scheduler/revision_log.hpp"
 #include "runtime/net/directory.hpp"
 #include "runtime/sim/draw.hpp"
 #include "runtime/sim/process_model.hpp"
@@ -20,8 +21,7 @@ namespace astra::sim {
 
 /// What a machine keeps when its process or its power fails: whatever was stored is there after the next boot.
 struct sim_disk {
-  /// By name.
-  std::map<std::string, pb::AppSpec> apps;
+  revision_log apps;
   std::uint64_t last_incarnation = 0;
   /// Storing fails with io_failed.
   bool full = false;

@@ -160,6 +160,21 @@ TEST_CASE("a scheduler that is killed and started again adopts what runs and dou
   CHECK(eventually(15s, [&] { return up.ready("slowcat", 6); }));
   std::this_thread::sleep_for(2s);
   CHECK(tokens() == before);
+  // Its disk knows what was applied, and what was before.
+  auto file = (up.directory() / "less.toml").string();
+  auto less = slow_cat;
+  less.replace(less.find("replicas = 6"), 12, "replicas = 4");
+  std::ofstream{file} << less;
+  auto planned = up.cli({"app", "plan", file, "-o", "json"});
+  CHECK(planned.code == 10);
+  auto index = nlohmann::json::parse(planned.out)["index"].get<std::string>();
+  CHECK(up.cli({"app", "apply", file, "--plan", index}).code == 0);
+  CHECK(up.cli({"app", "apply", file, "--plan", index}).code == 6);
+  CHECK(up.get("/v1/apps/slowcat/history")["revisions"].size() == 2);
+  CHECK(up.cli({"app", "rollback", "slowcat", "--to", "9"}).code == 4);
+  CHECK(up.cli({"app", "rollback", "slowcat"}).code == 0);
+  CHECK(eventually(15s, [&] { return up.ready("slowcat", 6); }));
+  CHECK(up.cli({"app", "history", "slowcat"}).out.find("rollback to 1: replicas 4 -> 6") != std::string::npos);
 }
 
 TEST_CASE("SIGTERM finishes the work in progress and leaves with 0; a second one leaves at once") {

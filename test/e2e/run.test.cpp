@@ -20,6 +20,23 @@ TEST_CASE("a bad file is refused with place and cure before anything starts, wit
   CHECK_FALSE(std::filesystem::exists(home.path() / "state"));
 }
 
+TEST_CASE("a scheduler whose app store is no database does not start, says so, and leaves the file alone") {
+  temporary_directory home;
+  auto state = home.path() / "state";
+  std::filesystem::create_directories(state);
+  std::ofstream{state / "apps.db"} << "not a database";
+  auto file = home.path() / "s1.toml";
+  std::ofstream{file} << "name = \"s1\"\nroles = [\"scheduler\"]\nresources = [\"127.0.0.1:1\"]\nstate_dir = \""
+                      << state.string() << "\"\n[net]\nlisten = \"127.0.0.1:0\"\n";
+  auto run = run_astra({"run", "-c", file.string()});
+  CHECK(run.code == 1);
+  CHECK(run.err.find("apps.db: cannot open: not an SQLite database; it is left as it is") != std::string::npos);
+  std::ifstream in{state / "apps.db"};
+  std::string text;
+  std::getline(in, text);
+  CHECK(text == "not a database");
+}
+
 TEST_CASE("two processes cannot share a state directory or a port") {
   temporary_directory home;
   auto write = [&](const std::string& name, const std::string& state, const std::string& listen) {

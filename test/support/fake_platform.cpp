@@ -14,25 +14,30 @@ void fake_launcher_log::exit(process_exited event) {
   owners.erase(owner);
 }
 
-std::vector<pb::AppSpec> fake_app_store::load() {
+caf::expected<std::vector<pb::AppSpec>> fake_app_store::load() {
+  if (unreadable)
+    return caf::make_error(errc::io_failed, "apps.db is damaged");
   std::vector<pb::AppSpec> result;
   for (auto& [name, spec] : specs)
     result.push_back(spec);
   return result;
 }
 
-caf::expected<void> fake_app_store::save(const pb::AppSpec& spec) {
+caf::expected<std::uint64_t> fake_app_store::save(const pb::AppSpec& spec, const change_note& note) {
   if (full)
     return caf::make_error(errc::io_failed, "no space left on device");
-  specs[spec.name()] = spec;
-  return {};
+  return log.save(spec, note);
 }
 
 caf::expected<void> fake_app_store::remove(const std::string& name) {
   if (full)
     return caf::make_error(errc::io_failed, "no space left on device");
-  specs.erase(name);
+  log.remove(name);
   return {};
+}
+
+caf::expected<std::vector<pb::AppRevision>> fake_app_store::history(const std::string& name) {
+  return log.history(name);
 }
 
 fake_platform::fake_platform(caf::actor_system& sys, fake_network& network, std::string address)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/platform.hpp"
+#include "actors/scheduler/revision_log.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/typed_response_promise.hpp>
@@ -62,12 +63,16 @@ public:
 
 class fake_app_store : public app_store {
 public:
-  std::vector<pb::AppSpec> load() override;
-  caf::expected<void> save(const pb::AppSpec& spec) override;
+  caf::expected<std::vector<pb::AppSpec>> load() override;
+  caf::expected<std::uint64_t> save(const pb::AppSpec& spec, const change_note& note) override;
   caf::expected<void> remove(const std::string& name) override;
-  std::map<std::string, pb::AppSpec> specs;
+  caf::expected<std::vector<pb::AppRevision>> history(const std::string& name) override;
+  revision_log log;
+  const std::map<std::string, pb::AppSpec>& specs = log.specs();
   /// save and remove fail with errc::io_failed while set.
   bool full = false;
+  /// load fails with errc::io_failed while set.
+  bool unreadable = false;
 };
 
 /// The outside world of one process in a test on the test coordinator.

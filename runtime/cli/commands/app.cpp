@@ -153,8 +153,11 @@ const command_text app_apply_text = {
     "Create or change an app from its file",
     "The file is checked here first: a problem is told with its place and its cure, exit code 78, and nothing is sent. "
     " "
-    "--wait returns when every replica is ready, or with exit code 5 and the reason when the time is over.",
-    "astra app apply ocr.toml\nastra app apply ocr.toml --wait 60s",
+    "--wait returns when every replica is ready, or with exit code 5 and the reason when the time is over. --plan "
+    "refuses "
+    "with exit code 6 when the plan of that index is not what applying would do now.",
+    "astra app apply ocr.toml\nastra app apply ocr.toml --wait 60s\nastra app apply ocr.toml --plan "
+    "3-9f2c1a-71ab02-04de55",
 };
 
 const command_text app_delete_text = {"Stop an app and forget it", "", "astra app delete ocr"};
@@ -167,20 +170,31 @@ int show_app(command_context& context, const std::string& name) {
   return context.show(path_of(name), render_app);
 }
 
-int apply_app_file(command_context& context, const apply_options& options) {
-  auto config = load_app_config(options.file, context.environment.variables);
+exit_code read_app_file(command_context& context, const std::string& file, pb::AppSpec& spec) {
+  auto config = load_app_config(file, context.environment.variables);
   if (!config.spec) {
     for (const auto& problem : config.problems)
       context.say(printable(to_string(problem)));
-    return context.fail(exit_bad_config, fmt::format("{} in {}; nothing was sent",
-                                                     counted(config.problems.size(), "problem"), options.file));
+    context.fail(exit_bad_config,
+                 fmt::format("{} in {}; nothing was sent", counted(config.problems.size(), "problem"), file));
+    return exit_bad_config;
   }
-  const auto& spec = *config.spec;
+  spec = std::move(*config.spec);
+  return exit_ok;
+}
+
+int apply_app_file(command_context& context, const apply_options& options) {
+  pb::AppSpec spec;
+  if (auto code = read_app_file(context, options.file, spec); code != exit_ok)
+    return code;
   auto wanted = spec_to_json(spec);
   auto before = context.ask("GET", path_of(spec.name()));
   if (!before && exit_code_of(before.error()) != exit_not_found)
     return context.fail(before.error());
-  auto answer = context.ask("PUT", path_of(spec.name()), wanted.dump(), "application/json");
+  auto target = path_of(spec.name());
+  if (!options.plan.empty())
+    target += "?plan=" + percent_encoded(options.plan);
+  auto answer = context.ask("PUT", target, wanted.dump(), "application/json");
   if (!answer) {
     // The gateway knows rules that this version does not.
     auto refused = answer.error() == errc::invalid_argument;

@@ -14,6 +14,10 @@
 // One file per verb: what help says about it, what it does, and how its answer looks.  The command line
 // (command_line.cpp) knows their options and calls them.
 
+namespace astra::pb {
+class AppSpec;
+} // namespace astra::pb
+
 namespace astra {
 
 /// What help says about a command beside its arguments and options.
@@ -73,11 +77,26 @@ struct apply_options {
   std::string file;
   /// How long to wait until every replica is ready; unset: not at all.
   std::optional<std::chrono::milliseconds> wait;
+  /// Index of the plan that must still hold; empty: in any case.
+  std::string plan;
+};
+extern const command_text app_plan_text, app_history_text, app_rollback_text;
+struct rollback_options {
+  std::string app;
+  /// Unset: the revision before the current one.
+  std::optional<std::uint32_t> to;
 };
 int list_apps(command_context& context);
 int show_app(command_context& context, const std::string& name);
 int apply_app_file(command_context& context, const apply_options& options);
 int delete_app_named(command_context& context, const std::string& name);
+/// Checks an app's file.  Tells what is wrong with it and returns the exit code that belongs to that.
+exit_code read_app_file(command_context& context, const std::string& file, pb::AppSpec& spec);
+int plan_app_file(command_context& context, const std::string& file);
+int show_app_history(command_context& context, const std::string& name);
+int roll_back_app(command_context& context, const rollback_options& options);
+std::string render_app_plan(const json& plan, bool colour);
+std::string render_app_history(const json& history, bool colour);
 std::string render_apps(const json& answer, bool colour);
 std::string render_app(const json& app, bool colour);
 /// What differs between two AppSpecs in Protobuf JSON, one line per field: "replicas: 3 -> 6".

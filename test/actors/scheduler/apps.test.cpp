@@ -35,10 +35,11 @@ public:
     advance(3s);
   }
 
-  pb::ControlReply apply(const pb::AppSpec& spec) {
+  pb::ControlReply apply(const pb::AppSpec& spec, const std::string& plan_index = {}) {
     pb::ApplyApp wish;
     *wish.mutable_spec() = spec;
     wish.set_origin("test");
+    wish.set_plan_index(plan_index);
     auto reply = ask<control_reply>(apps, apply_app{wish});
     REQUIRE(reply);
     return **reply;
@@ -59,6 +60,34 @@ public:
     auto reply = ask<app_detail>(apps, describe_app{question});
     REQUIRE(reply);
     return **reply;
+  }
+
+  pb::ControlReply roll_back(const std::string& name, std::uint64_t to = 0) {
+    pb::ApplyApp wish;
+    wish.mutable_rollback()->set_app(name);
+    wish.mutable_rollback()->set_to(to);
+    wish.set_origin("test");
+    auto reply = ask<control_reply>(apps, apply_app{wish});
+    REQUIRE(reply);
+    return **reply;
+  }
+
+  pb::AppHistory history(const std::string& name) {
+    pb::DescribeApp question;
+    question.set_app(name);
+    question.set_history(true);
+    auto reply = ask<app_detail>(apps, describe_app{question});
+    REQUIRE(reply);
+    return (*reply)->history();
+  }
+
+  pb::AppPlan plan(const pb::AppSpec& spec) {
+    pb::DescribeApp question;
+    question.set_app(spec.name());
+    *question.mutable_plan()->mutable_spec() = spec;
+    auto reply = ask<app_detail>(apps, describe_app{question});
+    REQUIRE(reply);
+    return (*reply)->plan();
   }
 
   /// What the home Resource heard last of an app; empty when it is not among the apps.
@@ -263,7 +292,7 @@ TEST_CASE_FIXTURE(fixture, "an app of a scheduler process that is gone can be de
     nodes.apps.back().set_epoch(1000);
   }
   kill(apps);
-  world.store.specs.clear();
+  world.store.log = {};
   options.name = "s2";
   start();
   CHECK_FALSE(describe("ocr").found());
@@ -310,7 +339,7 @@ TEST_CASE_FIXTURE(fixture,
 }
 
 TEST_CASE_FIXTURE(fixture, "the store wins over the file for an app that is in both") {
-  world.store.specs["ocr"] = small_app("ocr", 1);
+  world.store.log.save(small_app("ocr", 1), {});
   start({small_app("ocr", 3)});
   advance(1s);
   CHECK(each_index_once(1));
@@ -498,4 +527,141 @@ TEST_CASE_FIXTURE(fixture, "a scheduler that loses its parent ends, and its repl
   CHECK(nodes.batches.size() == claims);
   CHECK(nodes.releases.empty());
   CHECK(each_index_once(2));
+}
+
+TEST_CASE_FIXTURE(fixture, "every apply, delete and rollback is a revision with who, when and what") {
+  start();
+  apply(small_app("ocr", 1));
+  advance(1s);
+  apply(small_app("ocr", 3));
+  apply(small_app("ocr", 3)); // changes nothing: no revision
+  auto all = history("ocr");
+  REQUIRE(all.revisions_size() == 2);
+  CHECK(all.revisions(0).number() == 1);
+  CHECK(all.revisions(0).change() == "created with 1 replica");
+  CHECK(all.revisions(1).origin() == "test");
+  CHECK(all.revisions(1).change() == "replicas 1 -> 3");
+  CHECK(all.revisions(1).wall_ms() >= all.revisions(0).wall_ms() + 1000);
+  auto reply = roll_back("ocr");
+  CHECK(reply.message() == "app 'ocr' is changed: replicas 3 -> 1 (rolled back to revision 1)");
+  advance(1s);
+  CHECK(each_index_once(1));
+  CHECK(history("ocr").revisions(2).change() == "rollback to 1: replicas 3 -> 1");
+  // A second one undoes the first.
+  CHECK(roll_back("ocr").ok());
+  advance(1s);
+  CHECK(each_index_once(3));
+  CHECK(history("ocr").revisions(3).note() == "rollback to 2");
+  CHECK(history("never").revisions().empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a rollback to a revision that is not there says which there are") {
+  start();
+  CHECK(roll_back("ocr").code() == "unknown_app");
+  apply(small_app("ocr", 1));
+  CHECK(roll_back("ocr").message() == "app 'ocr' has no revision before 1 to go back to");
+  CHECK(roll_back("ocr", 7).message() == "app 'ocr' has no revision 7; there is only 1");
+  apply(small_app("ocr", 2));
+  auto reply = roll_back("ocr", 7);
+  CHECK(reply.code() == "unknown_name");
+  CHECK(reply.message() == "app 'ocr' has no revision 7; there are 1 to 2");
+  CHECK(roll_back("ocr", 2).message() == "app 'ocr' is unchanged (rolled back to revision 2)");
+  CHECK(history("ocr").revisions_size() == 2);
+}
+
+TEST_CASE_FIXTURE(fixture, "a deleted app keeps its history, and a rollback brings it back") {
+  start();
+  apply(small_app("ocr", 2));
+  advance(500ms);
+  remove("ocr");
+  CHECK(roll_back("ocr").code() == "conflict");
+  advance(5s);
+  CHECK_FALSE(describe("ocr").found());
+  auto all = history("ocr");
+  REQUIRE(all.revisions_size() == 2);
+  CHECK(all.revisions(1).change() == "deleted");
+  CHECK(roll_back("ocr", 2).code() == "invalid_argument");
+  CHECK(roll_back("ocr").ok());
+  advance(1s);
+  CHECK(each_index_once(2));
+  CHECK(history("ocr").revisions(2).change() == "rollback to 1: created again");
+}
+
+TEST_CASE_FIXTURE(fixture, "an app of a file can be rolled back to what the file said") {
+  start({small_app("ocr", 2)});
+  CHECK(history("ocr").revisions().empty());
+  apply(small_app("ocr", 3));
+  auto all = history("ocr");
+  REQUIRE(all.revisions_size() == 2);
+  CHECK(all.revisions(0).note() == "as in its app file");
+  CHECK(roll_back("ocr").ok());
+  CHECK(world.store.specs.at("ocr").replicas() == 2);
+}
+
+TEST_CASE_FIXTURE(fixture, "a process that cannot read its store ends and touches nothing") {
+  world.store.log.save(small_app("ocr", 1), {});
+  world.store.unreadable = true;
+  start({small_app("echo", 1)});
+  CHECK(nodes.batches.empty());
+  CHECK(nodes.beats.empty());
+  CHECK_FALSE(ask<app_detail>(apps, describe_app{}));
+  apps = nullptr;
+}
+
+TEST_CASE_FIXTURE(fixture, "a plan of a new and of a known app tells what applying does, and changes nothing") {
+  start();
+  auto fresh = plan(small_app("ocr", 2));
+  CHECK_FALSE(fresh.has_refused());
+  CHECK(fresh.changes());
+  REQUIRE(fresh.replicas_size() == 2);
+  CHECK(fresh.replicas(0).action() == pb::PLAN_CREATE);
+  CHECK(nodes.batches.empty());
+  CHECK(world.store.specs.empty());
+  CHECK(apply(small_app("ocr", 2), fresh.index()).ok());
+  advance(1s);
+  CHECK(each_index_once(2));
+  CHECK(history("ocr").revisions(0).note() == "as planned");
+  auto same = plan(small_app("ocr", 2));
+  CHECK_FALSE(same.changes());
+  CHECK(same.replicas(1).action() == pb::PLAN_KEEP);
+  auto more = plan(small_app("ocr", 13));
+  CHECK(more.change() == "replicas 2 -> 13");
+  REQUIRE(more.replicas_size() == 13);
+  CHECK(more.replicas(2).action() == pb::PLAN_CREATE);
+  CHECK(more.replicas(12).unplaced());
+  CHECK(more.index().starts_with("1-"));
+  advance(1s);
+  CHECK(each_index_once(2));
+}
+
+TEST_CASE_FIXTURE(fixture, "an apply with a plan that does not hold any more is a conflict that says what moved") {
+  start();
+  apply(small_app("ocr", 1));
+  advance(1s);
+  auto planned = plan(small_app("ocr", 2));
+  apply(small_app("ocr", 3));
+  advance(1s);
+  auto reply = apply(small_app("ocr", 2), planned.index());
+  CHECK(reply.code() == "conflict");
+  CHECK(reply.message().find("the app was at revision 1 and is at 2 now") != std::string::npos);
+  CHECK(reply.message().find("its replicas are not where they were") != std::string::npos);
+  CHECK(reply.message().find("astra app plan FILE") != std::string::npos);
+  CHECK(world.store.specs.at("ocr").replicas() == 3);
+  CHECK(apply(small_app("ocr", 2), "nonsense").code() == "conflict");
+  CHECK(apply(small_app("ocr", 2), plan(small_app("ocr", 2)).index()).ok());
+  advance(1s);
+  CHECK(each_index_once(2));
+}
+
+TEST_CASE_FIXTURE(fixture, "there is no plan for a broken spec or for an app that is being deleted") {
+  start();
+  auto broken = small_app("ocr", 2);
+  broken.clear_actor();
+  CHECK(plan(broken).refused().code() == "invalid_argument");
+  apply(small_app("ocr", 1));
+  advance(1s);
+  nodes.ignore_releases = true;
+  remove("ocr");
+  CHECK(plan(small_app("ocr", 1)).refused().code() == "conflict");
+  CHECK(apply(small_app("ocr", 1), "1-a-b-c").code() == "conflict");
 }

@@ -256,6 +256,65 @@ TEST_CASE_FIXTURE(command_fixture, "app delete deletes once; an unknown app exit
   CHECK(result.err == "astra: no app 'ocrr'; did you mean 'ocr'?\n");
 }
 
+TEST_CASE_FIXTURE(command_fixture, "app history lists the newest revision first and marks the current one") {
+  answer("GET /v1/apps/ocr/history", 200, R"({"name":"ocr","revisions":[
+    {"revision":1,"when":"2026-01-01T00:00:00.000Z","by":"alice","change":"created with 3 replicas","current":false},
+    {"revision":2,"when":"2026-01-02T00:00:00.000Z","by":"bob","change":"replicas 3 -> 5","current":true}]})");
+  auto result = run({"app", "history", "ocr"});
+  CHECK(result.code == exit_ok);
+  CHECK(result.out
+        == "REVISION     WHEN                      BY     CHANGE\n"
+           "       2  *  2026-01-02T00:00:00.000Z  bob    replicas 3 -> 5\n"
+           "       1     2026-01-01T00:00:00.000Z  alice  created with 3 replicas\n");
+  CHECK(contains(run({"app", "history", "ocr", "-o", "json"}).out, R"("revision": 2)"));
+  answer("GET /v1/apps/ocr/history", 200, R"({"name":"ocr","revisions":[],"note":"its scheduler keeps none"})");
+  CHECK(run({"app", "history", "ocr"}).out == "no revisions\nits scheduler keeps none\n");
+}
+
+TEST_CASE_FIXTURE(command_fixture,
+                  "app rollback goes to the revision before or to the one that is named; 4 without it") {
+  answer("POST /v1/apps/ocr/rollback", 200, R"({"message":"rolled back to revision 4"})");
+  CHECK(run({"app", "rollback", "ocr"}).out == "app ocr: rolled back to revision 4\n");
+  answer("POST /v1/apps/ocr/rollback?to=3", 404,
+         error_body("unknown_name", "app 'ocr' has no revision 3; there are 4 to 7"));
+  auto result = run({"app", "rollback", "ocr", "--to", "3"});
+  CHECK(result.code == exit_not_found);
+  CHECK(result.err == "astra: app 'ocr' has no revision 3; there are 4 to 7\n");
+  CHECK(run({"app", "rollback", "ocr", "--to", "x"}).code == exit_usage);
+}
+
+TEST_CASE_FIXTURE(command_fixture, "app plan shows each replica and exits 10 when there are changes, 0 when not") {
+  auto path = file("ocr.toml", ocr_file);
+  answer("POST /v1/apps/ocr/plan", 200, R"({"name":"ocr","index":"3-a-b-c","changes":true,"change":"replicas 1 -> 3",
+    "replicas":[{"index":0,"action":"keep","from":"n1","to":"n1"},{"index":1,"action":"create","to":"n2"},
+                {"index":2,"action":"create","unplaced":true,"reason":"0 of 2 nodes fit"}]})");
+  auto result = run({"app", "plan", path.c_str()});
+  CHECK(result.code == exit_plan_changes);
+  CHECK(result.out
+        == "app ocr: replicas 1 -> 3\n  2 to create, 1 stays; 1 of them without a place\n\n"
+           "REPLICA  ACTION  FROM  TO        REASON\n"
+           "      0  keep    n1    n1\n"
+           "      1  create        n2\n"
+           "      2  create        no place  0 of 2 nodes fit\n\n"
+           "to apply exactly this: astra app apply "
+               + path + " --plan 3-a-b-c\n");
+  CHECK(contains(*calls.back().body, R"("replicas":2)"));
+  answer("POST /v1/apps/ocr/plan", 200, R"({"name":"ocr","index":"3-a-b-c","changes":false,"change":"unchanged"})");
+  result = run({"app", "plan", path.c_str()});
+  CHECK(result.code == exit_ok);
+  CHECK(result.out == "app ocr: unchanged\n  no replicas\n");
+  CHECK(run({"app", "plan", "nowhere.toml"}).code == exit_bad_config);
+}
+
+TEST_CASE_FIXTURE(command_fixture, "app apply --plan hands the index on and exits 6 when the plan does not hold") {
+  auto path = file("ocr.toml", ocr_file);
+  answer("GET /v1/apps/ocr", 404, error_body("unknown_app", "no app 'ocr'"));
+  answer("PUT /v1/apps/ocr?plan=3-a-b-c", 409, error_body("conflict", "the nodes have changed"));
+  auto result = run({"app", "apply", path.c_str(), "--plan", "3-a-b-c"});
+  CHECK(result.code == exit_conflict);
+  CHECK(result.err == "astra: the nodes have changed\n");
+}
+
 TEST_CASE_FIXTURE(command_fixture, "why asks for the app or the node that it is told, and refuses what is neither") {
   answer("GET /v1/apps/ocr", 200, R"({"name":"ocr","replicas":1,"reason":"1 not placed"})");
   answer("GET /v1/nodes/n1", 200, R"({"name":"n1","state":"online"})");

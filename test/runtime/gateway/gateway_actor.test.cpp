@@ -183,7 +183,10 @@ struct fixture : test::actor_fixture {
             deleted.emplace_back(scheduler, what->app());
             return reply;
           },
-          [this](const describe_app&) { return detail; },
+          [this, scheduler](const describe_app& what) {
+            described.emplace_back(scheduler, *what);
+            return detail;
+          },
       };
     }));
     network.services[{scheduler + ":1", apps_service}] = caf::actor_cast<caf::strong_actor_ptr>(actor);
@@ -201,6 +204,7 @@ struct fixture : test::actor_fixture {
   app_detail detail;
   std::vector<std::pair<std::string, pb::ApplyApp>> applied;
   std::vector<std::pair<std::string, std::string>> deleted;
+  std::vector<std::pair<std::string, pb::DescribeApp>> described;
 };
 
 route_result outcome(route_outcome what, std::string reason = {}) {
@@ -789,4 +793,86 @@ TEST_CASE_FIXTURE(fixture, "a gateway without an authority hands out no certific
     CHECK(answer->answers.at(0).status == 404);
     CHECK(answer->message().find("gateway.ca_dir") != std::string::npos);
   }
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "the history of an app comes from its scheduler, that of one that is gone from whoever has it") {
+  show_cluster();
+  for (auto name : {"s1", "s2"})
+    serve_apps(name);
+  auto none = call("GET", "/v1/apps/ocr/history");
+  CHECK(none->answers.at(0).status == 200);
+  CHECK(none->body()["revisions"].empty());
+  CHECK(none->body()["note"].get<std::string>().find("keeps no revisions") != std::string::npos);
+  CHECK(call("GET", "/v1/apps/gone/history")->answers.at(0).status == 404);
+  CHECK(described.size() == 3);
+  for (auto number : {1, 2}) {
+    auto& revision = *detail->mutable_history()->add_revisions();
+    revision.set_number(number);
+    revision.set_wall_ms(1'767'225'600'000);
+    revision.set_origin("alice");
+    revision.set_change("replicas 3 -> 5");
+    revision.mutable_spec()->set_replicas(5);
+  }
+  auto shown = call("GET", "/v1/apps/gone/history");
+  CHECK(shown->answers.at(0).status == 200);
+  CHECK(described.size() == 4);
+  CHECK(described.back().second.history());
+  auto second = shown->body()["revisions"][1];
+  CHECK(second["revision"] == 2);
+  CHECK(second["when"] == "2026-01-01T00:00:00.000Z");
+  CHECK(second["by"] == "alice");
+  CHECK(second["change"] == "replicas 3 -> 5");
+  CHECK(second["current"] == true);
+  CHECK(second["spec"]["replicas"] == 5);
+  CHECK(shown->body()["revisions"][0]["current"] == false);
+}
+
+TEST_CASE_FIXTURE(fixture, "a rollback goes to the scheduler that keeps the revisions, with the number and who asks") {
+  show_cluster();
+  serve_apps("s1");
+  reply->set_ok(true);
+  reply->set_message("rolled back");
+  auto done = call("POST", "/v1/apps/ocr/rollback?to=3");
+  CHECK(done->answers.at(0).status == 200);
+  CHECK(done->body()["message"] == "rolled back");
+  REQUIRE(applied.size() == 1);
+  CHECK(applied[0].second.rollback().app() == "ocr");
+  CHECK(applied[0].second.rollback().to() == 3);
+  CHECK(applied[0].second.origin().find("at gateway gw") != std::string::npos);
+  CHECK(call("POST", "/v1/apps/ocr/rollback")->answers.at(0).status == 200);
+  CHECK(applied.at(1).second.rollback().to() == 0);
+  for (auto wrong : {"to=0", "to=x", "to=-1", "to=", "to=%4"})
+    CHECK(call("POST", std::string{"/v1/apps/ocr/rollback?"} + wrong)->answers.at(0).status == 400);
+  CHECK(applied.size() == 2);
+}
+
+TEST_CASE_FIXTURE(fixture, "a plan is asked for with the spec of the body; a refusal keeps its code") {
+  show_cluster();
+  serve_apps("s1");
+  CHECK(call("POST", "/v1/apps/ocr/plan", good_app, as_json)->answers.at(0).status == 501);
+  auto& planned = *detail->mutable_plan();
+  planned.set_index("3-a-b-c");
+  planned.set_changes(true);
+  planned.set_change("replicas 0 -> 1");
+  auto& row = *planned.add_replicas();
+  row.set_action(pb::PLAN_CREATE);
+  row.set_to("n1");
+  auto shown = call("POST", "/v1/apps/ocr/plan", good_app, as_json);
+  CHECK(shown->answers.at(0).status == 200);
+  CHECK(described.back().second.plan().spec().name() == "ocr");
+  CHECK(shown->body()["index"] == "3-a-b-c");
+  CHECK(shown->body()["changes"] == true);
+  CHECK(shown->body()["replicas"][0]["action"] == "create");
+  CHECK(shown->body()["replicas"][0]["to"] == "n1");
+  planned.mutable_refused()->set_code("conflict");
+  planned.mutable_refused()->set_message("because");
+  auto refused = call("POST", "/v1/apps/ocr/plan", good_app, as_json);
+  CHECK(refused->answers.at(0).status == 409);
+  CHECK(refused->message() == "because");
+  CHECK(call("POST", "/v1/apps/ocr/plan", "{", as_json)->answers.at(0).status == 400);
+  CHECK(applied.empty());
+  reply->set_ok(true);
+  CHECK(call("PUT", "/v1/apps/ocr?plan=3-a-b-c", good_app, as_json)->answers.at(0).status == 200);
+  CHECK(applied.at(0).second.plan_index() == "3-a-b-c");
 }

@@ -213,9 +213,9 @@ TEST_CASE_FIXTURE(platform_fixture,
                   "stored apps survive a boot; a full disk fails with the reason and changes nothing") {
   {
     auto& store = boot(1, 1).apps();
-    CHECK(store.save(spec("b")));
-    CHECK(store.save(spec("a")));
-    CHECK(store.save(spec("c")));
+    CHECK(store.save(spec("b"), {}));
+    CHECK(store.save(spec("a"), {}));
+    CHECK(store.save(spec("c"), {}));
     CHECK(store.remove("c"));
     CHECK(store.remove("never-there"));
   }
@@ -223,13 +223,15 @@ TEST_CASE_FIXTURE(platform_fixture,
   auto& store = boot(1, 2).apps();
   auto names = [&] {
     std::string result;
-    for (auto& app : store.load())
+    auto loaded = store.load();
+    REQUIRE(loaded);
+    for (auto& app : *loaded)
       result += app.name();
     return result;
   };
   CHECK(names() == "ab");
   disk.full = true;
-  auto saved = store.save(spec("d"));
+  auto saved = store.save(spec("d"), {});
   REQUIRE_FALSE(saved);
   CHECK(saved.error() == errc::io_failed);
   CHECK(error_text(saved.error()) == "no space left on device");
@@ -238,17 +240,21 @@ TEST_CASE_FIXTURE(platform_fixture,
   disk.full = false;
   CHECK(store.remove("a"));
   CHECK(names() == "b");
+  auto history = store.history("a");
+  REQUIRE(history);
+  REQUIRE(history->size() == 1);
+  CHECK(history->front().number() == 1);
 }
 
 TEST_CASE_FIXTURE(platform_fixture, "a slow disk takes its time from whoever stores") {
   auto& store = boot().apps();
-  CHECK(store.save(spec("a")));
+  CHECK(store.save(spec("a"), {}));
   CHECK(spent == 0ns);
   disk.store_time = 300ms;
-  CHECK(store.save(spec("a")));
+  CHECK(store.save(spec("a"), {}));
   CHECK(store.remove("a"));
   CHECK(spent == 600ms);
-  store.load();
+  CHECK(store.load());
   CHECK(spent == 600ms);
 }
 

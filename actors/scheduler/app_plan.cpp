@@ -1,0 +1,363 @@
+#include "actors/scheduler/app_plan.hpp"
+
+#include "actors/random.hpp"
+#include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/planner.hpp"
+#include "actors/scheduler/spec_change.hpp"
+#include "messages/wire.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace astra {
+namespace {
+
+/// Replicas whose replacement is planned one after the other; each takes a look at every node.
+constexpr std::size_t singly_max = 100;
+
+/// A replica that counts.
+struct holder {
+  pb::ReplicaStatus status;
+  node_id node;
+  bool outdated = false;
+  bool leaving = false;
+
+  auto rank() const {
+    return std::tuple{outdated, leaving, status.state() != pb::REPLICA_READY, status.epoch(), status.token()};
+  }
+};
+
+std::string short_hex(std::uint64_t value) {
+  return fmt::format("{:06x}", value & 0xffffff);
+}
+
+/// The four words of an index.
+struct index_words {
+  std::string revision;
+  std::string spec;
+  std::string replicas;
+  std::string nodes;
+};
+
+std::optional<index_words> words_of(std::string_view index) {
+  std::array<std::string, 4> words;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    auto end = index.find('-');
+    if ((end == std::string_view::npos) != (i + 1 == words.size()))
+      return std::nullopt;
+    words[i] = index.substr(0, end);
+    if (words[i].empty() || words[i].size() > 16 || words[i].find_first_not_of("0123456789abcdef") != std::string::npos)
+      return std::nullopt;
+    index.remove_prefix(end == std::string_view::npos ? index.size() : end + 1);
+  }
+  return index_words{words[0], words[1], words[2], words[3]};
+}
+
+/// The work of one make_app_plan.
+class plan_making {
+public:
+  explicit plan_making(const app_plan_input& input)
+    : in_(input), hash_(hash_of(input.wanted)),
+      random_(name_hash(fmt::format("{}\n{}\n{}", input.wanted.name(), input.revision, encode(input.wanted)))),
+      plan_input_{in_.wanted, in_.view.nodes()} {
+    plan_input_.reachable = in_.reachable;
+    plan_input_.corrections = in_.corrections;
+    // What failed before may do better with another spec.
+    if (in_.current && hash_of(*in_.current) == hash_)
+      plan_input_.excluded = in_.excluded;
+    auto groups = groups_of(in_.wanted, in_.home_group);
+    for (auto& [origin, shard] : in_.view.shards())
+      if (groups.count(shard.group) == 0)
+        plan_input_.elsewhere[origin] = shard.group;
+    std::tie(plan_input_.partition, plan_input_.partitions) = home_partition(in_.wanted.name(), in_.view.apps());
+    plan_input_.index = &in_.view.index();
+  }
+
+  pb::AppPlan make() {
+    sort_replicas();
+    for (auto found = holders_.lower_bound(in_.wanted.replicas()); found != holders_.end(); ++found)
+      for (auto& surplus : found->second) {
+        note(found->first, pb::PLAN_STOP, name_of(surplus.node), "", "fewer replicas are wanted");
+        take_off(surplus);
+      }
+    std::vector<std::uint32_t> replaced;
+    for (std::uint32_t index = 0; index < in_.wanted.replicas(); ++index)
+      review(index, replaced);
+    place(replaced);
+    pb::AppPlan result;
+    result.set_change(in_.current ? describe_change(*in_.current, in_.wanted)
+                                  : fmt::format("created with {} {}", in_.wanted.replicas(),
+                                                in_.wanted.replicas() == 1 ? "replica" : "replicas"));
+    result.set_changes(!in_.current || encode(*in_.current) != encode(in_.wanted));
+    result.set_index(index_text());
+    for (auto& [index, rows] : rows_)
+      for (auto& row : rows)
+        *result.add_replicas() = row;
+    return result;
+  }
+
+private:
+  const std::string& name_of(node_id id) const {
+    static const std::string unknown = "a node that is not in the view";
+    auto entry = in_.view.find(id);
+    return entry ? entry->name() : unknown;
+  }
+
+  pb::PlannedReplica& note(std::uint32_t index, pb::PlanAction action, std::string from, std::string to,
+                           std::string reason) {
+    auto& row = rows_[index].emplace_back();
+    row.set_index(index);
+    row.set_action(action);
+    row.set_from(std::move(from));
+    row.set_to(std::move(to));
+    row.set_reason(std::move(reason));
+    return row;
+  }
+
+  void sort_replicas() {
+    for (auto& status : in_.replicas) {
+      switch (status.state()) {
+      case pb::REPLICA_PLANNED:
+      case pb::REPLICA_STOPPED:
+      case pb::REPLICA_FAILED:
+        continue;
+      default:
+        break;
+      }
+      node_id id{status.node()};
+      auto entry = in_.view.find(id);
+      if (status.state() == pb::REPLICA_UNKNOWN || !entry || entry->row.liveness() == pb::LIVENESS_OFFLINE) {
+        lost_[status.index()] = id;
+        continue;
+      }
+      holder one{status, id, status.spec_hash() != hash_,
+                 status.state() == pb::REPLICA_DRAINING || entry->row.liveness() == pb::LIVENESS_DRAINING};
+      ++plan_input_.placed[id];
+      if (status.state() == pb::REPLICA_CLAIMED)
+        ++plan_input_.claimed[id];
+      holders_[status.index()].push_back(std::move(one));
+    }
+    for (auto& [index, found] : holders_) {
+      std::sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.rank() < b.rank(); });
+      for (auto& one : found) {
+        where_ += fmt::format("{} {} {}\n", index, one.node.value(), one.status.token());
+        used_.insert(one.node);
+      }
+    }
+  }
+
+  /// Finds out what becomes of one index, apart from where.
+  void review(std::uint32_t index, std::vector<std::uint32_t>& replaced) {
+    auto found = holders_.find(index);
+    if (found == holders_.end()) {
+      auto lost = lost_.find(index);
+      note(index, pb::PLAN_CREATE, "", "", lost == lost_.end() ? "" : name_of(lost->second) + " is offline");
+      plan_input_.missing.push_back(index);
+      return;
+    }
+    auto& best = found->second.front();
+    auto& from = name_of(best.node);
+    if (best.leaving) {
+      note(index, pb::PLAN_MOVE, from, "",
+           best.status.state() == pb::REPLICA_DRAINING && !best.status.reason().empty() ? best.status.reason()
+                                                                                        : from + " is draining");
+      plan_input_.missing.push_back(index);
+    } else if (best.outdated) {
+      note(index, pb::PLAN_REPLACE, from, "", "the spec has changed");
+      replaced.push_back(index);
+    } else {
+      note(index, pb::PLAN_KEEP, from, from, "");
+    }
+    for (std::size_t i = 1; i < found->second.size(); ++i)
+      note(index, pb::PLAN_STOP, name_of(found->second[i].node), "", "another replica has this index");
+  }
+
+  void place(const std::vector<std::uint32_t>& replaced) {
+    // All at once, as long as there is room beside what runs.
+    plan_input_.missing.insert(plan_input_.missing.end(), replaced.begin(), replaced.end());
+    auto planned = plan(plan_input_, random_);
+    for (auto& placement : planned.placements)
+      settle(placement);
+    std::size_t singly = 0;
+    for (auto index : planned.unplaced) {
+      auto& row = rows_[index].front();
+      if (row.action() != pb::PLAN_REPLACE) {
+        refuse(row, planned.reason);
+        continue;
+      }
+      if (++singly > singly_max) {
+        refuse(row, fmt::format("where is seen when the {} before it have been replaced", singly_max));
+        continue;
+      }
+      // One at a time, each on what the ones before it have left.
+      auto reason = place_singly(index);
+      if (reason.empty())
+        continue;
+      auto before = plan_input_.corrections;
+      auto placed = plan_input_.placed;
+      take_off(holders_.at(index).front());
+      if (place_singly(index).empty()) {
+        row.set_reason("the spec has changed; the old one stops first, there is no room for both");
+      } else {
+        plan_input_.corrections = std::move(before);
+        plan_input_.placed = std::move(placed);
+        refuse(row, reason + "; the old one goes on");
+      }
+    }
+  }
+
+  /// @returns why there is no place; empty when there is.
+  std::string place_singly(std::uint32_t index) {
+    plan_input_.missing = {index};
+    auto planned = plan(plan_input_, random_);
+    if (planned.placements.empty())
+      return planned.reason;
+    settle(planned.placements.front());
+    return {};
+  }
+
+  static void refuse(pb::PlannedReplica& row, const std::string& reason) {
+    row.set_unplaced(true);
+    row.set_reason(row.reason().empty() ? reason : row.reason() + "; " + reason);
+  }
+
+  /// The replica has its place, and what it follows is gone.
+  void settle(const placement& where) {
+    auto& row = rows_[where.replica_index].front();
+    row.set_to(name_of(where.node));
+    used_.insert(where.node);
+    ++plan_input_.placed[where.node];
+    pb::ReplicaStatus status;
+    status.set_app(in_.wanted.name());
+    status.set_index(where.replica_index);
+    status.set_spec_hash(hash_);
+    status.set_state(pb::REPLICA_STARTING);
+    *status.mutable_resources() = in_.wanted.per_replica();
+    change_shape(where.node, [&](pb::NodeProfile& shape) { *shape.add_replicas() = status; });
+    if (row.action() == pb::PLAN_REPLACE || row.action() == pb::PLAN_MOVE)
+      take_off(holders_.at(where.replica_index).front());
+  }
+
+  /// Once for each replica; a second time changes nothing.
+  void take_off(const holder& what) {
+    if (!taken_off_.insert({what.status.index(), what.status.token()}).second)
+      return;
+    auto lower = [&](std::map<node_id, std::uint32_t>& counts) {
+      if (auto found = counts.find(what.node); found != counts.end() && found->second > 0)
+        --found->second;
+    };
+    lower(plan_input_.placed);
+    if (what.status.state() == pb::REPLICA_CLAIMED)
+      return lower(plan_input_.claimed);
+    change_shape(what.node, [&](pb::NodeProfile& shape) {
+      auto& all = *shape.mutable_replicas();
+      all.erase(std::remove_if(all.begin(), all.end(), [&](auto& one) { return one.token() == what.status.token(); }),
+                all.end());
+    });
+  }
+
+  template <class Change>
+  void change_shape(node_id id, Change change) {
+    auto entry = in_.view.find(id);
+    if (!entry)
+      return;
+    auto& row = plan_input_.corrections.try_emplace(id, entry->row).first->second;
+    auto shape = std::make_shared<pb::NodeProfile>(row.shape());
+    change(*shape);
+    row.set_profile(row.name(), row.address(), row.profile_version(), std::move(shape));
+  }
+
+  std::string index_text() const {
+    std::string nodes;
+    for (auto id : used_)
+      if (auto entry = in_.view.find(id))
+        nodes += fmt::format("{} {} {} {}\n", id.value(), entry->row.incarnation(), entry->row.profile_version(),
+                             static_cast<int>(entry->row.liveness()));
+    for (auto& [index, rows] : rows_)
+      for (auto& row : rows)
+        nodes += fmt::format("{} {} {} {}\n", index, static_cast<int>(row.action()), row.to(), row.unplaced());
+    return fmt::format("{:x}-{}-{}-{}", in_.revision, short_hex(name_hash(encode(in_.wanted))),
+                       short_hex(name_hash(where_)), short_hex(name_hash(nodes)));
+  }
+
+  const app_plan_input& in_;
+  const std::uint64_t hash_;
+  random_source random_;
+  plan_input plan_input_;
+  std::map<std::uint32_t, std::vector<holder>> holders_;
+  /// Indices whose node is gone, and that node.
+  std::map<std::uint32_t, node_id> lost_;
+  /// By index; the first one is what becomes of the index.
+  std::map<std::uint32_t, std::vector<pb::PlannedReplica>> rows_;
+  std::set<std::pair<std::uint32_t, std::uint64_t>> taken_off_;
+  /// Where the replicas are, as a text to be hashed.
+  std::string where_;
+  std::set<node_id> used_;
+};
+
+/// "n1, n2, n3 and 4 more"
+std::string nodes_of(const pb::AppPlan& plan) {
+  std::set<std::string> names;
+  for (auto& row : plan.replicas())
+    for (auto& name : {row.from(), row.to()})
+      if (!name.empty())
+        names.insert(name);
+  constexpr std::size_t listed_max = 8;
+  std::string text;
+  std::size_t listed = 0;
+  for (auto& name : names)
+    if (++listed <= listed_max)
+      text += (listed == 1 ? "" : ", ") + name;
+  return names.size() > listed_max ? text + fmt::format(" and {} more", names.size() - listed_max) : text;
+}
+
+} // namespace
+
+pb::AppPlan make_app_plan(const app_plan_input& input) {
+  return plan_making{input}.make();
+}
+
+std::vector<pb::ReplicaStatus> replicas_in(const cluster_view& view, const std::string& app) {
+  std::vector<pb::ReplicaStatus> result;
+  view_index::list(view.index().apps(), app).each([&](node_id id) {
+    auto& node = *view.find(id);
+    for (auto& replica : node.row.shape().replicas())
+      if (replica.app() == app) {
+        result.push_back(replica);
+        result.back().set_node(id.value());
+        result.back().set_node_name(node.name());
+      }
+  });
+  return result;
+}
+
+std::string why_plan_moved(const std::string& index, const pb::AppPlan& now) {
+  if (index == now.index())
+    return {};
+  auto asked = words_of(index);
+  auto made = words_of(now.index());
+  if (!asked || !made)
+    return fmt::format("'{}' is not the index of a plan, which looks like {}", index, now.index());
+  std::string text;
+  auto say = [&](const std::string& what) { text += (text.empty() ? "" : "; ") + what; };
+  if (asked->revision != made->revision)
+    say(fmt::format("the app was at revision {} and is at {} now", std::stoull(asked->revision, nullptr, 16),
+                    std::stoull(made->revision, nullptr, 16)));
+  if (asked->spec != made->spec)
+    say("the file says something else than when the plan was made");
+  if (asked->replicas != made->replicas)
+    say("its replicas are not where they were");
+  if (asked->nodes != made->nodes)
+    say("the nodes have changed on which it runs or would run"
+        + (nodes_of(now).empty() ? std::string{} : " (now " + nodes_of(now) + ")"));
+  return text;
+}
+
+} // namespace astra
