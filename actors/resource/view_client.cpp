@@ -164,8 +164,7 @@ private:
   /// What is held of the shards of a group.
   std::vector<pb::ShardVersion> held_of(const view_link& link) const {
     auto held = keeper_.view().versions();
-    if (links_.size() > 1)
-      std::erase_if(held, [&](auto& shard) { return link.origins.count(resource_id{shard.origin()}) == 0; });
+    std::erase_if(held, [&](auto& shard) { return link.origins.count(resource_id{shard.origin()}) == 0; });
     return held;
   }
 

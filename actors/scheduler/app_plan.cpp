@@ -72,10 +72,7 @@ public:
     // What failed before may do better with another spec.
     if (in_.current && hash_of(*in_.current) == hash_)
       plan_input_.excluded = in_.excluded;
-    auto groups = groups_of(in_.wanted, in_.home_group);
-    for (auto& [origin, shard] : in_.view.shards())
-      if (groups.count(shard.group) == 0)
-        plan_input_.elsewhere[origin] = shard.group;
+    plan_input_.elsewhere = elsewhere_for(in_.wanted, in_.home_group, in_.view);
     std::tie(plan_input_.partition, plan_input_.partitions) = home_partition(in_.wanted.name(), in_.view.apps());
     plan_input_.index = &in_.view.index();
   }

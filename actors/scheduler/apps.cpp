@@ -823,7 +823,7 @@ private:
   /// When all shards of the source were here for the first time.
   std::optional<std::chrono::steady_clock::time_point> view_since_;
   /// Where apps live that name no groups.
-  std::string home_group_ = "main";
+  std::string home_group_ = main_group;
   /// Apps of the forerunner have been looked for.
   bool settled_ = false;
   /// The Resource of one group that this process beats to.

@@ -351,13 +351,9 @@ plan_input claim_book::input_for(const holders_by_index& holders, const cluster_
     ++input.claimed[claim.node];
   }
   input.corrections = corrections_;
-  for (auto& [id, why] : excluded_)
-    input.excluded[id] = why.reason;
+  input.excluded = exclusions();
   input.reachable = reachable;
-  auto groups = groups_of(spec_, home_group_);
-  for (auto& [origin, shard] : view.shards())
-    if (groups.count(shard.group) == 0)
-      input.elsewhere[origin] = shard.group;
+  input.elsewhere = elsewhere_for(spec_, home_group_, view);
   std::tie(input.partition, input.partitions) = home_partition(spec_.name(), view.apps());
   input.index = &view.index();
   input.hazard = hazard_.rates(view.index(), view.nodes().size(), now);

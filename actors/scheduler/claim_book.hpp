@@ -5,6 +5,7 @@
 #include "actors/scheduler/hazard_meter.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/view_columns.hpp"
+#include "messages/group.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/app.pb.h"
 #include "messages/wire/claim.pb.h"
@@ -215,7 +216,7 @@ private:
   std::uint64_t epoch_;
   claim_book_options options_;
   pb::AppSpec spec_;
-  std::string home_group_ = "main";
+  std::string home_group_ = main_group;
   std::uint64_t spec_hash_ = 0;
   bool deleting_ = false;
   std::uint64_t sequence_ = 0;

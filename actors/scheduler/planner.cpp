@@ -261,6 +261,16 @@ std::set<std::string> groups_of(const pb::AppSpec& spec, const std::string& home
   return {spec.groups().begin(), spec.groups().end()};
 }
 
+std::map<resource_id, std::string> elsewhere_for(const pb::AppSpec& spec, const std::string& home,
+                                                 const cluster_view& view) {
+  auto groups = groups_of(spec, home);
+  std::map<resource_id, std::string> result;
+  for (auto& [origin, shard] : view.shards())
+    if (groups.count(shard.group) == 0)
+      result[origin] = shard.group;
+  return result;
+}
+
 std::pair<std::uint32_t, std::uint32_t> home_partition(const std::string& app,
                                                        const std::map<std::string, app_entry>& apps) {
   auto known = apps.count(app) != 0;

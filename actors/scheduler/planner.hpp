@@ -87,6 +87,11 @@ plan_result plan(const plan_input& input, random_source& random);
 /// @param claimed Replicas of the spec that are claimed there and not yet in the profile.
 std::uint32_t room_for(const pb::AppSpec& spec, const node_row& row, std::uint32_t claimed);
 
+/// For plan_input: the Resources of a view whose groups are not the app's.
+/// @param home As for groups_of.
+std::map<resource_id, std::string> elsewhere_for(const pb::AppSpec& spec, const std::string& home,
+                                                 const cluster_view& view);
+
 /// The Resource groups whose nodes the app may have.
 /// @param home Of apps that name none.
 std::set<std::string> groups_of(const pb::AppSpec& spec, const std::string& home);

@@ -2,6 +2,7 @@
 
 #include "actors/resource/node_filter.hpp"
 #include "messages/errc.hpp"
+#include "messages/group.hpp"
 #include "runtime/cli/human.hpp"
 #include "runtime/cli/table.hpp"
 
@@ -514,7 +515,7 @@ namespace {
 
 // Where all Resources are in one group, it says nothing.
 std::string in_group(const std::string& group) {
-  return group.empty() || group == "main" ? "" : " of the group " + group;
+  return group.empty() || group == main_group ? "" : " of the group " + group;
 }
 
 } // namespace
