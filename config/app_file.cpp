@@ -42,6 +42,9 @@ schema::AppFile default_app_file() {
   result.mutable_resources()->set_cpu(1000);
   result.mutable_resources()->set_memory(512 * mebibyte);
   result.mutable_placement()->set_strategy("spread");
+  result.set_priority(0);
+  result.set_preempt_notice(30'000);
+  result.set_gang(false);
   result.mutable_restart()->set_backoff_min(100);
   result.mutable_restart()->set_backoff_max(30'000);
   result.mutable_restart()->set_healthy_after(60'000);
@@ -51,6 +54,43 @@ schema::AppFile default_app_file() {
   result.mutable_server()->set_path("/");
   result.mutable_server()->set_ready_timeout(30'000);
   result.mutable_server()->set_stop_grace(5'000);
+  return result;
+}
+
+/// What an [update] leaves out; an app without one has these, too.
+schema::AppUpdate default_update() {
+  schema::AppUpdate result;
+  result.set_max_unavailable(0);
+  result.set_max_surge(1);
+  result.set_canary(0);
+  result.set_canary_for(60'000);
+  result.set_ready_for(0);
+  result.set_progress(600'000);
+  result.set_on_failure("halt");
+  return result;
+}
+
+/// What a [scale] leaves out.
+schema::AppScale default_scale() {
+  schema::AppScale result;
+  result.set_min(1);
+  result.set_target_utilisation(0);
+  result.set_target_queue(0);
+  result.set_up_after(10'000);
+  result.set_down_after(300'000);
+  return result;
+}
+
+/// What a [federation] leaves out.
+schema::AppFederation default_federation() {
+  schema::AppFederation result;
+  result.set_clusters(1);
+  result.set_min_workers(1);
+  result.set_head_lease(10'000);
+  for (auto role : {result.mutable_head(), result.mutable_worker()}) {
+    role->set_ready_timeout(30'000);
+    role->set_stop_grace(5'000);
+  }
   return result;
 }
 
@@ -121,30 +161,30 @@ public:
 
   /// A program and its arguments.
   template <class Texts>
-  void command(const Texts& command) {
+  void command(const Texts& command, const std::string& key = "command") {
     if (command.empty()) {
-      add("command", "missing; name the program and its arguments, such as command = [\"tesseract\", \"-\", \"-\"]");
+      add(key, "missing; name the program and its arguments, such as command = [\"tesseract\", \"-\", \"-\"]");
       return;
     }
     if (command.Get(0).empty())
-      add("command[0]", "is empty; name the program to start", {"command"});
+      add(key + "[0]", "is empty; name the program to start", {key});
     for (int i = 0; i < command.size(); ++i)
-      no_nul("command[" + std::to_string(i) + "]", command.Get(i));
+      no_nul(key + "[" + std::to_string(i) + "]", command.Get(i));
   }
 
   template <class Texts>
-  void environment(const Texts& env) {
+  void environment(const Texts& env, const std::string& table = "env") {
     std::set<std::string> names;
     for (auto& entry : env) {
       auto equals = entry.find('=');
       auto name = entry.substr(0, equals);
-      auto key = "env." + key_part(name);
+      auto key = table + "." + key_part(name);
       if (equals == std::string::npos)
-        add("env", "\"" + name + "\" has no value; write NAME=value");
+        add(table, "\"" + name + "\" has no value; write NAME=value");
       else if (auto problem = variable_problem(name); !problem.empty())
-        add(key, problem, {"env"});
+        add(key, problem, {table});
       else if (!names.insert(name).second)
-        add(key, "is given twice; keep one", {"env"});
+        add(key, "is given twice; keep one", {table});
       no_nul(key, entry);
     }
   }
@@ -344,6 +384,193 @@ void to_file(const pb::Placement& placement, schema::AppPlacement& file) {
     file.set_strategy("pack");
 }
 
+pb::Resources to_resources(const schema::AppResources& file) {
+  pb::Resources result;
+  result.set_cpu_milli(file.cpu());
+  result.set_memory_bytes(file.memory());
+  auto& accelerators = file.accelerators();
+  for (auto& [kind, count] : std::map<std::string, std::uint32_t>{accelerators.begin(), accelerators.end()}) {
+    auto& entry = *result.add_accelerators();
+    entry.set_kind(kind);
+    entry.set_count(count);
+  }
+  return result;
+}
+
+void to_file(const pb::Resources& resources, schema::AppResources& file) {
+  file.set_cpu(resources.cpu_milli());
+  file.set_memory(resources.memory_bytes());
+  for (auto& accelerator : resources.accelerators())
+    (*file.mutable_accelerators())[accelerator.kind()] = accelerator.count();
+}
+
+pb::UpdatePolicy to_update(const schema::AppUpdate& file) {
+  auto full = default_update();
+  full.MergeFrom(file);
+  pb::UpdatePolicy result;
+  result.set_max_unavailable(full.max_unavailable());
+  result.set_max_surge(full.max_surge());
+  result.set_canary(full.canary());
+  result.set_canary_for_ms(static_cast<std::uint64_t>(full.canary_for()));
+  result.set_ready_for_ms(static_cast<std::uint64_t>(full.ready_for()));
+  result.set_progress_ms(static_cast<std::uint64_t>(full.progress()));
+  result.set_on_failure(full.on_failure() == "rollback" ? pb::UPDATE_ROLLBACK : pb::UPDATE_HALT);
+  return result;
+}
+
+void to_file(const pb::UpdatePolicy& update, schema::AppUpdate& file) {
+  file.set_max_unavailable(update.max_unavailable());
+  file.set_max_surge(update.max_surge());
+  file.set_canary(update.canary());
+  file.set_canary_for(static_cast<std::int64_t>(update.canary_for_ms()));
+  file.set_ready_for(static_cast<std::int64_t>(update.ready_for_ms()));
+  file.set_progress(static_cast<std::int64_t>(update.progress_ms()));
+  file.set_on_failure(update.on_failure() == pb::UPDATE_ROLLBACK ? "rollback" : "halt");
+}
+
+pb::ScalePolicy to_scale(const schema::AppScale& file) {
+  auto full = default_scale();
+  full.MergeFrom(file);
+  pb::ScalePolicy result;
+  result.set_min(full.min());
+  result.set_max(full.max());
+  result.set_target_utilisation(full.target_utilisation());
+  result.set_target_queue_ms(static_cast<std::uint64_t>(full.target_queue()));
+  result.set_up_after_ms(static_cast<std::uint64_t>(full.up_after()));
+  result.set_down_after_ms(static_cast<std::uint64_t>(full.down_after()));
+  return result;
+}
+
+void to_file(const pb::ScalePolicy& scale, schema::AppScale& file) {
+  file.set_min(scale.min());
+  file.set_max(scale.max());
+  file.set_target_utilisation(scale.target_utilisation());
+  file.set_target_queue(static_cast<std::int64_t>(scale.target_queue_ms()));
+  file.set_up_after(static_cast<std::int64_t>(scale.up_after_ms()));
+  file.set_down_after(static_cast<std::int64_t>(scale.down_after_ms()));
+}
+
+/// @param app What a role without resources of its own has.
+pb::ClusterRole to_role(const schema::AppClusterRole& file, const schema::AppResources& app) {
+  pb::ClusterRole result;
+  *result.mutable_command() = file.command();
+  join_pairs(file.env(), result.mutable_env());
+  auto resources = app;
+  if (file.resources().accelerators_size() > 0)
+    resources.clear_accelerators();
+  resources.MergeFrom(file.resources());
+  *result.mutable_resources() = to_resources(resources);
+  result.set_ready_port(file.ready_port());
+  result.set_ready_line(file.ready_line());
+  result.set_ready_timeout_ms(static_cast<std::uint64_t>(file.ready_timeout()));
+  result.set_stop_grace_ms(static_cast<std::uint64_t>(file.stop_grace()));
+  return result;
+}
+
+void to_file(const pb::ClusterRole& role, schema::AppClusterRole& file) {
+  *file.mutable_command() = role.command();
+  split_pairs(role.env(), file.mutable_env());
+  to_file(role.resources(), *file.mutable_resources());
+  if (!role.ready_port().empty())
+    file.set_ready_port(role.ready_port());
+  if (!role.ready_line().empty())
+    file.set_ready_line(role.ready_line());
+  file.set_ready_timeout(static_cast<std::int64_t>(role.ready_timeout_ms()));
+  file.set_stop_grace(static_cast<std::int64_t>(role.stop_grace_ms()));
+}
+
+pb::Federation to_federation(const schema::AppFederation& file, const schema::AppResources& app) {
+  auto full = default_federation();
+  full.MergeFrom(file);
+  pb::Federation result;
+  result.set_clusters(full.clusters());
+  result.set_workers(full.workers());
+  result.set_min_workers(full.min_workers());
+  *result.mutable_ports() = full.ports();
+  *result.mutable_head() = to_role(full.head(), app);
+  *result.mutable_worker() = to_role(full.worker(), app);
+  result.set_head_lease_ms(static_cast<std::uint64_t>(full.head_lease()));
+  return result;
+}
+
+void to_file(const pb::Federation& federation, schema::AppFederation& file) {
+  file.set_clusters(federation.clusters());
+  file.set_workers(federation.workers());
+  file.set_min_workers(federation.min_workers());
+  *file.mutable_ports() = federation.ports();
+  to_file(federation.head(), *file.mutable_head());
+  to_file(federation.worker(), *file.mutable_worker());
+  file.set_head_lease(static_cast<std::int64_t>(federation.head_lease_ms()));
+}
+
+void check_update(const pb::AppSpec& spec, rule_book& rules) {
+  auto& update = spec.update();
+  if (update.max_unavailable() == 0 && update.max_surge() == 0)
+    rules.add("update.max_surge", "is 0 like update.max_unavailable, so that no replica could be replaced; allow one",
+              {"update.max_unavailable", "update"});
+  rules.between("update.max_unavailable", update.max_unavailable(), 0, 1'000'000);
+  rules.between("update.max_surge", update.max_surge(), 0, 1'000'000);
+  rules.between("update.canary", update.canary(), 0, 1'000'000);
+  rules.duration_between("update.canary_for", update.canary_for_ms(), 0);
+  rules.duration_between("update.ready_for", update.ready_for_ms(), 0);
+  rules.duration_between("update.progress", update.progress_ms(), 0);
+  if (update.progress_ms() != 0 && update.progress_ms() <= std::max(update.ready_for_ms(), update.canary_for_ms()))
+    rules.add("update.progress", "is not longer than update.ready_for and update.canary_for: every update would fail",
+              {"update.ready_for", "update.canary_for"});
+  if (!pb::UpdateFailure_IsValid(update.on_failure()))
+    rules.add("update.on_failure", "unknown value; use \"halt\" or \"rollback\"");
+}
+
+void check_scale(const pb::AppSpec& spec, rule_book& rules) {
+  auto& scale = spec.scale();
+  rules.between("scale.max", scale.max(), 1, 1'000'000);
+  if (scale.min() > scale.max())
+    rules.add("scale.min", fmt::format("is more than scale.max, {}", scale.max()), {"scale.max"});
+  if (scale.target_utilisation() == 0 && scale.target_queue_ms() == 0)
+    rules.add("scale.target_utilisation", "missing, like scale.target_queue; name what the number is to follow",
+              {"scale"});
+  rules.between("scale.target_utilisation", scale.target_utilisation(), 0, 100);
+  rules.duration_between("scale.target_queue", scale.target_queue_ms(), 0);
+  rules.duration_between("scale.up_after", scale.up_after_ms(), 1);
+  rules.duration_between("scale.down_after", scale.down_after_ms(), 1);
+}
+
+void check_role(const std::string& key, const pb::ClusterRole& role, const pb::Federation& federation,
+                rule_book& rules) {
+  rules.command(role.command(), key + ".command");
+  rules.environment(role.env(), key + ".env");
+  rules.duration_between(key + ".ready_timeout", role.ready_timeout_ms(), 1);
+  rules.duration_between(key + ".stop_grace", role.stop_grace_ms(), 0);
+  auto& ports = federation.ports();
+  if (!role.ready_port().empty() && std::find(ports.begin(), ports.end(), role.ready_port()) == ports.end())
+    rules.add(key + ".ready_port", "\"" + role.ready_port() + "\" is not in federation.ports; add it there",
+              {"federation.ports"});
+}
+
+void check_federation(const pb::AppSpec& spec, rule_book& rules) {
+  auto& federation = spec.federation();
+  rules.between("federation.clusters", federation.clusters(), 0, 100'000);
+  rules.between("federation.workers", federation.workers(), 1, 1000);
+  if (federation.min_workers() > federation.workers())
+    rules.add("federation.min_workers", fmt::format("is more than federation.workers, {}", federation.workers()),
+              {"federation.workers"});
+  rules.between("federation.ports", static_cast<std::uint64_t>(federation.ports_size()), 0, 32);
+  for (int i = 0; i < federation.ports_size(); ++i)
+    if (auto problem = name_problem(federation.ports(i)); !problem.empty())
+      rules.add(fmt::format("federation.ports[{}]", i), problem);
+  rules.duration_between("federation.head_lease", federation.head_lease_ms(), 1000);
+  check_role("federation.head", federation.head(), federation, rules);
+  check_role("federation.worker", federation.worker(), federation, rules);
+  if (spec.has_actor())
+    rules.add("federation", "says nothing for an actor; use kind = \"process\"", {"kind"});
+  if (spec.has_scale())
+    rules.add("scale", "says nothing for a federated app; change federation.clusters or federation.workers",
+              {"federation"});
+  if (spec.gang())
+    rules.add("gang", "says nothing for a federated app: its clusters are placed one by one; remove it",
+              {"federation"});
+}
+
 } // namespace
 
 pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broken) {
@@ -354,15 +581,7 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   pb::AppSpec spec;
   spec.set_name(full.name());
   spec.set_replicas(full.replicas());
-  auto& resources = *spec.mutable_per_replica();
-  resources.set_cpu_milli(full.resources().cpu());
-  resources.set_memory_bytes(full.resources().memory());
-  auto& accelerators = full.resources().accelerators();
-  for (auto& [kind, count] : std::map<std::string, std::uint32_t>{accelerators.begin(), accelerators.end()}) {
-    auto& entry = *resources.add_accelerators();
-    entry.set_kind(kind);
-    entry.set_count(count);
-  }
+  *spec.mutable_per_replica() = to_resources(full.resources());
   for (auto& [key, value] : sorted(full.require().labels())) {
     auto& label = *spec.add_require();
     label.set_key(key);
@@ -373,6 +592,17 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   // Who says nothing of it runs the spec that an older version runs.
   if (auto placement = to_placement(full.placement(), broken); placement.ByteSizeLong() > 0)
     *spec.mutable_placement() = std::move(placement);
+  spec.set_priority(full.priority());
+  if (full.preempt_notice() != default_app_file().preempt_notice())
+    spec.set_preempt_notice_ms(static_cast<std::uint64_t>(full.preempt_notice()));
+  spec.set_business(full.business());
+  spec.set_gang(full.gang());
+  if (file.has_update())
+    *spec.mutable_update() = to_update(file.update());
+  if (file.has_scale())
+    *spec.mutable_scale() = to_scale(file.scale());
+  if (file.has_federation())
+    *spec.mutable_federation() = to_federation(file.federation(), full.resources());
   spec.set_concurrency(full.concurrency());
   spec.set_request_timeout_ms(static_cast<std::uint64_t>(full.timeout()));
   spec.set_idempotent(full.idempotent());
@@ -414,16 +644,24 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
   result.set_timeout(static_cast<std::int64_t>(spec.request_timeout_ms()));
   result.set_idempotent(spec.idempotent());
   result.set_queue_limit(spec.queue_limit());
-  auto& resources = *result.mutable_resources();
-  resources.set_cpu(spec.per_replica().cpu_milli());
-  resources.set_memory(spec.per_replica().memory_bytes());
-  for (auto& accelerator : spec.per_replica().accelerators())
-    (*resources.mutable_accelerators())[accelerator.kind()] = accelerator.count();
+  to_file(spec.per_replica(), *result.mutable_resources());
   for (auto& label : spec.require())
     (*result.mutable_require()->mutable_labels())[label.key()] = label.value();
   *result.mutable_groups() = spec.groups();
   if (spec.has_placement())
     to_file(spec.placement(), *result.mutable_placement());
+  result.set_priority(spec.priority());
+  if (spec.has_preempt_notice_ms())
+    result.set_preempt_notice(static_cast<std::int64_t>(spec.preempt_notice_ms()));
+  if (!spec.business().empty())
+    result.set_business(spec.business());
+  result.set_gang(spec.gang());
+  if (spec.has_update())
+    to_file(spec.update(), *result.mutable_update());
+  if (spec.has_scale())
+    to_file(spec.scale(), *result.mutable_scale());
+  if (spec.has_federation())
+    to_file(spec.federation(), *result.mutable_federation());
   auto& restart = *result.mutable_restart();
   restart.set_backoff_min(static_cast<std::int64_t>(spec.restart().backoff_min_ms()));
   restart.set_backoff_max(static_cast<std::int64_t>(spec.restart().backoff_max_ms()));
@@ -482,6 +720,16 @@ std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {
       rules.add(fmt::format("groups[{}]", i), problem);
   check_labels(spec, rules);
   check_placement(spec, rules);
+  rules.between("priority", spec.priority(), 0, 1000);
+  rules.duration_between("preempt_notice", spec.preempt_notice_ms(), 0);
+  if (auto problem = spec.business().empty() ? std::string{} : name_problem(spec.business()); !problem.empty())
+    rules.add("business", problem);
+  if (spec.has_update())
+    check_update(spec, rules);
+  if (spec.has_scale())
+    check_scale(spec, rules);
+  if (spec.has_federation())
+    check_federation(spec, rules);
   check_restart(spec.restart(), rules);
   check_kind(spec, rules);
   return rules.take();

@@ -184,6 +184,29 @@ std::vector<broken_rule> validate(const node_options& options) {
   return rules.take();
 }
 
+namespace {
+
+void check_quotas(const std::vector<quota_options>& quotas, rule_book& rules) {
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < quotas.size(); ++i) {
+    auto key = fmt::format("resource.quotas[{}]", i);
+    auto& quota = quotas[i];
+    if (quota.business.empty())
+      rules.add(key + ".business", "missing; name whose quota it is, such as business = \"search\"", {key});
+    else if (auto problem = name_problem(quota.business); !problem.empty())
+      rules.add(key + ".business", problem);
+    else if (!seen.insert(quota.business).second)
+      rules.add(key + ".business", "\"" + quota.business + "\" is listed twice; keep one");
+    if (!quota.cpu_milli && !quota.memory_bytes && quota.accelerators.empty())
+      rules.add(key, "limits nothing; give it cpu, memory or accelerators");
+    for (auto& [kind, count] : quota.accelerators)
+      if (auto problem = name_problem(kind); !problem.empty())
+        rules.add(key + ".accelerators." + key_part(kind), problem, {key + ".accelerators"});
+  }
+}
+
+} // namespace
+
 std::vector<broken_rule> validate(const resource_options& options) {
   rule_book rules;
   rules.positive("resource.suspect_after", options.suspect_after);
@@ -207,6 +230,7 @@ std::vector<broken_rule> validate(const resource_options& options) {
   rules.at_least("resource.peer_timeout", options.peer_timeout, 2, "node.heartbeat", options.heartbeat, "heartbeat");
   rules.size_between("resource.view_chunk", options.view_chunk_bytes, 1024, 1ull << 20);
   rules.between("resource.events", options.events_kept, 1, 1'000'000);
+  check_quotas(options.quotas, rules);
   if (auto problem = name_problem(options.group); !problem.empty())
     rules.add("resource.group", problem);
   return rules.take();
@@ -224,6 +248,9 @@ std::vector<broken_rule> validate(const scheduler_options& options) {
   rules.positive("scheduler.plan", options.plan);
   rules.positive("scheduler.claim_timeout", options.claim_timeout);
   rules.between("scheduler.replace_per_s", options.replace_per_s, 1, 1'000'000);
+  rules.positive("scheduler.takeover_after", options.takeover_after);
+  if (options.claim_log_bytes != 0)
+    rules.size_between("scheduler.claim_log", options.claim_log_bytes, 4096, 1ull << 40);
   return rules.take();
 }
 

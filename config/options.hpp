@@ -68,6 +68,17 @@ struct node_options {
   std::string limits_backend;
 };
 
+/// What the apps of one business may have in all; what is not named has no limit.
+struct quota_options {
+  std::string business;
+  std::optional<std::uint32_t> cpu_milli;
+  std::optional<std::uint64_t> memory_bytes;
+  /// By kind, sorted.
+  std::vector<std::pair<std::string, std::uint32_t>> accelerators;
+
+  bool operator==(const quota_options&) const = default;
+};
+
 struct resource_options {
   std::string name;
   /// Resources of one group share their shards, and know nothing of other groups.
@@ -96,6 +107,8 @@ struct resource_options {
   std::uint64_t view_chunk_bytes = 256 * 1024;
   /// The last so many events are kept for operators.
   std::uint32_t events_kept = 4096;
+  /// The same at all Resources of a group.
+  std::vector<quota_options> quotas;
 };
 
 struct aggregator_options {
@@ -125,6 +138,12 @@ struct scheduler_options {
   milliseconds claim_timeout{5000};
   /// Replicas that a lost node held are placed anew at most this fast, per second.
   std::uint32_t replace_per_s = 100;
+  /// Takes over the apps of scheduler processes that are gone.
+  bool standby = false;
+  /// So long after they have gone offline.
+  milliseconds takeover_after{1000};
+  /// Of each app's claim log so much is kept at least; 0: there is none.
+  std::uint64_t claim_log_bytes = 64ull << 20;
 };
 
 struct router_options {

@@ -70,11 +70,15 @@ void pair_fields(Io& io, process_options& o) {
   io("resource.view_chunk", o.resource.view_chunk_bytes);
   io("resource.events", o.resource.events_kept);
   io("resource.group", o.resource.group);
+  io("resource.quotas", o.resource.quotas);
   io("aggregator.tick", o.aggregator.tick);
   io("scheduler.apps", o.scheduler.app_files);
   io("scheduler.plan", o.scheduler.plan);
   io("scheduler.claim_timeout", o.scheduler.claim_timeout);
   io("scheduler.replace_per_s", o.scheduler.replace_per_s);
+  io("scheduler.standby", o.scheduler.standby);
+  io("scheduler.takeover_after", o.scheduler.takeover_after);
+  io("scheduler.claim_log", o.scheduler.claim_log_bytes);
   io("router.refresh", o.router.refresh);
   io("router.tries", o.router.tries);
   io("router.admission_timeout", o.router.admission_timeout);
@@ -199,6 +203,20 @@ private:
       out.push_back({entry.name(), {entry.resources().begin(), entry.resources().end()}});
   }
 
+  void get(const proto::Message&, const proto::Reflection&, const proto::FieldDescriptor&,
+           std::vector<quota_options>& out) {
+    for (auto& entry : file_.resource().quotas()) {
+      auto& quota = out.emplace_back();
+      quota.business = entry.business();
+      if (entry.has_cpu())
+        quota.cpu_milli = entry.cpu();
+      if (entry.has_memory())
+        quota.memory_bytes = entry.memory();
+      quota.accelerators.assign(entry.accelerators().begin(), entry.accelerators().end());
+      std::sort(quota.accelerators.begin(), quota.accelerators.end());
+    }
+  }
+
   const schema::ProcessFile& file_;
 };
 
@@ -297,6 +315,7 @@ schema::ProcessFile to_file(process_options options) {
   options.node.accelerators.clear();
   options.scheduler.app_files.clear();
   options.scheduler.groups.clear();
+  options.resource.quotas.clear();
   schema::ProcessFile result;
   into_file io{result};
   pair_fields(io, options);

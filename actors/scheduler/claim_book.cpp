@@ -56,6 +56,9 @@ std::string with_place(std::uint32_t index, const std::string& node, const std::
 std::uint64_t hash_of(pb::AppSpec spec) {
   spec.clear_replicas();
   spec.clear_deleting();
+  spec.clear_gang();
+  spec.clear_update();
+  spec.clear_scale();
   return name_hash(encode(spec));
 }
 

@@ -22,7 +22,8 @@
 
 namespace astra {
 
-/// Hash of what a replica runs: the spec without the number of replicas, so that scaling restarts nothing.
+/// Hash of what a replica runs: the spec without the number of replicas and how they are placed, updated and scaled, so
+/// that a change of these restarts nothing.
 std::uint64_t hash_of(pb::AppSpec spec);
 
 struct claim_book_options {

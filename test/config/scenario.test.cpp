@@ -84,15 +84,18 @@ auto fields(const aggregator_options& x) {
 
 auto fields(const resource_options& x) {
   auto& [name, group, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer,
-         chunk, events] = x;
+         chunk, events, quotas] = x;
+  CHECK(quotas.empty());
   return std::tie(name, group, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim,
                   peer, chunk, events);
 }
 
 auto fields(const scheduler_options& x) {
-  auto& [name, resources, groups, app_files, heartbeat, plan, claim_timeout, replace_per_s] = x;
+  auto& [name, resources, groups, app_files, heartbeat, plan, claim_timeout, replace_per_s, standby, takeover,
+         claim_log] = x;
   CHECK(groups.empty());
-  return std::tie(name, resources, app_files, heartbeat, plan, claim_timeout, replace_per_s);
+  return std::tie(name, resources, app_files, heartbeat, plan, claim_timeout, replace_per_s, standby, takeover,
+                  claim_log);
 }
 
 auto fields(const router_options& x) {
