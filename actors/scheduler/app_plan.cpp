@@ -79,19 +79,19 @@ public:
 
   pb::AppPlan make() {
     sort_replicas();
-    for (auto found = holders_.lower_bound(in_.wanted.replicas()); found != holders_.end(); ++found)
+    for (auto found = holders_.lower_bound(replicas()); found != holders_.end(); ++found)
       for (auto& surplus : found->second) {
         note(found->first, pb::PLAN_STOP, name_of(surplus.node), "", "fewer replicas are wanted");
         take_off(surplus);
       }
     std::vector<std::uint32_t> replaced;
-    for (std::uint32_t index = 0; index < in_.wanted.replicas(); ++index)
+    for (std::uint32_t index = 0; index < replicas(); ++index)
       review(index, replaced);
     place(replaced);
     pb::AppPlan result;
-    result.set_change(in_.current ? describe_change(*in_.current, in_.wanted)
-                                  : fmt::format("created with {} {}", in_.wanted.replicas(),
-                                                in_.wanted.replicas() == 1 ? "replica" : "replicas"));
+    result.set_change(in_.current
+                          ? describe_change(*in_.current, in_.wanted)
+                          : fmt::format("created with {} {}", replicas(), replicas() == 1 ? "replica" : "replicas"));
     result.set_changes(!in_.current || encode(*in_.current) != encode(in_.wanted));
     result.set_index(index_text());
     for (auto& [index, rows] : rows_)
@@ -101,6 +101,15 @@ public:
   }
 
 private:
+  /// With a scale policy the number goes on from where it is, within the bounds.
+  std::uint32_t replicas() const {
+    if (!in_.wanted.has_scale())
+      return in_.wanted.replicas();
+    auto& scale = in_.wanted.scale();
+    auto begin = in_.scaled_to.value_or(in_.current ? in_.current->replicas() : in_.wanted.replicas());
+    return std::clamp(begin, std::max(scale.min(), 1U), std::max({scale.min(), scale.max(), 1U}));
+  }
+
   const std::string& name_of(node_id id) const {
     static const std::string unknown = "a node that is not in the view";
     auto entry = in_.view.find(id);

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct app_plan_input {
   std::set<resource_id> reachable;
   /// Nodes not to be used, and why.
   std::map<node_id, std::string> excluded;
+  /// How many replicas its scale policy has now; none: there is none, or it has not begun.
+  std::optional<std::uint32_t> scaled_to;
   /// Rows that are newer than the view's.
   std::map<node_id, node_row> corrections;
 };

@@ -7,8 +7,10 @@
 #include "actors/scheduler/app_plan.hpp"
 #include "actors/scheduler/claim_book.hpp"
 #include "actors/scheduler/planner.hpp"
+#include "actors/scheduler/rollout.hpp"
 #include "actors/scheduler/scheduler.hpp"
 #include "actors/scheduler/spec_change.hpp"
+#include "actors/scheduler/way_back.hpp"
 #include "actors/supervisor/restart_budget.hpp"
 #include "config/load.hpp"
 #include "messages/errc.hpp"
@@ -136,6 +138,8 @@ private:
     std::chrono::steady_clock::time_point started;
     /// Epoch of a scheduler elsewhere that has taken the app over; 0: none.
     std::uint64_t fenced_by = 0;
+    /// Why a failed update of this spec is halted and not rolled back; empty: nothing was tried.
+    std::string not_undone;
     /// Its replicas are gone and the store could not be told: the reason.
     bool forget_failed = false;
   };
@@ -369,7 +373,47 @@ private:
     // The report may have been under way when the wish came.
     if (entry.spec.deleting())
       entry.record.set_deleting(true);
+    undo_update(entry);
     beat_soon();
+  }
+
+  /// An update has failed whose policy says that the spec before is to be applied again.
+  void undo_update(app& entry) {
+    if (entry.record.rollout().phase() != pb::ROLLOUT_ROLLING_BACK || entry.spec.deleting()
+        || entry.record.spec_hash() != hash_of(entry.spec))
+      return;
+    // Applying changes the entry.
+    auto reason = entry.record.rollout().reason();
+    auto name = entry.spec.name();
+    auto stay = [&](const std::string& why) {
+      entry.not_undone = fmt::format("{} (not rolled back: {})", reason, why);
+      halt(entry, entry.record);
+      spdlog::warn("apps.update_halted app={} reason=\"{}\"", name, entry.not_undone);
+    };
+    if (!entry.not_undone.empty())
+      return halt(entry, entry.record);
+    auto history = world_.apps().history(name);
+    if (!history)
+      return stay(error_text(history.error()));
+    auto target = way_back(*history);
+    if (!target.revision)
+      return stay(target.why_not);
+    auto reply =
+        apply("rollback", target.revision->spec(), options_.name, own_rollback_note(history->back().number(), reason));
+    if (!reply->ok())
+      return stay(reply->message());
+  }
+
+  /// Says of an update that cannot be rolled back that it is halted: its scheduler does not know that.
+  static void halt(const app& entry, pb::AppRecord& record) {
+    if (entry.not_undone.empty() || record.rollout().phase() != pb::ROLLOUT_ROLLING_BACK
+        || record.spec_hash() != hash_of(entry.spec))
+      return;
+    auto before = failure_text(record.rollout());
+    record.mutable_rollout()->set_phase(pb::ROLLOUT_HALTED);
+    record.mutable_rollout()->set_reason(entry.not_undone);
+    auto lack = record.reason().substr(std::min(before.size(), record.reason().size()));
+    record.set_reason(failure_text(record.rollout()) + lack);
   }
 
   // -- what operators ask for --------------------------------------------------
@@ -571,6 +615,7 @@ private:
     }
     auto& entry = found->second;
     auto before = std::exchange(entry.spec, spec);
+    entry.not_undone.clear();
     if (!running) {
       entry.budget = restart_budget{entry.budget.policy()};
       start(entry, milliseconds{0});
@@ -584,9 +629,13 @@ private:
     auto text = fmt::format("app '{}' is changed", name);
     if (before.replicas() != spec.replicas())
       text += fmt::format(": replicas {} -> {}", before.replicas(), spec.replicas());
+    if (before.replicas() != spec.replicas() && spec.has_scale())
+      text += fmt::format(" (only what it begins with: its [scale] decides on {} to {}; to have a fixed number, take "
+                          "[scale] out)",
+                          spec.scale().min(), spec.scale().max());
     if (hash_of(before) != hash_of(spec))
       text +=
-          fmt::format("{} its replicas are replaced one at a time", before.replicas() != spec.replicas() ? ";" : ":");
+          fmt::format("{} its replicas are {}", before.replicas() != spec.replicas() ? ";" : ":", update_text(spec));
     return reply(errc::none, std::move(text));
   }
 
@@ -686,9 +735,17 @@ private:
     pb::DescribeApp question;
     question.set_app(name);
     self_->request(found->second.scheduler, describe_limit, describe_app{std::move(question)})
-        .then([promise](app_detail& detail) mutable { promise.deliver(std::move(detail)); },
-              // It has just died: its record is still true.
-              [promise, known](const caf::error&) mutable { promise.deliver(app_detail{std::move(known)}); });
+        .then(
+            [this, name = name, promise](app_detail& detail) mutable {
+              if (auto entry = apps_.find(name); entry != apps_.end() && !entry->second.not_undone.empty()) {
+                auto told = *detail;
+                halt(entry->second, *told.mutable_record());
+                return promise.deliver(app_detail{std::move(told)});
+              }
+              promise.deliver(std::move(detail));
+            },
+            // It has just died: its record is still true.
+            [promise, known](const caf::error&) mutable { promise.deliver(app_detail{std::move(known)}); });
     return promise;
   }
 

@@ -69,6 +69,12 @@ auto claim_book::holder::rank() const {
 
 void claim_book::want(pb::AppSpec spec) {
   auto hash = hash_of(spec);
+  if (!spec.has_scale())
+    scaled_.reset();
+  auto other_policy = spec.has_update() != spec_.has_update() || encode(spec.update()) != encode(spec_.update());
+  if (hash != spec_hash_ || other_policy)
+    rollout_.restart(spec.has_update() ? std::optional{spec.update()} : std::nullopt,
+                     scaled_ ? *scaled_ : spec.replicas(), hash != spec_hash_ && !seen_.empty());
   if (hash != spec_hash_) {
     // What failed or did not fit before may do so now.
     excluded_.clear();
@@ -79,7 +85,52 @@ void claim_book::want(pb::AppSpec spec) {
   }
   spec_ = std::move(spec);
   spec_hash_ = hash;
-  slots_.erase(slots_.lower_bound(spec_.replicas()), slots_.end());
+  slots_.erase(slots_.lower_bound(wanted()), slots_.end());
+}
+
+void claim_book::scale_to(std::uint32_t replicas, std::string reason) {
+  scaled_ = replicas;
+  scale_reason_ = std::move(reason);
+  slots_.erase(slots_.lower_bound(wanted()), slots_.end());
+}
+
+std::uint32_t claim_book::observed() const {
+  std::uint32_t result = 0;
+  for (auto& [id, node] : seen_)
+    for (auto& [token, replica] : node.replicas)
+      if (released_.count(token) == 0)
+        result = std::max(result, replica.index() + 1);
+  return result;
+}
+
+std::vector<autoscaler::node_sample> claim_book::loads(const cluster_view& view) const {
+  std::vector<autoscaler::node_sample> result;
+  for (auto& [id, node] : seen_) {
+    auto entry = view.find(id);
+    if (!entry || lost(node))
+      continue;
+    autoscaler::node_sample sample;
+    for (auto& replica : entry->row.shape().replicas()) {
+      if (replica.state() != pb::REPLICA_READY && replica.state() != pb::REPLICA_DRAINING)
+        continue;
+      sample.all_slots += replica.concurrency();
+      claim_token token{replica.token()};
+      if (replica.state() != pb::REPLICA_READY || node.replicas.count(token) == 0 || released_.count(token) != 0)
+        continue;
+      ++sample.ready;
+      sample.slots += replica.concurrency();
+    }
+    if (sample.ready == 0)
+      continue;
+    auto& load = view.load(*entry);
+    sample.node = id;
+    sample.incarnation = node.incarnation;
+    sample.running = load.concurrency();
+    sample.queued = load.queued();
+    sample.done = load.requests_done() + load.requests_failed();
+    result.push_back(sample);
+  }
+  return result;
 }
 
 void claim_book::observe(const node_entry& entry, time_point now) {
@@ -111,6 +162,16 @@ void claim_book::observe(const node_entry& entry, time_point now) {
     node.name = entry.name();
     node.incarnation = row.incarnation();
     node.told = now;
+    std::map<claim_token, time_point> ready_since;
+    for (auto& [token, replica] : replicas) {
+      if (replica.state() != pb::REPLICA_READY)
+        continue;
+      auto since = now - milliseconds{static_cast<std::int64_t>(replica.in_state_ms())};
+      // Its node tells of a replica when that changes, not how long ago that was now.
+      auto before = node.ready_since.find(token);
+      ready_since[token] = before == node.ready_since.end() ? since : std::min(since, before->second);
+    }
+    node.ready_since = std::move(ready_since);
     node.replicas = std::move(replicas);
     known = seen_.find(id);
   }
@@ -135,8 +196,11 @@ claim_book::decision claim_book::tick(const cluster_view& view, const std::set<r
   expire(view, now);
   release_failed(now);
   auto holders = count_holders();
+  if (spec_.has_update())
+    roll_out(holders, now);
   auto wanted = review(holders, now);
-  start_update(holders, wanted);
+  if (!spec_.has_update())
+    start_update(holders, wanted);
   place(wanted, holders, view, reachable, now, random, result);
   send_releases(view, reachable, now, result);
   return result;
@@ -174,6 +238,7 @@ void claim_book::release_failed(time_point now) {
         excluded_[id] = {now + options_.failure_exclusion,
                          fmt::format("failed there a moment ago ({})", replica.reason())};
         slots_[replica.index()].failure = with_place(replica.index(), node.name, replica.reason());
+        rollout_.on_failure(slots_[replica.index()].failure);
       }
       if (replica.index() < wanted())
         slots_[replica.index()].held = false;
@@ -246,7 +311,9 @@ claim_book::wishes claim_book::review(const holders_by_index& holders, time_poin
     for (std::size_t i = current ? 1 : 0; i < found->second.size(); ++i) {
       auto& other = found->second[i];
       // One that still works stays until its successor is ready, and only one.
-      if (!keeps && other.serving() && !(current && best.ready()) && !MUTANT(old_replica_released_first)) {
+      auto stays = other.serving() || (other.outdated && rollout_.frozen());
+      auto replaced = current && best.ready() && (!other.outdated || rollout_.good(best.ready_since(), now));
+      if (!keeps && stays && !replaced && !MUTANT(old_replica_released_first)) {
         keeps = true;
         slot.updating |= current && other.outdated;
         continue;
@@ -278,6 +345,62 @@ claim_book::wishes claim_book::review(const holders_by_index& holders, time_poin
   }
   result.place.insert(result.place.begin(), first.begin(), first.end());
   return result;
+}
+
+/// With an update policy: lets the rollout say which indices go to the wanted spec now.
+void claim_book::roll_out(holders_by_index& holders, time_point now) {
+  std::vector<rollout::index_state> indices;
+  for (std::uint32_t index = 0; index < wanted(); ++index) {
+    auto& slot = slots_[index];
+    auto& state = indices.emplace_back();
+    state.index = index;
+    state.chosen = slot.updating;
+    state.current = claimed(index);
+    state.trouble = slot.unplaced;
+    auto found = holders.find(index);
+    if (found == holders.end())
+      continue;
+    for (auto& one : found->second) {
+      if (one.leaving)
+        continue;
+      if (one.outdated) {
+        state.outdated = true;
+        state.old_ready |= one.ready();
+        continue;
+      }
+      state.current = true;
+      auto since = one.ready_since();
+      if (since && (!state.ready_since || *since < *state.ready_since))
+        state.ready_since = since;
+      if (!one.ready())
+        state.trouble = fmt::format("{} on {}", one.status->reason(), one.where->name);
+    }
+  }
+  auto step = rollout_.tick(indices, now);
+  for (auto index : step.beside)
+    slots_[index].updating = true;
+  for (auto index : step.release) {
+    for (auto& old : holders[index])
+      release_holder(old, "the app's spec has changed", now);
+    holders.erase(index);
+    slots_[index].held = false;
+  }
+  if (!rollout_.failed())
+    return;
+  // What is not good by now is not going to replace anything.
+  for (auto& [index, found] : holders) {
+    if (index >= wanted())
+      break;
+    slots_[index].updating = false;
+    if (std::none_of(found.begin(), found.end(), [](auto& one) { return one.outdated && !one.leaving; }))
+      continue;
+    std::erase_if(found, [&](auto& one) {
+      if (one.outdated || one.leaving || rollout_.good(one.ready_since(), now))
+        return false;
+      release_holder(one, "the update has failed", now);
+      return true;
+    });
+  }
 }
 
 /// Picks the next replica to be replaced because of a new spec, when no other one is under way.
@@ -334,8 +457,10 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
     if (!slot.updating || found == holders.end())
       continue;
     for (auto& old : found->second) {
-      if (!old.outdated || released_.count(old.token()) != 0 || !place_is_taken_by(old, view, input, random))
+      if (!old.outdated || released_.count(old.token()) != 0 || !rollout_.may_release()
+          || !place_is_taken_by(old, view, input, random))
         continue;
+      rollout_.on_release();
       release_holder(old, "the app's spec has changed and there is no room for old and new side by side", now);
       slot.held = false;
     }
@@ -585,7 +710,8 @@ pb::AppDetail claim_book::describe(time_point now) const {
     }
   }
   head(record);
-  record.set_reason(summary(result, record.ready() == wanted()));
+  auto lack = summary(result, record.ready() == wanted());
+  record.set_reason(record.reason() + (record.reason().empty() || lack.empty() ? "" : "; ") + lack);
   return result;
 }
 
@@ -622,6 +748,14 @@ void claim_book::head(pb::AppRecord& record) const {
   record.set_spec_hash(spec_hash_);
   record.set_epoch(epoch_);
   record.set_deleting(deleting_);
+  if (scaled_) {
+    record.set_scaled_to(*scaled_);
+    record.set_scale_reason(scale_reason_);
+  }
+  if (deleting_ || !rollout_.active())
+    return;
+  *record.mutable_rollout() = rollout_.status();
+  record.set_reason(failure_text(record.rollout()));
 }
 
 /// One sentence on why not all is as wanted.

@@ -2,8 +2,10 @@
 
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
+#include "actors/scheduler/autoscaler.hpp"
 #include "actors/scheduler/hazard_meter.hpp"
 #include "actors/scheduler/planner.hpp"
+#include "actors/scheduler/rollout.hpp"
 #include "actors/scheduler/view_columns.hpp"
 #include "messages/group.hpp"
 #include "messages/ids.hpp"
@@ -49,7 +51,8 @@ struct claim_book_options {
 /// the same answer after a restart.  Of two replicas with one index the one stays that runs the wanted spec, on a
 /// node that is not draining, is ready, on a node that is not suspect, and is older, in this order.
 /// A replacement (node drains, spec changed) is ready before what it replaces is released; spec changes go one index
-/// at a time, and when there is no room for old and new side by side the old one goes first.
+/// at a time, and when there is no room for old and new side by side the old one goes first.  With an update policy the
+/// rollout says which indices go when.
 ///
 /// A plain class: view, time and randomness are arguments.
 class claim_book {
@@ -60,6 +63,15 @@ public:
 
   /// The app is to be like this from now on.
   void want(pb::AppSpec spec);
+
+  /// With a scale policy: the number of replicas instead of the spec's.
+  void scale_to(std::uint32_t replicas, std::string reason);
+
+  /// What it needs to know for that: how many replicas there are, by the highest index, and the load where they are.
+  std::uint32_t observed() const;
+  std::vector<autoscaler::node_sample> loads(const cluster_view& view) const;
+
+  const rollout& update() const { return rollout_; }
 
   /// Where an app that names no Resource groups may live.
   void set_home_group(std::string group) { home_group_ = std::move(group); }
@@ -126,6 +138,8 @@ private:
     /// When `replicas` was told.
     time_point told;
     std::map<claim_token, pb::ReplicaStatus> replicas;
+    /// Of those that take requests.
+    std::map<claim_token, time_point> ready_since;
   };
 
   /// One observed replica that counts for its index.
@@ -140,6 +154,10 @@ private:
     /// Works, if only on what it has already accepted.
     bool serving() const { return ready() || status->state() == pb::REPLICA_DRAINING; }
     claim_token token() const { return claim_token{status->token()}; }
+    std::optional<time_point> ready_since() const {
+      auto found = where->ready_since.find(token());
+      return !ready() || found == where->ready_since.end() ? std::nullopt : std::optional{found->second};
+    }
     /// Smaller is better.
     auto rank() const;
   };
@@ -192,7 +210,7 @@ private:
   };
 
   bool lost(const seen_node& node) const { return node.liveness == pb::LIVENESS_OFFLINE; }
-  std::uint32_t wanted() const { return deleting_ ? 0 : spec_.replicas(); }
+  std::uint32_t wanted() const { return deleting_ ? 0 : scaled_ ? *scaled_ : spec_.replicas(); }
   bool claimed(std::uint32_t index) const;
   std::uint64_t grace_ms() const { return spec_.request_timeout_ms(); }
 
@@ -204,6 +222,7 @@ private:
   void release_failed(time_point now);
   wishes review(const holders_by_index& holders, time_point now);
   void start_update(const holders_by_index& holders, wishes& out);
+  void roll_out(holders_by_index& holders, time_point now);
   void place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
              const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
   bool place_is_taken_by(const holder& old, const cluster_view& view, const plan_input& input,
@@ -220,6 +239,9 @@ private:
   std::string home_group_ = main_group;
   std::uint64_t spec_hash_ = 0;
   bool deleting_ = false;
+  rollout rollout_;
+  std::optional<std::uint32_t> scaled_;
+  std::string scale_reason_;
   std::uint64_t sequence_ = 0;
   std::map<node_id, seen_node> seen_;
   std::map<claim_token, claim> claims_;

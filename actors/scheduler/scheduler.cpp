@@ -4,6 +4,7 @@
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
 #include "actors/scheduler/app_plan.hpp"
+#include "actors/scheduler/autoscaler.hpp"
 #include "actors/scheduler/claim_book.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/resource_sessions.hpp"
@@ -40,6 +41,10 @@ using scheduler_impl = scheduler_actor::extend<
     caf::result<void>(sweep_atom),
     // Time to renew the subscription.
     caf::result<void>(refresh_atom)>;
+
+std::uint32_t wanted_in(const pb::AppRecord& record) {
+  return record.has_scaled_to() ? record.scaled_to() : record.spec().replicas();
+}
 
 claim_book_options book_options(const scheduler_options& options) {
   claim_book_options result;
@@ -220,10 +225,36 @@ private:
       self_->quit(caf::exit_reason::normal);
       return;
     }
+    scale(now);
     auto wishes = book_.tick(view_, sessions_.reachable(), now, random_);
     send_claims(std::move(wishes.claims));
     send_releases(std::move(wishes.releases));
     report();
+  }
+
+  /// Lets the number of replicas follow the load.
+  void scale(std::chrono::steady_clock::time_point now) {
+    if (!book_.spec().has_scale()) {
+      scaler_.reset();
+      return;
+    }
+    auto& policy = book_.spec().scale();
+    if (!scaler_) {
+      // What runs goes on: another number is a decision, and for that the load must have been seen.
+      auto found = book_.observed();
+      scaler_.emplace(policy, found > 0 ? found : book_.spec().replicas(),
+                      found > 0 ? "as many as were running" : "as in its spec", now);
+      book_.scale_to(scaler_->replicas(), scaler_->reason());
+      return;
+    }
+    if (!scaler_->due(now))
+      return;
+    scaler_->set_policy(policy);
+    // Another number while few replicas try another spec would have more of them try it, or fewer.
+    if (!scaler_->tick(book_.loads(view_), book_.update().frozen(), now))
+      return;
+    spdlog::info("scheduler.scale app={} reason=\"{}\"", app_, scaler_->reason());
+    book_.scale_to(scaler_->replicas(), scaler_->reason());
   }
 
   void send_claims(std::vector<pb::Claim> claims) {
@@ -306,6 +337,8 @@ private:
     input.reachable = sessions_.reachable();
     input.excluded = book_.exclusions();
     input.corrections = book_.corrections();
+    if (scaler_)
+      input.scaled_to = scaler_->replicas();
     return make_app_plan(input);
   }
 
@@ -313,7 +346,7 @@ private:
   void sign(pb::AppRecord& record) const {
     record.set_scheduler(process_.value());
     record.set_version(version_);
-    if (view_since_ || record.ready() >= record.spec().replicas())
+    if (view_since_ || record.ready() >= wanted_in(record))
       return;
     if (!missing_group_.empty())
       record.set_reason(
@@ -358,6 +391,8 @@ private:
   std::string missing_group_;
   std::optional<std::chrono::steady_clock::time_point> view_since_;
   claim_book book_;
+  /// With a scale policy, from the first step on.
+  std::optional<autoscaler> scaler_;
   /// Of the record; grows with each change.
   std::uint64_t version_ = 0;
   /// The record as the parent has it.

@@ -665,3 +665,134 @@ TEST_CASE_FIXTURE(fixture, "there is no plan for a broken spec or for an app tha
   CHECK(plan(small_app("ocr", 1)).refused().code() == "conflict");
   CHECK(apply(small_app("ocr", 1), "1-a-b-c").code() == "conflict");
 }
+
+namespace {
+
+pb::AppSpec rolling(std::uint32_t replicas, pb::UpdateFailure on_failure) {
+  auto spec = small_app("ocr", replicas);
+  spec.mutable_update()->set_max_surge(2);
+  spec.mutable_update()->set_progress_ms(60'000);
+  spec.mutable_update()->set_on_failure(on_failure);
+  return spec;
+}
+
+pb::AppSpec with_argument(pb::AppSpec spec, const std::string& argument) {
+  spec.mutable_actor()->add_args(argument);
+  return spec;
+}
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "an apply says how many replicas are replaced at once") {
+  start();
+  auto spec = small_app("ocr", 4);
+  apply(spec);
+  advance(500ms);
+  CHECK(apply(with_argument(spec, "a")).message() == "app 'ocr' is changed: its replicas are replaced one at a time");
+  advance(3s);
+  CHECK(apply(with_argument(rolling(4, pb::UPDATE_HALT), "b")).message()
+        == "app 'ocr' is changed: its replicas are replaced, up to 2 at once beside the old ones");
+  advance(3s);
+  CHECK(each_index_once(4));
+  CHECK_FALSE(told("ocr").has_rollout());
+  for (auto& [name, row] : nodes.rows)
+    for (auto& replica : row.profile().replicas())
+      CHECK(replica.spec_hash() == told("ocr").spec_hash());
+}
+
+TEST_CASE_FIXTURE(fixture, "a failed update with on_failure = halt is halted, and another spec ends that") {
+  start();
+  auto good = rolling(3, pb::UPDATE_HALT);
+  apply(good);
+  advance(500ms);
+  nodes.first_state = pb::REPLICA_FAILED;
+  apply(with_argument(good, "broken"));
+  advance(3s);
+  auto record = told("ocr");
+  CHECK(record.ready() == 3);
+  CHECK(record.rollout().phase() == pb::ROLLOUT_HALTED);
+  CHECK(record.reason().find("the update is halted with 0 of 3 replaced: replica ") == 0);
+  CHECK(history("ocr").revisions_size() == 2);
+  nodes.first_state = pb::REPLICA_READY;
+  apply(with_argument(good, "cured"));
+  advance(3s);
+  CHECK_FALSE(told("ocr").has_rollout());
+  CHECK(told("ocr").reason().empty());
+  CHECK(each_index_once(3));
+}
+
+TEST_CASE_FIXTURE(fixture, "a failed update with on_failure = rollback is undone by a revision that says so, once") {
+  start();
+  auto good = rolling(3, pb::UPDATE_ROLLBACK);
+  apply(good);
+  advance(500ms);
+  nodes.first_state = pb::REPLICA_FAILED;
+  apply(with_argument(good, "broken"));
+  advance(3s);
+  auto revisions = history("ocr").revisions();
+  REQUIRE(revisions.size() == 3);
+  CHECK(revisions[2].note().find("rolled back by itself from revision 2: replica ") == 0);
+  CHECK(revisions[2].origin() == "s1");
+  CHECK(encode(revisions[2].spec()) == encode(good));
+  CHECK(encode(told("ocr").spec()) == encode(good));
+  CHECK(told("ocr").ready() == 3);
+  CHECK_FALSE(told("ocr").has_rollout());
+}
+
+TEST_CASE_FIXTURE(fixture, "what was gone back to by itself and fails, too, is halted: going back makes no circle") {
+  start();
+  auto good = rolling(3, pb::UPDATE_ROLLBACK);
+  good.mutable_update()->set_max_surge(0);
+  good.mutable_update()->set_max_unavailable(1);
+  apply(good);
+  advance(500ms);
+  // Whatever starts from now on fails: the broken one, and then the good one in the place that is free now.
+  nodes.first_state = pb::REPLICA_FAILED;
+  apply(with_argument(good, "broken"));
+  advance(3s);
+  CHECK(history("ocr").revisions_size() == 3);
+  auto record = told("ocr");
+  CHECK(record.ready() == 2);
+  CHECK(record.rollout().phase() == pb::ROLLOUT_HALTED);
+  CHECK(record.rollout().reason().find("(not rolled back: it is what revision 2 was rolled back to by itself)")
+        != std::string::npos);
+  auto detail = describe("ocr").record();
+  CHECK(detail.rollout().phase() == pb::ROLLOUT_HALTED);
+  CHECK(detail.reason() == record.reason());
+  CHECK(detail.reason().find("the update is halted with 2 of 3 replaced: replica 0 on ") == 0);
+  nodes.first_state = pb::REPLICA_READY;
+  advance(70s);
+  CHECK(each_index_once(3));
+  CHECK_FALSE(told("ocr").has_rollout());
+}
+
+TEST_CASE_FIXTURE(fixture, "an app with [scale] begins with its replicas, and after a restart with those that run") {
+  start();
+  auto spec = small_app("ocr", 3);
+  spec.mutable_scale()->set_min(2);
+  spec.mutable_scale()->set_max(8);
+  spec.mutable_scale()->set_target_utilisation(60);
+  spec.mutable_scale()->set_up_after_ms(10'000);
+  spec.mutable_scale()->set_down_after_ms(30'000);
+  apply(spec);
+  advance(500ms);
+  CHECK(each_index_once(3));
+  CHECK(told("ocr").scaled_to() == 3);
+  auto more = spec;
+  more.set_replicas(5);
+  CHECK(apply(more).message()
+        == "app 'ocr' is changed: replicas 3 -> 5 (only what it begins with: its [scale] decides on 2 to 8; to have a "
+           "fixed number, take [scale] out)");
+  advance(1s);
+  CHECK(each_index_once(3));
+  CHECK(plan(more).replicas_size() == 3);
+  kill(apps);
+  start();
+  CHECK(told("ocr").scaled_to() == 3);
+  CHECK(told("ocr").scale_reason() == "3: as many as were running");
+  CHECK(each_index_once(3));
+  // Nothing asks for anything: down to the least after 30 s.
+  advance(35s);
+  CHECK(each_index_once(2));
+  CHECK(told("ocr").scale_reason() == "2: 0 % of slots busy, target 60 % at most in the last 30 s; 2 is the least");
+}

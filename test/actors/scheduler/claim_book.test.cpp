@@ -82,8 +82,11 @@ public:
     if (replicas_start)
       for (auto& [name, row] : cluster.rows)
         for (auto& replica : *row.mutable_profile()->mutable_replicas())
-          if (replica.state() == pb::REPLICA_STARTING)
-            replica.set_state(pb::REPLICA_READY);
+          if (replica.state() == pb::REPLICA_STARTING) {
+            auto fails = replica.spec_hash() == failing_hash;
+            replica.set_state(fails ? pb::REPLICA_FAILED : pb::REPLICA_READY);
+            replica.set_reason(fails ? "exit code 3" : "");
+          }
     cluster.publish(now, book.get());
     give_up();
     record();
@@ -132,6 +135,8 @@ public:
   claim_book::decision last;
   random_source random{11};
   std::uint32_t replace_per_s = 100;
+  /// Replicas of this spec fail for good instead of getting ready.
+  std::uint64_t failing_hash = 0;
   /// Faults, drawn for each message.
   std::uint64_t delay_ticks_max = 0;
   std::uint64_t lose_percent = 0;
@@ -669,4 +674,225 @@ TEST_CASE("whatever is lost, delayed, refused, crashed or restarted: at rest eve
     RC_ASSERT(world.running() == 0u);
     RC_ASSERT(world.book->gone(world.now));
   }));
+}
+
+namespace {
+
+pb::AppSpec with_update(pb::AppSpec spec, std::uint32_t surge, std::uint32_t unavailable) {
+  spec.mutable_update()->set_max_surge(surge);
+  spec.mutable_update()->set_max_unavailable(unavailable);
+  spec.mutable_update()->set_progress_ms(60'000);
+  return spec;
+}
+
+/// Replicas of each index that run and are not ready elsewhere: of the old spec, of the new one.
+std::size_t replicas_of(model& world, std::uint64_t hash) {
+  std::size_t result = 0;
+  for (auto& [name, row] : world.cluster.rows)
+    for (auto& replica : row.profile().replicas())
+      result += replica.spec_hash() == hash && replica.state() == pb::REPLICA_READY;
+  return result;
+}
+
+} // namespace
+
+TEST_CASE("the way a spec is updated and scaled is no part of its hash") {
+  auto spec = small_app("ocr", 3);
+  auto other = with_update(spec, 3, 1);
+  other.mutable_scale()->set_max(9);
+  CHECK(hash_of(spec) == hash_of(other));
+}
+
+TEST_CASE("surge 3 and unavailable 1: never more than 3 beyond or 1 missing, and the record tells how far it is") {
+  auto spec = with_update(small_app("ocr", 9), 3, 1);
+  model world{spec, 5, 4};
+  world.cluster.publish(world.now, world.book.get());
+  world.ticks(5);
+  REQUIRE(world.exact());
+  world.want(other_version(spec));
+  CHECK(world.record().rollout().phase() == pb::ROLLOUT_RUNNING);
+  CHECK(world.record().rollout().total() == 9);
+  int ticks = 0;
+  std::size_t most = 0;
+  std::uint32_t told = 0;
+  do {
+    world.tick();
+    most = std::max(most, world.running());
+    CHECK(world.running() <= 9 + 3);
+    CHECK(world.ready().size() >= 9 - 1);
+    auto record = world.record();
+    if (record.has_rollout()) {
+      CHECK(record.rollout().updated() >= told);
+      told = record.rollout().updated();
+    }
+    REQUIRE(++ticks < 60);
+  } while (!world.exact() || world.record().has_rollout());
+  CHECK(most > 10);
+  CHECK(told > 3);
+  CHECK(replicas_of(world, world.book->spec_hash()) == 9);
+}
+
+TEST_CASE("with no room for a successor the old one goes first, if one may be missing, and never otherwise") {
+  for (auto unavailable : {0U, 1U}) {
+    CAPTURE(unavailable);
+    auto spec = with_update(small_app("ocr", 4), 1, unavailable);
+    model world{spec, 1, 4};
+    world.cluster.publish(world.now, world.book.get());
+    world.ticks(5);
+    world.want(other_version(spec));
+    for (int i = 0; i < 50; ++i) {
+      world.tick();
+      CHECK(world.ready().size() >= 4 - unavailable);
+    }
+    CHECK((replicas_of(world, world.book->spec_hash()) == 4) == (unavailable == 1));
+  }
+}
+
+TEST_CASE("a spec that fails halts its update, what is old goes on, and the one after that is not halted") {
+  auto spec = with_update(small_app("ocr", 4), 2, 0);
+  model world{spec, 4, 4};
+  world.cluster.publish(world.now, world.book.get());
+  world.ticks(5);
+  auto broken = other_version(spec);
+  world.failing_hash = hash_of(broken);
+  world.want(broken);
+  world.ticks(100);
+  CHECK(replicas_of(world, hash_of(spec)) == 4);
+  CHECK(world.running() == 4);
+  auto record = world.record();
+  CHECK(record.ready() == 4);
+  CHECK(record.rollout().phase() == pb::ROLLOUT_HALTED);
+  CHECK(record.rollout().reason().find("exit code 3") != std::string::npos);
+  CHECK(record.reason().starts_with("the update is halted with 0 of 4 replaced: replica "));
+  auto cured = other_version(broken);
+  world.want(cured);
+  world.ticks(30);
+  CHECK(replicas_of(world, hash_of(cured)) == 4);
+  CHECK_FALSE(world.record().has_rollout());
+}
+
+TEST_CASE("an old replica that restarts while its update is halted is left to do so") {
+  auto spec = with_update(small_app("ocr", 2), 1, 0);
+  model world{spec, 3, 4};
+  world.cluster.publish(world.now, world.book.get());
+  world.ticks(5);
+  auto broken = other_version(spec);
+  world.failing_hash = hash_of(broken);
+  world.want(broken);
+  world.ticks(10);
+  REQUIRE(world.record().rollout().phase() == pb::ROLLOUT_HALTED);
+  for (auto& [name, row] : world.cluster.rows)
+    for (auto& replica : *row.mutable_profile()->mutable_replicas())
+      replica.set_state(pb::REPLICA_BACKING_OFF);
+  world.cluster.publish(world.now, world.book.get());
+  for (int i = 0; i < 10; ++i) {
+    world.tick();
+    CHECK(world.last.claims.empty());
+    CHECK(world.last.releases.empty());
+  }
+}
+
+TEST_CASE("2 canaries of 6 are all that changes until they have been ready for canary_for") {
+  auto spec = with_update(small_app("ocr", 6), 6, 0);
+  spec.mutable_update()->set_canary(2);
+  spec.mutable_update()->set_canary_for_ms(3000);
+  model world{spec, 4, 4};
+  world.cluster.publish(world.now, world.book.get());
+  world.ticks(5);
+  auto next = other_version(spec);
+  world.want(next);
+  world.ticks(5);
+  for (int i = 0; i < 20; ++i) {
+    world.tick();
+    CHECK(replicas_of(world, hash_of(next)) == 2);
+    CHECK(world.record().rollout().phase() == pb::ROLLOUT_CANARY);
+  }
+  world.ticks(20);
+  CHECK(replicas_of(world, hash_of(next)) == 6);
+  CHECK_FALSE(world.record().has_rollout());
+}
+
+TEST_CASE("updates amid lost nodes, lost messages and restarts of the scheduler get through") {
+  CHECK(rc::check([] {
+    auto surge = *rc::gen::inRange<std::uint32_t>(0, 4);
+    auto spec = with_update(small_app("ocr", *rc::gen::inRange<std::uint32_t>(1, 8)), surge,
+                            *rc::gen::inRange<std::uint32_t>(surge == 0 ? 1 : 0, 3));
+    spec.mutable_update()->set_progress_ms(0);
+    spec.mutable_update()->set_canary(*rc::gen::inRange<std::uint32_t>(0, 3));
+    spec.mutable_update()->set_canary_for_ms(500);
+    model world{spec, 6, 4};
+    world.random = random_source{*rc::gen::inRange<std::uint64_t>(0, 1'000'000)};
+    world.delay_ticks_max = 2;
+    world.lose_percent = *rc::gen::inRange<std::uint64_t>(0, 20);
+    world.cluster.publish(world.now, world.book.get());
+    world.ticks(5);
+    for (int round = 0; round < 3; ++round) {
+      spec = other_version(spec);
+      world.want(spec);
+      for (int i = 0; i < 15; ++i) {
+        world.tick();
+        auto name = "n" + std::to_string(1 + world.random.below(6));
+        if (world.random.below(6) == 0)
+          world.crash(name);
+        else if (world.random.below(3) == 0)
+          world.set_liveness(name, pb::LIVENESS_ONLINE);
+        if (world.random.below(20) == 0)
+          world.restart_scheduler();
+      }
+    }
+    world.lose_percent = 0;
+    for (int i = 1; i <= 6; ++i)
+      world.set_liveness("n" + std::to_string(i), pb::LIVENESS_ONLINE);
+    world.ticks(300);
+    RC_ASSERT(world.exact());
+    RC_ASSERT(replicas_of(world, hash_of(spec)) == spec.replicas());
+    RC_ASSERT(!world.record().has_rollout());
+  }));
+}
+
+TEST_CASE("a scaled app has as many replicas as it was scaled to, whatever its spec says") {
+  auto spec = small_app("ocr", 2);
+  spec.mutable_scale()->set_max(9);
+  model world{spec};
+  world.book->scale_to(5, "5: so");
+  world.cluster.publish(world.now, world.book.get());
+  world.ticks(5);
+  CHECK(world.running() == 5);
+  CHECK(world.record().scaled_to() == 5);
+  CHECK(world.record().scale_reason() == "5: so");
+  CHECK(world.record().ready() == 5);
+  CHECK(world.book->observed() == 5);
+  world.book->scale_to(3, "3: so");
+  world.ticks(5);
+  CHECK(world.running() == 3);
+  spec.clear_scale();
+  world.want(spec);
+  world.ticks(5);
+  CHECK(world.running() == 2);
+  CHECK_FALSE(world.record().has_scaled_to());
+}
+
+TEST_CASE("the load of a node that two apps share is told with the slots of both") {
+  model world{small_app("ocr", 1), 1};
+  world.cluster.publish(world.now, world.book.get());
+  world.ticks(3);
+  world.change("n1", [](auto& row) {
+    row.mutable_profile()->mutable_replicas(0)->set_concurrency(2);
+    auto& other = *row.mutable_profile()->add_replicas();
+    other.set_app("web");
+    other.set_token(7);
+    other.set_state(pb::REPLICA_READY);
+    other.set_concurrency(6);
+    row.mutable_load()->set_concurrency(4);
+    row.mutable_load()->set_queued(3);
+    row.mutable_load()->set_requests_done(10);
+    row.mutable_load()->set_requests_failed(1);
+  });
+  auto loads = world.book->loads(world.cluster.view);
+  REQUIRE(loads.size() == 1);
+  CHECK(loads[0].ready == 1);
+  CHECK(loads[0].slots == 2);
+  CHECK(loads[0].all_slots == 8);
+  CHECK(loads[0].running == doctest::Approx(4).epsilon(0.04));
+  CHECK(loads[0].done == 11);
 }

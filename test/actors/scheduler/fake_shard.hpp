@@ -151,6 +151,7 @@ private:
       replica.set_epoch(batch.epoch());
       replica.set_spec_hash(batch.spec_hash());
       replica.set_state(first_state);
+      replica.set_concurrency(batch.spec().concurrency());
       *replica.mutable_resources() = batch.spec().per_replica();
       result.set_outcome(pb::CLAIM_CONFIRMED);
       return result;
