@@ -207,14 +207,33 @@ json views_of(const resource_answers& answers) {
   return {{"reports", std::move(reports)}, {"unreachable", std::move(silent)}, {"differences", std::move(differences)}};
 }
 
+std::uint32_t wanted_in(const pb::AppRecord& record) {
+  return record.has_scaled_to() ? record.scaled_to() : record.spec().replicas();
+}
+
+std::string_view phase_name(pb::RolloutPhase phase) {
+  switch (phase) {
+  case pb::ROLLOUT_CANARY:
+    return "canary";
+  case pb::ROLLOUT_RUNNING:
+    return "running";
+  case pb::ROLLOUT_HALTED:
+    return "halted";
+  case pb::ROLLOUT_ROLLING_BACK:
+    return "rolling back";
+  default:
+    return "none";
+  }
+}
+
 json to_json(const cluster_view& view, const pb::AppRecord& record) {
   auto& spec = record.spec();
   scheduler_id scheduler{record.scheduler()};
   auto entry = view.find_scheduler(scheduler);
-  return {
+  json result = {
       {"name", spec.name()},
       {"kind", kind_of(spec)},
-      {"replicas", spec.replicas()},
+      {"replicas", wanted_in(record)},
       {"ready", record.ready()},
       {"starting", record.starting()},
       {"pending", record.pending()},
@@ -226,6 +245,16 @@ json to_json(const cluster_view& view, const pb::AppRecord& record) {
       {"concurrency", spec.concurrency()},
       {"request_timeout_ms", spec.request_timeout_ms()},
   };
+  if (record.has_rollout())
+    result["rollout"] = {{"phase", phase_name(record.rollout().phase())},
+                         {"updated", record.rollout().updated()},
+                         {"total", record.rollout().total()},
+                         {"reason", record.rollout().reason()}};
+  if (record.has_scaled_to()) {
+    result["scaled_to"] = record.scaled_to();
+    result["scale_reason"] = record.scale_reason();
+  }
+  return result;
 }
 
 json to_json(const pb::AppSpec& spec) {
@@ -286,7 +315,7 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
   for (auto& [name, app] : view.apps())
     apps.push_back({{"name", name},
                     {"ready", app.record.ready()},
-                    {"replicas", app.record.spec().replicas()},
+                    {"replicas", wanted_in(app.record)},
                     {"reason", app.record.reason()}});
   return dump({
       {"cluster",

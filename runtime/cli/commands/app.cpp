@@ -40,10 +40,29 @@ std::string replica_counts(const json& app) {
   return text;
 }
 
+// "running, 2 of 6 replaced"; empty: none is under way.
+std::string rollout_of(const json& app) {
+  const auto& rollout = list_in(app, "rollout");
+  if (!rollout.is_object() || rollout.empty())
+    return {};
+  return fmt::format("{}, {} of {} replaced", text_in(rollout, "phase"), count_in(rollout, "updated"),
+                     count_in(rollout, "total"));
+}
+
+bool halted(const json& app) {
+  const auto& rollout = list_in(app, "rollout");
+  auto phase = rollout.is_object() ? text_in(rollout, "phase") : std::string{};
+  return phase == "halted" || phase == "rolling back";
+}
+
 // One word for the app as a whole.
 std::string state_of(const json& app) {
   if (flag_in(app, "deleting"))
     return "deleting";
+  if (halted(app))
+    return "degraded";
+  if (auto rollout = rollout_of(app); !rollout.empty())
+    return "updating";
   if (count_in(app, "ready") >= count_in(app, "replicas"))
     return "ready";
   return count_in(app, "ready") > 0 ? "degraded" : count_in(app, "failed") > 0 ? "failed" : "starting";
@@ -111,15 +130,21 @@ int wait_until_ready(command_context& context, const pb::AppSpec& spec, millisec
     if (answer) {
       pb::AppSpec known;
       auto is_current = spec_from_json(list_in(*answer, "spec"), known) && encode(known) == encode(spec);
-      if (is_current && count_in(*answer, "ready") >= spec.replicas()) {
+      auto rollout = rollout_of(*answer);
+      if (is_current && halted(*answer)) {
+        finish_line();
+        return context.fail(exit_unreachable,
+                            fmt::format("app '{}': {}", spec.name(), printable(text_in(*answer, "reason"))));
+      }
+      if (is_current && rollout.empty() && count_in(*answer, "ready") >= count_in(*answer, "replicas")) {
         finish_line();
         context.say(
             fmt::format("app {} is ready: {} after {}", spec.name(), replica_counts(*answer), human_duration(passed)));
         return exit_ok;
       }
       auto reason = printable(text_in(*answer, "reason"));
-      narrate(fmt::format("{}{}", is_current ? replica_counts(*answer) : "the scheduler has not taken it over yet",
-                          reason.empty() ? "" : "; " + reason),
+      narrate(fmt::format("{}{}{}", is_current ? replica_counts(*answer) : "the scheduler has not taken it over yet",
+                          rollout.empty() ? "" : "; update " + rollout, reason.empty() ? "" : "; " + reason),
               passed);
     } else if (exit_code_of(answer.error()) != exit_not_found) {
       // Not found: the word of the new app has not come to the gateway yet.
@@ -231,7 +256,8 @@ std::string render_apps(const json& answer, bool colour) {
                text_in(app, "kind"),
                {state, tone_of_state(state)},
                fmt::format("{}/{}", count_in(app, "ready"), count_in(app, "replicas")),
-               text_in(app, "reason")});
+               text_in(app, "reason").empty() && !rollout_of(app).empty() ? "update " + rollout_of(app)
+                                                                          : text_in(app, "reason")});
   }
   return table.empty() ? "no apps yet; create one with 'astra app apply FILE'\n" : table.render(colour);
 }
@@ -249,6 +275,8 @@ std::string render_app(const json& app, bool colour) {
   line("kind", printable(text_in(app, "kind")));
   line("state", paint(state, tone_of_state(state), colour) + (reason.empty() ? "" : ": " + reason));
   line("replicas", replica_counts(app));
+  line("scaled to", printable(text_in(app, "scale_reason")));
+  line("update", printable(rollout_of(app)));
   line("runs", printable(work_of(spec)));
   line("per replica", fmt::format("{}, concurrency {}", printable(resources_of(list_in(spec, "per_replica"))),
                                   count_in(app, "concurrency")));
