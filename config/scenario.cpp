@@ -79,7 +79,7 @@ constexpr std::array fault_rules{
     fault_rule{"interference", victims::machines, lasting::always, "busy cores, such as amount = 3", 0, 1e5},
     fault_rule{"drain", victims::nodes, lasting::maybe},
     fault_rule{"scale", victims::app, lasting::maybe, "replicas, such as amount = 4", 0, 1e6},
-    fault_rule{"update", victims::app, lasting::maybe},
+    fault_rule{"update", victims::app, lasting::maybe, "1: servers of the new version are never ready in time", 0, 1},
     fault_rule{"delete", victims::app, lasting::maybe},
     fault_rule{"no_spawn", victims::nodes, lasting::always},
     fault_rule{"twin", victims::names, lasting::maybe},
@@ -532,6 +532,9 @@ private:
     if (amount.empty()) {
       if (fault.amount != 0)
         nothing(key + "amount", fault.kind);
+    } else if (fault.kind == "update") {
+      if (fault.amount != 0 && fault.amount != 1)
+        rules_.add(key + "amount", fmt::format("must be 0 or 1, not {}; {}", fault.amount, amount));
     } else if (fault.amount == 0 && !scale) {
       rules_.add(key + "amount", "missing, or 0; say how many " + amount, {key + "kind"});
     } else {

@@ -621,6 +621,8 @@ public:
           spec.set_replicas(static_cast<std::uint32_t>(std::max(0.0, fault.amount)));
         else
           spec.set_request_timeout_ms(spec.request_timeout_ms() + 1);
+        if (kind == "update" && fault.amount > 0 && spec.has_server())
+          spec.mutable_server()->set_ready_timeout_ms(1);
         if (kind == "update" && spec.has_per_request())
           spec.mutable_per_request()->set_output_limit_bytes(spec.per_request().output_limit_bytes() + 1);
         apply(spec);

@@ -546,6 +546,7 @@ const std::vector<broken_text> broken_texts = {
      "13:13: faults[0].both_ways: ", "says nothing for a stall"},
     {"name = \"s\"\nswarm = [\"drain\"]\n[[machines]]\nname = \"r\"\nroles = [\"resource\"]\n",
      "2:10: swarm[0]: ", "needs a node"},
+    {fault("kind = \"update\"\napp = \"ocr\"\namount = 2"), "12:10: faults[0].amount: ", "must be 0 or 1, not 2"},
     {fault("kind = \"update\"\napp = \"ocr\"\ntargets = [\"node-1\"]"), "12:11: faults[0].targets: ", "says nothing"},
     // Checks.
     {good + "[[checks]]\nbound = \"1s\"\n", "9:1: checks[0].invariant: ", "missing; name an invariant"},
@@ -569,7 +570,7 @@ const std::vector<std::string> invariants{"one-holder", "converge"};
 
 TEST_CASE("every scenario that comes with Astra is good, says what it proves and survives being written") {
   auto files = scenario_files();
-  CHECK(files.size() == 28);
+  CHECK(files.size() == 29);
   for (auto& path : files) {
     CAPTURE(path.string());
     auto loaded = load_scenario(path.string(), no_environment);

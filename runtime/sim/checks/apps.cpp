@@ -1,6 +1,7 @@
 #include "runtime/sim/checks/history.hpp"
 #include "runtime/sim/checks/node_profiles.hpp"
 
+#include "actors/scheduler/claim_book.hpp"
 #include "messages/replica_state.hpp"
 #include "messages/wire/app.pb.h"
 
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 // Apps: at quiet they are what operators wanted, and nothing else runs.
@@ -25,6 +27,8 @@ struct app_wish {
   /// Whose scheduler has it, and which machine has a file of it, if any.
   machine_id scheduler{};
   machine_id file{};
+  /// What another spec replaced last: where a failed update goes back to by itself.
+  std::optional<pb::AppSpec> before{};
   /// Its last crash or final failure of a replica.
   instant failed{-1};
 };
@@ -153,6 +157,13 @@ private:
 
   void on_log(const event& what) {
     auto word = first_word(what.text);
+    if (word == "apps.rollback" && field(what.text, "code=") == "none") {
+      auto wish = wishes_.find(std::string{field(what.text, "app=")});
+      if (wish == wishes_.end() || !wish->second.before)
+        return;
+      wish->second.spec = *wish->second.before;
+      wish->second.changed = what.at;
+    }
     if (word != "node.replica_crash" && word != "node.replica_failed" && word != "apps.scheduler_down")
       return;
     if (auto wish = wishes_.find(std::string{field(what.text, "app=")}); wish != wishes_.end())
@@ -182,6 +193,8 @@ private:
     wish.changed = what.at;
     wish.scheduler = what.machine;
     if (open.exists) {
+      if (hash_of(wish.spec) != hash_of(open.spec))
+        wish.before = wish.spec;
       wish.spec = std::move(open.spec);
       wish.spec.clear_deleting();
     }
