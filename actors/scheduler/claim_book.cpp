@@ -106,7 +106,7 @@ void claim_book::observe(const node_entry& entry, time_point now) {
       return;
     }
     for (auto& [token, replica] : replicas)
-      claims_.erase(token);
+      drop_claim(token);
     auto& node = seen_[id];
     node.name = entry.name();
     node.incarnation = row.incarnation();
@@ -206,7 +206,17 @@ claim_book::holders_by_index claim_book::count_holders() const {
 }
 
 bool claim_book::claimed(std::uint32_t index) const {
-  return std::any_of(claims_.begin(), claims_.end(), [index](auto& entry) { return entry.second.index == index; });
+  return claims_by_index_.count(index) != 0;
+}
+
+void claim_book::drop_claim(claim_token token) {
+  auto found = claims_.find(token);
+  if (found == claims_.end())
+    return;
+  auto count = claims_by_index_.find(found->second.index);
+  if (--count->second == 0)
+    claims_by_index_.erase(count);
+  claims_.erase(found);
 }
 
 /// Releases what is too much and finds out what is too little.
@@ -315,7 +325,9 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
     message.set_node(placement.node.value());
     message.set_node_incarnation(view.find(placement.node)->row.incarnation());
     message.set_replica_index(placement.replica_index);
+    drop_claim(token);
     claims_[token] = {sequence_, placement.node, placement.replica_index, now, false};
+    ++claims_by_index_[placement.replica_index];
     out.claims.push_back(std::move(message));
     auto& slot = slots_[placement.replica_index];
     if (slot.lost) {
@@ -460,7 +472,7 @@ void claim_book::on_result(const pb::ClaimResult& result, time_point now, random
     on_no_answer({token}, result.reason().empty() ? "its node did not answer in time" : result.reason(), now);
     return;
   case pb::CLAIM_FENCED:
-    claims_.erase(found);
+    drop_claim(token);
     return;
   default:
     break;
@@ -472,7 +484,7 @@ void claim_book::on_result(const pb::ClaimResult& result, time_point now, random
     entry = {now + pause, refusal_text(result)};
   if (result.has_row() && result.row().has_profile() && result.row().node() == claim.node.value())
     corrections_[claim.node] = result.row();
-  claims_.erase(found);
+  drop_claim(token);
 }
 
 void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std::string& reason, time_point now) {
@@ -486,7 +498,7 @@ void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std:
     auto until = now + options_.refusal_exclusion;
     if (entry.until < until)
       entry = {until, "did not answer a claim a moment ago (" + reason + ")"};
-    claims_.erase(found);
+    drop_claim(token);
   }
 }
 
@@ -590,29 +602,30 @@ pb::AppDetail claim_book::describe(time_point now) const {
 }
 
 pb::AppRecord claim_book::record(time_point now) const {
-  if (!deleting_) {
-    std::uint32_t index = 0;
-    while (index < wanted() && ready(index))
-      ++index;
-    if (index == wanted()) {
-      pb::AppRecord result;
-      head(result);
-      result.set_ready(index);
-      return result;
-    }
+  if (!deleting_ && all_ready()) {
+    pb::AppRecord result;
+    head(result);
+    result.set_ready(wanted());
+    return result;
   }
   return std::move(*describe(now).mutable_record());
 }
 
-/// A replica of this index takes requests.
-bool claim_book::ready(std::uint32_t index) const {
-  return std::any_of(seen_.begin(), seen_.end(), [&](auto& entry) {
-    auto& node = entry.second;
-    return !lost(node) && std::any_of(node.replicas.begin(), node.replicas.end(), [&](auto& one) {
-      auto& [token, replica] = one;
-      return replica.index() == index && replica.state() == pb::REPLICA_READY && released_.count(token) == 0;
-    });
-  });
+/// Of every index that is wanted a replica takes requests.
+bool claim_book::all_ready() const {
+  std::vector<bool> found(wanted());
+  std::size_t count = 0;
+  for (auto& [id, node] : seen_) {
+    if (lost(node))
+      continue;
+    for (auto& [token, replica] : node.replicas)
+      if (replica.index() < found.size() && replica.state() == pb::REPLICA_READY && !found[replica.index()]
+          && released_.count(token) == 0) {
+        found[replica.index()] = true;
+        ++count;
+      }
+  }
+  return count == found.size();
 }
 
 /// Fills in what does not depend on how the replicas are.

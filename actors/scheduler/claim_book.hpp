@@ -194,6 +194,7 @@ private:
   bool lost(const seen_node& node) const { return node.liveness == pb::LIVENESS_OFFLINE; }
   std::uint32_t wanted() const { return deleting_ ? 0 : spec_.replicas(); }
   bool claimed(std::uint32_t index) const;
+  void drop_claim(claim_token token);
   std::uint64_t grace_ms() const { return spec_.request_timeout_ms(); }
 
   void expire(const cluster_view& view, time_point now);
@@ -210,7 +211,7 @@ private:
                          random_source& random) const;
   void release_holder(const holder& what, std::string reason, time_point now);
   void send_releases(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, decision& out);
-  bool ready(std::uint32_t index) const;
+  bool all_ready() const;
   void head(pb::AppRecord& record) const;
   std::string summary(const pb::AppDetail& detail, bool all_ready) const;
 
@@ -223,6 +224,8 @@ private:
   std::uint64_t sequence_ = 0;
   std::map<node_id, seen_node> seen_;
   std::map<claim_token, claim> claims_;
+  /// How many of them each index has.
+  std::map<std::uint32_t, std::uint32_t> claims_by_index_;
   std::map<claim_token, release> released_;
   std::map<std::uint32_t, slot> slots_;
   std::map<node_id, exclusion> excluded_;
