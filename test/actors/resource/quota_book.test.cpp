@@ -86,12 +86,15 @@ public:
     }
     bool knows(node_id node) const override { return merged().count(node.value()) != 0; }
     sighting look(node_id node, std::uint64_t, claim_token token) const override {
-      auto all = merged();
-      auto found = all.find(node.value());
-      return found != all.end() && found->second.first == own
-                     && found->second.second->replicas.count(token.value()) != 0
-                 ? sighting::shown
-                 : sighting::unseen;
+      auto& mine = view.at(own).rows;
+      auto found = mine.find(node.value());
+      if (found == mine.end() || found->second.replicas.count(token.value()) == 0)
+        return sighting::unseen;
+      for (auto& [origin, rows] : view)
+        if (auto other = rows.rows.find(node.value());
+            other != rows.rows.end() && other->second.epoch > found->second.epoch)
+          return sighting::unseen;
+      return sighting::shown;
     }
     std::uint64_t version() const override { return view.at(own).version; }
   };
