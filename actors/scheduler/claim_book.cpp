@@ -311,6 +311,12 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
                        const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out) {
   if (wanted.place.empty() && wanted.move.empty()) {
     columns_.reset();
+    if (claims_.empty())
+      quota_reason_.clear();
+    return;
+  }
+  if (!quota_reason_.empty() && now < quota_wait_) {
+    wait_for_quota(wanted, holders, now);
     return;
   }
   auto input = input_for(holders, view, reachable, now);
@@ -383,6 +389,8 @@ std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& vie
     return std::nullopt;
   auto told = explain(input_for(count_holders(), view, reachable, now));
   pb::PlacementReport result;
+  if (!quota_reason_.empty())
+    result.add_reasons()->set_text(quota_reason_);
   result.set_nodes(told.nodes);
   result.set_fitting(told.fitting);
   for (auto& reason : told.reasons) {
@@ -397,6 +405,25 @@ std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& vie
   result.set_node(told.node.value());
   result.set_node_name(told.node_name);
   return result;
+}
+
+/// Claims nothing until the quota may have room again.
+void claim_book::wait_for_quota(const wishes& wanted, const holders_by_index& holders, time_point now) {
+  auto wait = [&](std::uint32_t index) { slots_[index].unplaced = quota_reason_; };
+  std::for_each(wanted.place.begin(), wanted.place.end(), wait);
+  std::for_each(wanted.move.begin(), wanted.move.end(), wait);
+  if (now - quota_since_ < options_.quota_patience)
+    return;
+  for (auto index : wanted.move) {
+    auto found = holders.find(index);
+    if (!slots_[index].updating || found == holders.end())
+      continue;
+    for (auto& old : found->second)
+      if (old.outdated && released_.count(old.token()) == 0)
+        release_holder(
+            old, "the app's spec has changed and its business's quota has no room for old and new side by side", now);
+    slots_[index].held = false;
+  }
 }
 
 /// Whether stopping `old` is what it takes to place its successor: nowhere else is room, not even on nodes that are
@@ -467,6 +494,7 @@ void claim_book::on_result(const pb::ClaimResult& result, time_point now, random
   switch (result.outcome()) {
   case pb::CLAIM_CONFIRMED:
     claim.confirmed = true;
+    quota_since_ = now;
     return;
   case pb::CLAIM_TIMED_OUT:
     on_no_answer({token}, result.reason().empty() ? "its node did not answer in time" : result.reason(), now);
@@ -479,6 +507,15 @@ void claim_book::on_result(const pb::ClaimResult& result, time_point now, random
   }
   auto share = 0.5 + 0.5 * random.unit();
   auto pause = std::chrono::duration_cast<milliseconds>(options_.refusal_exclusion * share);
+  if (result.outcome() == pb::CLAIM_OVER_QUOTA) {
+    // No other node would be any better: the app waits.
+    if (quota_reason_.empty())
+      quota_since_ = now;
+    quota_reason_ = result.reason();
+    quota_wait_ = now + pause;
+    claims_.erase(found);
+    return;
+  }
   auto& entry = excluded_[claim.node];
   if (entry.until < now + pause)
     entry = {now + pause, refusal_text(result)};

@@ -36,6 +36,8 @@ struct claim_book_options {
   std::chrono::milliseconds failure_exclusion{60000};
   /// A node that refused a claim gets none for half of this to this, at random.
   std::chrono::milliseconds refusal_exclusion{1000};
+  /// An update for which the business's quota had no room for so long does without old and new side by side.
+  std::chrono::milliseconds quota_patience{5000};
   /// A release is repeated at this interval until its replica is gone.
   std::chrono::milliseconds release_retry{2000};
   /// Replicas that a lost node held are placed anew at most this fast, the longest lost first.
@@ -207,6 +209,7 @@ private:
   void start_update(const holders_by_index& holders, wishes& out);
   void place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
              const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  void wait_for_quota(const wishes& wanted, const holders_by_index& holders, time_point now);
   bool place_is_taken_by(const holder& old, const cluster_view& view, const plan_input& input,
                          random_source& random) const;
   void release_holder(const holder& what, std::string reason, time_point now);
@@ -234,6 +237,11 @@ private:
   hazard_meter hazard_;
   /// Of all nodes, while something has no place and it must be said again and again why.
   std::optional<view_columns> columns_;
+  /// Why the business's quota has no room, and until when that is not asked again; empty: nothing waits for it.
+  std::string quota_reason_;
+  time_point quota_wait_;
+  /// Since when nothing of what was claimed was granted.
+  time_point quota_since_;
   /// Times of the replacements of the last second.
   std::deque<time_point> replacements_;
 };
