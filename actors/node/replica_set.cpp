@@ -21,6 +21,7 @@ std::size_t profile_bytes_of(const pb::AppSpec& spec) {
   pb::ReplicaStatus status;
   status.set_app(spec.name());
   *status.mutable_resources() = spec.per_replica();
+  status.set_business(spec.business());
   constexpr std::size_t tag_and_length = 4;
   constexpr std::size_t fixed_fields = 2 * 9;
   constexpr std::size_t number_fields = 6 * 11;
@@ -202,6 +203,7 @@ std::vector<pb::ReplicaStatus> replica_set::describe(time_point now) const {
     status.set_reason(entry.reason);
     status.set_restarts(entry.budget.restarts());
     *status.mutable_resources() = entry.spec->per_replica();
+    status.set_business(entry.spec->business());
     status.set_concurrency(entry.concurrency());
     auto in_state = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.since).count();
     status.set_in_state_ms(in_state > 0 ? static_cast<std::uint64_t>(in_state) : 0);

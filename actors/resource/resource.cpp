@@ -12,6 +12,7 @@
 #include "actors/resource/node_facts.hpp"
 #include "actors/resource/node_pages.hpp"
 #include "actors/resource/part_collector.hpp"
+#include "actors/resource/quota_book.hpp"
 #include "actors/resource/scheduler_table.hpp"
 #include "actors/resource/shard_log.hpp"
 #include "actors/resource/subscriber_watch.hpp"
@@ -37,6 +38,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -142,6 +144,8 @@ public:
       losses_(2 * options.evict_after),
       schedulers_(log_, {options.suspect_after, options.evict_after}, options.forget_after),
       claims_(options.claim_timeout), keeper_({options.orphan_grace, options.forget_after}),
+      evidence_(keeper_.view(), id_),
+      quotas_(id_, options.name, incarnation_.value(), options.quotas, self->clock().now()),
       subscribers_(self, keeper_, id_, {options.view_chunk_bytes, options.peer_timeout}) {
     for (auto& address : options_.peers)
       if (address != world_.address())
@@ -559,6 +563,8 @@ private:
                    filter_text(request.filter()));
     watch_.renewed(request, now());
     pb::SubscribeAck ack;
+    if (request.scope() == pb::Subscribe::OWN_SHARD)
+      quotas_.answer(make_resource_id(request.subscriber()), request, evidence_, now(), ack);
     ack.set_resource(id_.value());
     ack.set_resource_name(options_.name);
     ack.set_resource_incarnation(incarnation_.value());
@@ -694,13 +700,19 @@ private:
     for (auto& have : keeper_.view().versions())
       if (resource_id{have.origin()} == other.id)
         *request.add_have() = have;
+    auto asked = std::pair{quotas_.ask(other.id, now(), request), now()};
     auto i = static_cast<std::size_t>(&other - peers_.data());
     self_->request(caf::actor_cast<view_source>(other.handle), options_.peer_timeout, subscribe{std::move(request)})
-        .then([this, i, handle = other.handle](const subscribe_ack& ack) { on_peer_ack(peers_[i], handle, *ack); },
-              [this, i, handle = other.handle](const caf::error& reason) {
-                if (peers_[i].handle == handle)
-                  lose_peer(peers_[i], "no answer to a subscription: " + error_text(reason));
-              });
+        .then(
+            [this, i, handle = other.handle, asked](const subscribe_ack& ack) {
+              on_peer_ack(peers_[i], handle, *ack);
+              if (peers_[i].handle == handle && peers_[i].id == resource_id{ack->resource()})
+                quotas_.take(peers_[i].id, asked.first, asked.second, *ack, now());
+            },
+            [this, i, handle = other.handle](const caf::error& reason) {
+              if (peers_[i].handle == handle)
+                lose_peer(peers_[i], "no answer to a subscription: " + error_text(reason));
+            });
   }
 
   void on_peer_ack(peer& other, const caf::strong_actor_ptr& handle, const pb::SubscribeAck& ack) {
@@ -809,6 +821,30 @@ private:
       }
     }
     dial_peers();
+    sweep_quotas();
+  }
+
+  void sweep_quotas() {
+    if (quotas_.none())
+      return;
+    std::map<resource_id, std::string> heard;
+    std::set<resource_id> known;
+    std::size_t unknown = 0;
+    for (auto& other : peers_) {
+      if (other.self || other.namesake || other.stranger)
+        continue;
+      if (!other.id)
+        ++unknown;
+      else
+        known.insert(other.id);
+      if (other.id && other.handle)
+        heard[other.id] = other.name;
+    }
+    quotas_.set_mesh(std::move(heard), 1 + known.size() + unknown);
+    quotas_.tick(evidence_, now());
+    for (auto& other : peers_)
+      if (other.handle && other.id && quotas_.urgent(other.id, now()))
+        renew_at(other, false);
   }
 
   void lose_peer(peer& other, const std::string& reason) {
@@ -907,6 +943,12 @@ private:
       result.set_outcome(pb::CLAIM_NODE_GONE);
       result.set_reason("the connection to the node is closed");
       *result.mutable_row() = row->to_pb();
+    } else if (result.outcome() == pb::CLAIM_CONFIRMED) {
+      if (auto reason = quotas_.claim(batch.spec(), claim, evidence_, now()); !reason.empty()) {
+        claims_.release(claim_token{claim.token()});
+        result.set_outcome(pb::CLAIM_OVER_QUOTA);
+        result.set_reason(std::move(reason));
+      }
     }
     return result;
   }
@@ -960,6 +1002,9 @@ private:
       spdlog::debug("resource.claim node={} app={} outcome={} reason=\"{}\"", node_name(asked.node),
                     asked.batch.spec().name(), pb::ClaimOutcome_Name(result.outcome()), result.reason());
       claims_.release(token);
+      // One that did not answer may run it.
+      if (result.outcome() != pb::CLAIM_TIMED_OUT)
+        quotas_.refused(token);
       if (auto row = members_.find(asked.node))
         *result.mutable_row() = row->to_pb();
     }
@@ -1029,6 +1074,8 @@ private:
   claim_table claims_;
   /// All shards, the own one included as far as it is published.
   view_keeper keeper_;
+  view_evidence evidence_;
+  quota_book quotas_;
   view_feed subscribers_;
   std::vector<peer> peers_;
   /// For look-ups only, as the next.

@@ -157,7 +157,7 @@ void claim_book::observe(const node_entry& entry, time_point now) {
       return;
     }
     for (auto& [token, replica] : replicas)
-      claims_.erase(token);
+      drop_claim(token);
     auto& node = seen_[id];
     node.name = entry.name();
     node.incarnation = row.incarnation();
@@ -271,7 +271,17 @@ claim_book::holders_by_index claim_book::count_holders() const {
 }
 
 bool claim_book::claimed(std::uint32_t index) const {
-  return std::any_of(claims_.begin(), claims_.end(), [index](auto& entry) { return entry.second.index == index; });
+  return claims_by_index_.count(index) != 0;
+}
+
+void claim_book::drop_claim(claim_token token) {
+  auto found = claims_.find(token);
+  if (found == claims_.end())
+    return;
+  auto count = claims_by_index_.find(found->second.index);
+  if (--count->second == 0)
+    claims_by_index_.erase(count);
+  claims_.erase(found);
 }
 
 /// Releases what is too much and finds out what is too little.
@@ -424,6 +434,12 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
                        const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out) {
   if (wanted.place.empty() && wanted.move.empty()) {
     columns_.reset();
+    if (claims_.empty())
+      quota_reason_.clear();
+    return;
+  }
+  if (!quota_reason_.empty() && now < quota_wait_) {
+    wait_for_quota(wanted, holders, now);
     return;
   }
   auto input = input_for(holders, view, reachable, now);
@@ -438,7 +454,9 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
     message.set_node(placement.node.value());
     message.set_node_incarnation(view.find(placement.node)->row.incarnation());
     message.set_replica_index(placement.replica_index);
+    drop_claim(token);
     claims_[token] = {sequence_, placement.node, placement.replica_index, now, false};
+    ++claims_by_index_[placement.replica_index];
     out.claims.push_back(std::move(message));
     auto& slot = slots_[placement.replica_index];
     if (slot.lost) {
@@ -496,6 +514,8 @@ std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& vie
     return std::nullopt;
   auto told = explain(input_for(count_holders(), view, reachable, now));
   pb::PlacementReport result;
+  if (!quota_reason_.empty())
+    result.add_reasons()->set_text(quota_reason_);
   result.set_nodes(told.nodes);
   result.set_fitting(told.fitting);
   for (auto& reason : told.reasons) {
@@ -510,6 +530,25 @@ std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& vie
   result.set_node(told.node.value());
   result.set_node_name(told.node_name);
   return result;
+}
+
+/// Claims nothing until the quota may have room again.
+void claim_book::wait_for_quota(const wishes& wanted, const holders_by_index& holders, time_point now) {
+  auto wait = [&](std::uint32_t index) { slots_[index].unplaced = quota_reason_; };
+  std::for_each(wanted.place.begin(), wanted.place.end(), wait);
+  std::for_each(wanted.move.begin(), wanted.move.end(), wait);
+  if (now - quota_since_ < options_.quota_patience)
+    return;
+  for (auto index : wanted.move) {
+    auto found = holders.find(index);
+    if (!slots_[index].updating || found == holders.end())
+      continue;
+    for (auto& old : found->second)
+      if (old.outdated && released_.count(old.token()) == 0)
+        release_holder(
+            old, "the app's spec has changed and its business's quota has no room for old and new side by side", now);
+    slots_[index].held = false;
+  }
 }
 
 /// Whether stopping `old` is what it takes to place its successor: nowhere else is room, not even on nodes that are
@@ -580,24 +619,34 @@ void claim_book::on_result(const pb::ClaimResult& result, time_point now, random
   switch (result.outcome()) {
   case pb::CLAIM_CONFIRMED:
     claim.confirmed = true;
+    quota_since_ = now;
     return;
   case pb::CLAIM_TIMED_OUT:
     on_no_answer({token}, result.reason().empty() ? "its node did not answer in time" : result.reason(), now);
     return;
   case pb::CLAIM_FENCED:
-    claims_.erase(found);
+    drop_claim(token);
     return;
   default:
     break;
   }
   auto share = 0.5 + 0.5 * random.unit();
   auto pause = std::chrono::duration_cast<milliseconds>(options_.refusal_exclusion * share);
+  if (result.outcome() == pb::CLAIM_OVER_QUOTA) {
+    // No other node would be any better: the app waits.
+    if (quota_reason_.empty())
+      quota_since_ = now;
+    quota_reason_ = result.reason();
+    quota_wait_ = now + pause;
+    claims_.erase(found);
+    return;
+  }
   auto& entry = excluded_[claim.node];
   if (entry.until < now + pause)
     entry = {now + pause, refusal_text(result)};
   if (result.has_row() && result.row().has_profile() && result.row().node() == claim.node.value())
     corrections_[claim.node] = result.row();
-  claims_.erase(found);
+  drop_claim(token);
 }
 
 void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std::string& reason, time_point now) {
@@ -611,7 +660,7 @@ void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std:
     auto until = now + options_.refusal_exclusion;
     if (entry.until < until)
       entry = {until, "did not answer a claim a moment ago (" + reason + ")"};
-    claims_.erase(found);
+    drop_claim(token);
   }
 }
 
@@ -716,29 +765,30 @@ pb::AppDetail claim_book::describe(time_point now) const {
 }
 
 pb::AppRecord claim_book::record(time_point now) const {
-  if (!deleting_) {
-    std::uint32_t index = 0;
-    while (index < wanted() && ready(index))
-      ++index;
-    if (index == wanted()) {
-      pb::AppRecord result;
-      head(result);
-      result.set_ready(index);
-      return result;
-    }
+  if (!deleting_ && all_ready()) {
+    pb::AppRecord result;
+    head(result);
+    result.set_ready(wanted());
+    return result;
   }
   return std::move(*describe(now).mutable_record());
 }
 
-/// A replica of this index takes requests.
-bool claim_book::ready(std::uint32_t index) const {
-  return std::any_of(seen_.begin(), seen_.end(), [&](auto& entry) {
-    auto& node = entry.second;
-    return !lost(node) && std::any_of(node.replicas.begin(), node.replicas.end(), [&](auto& one) {
-      auto& [token, replica] = one;
-      return replica.index() == index && replica.state() == pb::REPLICA_READY && released_.count(token) == 0;
-    });
-  });
+/// Of every index that is wanted a replica takes requests.
+bool claim_book::all_ready() const {
+  std::vector<bool> found(wanted());
+  std::size_t count = 0;
+  for (auto& [id, node] : seen_) {
+    if (lost(node))
+      continue;
+    for (auto& [token, replica] : node.replicas)
+      if (replica.index() < found.size() && replica.state() == pb::REPLICA_READY && !found[replica.index()]
+          && released_.count(token) == 0) {
+        found[replica.index()] = true;
+        ++count;
+      }
+  }
+  return count == found.size();
 }
 
 /// Fills in what does not depend on how the replicas are.

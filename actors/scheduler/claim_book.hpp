@@ -38,6 +38,8 @@ struct claim_book_options {
   std::chrono::milliseconds failure_exclusion{60000};
   /// A node that refused a claim gets none for half of this to this, at random.
   std::chrono::milliseconds refusal_exclusion{1000};
+  /// An update for which the business's quota had no room for so long does without old and new side by side.
+  std::chrono::milliseconds quota_patience{5000};
   /// A release is repeated at this interval until its replica is gone.
   std::chrono::milliseconds release_retry{2000};
   /// Replicas that a lost node held are placed anew at most this fast, the longest lost first.
@@ -212,6 +214,7 @@ private:
   bool lost(const seen_node& node) const { return node.liveness == pb::LIVENESS_OFFLINE; }
   std::uint32_t wanted() const { return deleting_ ? 0 : scaled_ ? *scaled_ : spec_.replicas(); }
   bool claimed(std::uint32_t index) const;
+  void drop_claim(claim_token token);
   std::uint64_t grace_ms() const { return spec_.request_timeout_ms(); }
 
   void expire(const cluster_view& view, time_point now);
@@ -225,11 +228,12 @@ private:
   void roll_out(holders_by_index& holders, time_point now);
   void place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
              const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  void wait_for_quota(const wishes& wanted, const holders_by_index& holders, time_point now);
   bool place_is_taken_by(const holder& old, const cluster_view& view, const plan_input& input,
                          random_source& random) const;
   void release_holder(const holder& what, std::string reason, time_point now);
   void send_releases(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, decision& out);
-  bool ready(std::uint32_t index) const;
+  bool all_ready() const;
   void head(pb::AppRecord& record) const;
   std::string summary(const pb::AppDetail& detail, bool all_ready) const;
 
@@ -245,6 +249,8 @@ private:
   std::uint64_t sequence_ = 0;
   std::map<node_id, seen_node> seen_;
   std::map<claim_token, claim> claims_;
+  /// How many of them each index has.
+  std::map<std::uint32_t, std::uint32_t> claims_by_index_;
   std::map<claim_token, release> released_;
   std::map<std::uint32_t, slot> slots_;
   std::map<node_id, exclusion> excluded_;
@@ -253,6 +259,11 @@ private:
   hazard_meter hazard_;
   /// Of all nodes, while something has no place and it must be said again and again why.
   std::optional<view_columns> columns_;
+  /// Why the business's quota has no room, and until when that is not asked again; empty: nothing waits for it.
+  std::string quota_reason_;
+  time_point quota_wait_;
+  /// Since when nothing of what was claimed was granted.
+  time_point quota_since_;
   /// Times of the replacements of the last second.
   std::deque<time_point> replacements_;
 };

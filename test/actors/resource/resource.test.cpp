@@ -535,3 +535,56 @@ TEST_CASE_FIXTURE(fixture, "a node that restarts drops what was held for it, and
   CHECK(seen->view.find(make_node_id(fresh->name))->row.incarnation() == 2);
   CHECK(seen->view.find(make_node_id(fresh->name))->row.incarnation() == 2);
 }
+
+TEST_CASE_FIXTURE(fixture,
+                  "three Resources together give out a business's quota and no more, also when its keeper dies") {
+  quotas.push_back({"search", 4000, std::nullopt, {}});
+  std::map<std::string, resource_actor> resources;
+  for (auto name : {"r1", "r2", "r3"})
+    resources[name] = start(name);
+  std::map<std::string, std::shared_ptr<fake_node>> nodes;
+  for (auto name : {"r1", "r2", "r3"})
+    nodes[name] = join(name, 64'000);
+  advance(10s);
+  std::uint64_t token = 0;
+  std::string reason;
+  auto claims = [&](const std::string& home, const std::string& business) {
+    auto wanted = batch(1, 1000);
+    wanted.mutable_spec()->set_business(business);
+    add_claim(wanted, *nodes[home], ++token);
+    auto reply = claim(resources[home], wanted);
+    reason = reply.results(0).reason();
+    CHECK((reply.results(0).outcome() == pb::CLAIM_CONFIRMED || reply.results(0).outcome() == pb::CLAIM_OVER_QUOTA));
+    return reply.results(0).outcome() == pb::CLAIM_CONFIRMED;
+  };
+  std::size_t granted = 0;
+  for (auto round = 0; round < 20; ++round) {
+    for (auto name : {"r1", "r2", "r3"})
+      granted += claims(name, "search") ? 1 : 0;
+    advance(500ms);
+  }
+  CHECK(granted == 4);
+  CHECK(reason == "business search has 4 of 4 cores in use, and 1 is needed; quota of [[resource.quotas]]");
+  // Others are not touched by it.
+  CHECK(claims("r1", "maps"));
+  CHECK(claims("r2", ""));
+
+  // Room for one more, and whoever kept the quota is gone.
+  auto keeper = rendezvous_order("search", {"r1", "r2", "r3"}).front();
+  auto other = rendezvous_order("search", {"r1", "r2", "r3"}).back();
+  kill(resources[keeper]);
+  for (auto& [name, node] : nodes) {
+    auto& replicas = *node->profile.mutable_replicas();
+    auto found = std::find_if(replicas.begin(), replicas.end(), [](auto& one) { return one.business() == "search"; });
+    if (granted == 4 && found != replicas.end()) {
+      replicas.erase(found);
+      node->profile.set_version(node->profile.version() + 1);
+      --granted;
+    }
+  }
+  for (auto round = 0; round < 60; ++round) {
+    granted += claims(other, "search") ? 1 : 0;
+    advance(500ms);
+  }
+  CHECK(granted == 4);
+}

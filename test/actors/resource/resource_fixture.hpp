@@ -147,6 +147,7 @@ private:
       replica.set_token(claim.token());
       replica.set_state(pb::REPLICA_STARTING);
       *replica.mutable_resources() = batch.spec().per_replica();
+      replica.set_business(batch.spec().business());
     }
     if (node_->refusal == pb::CLAIM_UNKNOWN) {
       node_->profile.set_version(node_->profile.version() + 1);
@@ -262,6 +263,7 @@ public:
     options.group = group;
     options.view_chunk_bytes = view_chunk_bytes;
     options.events_kept = events_kept;
+    options.quotas = quotas;
     auto result = own(spawn_resource(sys, world, options));
     run();
     return result;
@@ -309,6 +311,8 @@ public:
   /// Of Resources that are started.
   std::uint64_t view_chunk_bytes = 256 * 1024;
   std::uint32_t events_kept = 4096;
+  /// Of Resources that are started.
+  std::vector<quota_options> quotas;
 
 private:
   std::map<std::string, fake_platform*> worlds_;

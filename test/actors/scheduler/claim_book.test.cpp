@@ -558,6 +558,30 @@ TEST_CASE("a refused claim is tried elsewhere at the next tick, not at the node 
   CHECK(again.claims[0].token() != wishes.claims[0].token());
 }
 
+TEST_CASE("an app whose business has used up its quota waits for up to a second, says so, and excludes no node") {
+  model world{small_app("ocr", 2), 2};
+  world.cluster.publish(world.now, world.book.get());
+  auto wishes = world.book->tick(world.cluster.view, {model_home}, world.now, world.random);
+  REQUIRE(wishes.claims.size() == 2);
+  std::string reason = "business search has 4 of 4 cores in use, and 1 is needed; quota of [[resource.quotas]]";
+  for (auto& claim : wishes.claims) {
+    pb::ClaimResult result;
+    result.set_token(claim.token());
+    result.set_outcome(pb::CLAIM_OVER_QUOTA);
+    result.set_reason(reason);
+    world.book->on_result(result, world.now, world.random);
+  }
+  CHECK(world.book->exclusions().empty());
+  CHECK(world.book->tick(world.cluster.view, {model_home}, world.now, world.random).claims.empty());
+  CHECK(world.record().reason() == "0 of 2 ready; 2 not placed: " + reason);
+  auto placement = world.book->placement(world.cluster.view, {model_home}, world.now);
+  REQUIRE(placement);
+  REQUIRE(placement->reasons_size() > 0);
+  CHECK(placement->reasons(0).text() == reason);
+  world.now += 1s;
+  CHECK(world.book->tick(world.cluster.view, {model_home}, world.now, world.random).claims.size() == 2);
+}
+
 TEST_CASE("the row that comes with a refusal corrects the view until the view is newer") {
   model world{small_app("ocr", 1), 1};
   world.cluster.publish(world.now, world.book.get());
