@@ -16,6 +16,7 @@
 #include <caf/actor_cast.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
+#include <spdlog/fmt/fmt.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -118,14 +119,44 @@ private:
       spdlog::info("node.claim node={} app={} replica={} token={} outcome={} reason=\"{}\"", options_.name,
                    batch.spec().name(), claim.replica_index(), to_hex(claim.token()),
                    pb::ClaimOutcome_Name(result.outcome()), result.reason());
-      if (decision.fresh)
+      if (decision.fresh && decision.preempted.empty())
         begin(claim_token{claim.token()});
+      else if (decision.fresh)
+        preempt(decision.preempted, batch.spec());
       *reply->add_results() = std::move(result);
     }
     if (!fit(*reply, edge_body_max))
       spdlog::error("node.answer_too_large node={} claims={} reason=\"its scheduler claims too many replicas at once\"",
                     options_.name, batch.claims_size());
     return reply;
+  }
+
+  /// Makes room for a replica of `app`, which is taken in and starts when the last one has gone.
+  void preempt(const std::vector<claim_token>& victims, const pb::AppSpec& app) {
+    home_.profile_changed();
+    for (auto token : victims) {
+      auto victim = replicas_.find(token);
+      // What is to go already goes as it was told.
+      if (!victim || victim->state == pb::REPLICA_DRAINING || stopping_.count(token) != 0)
+        continue;
+      auto notice = preempt_notice_of(*victim->spec);
+      auto reason = fmt::format("preempted by app {} (priority {} over {}), notice {:g} s", app.name(), app.priority(),
+                                victim->spec->priority(), std::chrono::duration<double>(notice).count());
+      spdlog::info("node.preempt node={} app={} replica={} token={} reason=\"{}\"", options_.name, victim->spec->name(),
+                   victim->index, to_hex(token.value()), reason);
+      drain_replica(token, notice, reason);
+    }
+  }
+
+  /// Starts what has waited for replicas that are gone.
+  void start_waiting() {
+    if (drain_.draining())
+      return;
+    for (auto token : replicas_.startable())
+      if (auto what = replicas_.find(token); what && what->state == pb::REPLICA_CLAIMED) {
+        set_state(token, pb::REPLICA_STARTING, "what it waited for has gone, about to start");
+        begin(token);
+      }
   }
 
   void begin(claim_token token) {
@@ -155,14 +186,19 @@ private:
       if (!known)
         continue;
       auto reason = release.reason().empty() ? "released by its scheduler" : release.reason();
-      set_state(token, pb::REPLICA_DRAINING, reason);
-      if (!MUTANT(released_replica_takes_work))
-        desk_.close(*replicas_.find(token));
-      if (grace.count() == 0 || desk_.running(token) == 0 || MUTANT(release_kills_work))
-        stop_replica(token, reason);
-      else
-        self_->run_delayed(grace, [this, token, reason] { stop_replica(token, reason); });
+      drain_replica(token, grace, reason);
     }
+  }
+
+  /// A replica takes no more work and ends when it has none, or after `grace`.
+  void drain_replica(claim_token token, milliseconds grace, const std::string& reason) {
+    set_state(token, pb::REPLICA_DRAINING, reason);
+    if (!MUTANT(released_replica_takes_work))
+      desk_.close(*replicas_.find(token));
+    if (grace.count() == 0 || desk_.running(token) == 0 || MUTANT(release_kills_work))
+      stop_replica(token, reason);
+    else
+      self_->run_delayed(grace, [this, token, reason] { stop_replica(token, reason); });
   }
 
   /// Ends a replica, whatever it works on.
@@ -285,6 +321,7 @@ private:
     replicas_.erase(token);
     if (!MUTANT(gone_replica_shown))
       home_.profile_changed();
+    start_waiting();
     check_drain();
   }
 

@@ -11,6 +11,8 @@
 
 namespace astra {
 
+using std::chrono::milliseconds;
+
 namespace {
 
 /// Longest answer to why an app has no ready replica.
@@ -22,6 +24,7 @@ std::size_t profile_bytes_of(const pb::AppSpec& spec) {
   status.set_app(spec.name());
   *status.mutable_resources() = spec.per_replica();
   status.set_business(spec.business());
+  status.set_priority(spec.priority());
   constexpr std::size_t tag_and_length = 4;
   constexpr std::size_t fixed_fields = 2 * 9;
   constexpr std::size_t number_fields = 6 * 11;
@@ -55,7 +58,11 @@ replica_set::decision replica_set::claim(const pb::ClaimBatch& batch, const pb::
     added.budget = restart_budget{restart_policy_of(batch.spec())};
     added.profile_bytes = profile_bytes_of(batch.spec());
     profile_bytes_ += added.profile_bytes;
-    capacity_.take(token, batch.spec().per_replica());
+    if (capacity_.misfit(batch.spec().per_replica())) {
+      wait_for_victims(added, claim);
+      made.preempted = added.waits_for;
+    }
+    capacity_.replace(token, batch.spec().per_replica());
     replicas_.emplace(token, std::move(added));
     made.fresh = true;
   }
@@ -97,7 +104,7 @@ pb::ClaimOutcome replica_set::check(const pb::ClaimBatch& batch, const pb::Claim
                          found == labels_.end() ? "none of that key" : found->second);
     return pb::CLAIM_LABEL_MISMATCH;
   }
-  if (auto misfit = capacity_.misfit(spec.per_replica())) {
+  if (auto misfit = why_no_room(spec, claim)) {
     reason = *misfit;
     return pb::CLAIM_NO_ROOM;
   }
@@ -108,6 +115,44 @@ pb::ClaimOutcome replica_set::check(const pb::ClaimBatch& batch, const pb::Claim
     return pb::CLAIM_NO_ROOM;
   }
   return pb::CLAIM_CONFIRMED;
+}
+
+/// Nothing when it fits, be it when what it preempts has gone.
+std::optional<std::string> replica_set::why_no_room(const pb::AppSpec& spec, const pb::Claim& claim) const {
+  auto misfit = capacity_.misfit(spec.per_replica());
+  if (!misfit || claim.preempt().empty())
+    return misfit;
+  std::vector<claim_token> victims;
+  for (auto token : claim.preempt()) {
+    auto victim = replicas_.find(claim_token{token});
+    if (victim == replicas_.end())
+      return "a replica that was to make room is gone";
+    if (victim->second.spec->priority() >= spec.priority())
+      return fmt::format("replica {}/{} has priority {}, which is not below {}", victim->second.spec->name(),
+                         victim->second.index, victim->second.spec->priority(), spec.priority());
+    if (std::find(victims.begin(), victims.end(), claim_token{token}) == victims.end())
+      victims.emplace_back(token);
+  }
+  return capacity_.misfit_without(victims, spec.per_replica());
+}
+
+void replica_set::wait_for_victims(replica& added, const pb::Claim& claim) const {
+  std::string names;
+  milliseconds longest{0};
+  for (auto token : claim.preempt()) {
+    auto victim = replicas_.find(claim_token{token});
+    if (victim == replicas_.end()
+        || std::find(added.waits_for.begin(), added.waits_for.end(), claim_token{token}) != added.waits_for.end())
+      continue;
+    added.waits_for.emplace_back(token);
+    names += fmt::format("{}{}/{}", names.empty() ? "" : ", ", victim->second.spec->name(), victim->second.index);
+    longest = std::max(longest, preempt_notice_of(*victim->second.spec));
+  }
+  added.state = pb::REPLICA_CLAIMED;
+  added.reason =
+      shorten(fmt::format("waits for {} {} to go, at most {:g} s", added.waits_for.size() == 1 ? "replica" : "replicas",
+                          names, std::chrono::duration<double>(longest).count()),
+              reason_bytes_max);
 }
 
 bool replica_set::release(const pb::Release& release) {
@@ -158,6 +203,16 @@ std::optional<std::chrono::milliseconds> replica_set::crashed(claim_token token,
   return delay;
 }
 
+std::vector<claim_token> replica_set::startable() const {
+  std::vector<claim_token> result;
+  for (auto& [token, entry] : replicas_)
+    if (entry.state == pb::REPLICA_CLAIMED
+        && std::none_of(entry.waits_for.begin(), entry.waits_for.end(),
+                        [this](auto victim) { return replicas_.count(victim) != 0; }))
+      result.push_back(token);
+  return result;
+}
+
 void replica_set::erase(claim_token token) {
   if (!MUTANT(capacity_leaked))
     capacity_.give_back(token);
@@ -205,6 +260,7 @@ std::vector<pb::ReplicaStatus> replica_set::describe(time_point now) const {
     *status.mutable_resources() = entry.spec->per_replica();
     status.set_business(entry.spec->business());
     status.set_concurrency(entry.concurrency());
+    status.set_priority(entry.spec->priority());
     auto in_state = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.since).count();
     status.set_in_state_ms(in_state > 0 ? static_cast<std::uint64_t>(in_state) : 0);
   }
@@ -229,6 +285,12 @@ void replica_set::bury(claim_token token) {
     tombstones_.erase(tombstone_order_.front());
     tombstone_order_.pop_front();
   }
+}
+
+milliseconds preempt_notice_of(const pb::AppSpec& spec) {
+  constexpr std::uint64_t usual_ms = 30'000;
+  constexpr std::uint64_t longest_ms = 24ULL * 3600 * 1000;
+  return milliseconds{std::min(spec.has_preempt_notice_ms() ? spec.preempt_notice_ms() : usual_ms, longest_ms)};
 }
 
 restart_policy restart_policy_of(const pb::AppSpec& spec) {

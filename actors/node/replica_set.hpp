@@ -36,6 +36,8 @@ struct replica {
   /// Why it is in this state; empty only when ready.
   std::string reason;
   time_point since;
+  /// Those that it preempts: it starts when the last of them has gone.
+  std::vector<claim_token> waits_for;
   restart_budget budget;
   /// What it takes in the node's profile, with the shortest reason.
   std::size_t profile_bytes = 0;
@@ -67,9 +69,12 @@ public:
     pb::ClaimResult result;
     /// The replica is new: start it.
     bool fresh = false;
+    /// They are to go, and the new one waits for them as `waits_for`.
+    std::vector<claim_token> preempted;
   };
 
-  /// Decides on one claim of `batch`; a confirmed one holds its resources from now on.
+  /// Decides on one claim of `batch`; a confirmed one holds its resources from now on.  What it preempts is named only
+  /// when there is no room beside it.
   decision claim(const pb::ClaimBatch& batch, const pb::Claim& claim, time_point now);
 
   /// Whether the replica of this token must go; false when it is unknown or the release comes from an older epoch.
@@ -84,6 +89,9 @@ public:
   /// @returns the delay before it is started again.
   std::optional<std::chrono::milliseconds> crashed(claim_token token, const std::string& reason, time_point now,
                                                    random_source& random);
+
+  /// Those that waited for replicas which are gone now.
+  std::vector<claim_token> startable() const;
 
   /// The replica is gone: its resources are free.
   void erase(claim_token token);
@@ -106,6 +114,8 @@ public:
 
 private:
   pb::ClaimOutcome check(const pb::ClaimBatch& batch, const pb::Claim& claim, std::string& reason) const;
+  std::optional<std::string> why_no_room(const pb::AppSpec& spec, const pb::Claim& claim) const;
+  void wait_for_victims(replica& added, const pb::Claim& claim) const;
   void bury(claim_token token);
 
   node_id node_;
@@ -121,6 +131,9 @@ private:
   std::set<claim_token> tombstones_;
   std::deque<claim_token> tombstone_order_;
 };
+
+/// What a replica has between the word that it is preempted and its end.
+std::chrono::milliseconds preempt_notice_of(const pb::AppSpec& spec);
 
 /// The policy of an app; the defaults of `restart_policy` for an app that states none.
 restart_policy restart_policy_of(const pb::AppSpec& spec);

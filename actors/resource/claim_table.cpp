@@ -12,6 +12,13 @@ namespace {
 /// Epochs of apps that claim nothing for this long are forgotten; nodes still know those of their replicas.
 constexpr std::chrono::minutes epoch_memory{10};
 
+/// A reservation lasts no longer, whatever is asked.
+constexpr std::uint64_t reservation_ms_max = 60000;
+
+/// A hold that was taken away is remembered for the scheduler that asks for it again, which it does within its hold
+/// time.
+constexpr std::chrono::minutes wounded_memory{1};
+
 std::string cores_text(std::uint64_t milli) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.3f", static_cast<double>(milli) / 1000.0);
@@ -85,16 +92,36 @@ bool has_token(const pb::NodeProfile& profile, std::uint64_t token) {
                      [token](auto& replica) { return replica.token() == token; });
 }
 
-} // namespace
-
-pb::Resources free_resources(const pb::NodeProfile& profile, const pb::Resources& held) {
+/// What is left without these replicas.
+pb::Resources free_without(const pb::NodeProfile& profile, const pb::Resources& held,
+                           const google::protobuf::RepeatedField<std::uint64_t>& gone) {
   auto used = held;
   for (auto& replica : profile.replicas())
-    if (runs(replica))
+    if (runs(replica) && std::find(gone.begin(), gone.end(), replica.token()) == gone.end())
       add(used, replica.resources());
   auto result = profile.capacity();
   subtract(result, used);
   return result;
+}
+
+/// Empty when every replica that is to go may be made to.
+std::string why_not_preempted(const pb::AppSpec& spec, const pb::Claim& claim, const pb::NodeProfile& profile) {
+  for (auto token : claim.preempt()) {
+    auto victim = std::find_if(profile.replicas().begin(), profile.replicas().end(),
+                               [token](auto& replica) { return replica.token() == token; });
+    if (victim == profile.replicas().end() || !runs(*victim))
+      return "a replica that was to make room is gone";
+    if (victim->priority() >= spec.priority())
+      return "replica " + victim->app() + "/" + std::to_string(victim->index()) + " has priority "
+             + std::to_string(victim->priority()) + ", which is not below " + std::to_string(spec.priority());
+  }
+  return {};
+}
+
+} // namespace
+
+pb::Resources free_resources(const pb::NodeProfile& profile, const pb::Resources& held) {
+  return free_without(profile, held, {});
 }
 
 std::string why_no_room(const pb::Resources& wanted, const pb::Resources& free) {
@@ -134,19 +161,66 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
   if (!row->has_profile())
     return refuse(pb::CLAIM_NODE_GONE, "the node has just joined and has not described itself yet");
   claim_token token{claim.token()};
-  result.set_outcome(pb::CLAIM_CONFIRMED);
-  if (holds_.count(token) != 0 || has_token(row->shape(), claim.token()))
+  auto reserves = batch.hold_ms() > 0;
+  auto lasts =
+      reserves ? std::chrono::milliseconds{std::min<std::uint64_t>(batch.hold_ms(), reservation_ms_max)} : hold_time_;
+  result.set_outcome(reserves ? pb::CLAIM_HELD : pb::CLAIM_CONFIRMED);
+  if (auto known = holds_.find(token); known != holds_.end()) {
+    if (known->second.reserved) {
+      known->second.reserved = reserves;
+      known->second.expires = now + lasts;
+    }
     return result;
+  }
+  if (has_token(row->shape(), claim.token()))
+    return result;
+  if (wounded_.erase(token) != 0)
+    return refuse(pb::CLAIM_NO_ROOM, "its hold went to an older gang");
   if (auto reason = why_labels_differ(batch.spec(), row->shape()); !reason.empty())
     return refuse(pb::CLAIM_LABEL_MISMATCH, std::move(reason));
   auto& wanted = batch.spec().per_replica();
   node_id node{claim.node()};
-  if (auto reason = why_no_room(wanted, free_resources(row->shape(), held(node)));
-      !reason.empty() && !MUTANT(claim_granted_without_room))
+  auto reason = why_no_room(wanted, free_resources(row->shape(), held(node)));
+  if (!reason.empty() && claim.preempt_size() > 0) {
+    reason = why_not_preempted(batch.spec(), claim, row->shape());
+    if (reason.empty())
+      reason = why_no_room(wanted, free_without(row->shape(), held(node), claim.preempt()));
+  }
+  if (!reason.empty() && batch.has_gang())
+    for (auto younger : younger_holds(batch, claim, row->shape())) {
+      release(younger);
+      wounded_[younger] = now;
+      reason.clear();
+    }
+  if (!reason.empty() && !MUTANT(claim_granted_without_room))
     return refuse(pb::CLAIM_NO_ROOM, std::move(reason));
-  holds_[token] = {node, wanted, now + hold_time_};
+  holds_[token] = {node, wanted, now + lasts, reserves, {batch.gang().since_wall_ms(), batch.gang().id()}};
   by_node_[node][token] = wanted;
   return result;
+}
+
+/// What has to give way on the claim's node so that it fits, the youngest first; empty: it does not fit even so.
+std::vector<claim_token> claim_table::younger_holds(const pb::ClaimBatch& batch, const pb::Claim& claim,
+                                                    const pb::NodeProfile& profile) const {
+  node_id node{claim.node()};
+  auto here = by_node_.find(node);
+  if (here == by_node_.end() || !why_not_preempted(batch.spec(), claim, profile).empty())
+    return {};
+  std::pair mine{batch.gang().since_wall_ms(), batch.gang().id()};
+  std::vector<std::pair<std::pair<std::uint64_t, std::uint64_t>, claim_token>> younger;
+  for (auto& [token, resources] : here->second)
+    if (auto& hold = holds_.at(token); hold.reserved && hold.order > mine)
+      younger.emplace_back(hold.order, token);
+  std::sort(younger.rbegin(), younger.rend());
+  auto left = held(node);
+  std::vector<claim_token> result;
+  for (auto& [order, token] : younger) {
+    subtract(left, here->second.at(token));
+    result.push_back(token);
+    if (why_no_room(batch.spec().per_replica(), free_without(profile, left, claim.preempt())).empty())
+      return result;
+  }
+  return {};
 }
 
 std::uint64_t claim_table::fence(const std::string& app, std::uint64_t epoch, time_point now) {
@@ -209,6 +283,7 @@ std::vector<node_id> claim_table::expire(time_point now) {
     result.push_back(release(token));
   std::sort(result.begin(), result.end());
   result.erase(std::unique(result.begin(), result.end()), result.end());
+  std::erase_if(wounded_, [now](auto& entry) { return now - entry.second >= wounded_memory; });
   std::erase_if(epochs_, [now](auto& entry) { return now - entry.second.last >= epoch_memory; });
   return result;
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace astra {
@@ -20,6 +21,9 @@ namespace astra {
 ///
 /// What is accepted is held until the node's profile shows the replica, or the claim is refused, released or has
 /// expired.  The node decides in the end; holds only keep two schedulers from being sent to the same place.
+///
+/// A claim with `hold_ms` only reserves.  What is only reserved for a gang is taken by a gang that is older, the
+/// youngest holder first (wound-wait); a claim with `preempt` counts those replicas as gone.
 /// A plain class: the time is an argument.
 class claim_table {
 public:
@@ -28,8 +32,8 @@ public:
   /// `hold_time`: how long a hold lasts without word from the node.
   explicit claim_table(std::chrono::milliseconds hold_time) : hold_time_(hold_time) {}
 
-  /// Decides on one claim.  CLAIM_CONFIRMED means: held, now ask the node.  A token that is held or runs already is
-  /// confirmed again and takes nothing more.
+  /// Decides on one claim.  CLAIM_CONFIRMED means: held, now ask the node; CLAIM_HELD: reserved, as was asked.  A token
+  /// that is held or runs already is confirmed again and takes nothing more.
   /// @param row the node's row at its home, or null when this is not its home.
   pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row, time_point now);
 
@@ -64,6 +68,10 @@ private:
     node_id node;
     pb::Resources resources;
     time_point expires;
+    /// No node has been asked yet.
+    bool reserved = false;
+    /// Of the gang it is for; all 0: none.
+    std::pair<std::uint64_t, std::uint64_t> order;
   };
 
   struct epoch_seen {
@@ -71,10 +79,15 @@ private:
     time_point last;
   };
 
+  std::vector<claim_token> younger_holds(const pb::ClaimBatch& batch, const pb::Claim& claim,
+                                         const pb::NodeProfile& profile) const;
+
   std::chrono::milliseconds hold_time_;
   std::map<claim_token, hold> holds_;
   std::map<node_id, std::map<claim_token, pb::Resources>> by_node_;
   std::map<std::string, epoch_seen> epochs_;
+  /// Holds that went to an older gang, of which the younger one does not know yet.
+  std::map<claim_token, time_point> wounded_;
 };
 
 /// What a node has left: capacity less the replicas that its profile shows (ended ones excepted) and `held`.  What is

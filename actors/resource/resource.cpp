@@ -892,9 +892,15 @@ private:
     auto newer = claims_.fence(batch.spec().name(), batch.epoch(), now());
     whole->reply.set_newer_epoch(newer);
     std::map<node_id, pb::ClaimBatch> by_node;
+    std::set<node_id> reserved;
     for (auto& claim : batch.claims()) {
       node_id node{claim.node()};
       auto result = newer != 0 ? fenced(claim, newer) : arbitrate(batch, claim);
+      if (result.outcome() == pb::CLAIM_HELD) {
+        reserved.insert(node);
+        *whole->reply.add_results() = std::move(result);
+        continue;
+      }
       if (result.outcome() != pb::CLAIM_CONFIRMED) {
         metrics_.refused->inc();
         *whole->reply.add_results() = std::move(result);
@@ -909,6 +915,8 @@ private:
       }
       *part->second.add_claims() = claim;
     }
+    for (auto node : reserved)
+      members_.hold(node, claims_.held(node));
     whole->open = by_node.size();
     for (auto& [node, part] : by_node) {
       members_.hold(node, claims_.held(node));
@@ -938,7 +946,8 @@ private:
       result.set_outcome(pb::CLAIM_NOT_HOME);
       result.set_reason("its home is " + resource_name(elsewhere->origin));
       *result.mutable_row() = elsewhere->row.to_pb();
-    } else if (result.outcome() == pb::CLAIM_CONFIRMED && node_handles_.count(node) == 0) {
+    } else if ((result.outcome() == pb::CLAIM_CONFIRMED || result.outcome() == pb::CLAIM_HELD)
+               && node_handles_.count(node) == 0) {
       claims_.release(claim_token{claim.token()});
       result.set_outcome(pb::CLAIM_NODE_GONE);
       result.set_reason("the connection to the node is closed");

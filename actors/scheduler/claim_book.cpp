@@ -191,7 +191,7 @@ void claim_book::forget(node_id node, time_point now) {
 }
 
 claim_book::decision claim_book::tick(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
-                                      random_source& random) {
+                                      random_source& random, std::uint64_t wall_ms) {
   decision result;
   expire(view, now);
   release_failed(now);
@@ -199,9 +199,18 @@ claim_book::decision claim_book::tick(const cluster_view& view, const std::set<r
   if (spec_.has_update())
     roll_out(holders, now);
   auto wanted = review(holders, now);
-  if (!spec_.has_update())
-    start_update(holders, wanted);
-  place(wanted, holders, view, reachable, now, random, result);
+  if (gang_waits(holders, now)) {
+    gang_.begin(wall_ms);
+    if (!quota_reason_.empty() && now < quota_wait_)
+      wait_for_quota(wanted, holders, now);
+    else
+      place_gang(wanted, holders, view, reachable, now, random, result);
+  } else {
+    drop_places([](auto&) { return true; }, "no gang waits for it any more", now);
+    if (!spec_.has_update())
+      start_update(holders, wanted);
+    place(wanted, holders, view, reachable, now, random, result);
+  }
   send_releases(view, reachable, now, result);
   return result;
 }
@@ -447,23 +456,12 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
   input.missing.insert(input.missing.end(), wanted.move.begin(), wanted.move.end());
   auto planned = plan(input, random);
   for (auto& placement : planned.placements) {
-    pb::Claim message;
-    message.set_sequence(++sequence_);
-    auto token = token_of(spec_.name(), epoch_, MUTANT(token_reused) ? placement.replica_index : sequence_);
-    message.set_token(token.value());
-    message.set_node(placement.node.value());
-    message.set_node_incarnation(view.find(placement.node)->row.incarnation());
-    message.set_replica_index(placement.replica_index);
-    drop_claim(token);
-    claims_[token] = {sequence_, placement.node, placement.replica_index, now, false};
-    ++claims_by_index_[placement.replica_index];
-    out.claims.push_back(std::move(message));
-    auto& slot = slots_[placement.replica_index];
-    if (slot.lost) {
-      replacements_.push_back(now);
-      slot.lost.reset();
-    }
+    out.claims.push_back(
+        new_claim(placement.replica_index, placement.node, view.find(placement.node)->row.incarnation()));
+    count_claim(out.claims.back(), now);
   }
+  if (spec_.priority() > 0 && !planned.unplaced.empty())
+    preempt(planned.unplaced, holders, view, reachable, now, random, out);
   if (planned.unplaced.empty())
     columns_.reset();
   else if (!columns_)
@@ -485,6 +483,29 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
   }
 }
 
+pb::Claim claim_book::new_claim(std::uint32_t index, node_id node, std::uint64_t incarnation) {
+  pb::Claim message;
+  message.set_sequence(++sequence_);
+  message.set_token(token_of(spec_.name(), epoch_, MUTANT(token_reused) ? index : sequence_).value());
+  message.set_node(node.value());
+  message.set_node_incarnation(incarnation);
+  message.set_replica_index(index);
+  return message;
+}
+
+/// The claim is about to be sent.
+void claim_book::count_claim(const pb::Claim& message, time_point now) {
+  claim_token token{message.token()};
+  drop_claim(token);
+  claims_[token] = {message.sequence(), node_id{message.node()}, message.replica_index(), now, false};
+  ++claims_by_index_[message.replica_index()];
+  auto& slot = slots_[message.replica_index()];
+  if (slot.lost) {
+    replacements_.push_back(now);
+    slot.lost.reset();
+  }
+}
+
 plan_input claim_book::input_for(const holders_by_index& holders, const cluster_view& view,
                                  const std::set<resource_id>& reachable, time_point now) const {
   plan_input input{spec_, view.nodes()};
@@ -495,6 +516,10 @@ plan_input claim_book::input_for(const holders_by_index& holders, const cluster_
   for (auto& [token, claim] : claims_) {
     ++input.placed[claim.node];
     ++input.claimed[claim.node];
+  }
+  for (auto& [token, place] : gang_.places()) {
+    ++input.placed[place.node];
+    ++input.claimed[place.node];
   }
   input.corrections = corrections_;
   input.excluded = exclusions();
@@ -612,6 +637,18 @@ void claim_book::send_releases(const cluster_view& view, const std::set<resource
 
 void claim_book::on_result(const pb::ClaimResult& result, time_point now, random_source& random) {
   claim_token token{result.token()};
+  if (auto place = gang_.places().find(token); place != gang_.places().end()) {
+    if (result.outcome() == pb::CLAIM_HELD) {
+      gang_.on_held(token);
+    } else {
+      if (result.outcome() == pb::CLAIM_OVER_QUOTA)
+        over_quota(result.reason(), now, random);
+      else if (result.outcome() != pb::CLAIM_FENCED)
+        exclude_refused(place->second.node, result, now, random);
+      gang_.forget(token);
+    }
+    return;
+  }
   auto found = claims_.find(token);
   if (found == claims_.end())
     return; // seen at its node before the answer came, or given up
@@ -624,32 +661,55 @@ void claim_book::on_result(const pb::ClaimResult& result, time_point now, random
   case pb::CLAIM_TIMED_OUT:
     on_no_answer({token}, result.reason().empty() ? "its node did not answer in time" : result.reason(), now);
     return;
+  case pb::CLAIM_HELD:
+    return;
   case pb::CLAIM_FENCED:
     drop_claim(token);
     return;
   default:
     break;
   }
-  auto share = 0.5 + 0.5 * random.unit();
-  auto pause = std::chrono::duration_cast<milliseconds>(options_.refusal_exclusion * share);
   if (result.outcome() == pb::CLAIM_OVER_QUOTA) {
-    // No other node would be any better: the app waits.
-    if (quota_reason_.empty())
-      quota_since_ = now;
-    quota_reason_ = result.reason();
-    quota_wait_ = now + pause;
-    claims_.erase(found);
+    over_quota(result.reason(), now, random);
+    drop_claim(token);
     return;
   }
-  auto& entry = excluded_[claim.node];
-  if (entry.until < now + pause)
-    entry = {now + pause, refusal_text(result)};
-  if (result.has_row() && result.row().has_profile() && result.row().node() == claim.node.value())
-    corrections_[claim.node] = result.row();
+  exclude_refused(claim.node, result, now, random);
   drop_claim(token);
 }
 
+/// No other node would be any better: the app waits.
+void claim_book::over_quota(const std::string& reason, time_point now, random_source& random) {
+  if (quota_reason_.empty())
+    quota_since_ = now;
+  quota_reason_ = reason;
+  auto share = 0.5 + 0.5 * random.unit();
+  quota_wait_ = now + std::chrono::duration_cast<milliseconds>(options_.refusal_exclusion * share);
+}
+
+/// Lets the node be for a while, which said no, and takes in how it is.
+void claim_book::exclude_refused(node_id node, const pb::ClaimResult& result, time_point now, random_source& random) {
+  auto share = 0.5 + 0.5 * random.unit();
+  auto pause = std::chrono::duration_cast<milliseconds>(options_.refusal_exclusion * share);
+  auto& entry = excluded_[node];
+  if (entry.until < now + pause)
+    entry = {now + pause, refusal_text(result)};
+  if (result.has_row() && result.row().has_profile() && result.row().node() == node.value())
+    corrections_[node] = result.row();
+}
+
 void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std::string& reason, time_point now) {
+  auto asked = [&](auto& place) { return place.asked.has_value(); };
+  for (auto token : tokens)
+    if (auto place = gang_.places().find(token); place != gang_.places().end() && asked(place->second)) {
+      auto& what = place->second;
+      released_[token] = {what.node, what.index, reason, now, std::nullopt, true};
+      auto& entry = excluded_[what.node];
+      auto until = now + options_.refusal_exclusion;
+      if (entry.until < until)
+        entry = {until, "did not answer a claim a moment ago (" + reason + ")"};
+      gang_.forget(token);
+    }
   for (auto token : tokens) {
     auto found = claims_.find(token);
     if (found == claims_.end())
@@ -665,7 +725,7 @@ void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std:
 }
 
 bool claim_book::gone(time_point now) const {
-  return deleting_ && (seen_.empty() || MUTANT(app_forgotten_early)) && claims_.empty()
+  return deleting_ && (seen_.empty() || MUTANT(app_forgotten_early)) && claims_.empty() && gang_.places().empty()
          && std::all_of(released_.begin(), released_.end(), [&](auto& entry) {
               auto& release = entry.second;
               return !release.doubtful || now - release.since >= options_.claim_timeout;

@@ -3,6 +3,7 @@
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
 #include "actors/scheduler/autoscaler.hpp"
+#include "actors/scheduler/gang.hpp"
 #include "actors/scheduler/hazard_meter.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/rollout.hpp"
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -44,6 +46,7 @@ struct claim_book_options {
   std::chrono::milliseconds release_retry{2000};
   /// Replicas that a lost node held are placed anew at most this fast, the longest lost first.
   std::uint32_t replace_per_s = 100;
+  gang_options gang;
 };
 
 /// One app's replicas: what is wanted, what nodes say they run, and what is claimed but not seen yet.  Each tick
@@ -55,13 +58,15 @@ struct claim_book_options {
 /// A replacement (node drains, spec changed) is ready before what it replaces is released; spec changes go one index
 /// at a time, and when there is no room for old and new side by side the old one goes first.  With an update policy the
 /// rollout says which indices go when.
+/// Of a gang all replicas are placed together or none, until all have been placed; from then on each stands for itself.
+/// A replica that finds no place and has a priority takes one of replicas of lower priority.
 ///
 /// A plain class: view, time and randomness are arguments.
 class claim_book {
 public:
   using time_point = std::chrono::steady_clock::time_point;
 
-  claim_book(std::uint64_t epoch, claim_book_options options) : epoch_(epoch), options_(options) {}
+  claim_book(std::uint64_t epoch, claim_book_options options) : epoch_(epoch), options_(options), gang_(options.gang) {}
 
   /// The app is to be like this from now on.
   void want(pb::AppSpec spec);
@@ -87,15 +92,24 @@ public:
   /// A node's row left the view.
   void forget(node_id node, time_point now);
 
-  /// What to send.  Claims count as sent from now on; `on_result` or `on_no_answer` must follow for each.
+  /// What to send.  Claims and holds count as sent from now on; `on_result` or `on_no_answer` must follow for each.
   struct decision {
     std::vector<pb::Claim> claims;
+    /// Claims that only reserve, for `hold`.
+    std::vector<pb::Claim> holds;
+    std::chrono::milliseconds hold{0};
+    /// Of the gang that is being placed.
+    std::optional<pb::GangOrder> gang;
     std::vector<pb::Release> releases;
   };
 
   /// @param reachable Resources that take claims now.
-  decision tick(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
-                random_source& random);
+  /// @param wall_ms Since 1970 in UTC; gangs are placed in the order in which they began to wait.
+  decision tick(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, random_source& random,
+                std::uint64_t wall_ms = 0);
+
+  /// All that was asked for a gang is answered and it is not placed yet: the next tick need not wait.
+  bool impatient(time_point now) const;
 
   /// A Resource's word on a claim.
   void on_result(const pb::ClaimResult& result, time_point now, random_source& random);
@@ -223,11 +237,24 @@ private:
   plan_input input_for(const holders_by_index& holders, const cluster_view& view,
                        const std::set<resource_id>& reachable, time_point now) const;
   void release_failed(time_point now);
+  pb::Claim new_claim(std::uint32_t index, node_id node, std::uint64_t incarnation);
+  void count_claim(const pb::Claim& message, time_point now);
+  bool gang_waits(const holders_by_index& holders, time_point now);
+  void place_gang(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
+                  const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  void ask_to_hold(std::uint32_t index, node_id node, std::vector<std::uint64_t> victims, const cluster_view& view,
+                   time_point now, decision& out);
+  void drop_places(const std::function<bool(const gang::place&)>& which, const std::string& reason, time_point now);
+  void give_gang_up(const holders_by_index& holders, time_point now, random_source& random);
+  void exclude_refused(node_id node, const pb::ClaimResult& result, time_point now, random_source& random);
+  void preempt(std::vector<std::uint32_t>& unplaced, const holders_by_index& holders, const cluster_view& view,
+               const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
   wishes review(const holders_by_index& holders, time_point now);
   void start_update(const holders_by_index& holders, wishes& out);
   void roll_out(holders_by_index& holders, time_point now);
   void place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
              const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  void over_quota(const std::string& reason, time_point now, random_source& random);
   void wait_for_quota(const wishes& wanted, const holders_by_index& holders, time_point now);
   bool place_is_taken_by(const holder& old, const cluster_view& view, const plan_input& input,
                          random_source& random) const;
@@ -257,6 +284,7 @@ private:
   /// Rows that came with refusals, until the view has something newer.
   std::map<node_id, node_row> corrections_;
   hazard_meter hazard_;
+  gang gang_;
   /// Of all nodes, while something has no place and it must be said again and again why.
   std::optional<view_columns> columns_;
   /// Why the business's quota has no room, and until when that is not asked again; empty: nothing waits for it.

@@ -35,6 +35,9 @@ using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds dial_limit{5};
 
+/// Claims in one message: its Resource answers with the rows of those it refuses.
+constexpr int claim_batch_max = 128;
+
 /// The scheduler with its own timers.
 using scheduler_impl = scheduler_actor::extend<
     // Time to plan.
@@ -81,6 +84,8 @@ public:
         [this](const apply_app& wish) {
           book_.want(wish->spec());
           report();
+          if (book_.spec().gang())
+            tick();
         },
         [this](const delete_app&) {
           book_.remove();
@@ -226,8 +231,14 @@ private:
       return;
     }
     scale(now);
-    auto wishes = book_.tick(view_, sessions_.reachable(), now, random_);
-    send_claims(std::move(wishes.claims));
+    auto wall_ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, world_.wall_time().count()));
+    auto wishes = book_.tick(view_, sessions_.reachable(), now, random_, wall_ms);
+    pb::ClaimBatch kind;
+    if (wishes.gang)
+      *kind.mutable_gang() = *wishes.gang;
+    send_claims(std::move(wishes.claims), kind);
+    kind.set_hold_ms(static_cast<std::uint64_t>(wishes.hold.count()));
+    send_claims(std::move(wishes.holds), kind);
     send_releases(std::move(wishes.releases));
     report();
   }
@@ -257,10 +268,20 @@ private:
     book_.scale_to(scaler_->replicas(), scaler_->reason());
   }
 
-  void send_claims(std::vector<pb::Claim> claims) {
-    std::map<resource_id, pb::ClaimBatch> batches;
-    for (auto& claim : claims)
-      *batches[view_.find(node_id{claim.node()})->origin].add_claims() = std::move(claim);
+  /// @param kind What all batches have in common.
+  void send_claims(std::vector<pb::Claim> claims, const pb::ClaimBatch& kind) {
+    std::vector<std::pair<resource_id, pb::ClaimBatch>> batches;
+    std::map<resource_id, std::size_t> filling;
+    for (auto& claim : claims) {
+      auto home = view_.find(node_id{claim.node()})->origin;
+      auto [last, fresh] = filling.try_emplace(home, batches.size());
+      if (fresh || batches[last->second].second.claims_size() == claim_batch_max) {
+        last->second = batches.size();
+        batches.emplace_back(home, kind);
+      }
+      *batches[last->second].second.add_claims() = std::move(claim);
+    }
+    std::stable_sort(batches.begin(), batches.end(), [](auto& a, auto& b) { return a.first < b.first; });
     for (auto& [home, batch] : batches) {
       batch.set_epoch(epoch_.value());
       batch.set_scheduler(process_.value());
@@ -269,7 +290,13 @@ private:
       std::vector<claim_token> tokens;
       for (auto& claim : batch.claims())
         tokens.emplace_back(claim.token());
-      self_->request(*sessions_.find(home), options_.claim_timeout, claim_batch{std::move(batch)})
+      auto session = sessions_.find(home);
+      if (!session) {
+        // A gang asks again for what it holds, also when the session has gone.
+        book_.on_no_answer(tokens, "there is no session with its Resource", self_->clock().now());
+        continue;
+      }
+      self_->request(*session, options_.claim_timeout, claim_batch{std::move(batch)})
           .then([this, tokens](const claim_reply& reply) { on_reply(*reply, tokens); },
                 [this, tokens](const caf::error& reason) {
                   spdlog::warn("scheduler.no_answer app={} claims={} reason=\"{}\"", app_, tokens.size(),
@@ -286,7 +313,7 @@ private:
     for (auto& result : reply.results()) {
       open.erase(claim_token{result.token()});
       fenced |= result.outcome() == pb::CLAIM_FENCED;
-      if (result.outcome() != pb::CLAIM_CONFIRMED)
+      if (result.outcome() != pb::CLAIM_CONFIRMED && result.outcome() != pb::CLAIM_HELD)
         spdlog::debug("scheduler.refused app={} outcome={} reason=\"{}\"", app_,
                       pb::ClaimOutcome_Name(result.outcome()), result.reason());
       book_.on_result(result, now, random_);
@@ -294,6 +321,8 @@ private:
     book_.on_no_answer({open.begin(), open.end()}, "its Resource said nothing about it", now);
     if (fenced && !MUTANT(newer_scheduler_ignored))
       stop_fenced(reply.newer_epoch());
+    else if (book_.impatient(now))
+      tick();
   }
 
   void send_releases(std::vector<pb::Release> releases) {

@@ -68,7 +68,7 @@ void placements::on_log(const event& what, const world_facts&) {
     is(condition::failed);
   } else if (word == "node.replica_crash") {
     is(field(what.text, "state=") == "failed" ? condition::failed : condition::backing_off);
-  } else if (word == "node.release" && field(what.text, "known=") == "true") {
+  } else if (word == "node.preempt" || (word == "node.release" && field(what.text, "known=") == "true")) {
     is(condition::released);
   }
 }
@@ -150,7 +150,8 @@ private:
       auto& size = record.spec().per_replica();
       now.cpu_milli = size.cpu_milli();
       now.memory = size.memory_bytes();
-      now.picky = !record.spec().require().empty() || !size.accelerators().empty();
+      // A gang waits for as many places as it has replicas.
+      now.picky = !record.spec().require().empty() || !size.accelerators().empty() || record.spec().gang();
       auto same = known.replicas == now.replicas && known.hash == now.hash && known.deleting == now.deleting
                   && known.scheduler == now.scheduler;
       now.since = same ? known.since : what.at;

@@ -26,7 +26,9 @@ std::uint32_t count_of(const pb::Resources& resources, const std::string& kind) 
 class node_capacity : public named_check<node_capacity> {
 public:
   static constexpr const char* label = "node-capacity";
-  static constexpr const char* about = "The replicas at a node never hold more than the node's capacity.";
+  static constexpr const char* about =
+      "The replicas at a node never hold more than the node's capacity, those left out "
+      "that wait for others to go.";
   static constexpr nanoseconds default_bound{0};
 
   using named_check::named_check;
@@ -41,13 +43,16 @@ public:
     auto& capacity = profile.capacity();
     std::uint64_t cpu = 0;
     std::uint64_t memory = 0;
+    auto waits = [](auto& replica) { return replica.state() == pb::REPLICA_CLAIMED; };
     for (auto& replica : profile.replicas()) {
+      if (waits(replica))
+        continue;
       cpu += replica.resources().cpu_milli();
       memory += replica.resources().memory_bytes();
       for (auto& entry : replica.resources().accelerators()) {
         std::uint32_t held = 0;
         for (auto& other : profile.replicas())
-          held += count_of(other.resources(), entry.kind());
+          held += waits(other) ? 0 : count_of(other.resources(), entry.kind());
         if (held > count_of(capacity, entry.kind()))
           fail(fmt::format("replicas at node {} hold {} {} of {}", profile.name(), held, entry.kind(),
                            count_of(capacity, entry.kind())));
@@ -109,6 +114,8 @@ private:
     switch (before) {
     case pb::REPLICA_UNKNOWN:
       return true;
+    case pb::REPLICA_CLAIMED:
+      return after != pb::REPLICA_UNKNOWN && after != pb::REPLICA_PLANNED;
     case pb::REPLICA_DRAINING:
       return after == pb::REPLICA_DRAINING;
     case pb::REPLICA_FAILED:

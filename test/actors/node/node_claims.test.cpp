@@ -249,3 +249,56 @@ TEST_CASE_FIXTURE(node_fixture, "a cancelled request to a server is answered and
   CHECK(work.body().outcome() == pb::INVOKE_CANCELLED);
   CHECK(world.http_log.aborted == std::vector<std::uint64_t>{77});
 }
+
+TEST_CASE_FIXTURE(node_fixture,
+                  "a preempted replica finishes its request, takes no new one, and then the other starts") {
+  start_node();
+  auto weak = command_spec();
+  weak.mutable_per_replica()->set_cpu_milli(4000);
+  weak.set_preempt_notice_ms(5000);
+  place(weak);
+  auto& work = work_on("ocr", 7);
+  auto strong = echo_spec();
+  strong.set_priority(5);
+  claim_batch batch;
+  batch->set_epoch(1);
+  *batch->mutable_spec() = strong;
+  auto& wanted = *batch->add_claims();
+  wanted.set_token(2);
+  wanted.set_node(make_node_id("n1").value());
+  wanted.set_node_incarnation(world.last_incarnation);
+  wanted.add_preempt(1);
+  auto reply = ask<claim_reply>(node, batch);
+  REQUIRE(reply);
+  CHECK((*reply)->results(0).outcome() == pb::CLAIM_CONFIRMED);
+  advance(50ms);
+  REQUIRE(profile().replicas_size() == 2);
+  auto newcomer = profile().replicas(0);
+  CHECK(newcomer.app() == "echo");
+  CHECK(newcomer.state() == pb::REPLICA_CLAIMED);
+  CHECK(newcomer.reason() == "waits for replica ocr/1 to go, at most 5 s");
+  CHECK(newcomer.priority() == 5);
+  CHECK(profile().replicas(1).state() == pb::REPLICA_DRAINING);
+  CHECK(profile().replicas(1).reason() == "preempted by app echo (priority 5 over 0), notice 5 s");
+  CHECK(reserve_now("ocr", 8).outcome() == pb::RESERVE_NO_REPLICA);
+  CHECK(reserve_now("echo", 9).outcome() == pb::RESERVE_NO_REPLICA);
+  // The node gives nobody else the room that becomes free.
+  CHECK(claim(command_spec(), 3).outcome() == pb::CLAIM_NO_ROOM);
+  SUBCASE("when its work ends") {
+    advance(2s);
+    end_process(exit_with(0, "text"));
+    REQUIRE(work.done());
+    CHECK(work.body().outcome() == pb::INVOKE_OK);
+  }
+  SUBCASE("when its notice is over") {
+    advance(4900ms);
+    CHECK_FALSE(work.done());
+    advance(100ms);
+    REQUIRE(work.done());
+    CHECK(work.body().outcome() == pb::INVOKE_REPLICA_LOST);
+  }
+  advance(100ms);
+  CHECK(status().app() == "echo");
+  CHECK(status().state() == pb::REPLICA_READY);
+  CHECK(claim(command_spec(), 4).outcome() == pb::CLAIM_CONFIRMED);
+}

@@ -200,3 +200,34 @@ TEST_CASE_FIXTURE(fixture, "one long reason is told in full as long as there is 
   CHECK(profile.replicas(0).reason().size() == 1024);
   CHECK(profile.replicas(1).reason() == "short");
 }
+
+TEST_CASE_FIXTURE(fixture, "a claim that preempts holds its place from now on and waits for its victims") {
+  auto set = make();
+  batch.mutable_spec()->set_preempt_notice_ms(2000);
+  set.claim(batch, claim(1), start);
+  set.claim(batch, claim(2), start);
+  auto strong = batch;
+  strong.mutable_spec()->set_name("urgent");
+  auto wanted = claim(3);
+  wanted.add_preempt(1);
+  CHECK(set.claim(strong, wanted, start).result.reason() == "replica ocr/1 has priority 0, which is not below 0");
+  strong.mutable_spec()->set_priority(5);
+  auto decision = set.claim(strong, wanted, start);
+  CHECK(decision.fresh);
+  CHECK(decision.preempted == std::vector{claim_token{1}});
+  CHECK(set.find(claim_token{3})->state == pb::REPLICA_CLAIMED);
+  CHECK(set.find(claim_token{3})->reason == "waits for replica ocr/1 to go, at most 2 s");
+  CHECK(set.startable().empty());
+  // What the victim frees is given away once.
+  auto second = claim(4);
+  second.add_preempt(1);
+  CHECK(set.claim(strong, second, start).result.outcome() == pb::CLAIM_NO_ROOM);
+  CHECK(set.claim(batch, claim(5), start).result.reason() == "needs 1 cores, 0 free");
+  set.erase(claim_token{1});
+  CHECK(set.startable() == std::vector{claim_token{3}});
+  CHECK(set.claim(batch, claim(5), start).result.outcome() == pb::CLAIM_NO_ROOM);
+  CHECK(set.describe(start)[1].priority() == 5);
+  second.clear_preempt();
+  second.add_preempt(7);
+  CHECK(set.claim(strong, second, start).result.reason() == "a replica that was to make room is gone");
+}

@@ -199,3 +199,89 @@ TEST_CASE("holds and replicas together never exceed the capacity, whatever happe
     }
   }));
 }
+
+TEST_CASE_FIXTURE(desk, "a hold asks no node, is extended by the same token, and is committed by it") {
+  batch.set_hold_ms(500);
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  now += 400ms;
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  CHECK(claims.held(node_id{7}).cpu_milli() == 1500);
+  now += 400ms;
+  CHECK(claims.expire(now).empty());
+  now += 100ms;
+  CHECK(claims.expire(now) == std::vector{node_id{7}});
+  CHECK(claim(2).outcome() == pb::CLAIM_HELD);
+  batch.set_hold_ms(0);
+  CHECK(claim(2).outcome() == pb::CLAIM_CONFIRMED);
+  CHECK(claims.held(node_id{7}).cpu_milli() == 1500);
+  now += 1900ms;
+  CHECK(claims.expire(now).empty());
+}
+
+TEST_CASE_FIXTURE(desk, "an older gang takes what a younger one only holds, the youngest first") {
+  auto gang = [&](std::uint64_t since, std::uint64_t id, std::uint64_t hold_ms) {
+    batch.set_hold_ms(hold_ms);
+    batch.mutable_gang()->set_since_wall_ms(since);
+    batch.mutable_gang()->set_id(id);
+  };
+  gang(20, 1, 5000);
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  gang(20, 2, 5000);
+  CHECK(claim(2).outcome() == pb::CLAIM_HELD);
+  gang(30, 1, 5000);
+  CHECK(claim(3).reason() == "needs 1.5 cores, 1 free");
+  gang(10, 9, 5000);
+  CHECK(claim(4).outcome() == pb::CLAIM_HELD);
+  CHECK(claims.held(node_id{7}).cpu_milli() == 3000);
+  // The younger one learns of it once, whether it renews or commits, and then it is as any other.
+  gang(20, 2, 0);
+  CHECK(claim(2).outcome() == pb::CLAIM_NO_ROOM);
+  gang(20, 1, 0);
+  CHECK(claim(1).outcome() == pb::CLAIM_CONFIRMED);
+  // What is committed stays.
+  gang(5, 1, 5000);
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(3000);
+  CHECK(claim(5).outcome() == pb::CLAIM_NO_ROOM);
+  CHECK(claims.size() == 2);
+}
+
+TEST_CASE_FIXTURE(desk, "a hold that an older gang took is refused with that reason") {
+  batch.set_hold_ms(5000);
+  batch.mutable_gang()->set_since_wall_ms(20);
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(4000);
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  batch.mutable_gang()->set_since_wall_ms(10);
+  CHECK(claim(2).outcome() == pb::CLAIM_HELD);
+  batch.mutable_gang()->set_since_wall_ms(20);
+  CHECK(claim(1).reason() == "its hold went to an older gang");
+  CHECK(claim(1).reason() == "needs 4 cores, 0 free");
+  // Claims without a gang take nothing from anybody.
+  batch.clear_gang();
+  CHECK(claim(3).outcome() == pb::CLAIM_NO_ROOM);
+}
+
+TEST_CASE_FIXTURE(desk, "a claim that preempts counts its victims as gone, once") {
+  replica(1, pb::REPLICA_READY).set_priority(1);
+  replica(2, pb::REPLICA_READY).set_priority(3);
+  batch.mutable_spec()->set_priority(2);
+  auto preempt = [&](std::uint64_t token, std::uint64_t victim) {
+    pb::Claim wanted;
+    wanted.set_token(token);
+    wanted.set_node(7);
+    wanted.set_node_incarnation(3);
+    wanted.add_preempt(victim);
+    node_row known{row};
+    return claims.arbitrate(batch, wanted, &known, now);
+  };
+  CHECK(preempt(10, 2).reason() == "replica /0 has priority 3, which is not below 2");
+  CHECK(preempt(10, 9).reason() == "a replica that was to make room is gone");
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(3000);
+  CHECK(preempt(10, 1).reason() == "needs 3 cores, 2.5 free");
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(1500);
+  CHECK(preempt(10, 1).outcome() == pb::CLAIM_CONFIRMED);
+  CHECK(preempt(11, 1).reason() == "needs 1.5 cores, 1 free");
+  // While the old and the new one are both in the profile, nothing is free, not less.
+  replica(10, pb::REPLICA_CLAIMED).set_priority(2);
+  CHECK(claims.settle(node_id{7}, row.profile()));
+  CHECK(free_resources(row.profile(), claims.held(node_id{7})).cpu_milli() == 0);
+}

@@ -421,6 +421,46 @@ TEST_CASE_FIXTURE(fixture, "of two schedulers that race for the last place exact
   CHECK(claim(r1, two).results(0).outcome() == pb::CLAIM_NO_ROOM);
 }
 
+TEST_CASE_FIXTURE(fixture, "a hold reserves without asking the node, and the claim of the same token commits it") {
+  auto r1 = start("r1");
+  auto node = join("r1", 1000);
+  auto seen = watch(r1);
+  advance(2s);
+  auto wanted = batch(1, 1000);
+  wanted.set_hold_ms(3000);
+  wanted.mutable_gang()->set_since_wall_ms(10);
+  add_claim(wanted, *node, 11);
+  CHECK(claim(r1, wanted).results(0).outcome() == pb::CLAIM_HELD);
+  advance(200ms);
+  CHECK(node->asked.empty());
+  CHECK(held(*seen, *node).cpu_milli() == 1000);
+  auto other = batch(1, 1000);
+  other.mutable_spec()->set_name("echo");
+  add_claim(other, *node, 22);
+  CHECK(claim(r1, other).results(0).outcome() == pb::CLAIM_NO_ROOM);
+  SUBCASE("in time") {
+    wanted.set_hold_ms(0);
+    CHECK(claim(r1, wanted).results(0).outcome() == pb::CLAIM_CONFIRMED);
+    CHECK(node->asked.size() == 1);
+    advance(5s);
+    CHECK(seen->view.find(make_node_id(node->name))->row.shape().replicas_size() == 1);
+  }
+  SUBCASE("or its time is over") {
+    advance(4s);
+    CHECK(held(*seen, *node).cpu_milli() == 0);
+    CHECK(claim(r1, other).results(0).outcome() == pb::CLAIM_CONFIRMED);
+  }
+  SUBCASE("or an older gang takes it") {
+    other.set_hold_ms(3000);
+    other.mutable_gang()->set_since_wall_ms(5);
+    CHECK(claim(r1, other).results(0).outcome() == pb::CLAIM_HELD);
+    auto reply = claim(r1, wanted);
+    CHECK(reply.results(0).outcome() == pb::CLAIM_NO_ROOM);
+    CHECK(reply.results(0).reason() == "its hold went to an older gang");
+    CHECK(node->asked.empty());
+  }
+}
+
 TEST_CASE_FIXTURE(fixture, "a claim that the node refuses frees its hold") {
   auto r1 = start("r1");
   auto node = join("r1", 1000);
