@@ -34,22 +34,28 @@ std::string enum_name(const char* prefix, std::string name) {
   return prefix + name;
 }
 
+/// All 64 bits of a number.
+std::uint64_t exact(const json& entry, const char* key) {
+  auto found = entry.find(key);
+  return found != entry.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
 /// The record that was hashed, from what the gateway says of it.
 pb::ClaimRecord record_of(const json& entry) {
   pb::ClaimRecord result;
-  result.set_number(count_in(entry, "number"));
-  result.set_wall_ms(count_in(entry, "wall_ms"));
-  result.set_epoch(count_in(entry, "epoch"));
+  result.set_number(exact(entry, "number"));
+  result.set_wall_ms(exact(entry, "wall_ms"));
+  result.set_epoch(exact(entry, "epoch"));
   auto action = pb::CLAIM_ACTION_UNKNOWN;
   pb::ClaimAction_Parse(enum_name("CLAIM_ACTION_", text_in(entry, "action")), &action);
   result.set_action(action);
   result.set_token(from_hex(text_in(entry, "token")));
-  result.set_replica_index(static_cast<std::uint32_t>(count_in(entry, "replica")));
+  result.set_replica_index(static_cast<std::uint32_t>(exact(entry, "replica")));
   result.set_node(from_hex(text_in(entry, "node_id")));
   result.set_node_name(text_in(entry, "node"));
   result.set_origin(from_hex(text_in(entry, "resource_id")));
-  result.set_view_version(count_in(entry, "view_version"));
-  result.set_view_age_ms(count_in(entry, "view_age_ms"));
+  result.set_view_version(exact(entry, "view_version"));
+  result.set_view_age_ms(exact(entry, "view_age_ms"));
   auto outcome = pb::CLAIM_UNKNOWN;
   pb::ClaimOutcome_Parse(enum_name("CLAIM_", text_in(entry, "outcome")), &outcome);
   result.set_outcome(outcome);
