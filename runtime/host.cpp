@@ -5,6 +5,7 @@
 #include "config/load.hpp"
 #include "messages/wire/app.pb.h"
 #include "runtime/app_db.hpp"
+#include "runtime/claim_files.hpp"
 #include "runtime/gateway/gateway.hpp"
 #include "runtime/http/client.hpp"
 #include "runtime/incarnation_file.hpp"
@@ -178,6 +179,8 @@ private:
   /// Null without [tls].
   std::shared_ptr<tls_context> tls_;
   std::shared_ptr<incarnation_file> incarnations_;
+  /// Null in processes that host no app schedulers.
+  std::unique_ptr<claim_store> claims_;
   peer_identity self_;
   incarnation life_;
   std::unique_ptr<launcher_client> launcher_;
@@ -388,6 +391,8 @@ int host::run_roles() {
     if (!store)
       return complain(error_text(store.error()));
     parts.apps = std::move(*store);
+    if (options_.scheduler.claim_log_bytes != 0)
+      claims_ = open_claim_files(state_dir_, options_.scheduler.claim_log_bytes);
   }
   if (!listen() || !serve_metrics())
     return EXIT_FAILURE;
@@ -411,7 +416,7 @@ int host::run_roles() {
         failed_ = true;
         wake_.notify();
       },
-      self_.nodes);
+      self_.nodes, claims_.get());
   if (options_.has(process_role::gateway)) {
     gateway_doors doors{tls_, (state_dir_ / "gateway.sock").string()};
     // A socket's path is short; one that does not fit is no reason not to run.

@@ -19,9 +19,9 @@ namespace astra {
 
 role_set::role_set(caf::actor_system& sys, platform& world, const process_options& options,
                    std::vector<pb::AppSpec> apps, const app_registry& actors, on_failed failed,
-                   std::vector<std::string> aggregated_nodes)
+                   std::vector<std::string> aggregated_nodes, claim_store* claims)
   : sys_(sys), world_(world), options_(options), apps_(std::move(apps)), actors_(actors),
-    aggregated_nodes_(std::move(aggregated_nodes)) {
+    aggregated_nodes_(std::move(aggregated_nodes)), claims_(claims) {
   // A scheduler places replicas anywhere, and says why not: it needs every node.
   auto narrow = !options_.gateway.apps.empty() && !options_.has(process_role::scheduler);
   if (options_.has(process_role::scheduler) || options_.has(process_role::gateway)) {
@@ -59,7 +59,8 @@ std::vector<child_spec> role_set::children() {
                       }});
   if (options_.has(process_role::scheduler))
     result.push_back({"apps", [this] {
-                        return caf::actor_cast<caf::actor>(spawn_apps(sys_, world_, options_.scheduler, apps_, view_));
+                        return caf::actor_cast<caf::actor>(
+                            spawn_apps(sys_, world_, options_.scheduler, apps_, view_, claims_));
                       }});
   return result;
 }

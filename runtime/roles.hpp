@@ -2,6 +2,7 @@
 
 #include "actors/apps/app_registry.hpp"
 #include "actors/platform.hpp"
+#include "actors/scheduler/claim_store.hpp"
 #include "actors/supervisor/supervisor.hpp"
 #include "config/options.hpp"
 #include "messages/node_protocol.hpp"
@@ -26,9 +27,11 @@ public:
   /// Spawns the view client, the supervised roles and the gateway's actor.
   /// @param aggregated_nodes whom an aggregator may speak for; empty: all.
   /// @param failed called once for a role that its supervisor gives up, on that actor's thread.
+  /// @param claims where schedulers log their claims; null: nowhere.
   /// @pre `validate(options)` returned no error; system, platform and registry outlive the set.
   role_set(caf::actor_system& sys, platform& world, const process_options& options, std::vector<pb::AppSpec> apps,
-           const app_registry& actors, on_failed failed, std::vector<std::string> aggregated_nodes = {});
+           const app_registry& actors, on_failed failed, std::vector<std::string> aggregated_nodes = {},
+           claim_store* claims = nullptr);
   role_set(const role_set&) = delete;
   role_set& operator=(const role_set&) = delete;
 
@@ -56,6 +59,7 @@ private:
   std::vector<pb::AppSpec> apps_;
   const app_registry& actors_;
   std::vector<std::string> aggregated_nodes_;
+  claim_store* claims_;
   view_source view_;
   gateway_actor gateway_;
   supervisor_actor supervisor_;

@@ -312,7 +312,7 @@ private:
       ack.set_fenced(true);
       return heartbeat_ack{std::move(ack)};
     }
-    auto verdict = schedulers_.record(beat, now());
+    auto verdict = schedulers_.record(without_taken_apps(beat, keeper_.view()), now());
     ack.set_fenced(verdict.fenced);
     auto sender = self_->current_sender();
     if (verdict.accepted && sender && scheduler_handles_[scheduler] != sender) {
@@ -889,7 +889,11 @@ private:
   caf::result<claim_reply> on_claims(const pb::ClaimBatch& batch) {
     auto whole = std::make_shared<round>();
     whole->promise = self_->make_response_promise<claim_reply>();
-    auto newer = claims_.fence(batch.spec().name(), batch.epoch(), now());
+    // A scheduler that was frozen while another one took its app over has claimed nothing here yet.
+    auto shown = keeper_.view().find_app(batch.spec().name());
+    auto newer = shown && shown->record.epoch() > batch.epoch()
+                     ? shown->record.epoch()
+                     : claims_.fence(batch.spec().name(), batch.epoch(), now());
     whole->reply.set_newer_epoch(newer);
     std::map<node_id, pb::ClaimBatch> by_node;
     std::set<node_id> reserved;

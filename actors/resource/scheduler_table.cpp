@@ -29,6 +29,7 @@ scheduler_table::verdict scheduler_table::record(const pb::SchedulerBeat& beat, 
   row.set_name(beat.name());
   row.set_address(beat.address());
   row.set_incarnation(beat.incarnation());
+  row.set_standby(beat.standby());
   if (!known || encode(row) != encode(*known))
     log_.put(row);
   who.sequence = beat.sequence();
@@ -136,6 +137,21 @@ void scheduler_table::judge(scheduler_id id, member& who, std::chrono::nanosecon
 bool scheduler_table::manages_apps(scheduler_id id) const {
   return std::any_of(log_.apps().begin(), log_.apps().end(),
                      [id](auto& entry) { return scheduler_id{entry.second.scheduler()} == id; });
+}
+
+pb::SchedulerBeat without_taken_apps(pb::SchedulerBeat beat, const cluster_view& view) {
+  if (!beat.settling())
+    return beat;
+  auto taken = [&](const pb::AppRecord& record) {
+    auto shown = view.find_app(record.spec().name());
+    if (!shown || shown->record.scheduler() == beat.scheduler())
+      return false;
+    auto owner = view.find_scheduler(scheduler_id{shown->record.scheduler()});
+    return owner && owner->row.liveness() != pb::LIVENESS_OFFLINE && (owner->row.standby() || beat.standby());
+  };
+  auto& apps = *beat.mutable_apps();
+  apps.erase(std::remove_if(apps.begin(), apps.end(), taken), apps.end());
+  return beat;
 }
 
 } // namespace astra

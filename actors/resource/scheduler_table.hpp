@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/resource/cluster_view.hpp"
 #include "actors/resource/lease.hpp"
 #include "actors/resource/shard_log.hpp"
 #include "messages/ids.hpp"
@@ -61,5 +62,9 @@ private:
   std::chrono::milliseconds forget_after_;
   std::map<scheduler_id, member> members_;
 };
+
+/// What to take of the beat of a process that has just started: not the apps that another process took over while it
+/// was away, if one of the two is a standby.  Records of these would win over the right ones by their newer epochs.
+pb::SchedulerBeat without_taken_apps(pb::SchedulerBeat beat, const cluster_view& view);
 
 } // namespace astra

@@ -10,6 +10,7 @@
 #include "actors/scheduler/rollout.hpp"
 #include "actors/scheduler/scheduler.hpp"
 #include "actors/scheduler/spec_change.hpp"
+#include "actors/scheduler/standby.hpp"
 #include "actors/scheduler/way_back.hpp"
 #include "actors/supervisor/restart_budget.hpp"
 #include "config/load.hpp"
@@ -44,6 +45,13 @@ constexpr std::chrono::seconds dial_limit{5};
 constexpr std::chrono::seconds describe_limit{5};
 /// Changes within this time go into one beat.
 constexpr milliseconds beat_delay{20};
+/// How often a standby looks for apps to take over.
+constexpr milliseconds standby_interval{200};
+/// Records of a claim log that one answer holds at most.
+constexpr std::uint32_t claims_max = 1000;
+
+/// For a process that may have taken an app over to say so.
+constexpr std::chrono::seconds question_limit{2};
 
 /// Deleted apps that are remembered, in case a node that slept comes back with replicas of theirs.
 constexpr std::size_t deleted_max = 256;
@@ -54,6 +62,8 @@ using apps_impl = apps_actor::extend_with<app_report_sink>::extend_with<view_sub
     caf::result<void>(beat_atom),
     // Time to tell the home Resource what has changed since the last beat.
     caf::result<void>(refresh_atom),
+    // Time to look for apps to take over.
+    caf::result<void>(sweep_atom),
     // Time to start the app's scheduler again.
     caf::result<void>(retry_atom, std::string)>;
 
@@ -62,14 +72,15 @@ public:
   static constexpr const char* name = "astra.apps";
 
   apps_state(apps_impl::pointer self, platform* world, const scheduler_options& options, std::vector<pb::AppSpec> files,
-             view_source view)
-    : self_(self), world_(*world), options_(options), source_(std::move(view)),
+             view_source view, claim_store* claims)
+    : self_(self), world_(*world), claims_(claims), options_(options), source_(std::move(view)),
       process_(make_scheduler_id(options.name)), incarnation_(world->next_incarnation()), random_(world->seed("apps")),
-      homes_(homes_of(options, self->clock().now())) {
+      standby_(options.name, options.takeover_after), homes_(homes_of(options, self->clock().now())) {
     for (auto& spec : files)
       wanted_[spec.name()] = std::move(spec);
     for (auto& [app, spec] : wanted_)
       files_.insert(app);
+    files_only_ = files_;
     auto stored = world->apps().load();
     if (!stored) {
       store_error_ = std::move(stored.error());
@@ -81,6 +92,7 @@ public:
         spdlog::warn("apps.file_ignored app={} reason=\"its app file differs from what was applied and is in the app "
                      "store; the store counts, until the file is applied: astra app apply FILE\"",
                      spec.name());
+      files_only_.erase(spec.name());
       wanted_[spec.name()] = std::move(spec);
     }
   }
@@ -112,6 +124,11 @@ public:
           beat_pending_ = false;
           beat();
         },
+        [this](sweep_atom) {
+          self_->delayed_send(self_, standby_interval, sweep_atom_v);
+          if (settled_)
+            stand_by();
+        },
         [this](retry_atom, const std::string& app) {
           if (auto found = apps_.find(app); found != apps_.end() && found->second.state == phase::backing_off)
             start(found->second, milliseconds{0});
@@ -125,6 +142,8 @@ private:
     running,
     /// Its scheduler died and will be started again.
     backing_off,
+    /// Other processes are asked whether they have taken it over while this one was away.
+    asking,
     /// Its scheduler is not started again; the record says why.
     down,
   };
@@ -142,14 +161,29 @@ private:
     std::string not_undone;
     /// Its replicas are gone and the store could not be told: the reason.
     bool forget_failed = false;
+    /// From the store or a file, and somebody else may have it by now; nobody has asked for it here since.
+    bool from_before = false;
+    /// The store knows that it was given up.
+    bool given_up = false;
+    /// Answers that are still to come.
+    std::size_t questions = 0;
   };
 
   void begin() {
     self_->monitor(source_);
     watch(false);
     // After a cold start nodes need a beat or two to turn up.
-    for (auto& [app, spec] : std::exchange(wanted_, {}))
-      start(adopt(spec), 2 * options_.heartbeat);
+    for (auto& [app, spec] : std::exchange(wanted_, {})) {
+      if (auto note = files_only_.count(app) != 0 ? given_up_before(app) : std::string{}; !note.empty()) {
+        stay_given_up(adopt(spec), note);
+        continue;
+      }
+      auto& entry = adopt(spec);
+      entry.from_before = true;
+      start(entry, 2 * options_.heartbeat);
+    }
+    if (options_.standby)
+      self_->delayed_send(self_, standby_interval, sweep_atom_v);
     world_.publish(apps_service, caf::actor_cast<caf::strong_actor_ptr>(self_));
     self_->send(self_, beat_atom_v);
   }
@@ -202,6 +236,9 @@ private:
     for (auto id : changes.nodes)
       if (auto entry = view_.find(id))
         look_for_deleted(*entry);
+    if (!settled_ && !changes.schedulers.empty())
+      ask_who_has_mine();
+    look_who_took();
   }
 
   /// Once the view is there: apps that a forerunner of this process managed, and that neither a file nor the store
@@ -210,9 +247,11 @@ private:
     if (settled_ || !view_since_ || self_->clock().now() - *view_since_ < 2 * options_.heartbeat)
       return;
     settled_ = true;
+    for (auto& [name, entry] : apps_)
+      entry.from_before &= entry.state == phase::asking;
     std::vector<pb::AppRecord> left_over;
     for (auto& [name, shown] : view_.apps())
-      if (scheduler_id{shown.record.scheduler()} == process_ && apps_.count(name) == 0)
+      if (scheduler_id{shown.record.scheduler()} == process_ && apps_.count(name) == 0 && deleted_.count(name) == 0)
         left_over.push_back(shown.record);
     for (auto& record : left_over)
       adopt_left_over(record);
@@ -275,6 +314,228 @@ private:
     start(entry, milliseconds{0});
   }
 
+  // -- standby ---------------------------------------------------------------
+
+  std::string name_of(scheduler_id process) const {
+    auto known = view_.find_scheduler(process);
+    return known ? known->row.name() : to_string(process);
+  }
+
+  /// Takes over what is this process's to take.
+  void stand_by() {
+    for (auto& record : standby_.due(view_, self_->clock().now())) {
+      auto& name = record.spec().name();
+      auto known = apps_.find(name);
+      if (known != apps_.end() && (known->second.state != phase::down || known->second.fenced_by == 0))
+        continue;
+      auto from = name_of(scheduler_id{record.scheduler()});
+      auto spec = record.spec();
+      spec.set_deleting(record.deleting());
+      auto saved = world_.apps().save(spec, {options_.name, taken_over_note(from, record.epoch()), world_.wall_time()});
+      if (!saved) {
+        if (not_taken_.insert(name).second)
+          spdlog::error("apps.not_taken_over app={} from={} reason=\"{}; tried again until it can be stored\"", name,
+                        from, error_text(saved.error()));
+        continue;
+      }
+      not_taken_.erase(name);
+      spdlog::warn("apps.taken_over app={} from={} epoch={} reason=\"its scheduler process is gone\"", name, from,
+                   record.epoch());
+      auto fenced_by = known == apps_.end() ? 0 : known->second.fenced_by;
+      deleted_.erase(name);
+      auto& entry = adopt(std::move(spec));
+      entry.given_up = false;
+      entry.budget = restart_budget{entry.budget.policy()};
+      take_over(entry, std::max(record.epoch(), fenced_by));
+    }
+  }
+
+  /// Of processes that may have taken over, while this one was away, what it starts with.  Nothing is claimed before
+  /// they have answered.
+  void ask_who_has_mine() {
+    for (auto& [id, shown] : view_.schedulers()) {
+      auto& row = shown.row;
+      if (id == process_ || row.liveness() == pb::LIVENESS_OFFLINE || !(row.standby() || options_.standby)
+          || asked_.count(id) != 0)
+        continue;
+      std::vector<std::string> names;
+      for (auto& [name, entry] : apps_)
+        if (entry.from_before)
+          names.push_back(name);
+      if (names.empty())
+        return;
+      asked_.insert(id);
+      for (auto& name : names)
+        hold_back(apps_.at(name), row.name());
+      auto answered = [this, names](auto&& tell) {
+        for (auto& name : names)
+          tell(name);
+      };
+      self_->request(world_.dialer(), question_limit, dial_atom_v, row.address(), std::string{apps_service})
+          .then(
+              [this, names, other = row.name(), id = id](const caf::strong_actor_ptr& peer) {
+                for (auto& name : names)
+                  ask_about(name, other, id, caf::actor_cast<apps_actor>(peer));
+              },
+              [this, answered, other = row.name()](const caf::error& reason) {
+                answered([&](auto& name) { on_no_word(name, other, reason); });
+              });
+    }
+  }
+
+  void hold_back(app& entry, const std::string& other) {
+    ++entry.questions;
+    if (entry.scheduler) {
+      self_->demonitor(entry.scheduler);
+      self_->send_exit(entry.scheduler, caf::exit_reason::user_shutdown);
+      entry.scheduler = nullptr;
+    }
+    entry.state = phase::asking;
+    entry.record.set_version(entry.record.version() + 1);
+    entry.record.set_reason(fmt::format("asks {} whether it has taken the app over", other));
+  }
+
+  void ask_about(const std::string& name, const std::string& other, scheduler_id id, const apps_actor& peer) {
+    pb::DescribeApp question;
+    question.set_app(name);
+    question.set_history(true);
+    self_->request(peer, question_limit, describe_app{std::move(question)})
+        .then([this, name, other, id](const app_detail& answer) { on_word(name, other, id, *answer); },
+              [this, name, other](const caf::error& reason) { on_no_word(name, other, reason); });
+  }
+
+  void on_word(const std::string& name, const std::string& other, scheduler_id id, const pb::AppDetail& answer) {
+    auto found = apps_.find(name);
+    if (found == apps_.end())
+      return;
+    auto& entry = found->second;
+    if (entry.questions > 0)
+      --entry.questions;
+    if (entry.state != phase::asking)
+      return;
+    auto what = app_claim::mine;
+    if (entry.from_before && !(answer.found() && scheduler_id{answer.record().scheduler()} != id)) {
+      auto history = world_.apps().history(name);
+      what = whose_app(history ? *history : std::vector<pb::AppRevision>{}, answer, options_.name);
+    }
+    switch (what) {
+    case app_claim::theirs:
+      give_up(entry, other, id, std::max(answer.record().epoch(), entry.record.epoch()));
+      return;
+    case app_claim::deleted:
+      return forget_deleted_elsewhere(
+          entry, other, noted_epoch({answer.history().revisions().begin(), answer.history().revisions().end()}));
+    case app_claim::mine:
+      break;
+    }
+    if (entry.questions == 0)
+      go_on(entry);
+  }
+
+  void on_no_word(const std::string& name, const std::string& other, const caf::error& reason) {
+    auto found = apps_.find(name);
+    if (found == apps_.end())
+      return;
+    auto& entry = found->second;
+    spdlog::warn("apps.no_word app={} from={} reason=\"{}\"", name, other, error_text(reason));
+    if (entry.questions > 0)
+      --entry.questions;
+    if (entry.state == phase::asking && entry.questions == 0)
+      go_on(entry);
+  }
+
+  /// Nobody else has it.
+  void go_on(app& entry) {
+    entry.from_before = false;
+    // Whoever has started it meanwhile from an older store must not win by the clock of its machine.
+    if (auto shown = view_.find_app(entry.spec.name()))
+      entry.fenced_by = shown->record.epoch();
+    start(entry, 2 * options_.heartbeat);
+  }
+
+  /// The app is another process's, also after the next start of this one.  Its replicas run on.
+  void give_up(app& entry, const std::string& to, scheduler_id id, std::uint64_t epoch) {
+    auto& name = entry.spec.name();
+    entry.state = phase::down;
+    entry.from_before = false;
+    entry.fenced_by = epoch;
+    entry.record.set_scheduler(id.value());
+    auto saved = keep(entry.spec, options_.name, given_up_note(to, epoch));
+    auto removed = saved ? world_.apps().remove(name) : caf::expected<void>{caf::error{saved.error()}};
+    entry.given_up = static_cast<bool>(removed);
+    spdlog::warn("apps.given_up app={} to={} epoch={}", name, to, epoch);
+    auto text = fmt::format("a newer scheduler has taken the app over (epoch {}, at {}); apply the app here to take it "
+                            "back",
+                            epoch, to);
+    if (!removed)
+      text += fmt::format("; the store cannot be told: {}", error_text(removed.error()));
+    trouble(entry, std::move(text));
+  }
+
+  /// Schedulers that were fenced: who has their apps now?
+  void look_who_took() {
+    for (auto& [name, entry] : apps_) {
+      if (entry.state != phase::down || entry.fenced_by == 0 || entry.given_up)
+        continue;
+      auto shown = view_.find_app(name);
+      if (!shown || shown->record.epoch() < entry.fenced_by)
+        continue;
+      scheduler_id owner{shown->record.scheduler()};
+      if (owner != process_ && view_.find_scheduler(owner) && entry.record.scheduler() == process_.value())
+        give_up(entry, name_of(owner), owner, shown->record.epoch());
+    }
+  }
+
+  /// What the revision of an apply says beside what its sender wished, when the app is another process's.
+  std::string note_of_taking(const std::string& name) const {
+    auto known = apps_.find(name);
+    if (known != apps_.end()) {
+      auto& entry = known->second;
+      scheduler_id owner{entry.record.scheduler()};
+      return entry.state == phase::down && entry.fenced_by != 0 ? taken_over_note(name_of(owner), entry.fenced_by) : "";
+    }
+    auto shown = view_.find_app(name);
+    if (!shown || scheduler_id{shown->record.scheduler()} == process_)
+      return {};
+    return taken_over_note(name_of(scheduler_id{shown->record.scheduler()}), shown->record.epoch());
+  }
+
+  /// The note of the app's last revision when that is that it was given up; empty otherwise.
+  std::string given_up_before(const std::string& name) {
+    auto history = world_.apps().history(name);
+    if (!history || history->empty() || !says_given_up(history->back().note()))
+      return {};
+    return history->back().note();
+  }
+
+  void stay_given_up(app& entry, const std::string& note) {
+    entry.state = phase::down;
+    entry.given_up = true;
+    // Older than any epoch, and enough to keep it out of the beats.
+    entry.fenced_by = 1;
+    *entry.record.mutable_spec() = entry.spec;
+    entry.record.set_spec_hash(hash_of(entry.spec));
+    trouble(entry,
+            fmt::format("a newer scheduler has taken the app over: it was {}, and stays there although an app file "
+                        "names it here; apply the file to take it back",
+                        note));
+  }
+
+  void forget_deleted_elsewhere(app& entry, const std::string& other, std::uint64_t epoch) {
+    auto name = entry.spec.name();
+    spdlog::warn(
+        "apps.deleted_elsewhere app={} at={} reason=\"{} had taken it over while this process was away, and it "
+        "was deleted there\"",
+        name, other, other);
+    auto spec = entry.spec;
+    spec.set_deleting(true);
+    auto saved = keep(spec, options_.name, deleted_note(other, epoch));
+    if (!saved)
+      spdlog::warn("apps.deleted_elsewhere app={} reason=\"not kept for the next start: {}\"", name,
+                   error_text(saved.error()));
+    forget(name);
+  }
+
   // -- schedulers ------------------------------------------------------------
 
   void start(app& entry, milliseconds settle) {
@@ -300,7 +561,8 @@ private:
     entry.record = std::move(record);
     spdlog::info("apps.start app={} epoch={}", entry.spec.name(), what.epoch.value());
     entry.scheduler =
-        spawn_scheduler(self_->system(), world_, options_, std::move(what), source_, app_report_sink{apps_impl{self_}});
+        spawn_scheduler(self_->system(), world_, options_, std::move(what), source_, app_report_sink{apps_impl{self_}},
+                        options_.claim_log_bytes == 0 ? nullptr : claims_);
     self_->monitor(entry.scheduler);
     beat_soon();
   }
@@ -333,6 +595,8 @@ private:
       trouble(entry, fmt::format("a newer scheduler has taken the app over (epoch {}); apply the app here to take it "
                                  "back",
                                  entry.fenced_by));
+      entry.given_up = false;
+      look_who_took();
     } else {
       on_crash(entry, error_text(down.reason));
     }
@@ -599,6 +863,8 @@ private:
     auto running = known && found->second.state != phase::down;
     if (running && encode(found->second.spec) == encode(spec))
       return reply(errc::none, fmt::format("app '{}' is unchanged", name));
+    if (auto taken = note_of_taking(name); !taken.empty())
+      note += (note.empty() ? "" : "; ") + taken;
     if (auto saved = keep(spec, origin, std::move(note)); !saved)
       return reply(errc::io_failed, fmt::format("app '{}' was not applied, its spec cannot be stored: {}", name,
                                                 error_text(saved.error())));
@@ -614,6 +880,7 @@ private:
                                            spec.replicas() == 1 ? "replica" : "replicas"));
     }
     auto& entry = found->second;
+    entry.from_before = entry.given_up = false;
     auto before = std::exchange(entry.spec, spec);
     entry.not_undone.clear();
     if (!running) {
@@ -663,6 +930,7 @@ private:
       return reply(errc::io_failed, fmt::format("app '{}' was not deleted, the wish cannot be stored: {}", wish.app(),
                                                 error_text(saved.error())));
     entry.spec = std::move(spec);
+    entry.from_before = entry.given_up = false;
     if (entry.scheduler)
       self_->send(entry.scheduler, delete_app{wish});
     else if (entry.state == phase::down)
@@ -721,6 +989,15 @@ private:
       describe_changes(*known.mutable_history());
       return app_detail{std::move(known)};
     }
+    if (asked.has_claims()) {
+      if (!claims_)
+        return app_detail{std::move(known)};
+      auto page = claims_->read(name, asked.claims().from(), std::clamp(asked.claims().limit(), 1u, claims_max));
+      if (!page)
+        return std::move(page.error());
+      *known.mutable_claims() = std::move(*page);
+      return app_detail{std::move(known)};
+    }
     if (asked.has_plan()) {
       auto promise = self_->make_response_promise<app_detail>();
       make_plan(asked.plan().spec(), [promise, known](const pb::AppPlan& plan) mutable {
@@ -766,8 +1043,9 @@ private:
     result.set_incarnation(incarnation_.value());
     result.set_sequence(++sequence_);
     result.set_settling(!settled_);
+    result.set_standby(options_.standby);
     for (auto& [name, entry] : apps_)
-      if (entry.fenced_by == 0 && (group.empty() || names(entry.record.spec(), group)))
+      if (entry.fenced_by == 0 && entry.state != phase::asking && (group.empty() || names(entry.record.spec(), group)))
         *result.add_apps() = entry.record;
     return result;
   }
@@ -860,6 +1138,8 @@ private:
 
   apps_impl::pointer self_;
   platform& world_;
+  /// May be null.
+  claim_store* claims_;
   scheduler_options options_;
   view_source source_;
   scheduler_id process_;
@@ -871,6 +1151,8 @@ private:
   std::map<std::string, pb::AppSpec> wanted_;
   /// Apps that stand in a file of this process.
   std::set<std::string> files_;
+  /// Those of them that are not in the store.
+  std::set<std::string> files_only_;
   std::map<std::string, app> apps_;
   /// The last records of apps whose replicas are gone.
   std::map<std::string, pb::AppRecord> deleted_;
@@ -883,6 +1165,11 @@ private:
   std::string home_group_ = main_group;
   /// Apps of the forerunner have been looked for.
   bool settled_ = false;
+  standby_watch standby_;
+  /// Processes that were asked what they have of this one's.
+  std::set<scheduler_id> asked_;
+  /// Apps that could not be taken over; told of once.
+  std::set<std::string> not_taken_;
   /// The Resource of one group that this process beats to.
   struct home_line {
     /// Empty: the home group.
@@ -914,8 +1201,8 @@ private:
 } // namespace
 
 apps_actor spawn_apps(caf::actor_system& sys, platform& world, const scheduler_options& options,
-                      std::vector<pb::AppSpec> files, view_source view) {
-  return sys.spawn<apps_impl::stateful_impl<apps_state>>(&world, options, std::move(files), std::move(view));
+                      std::vector<pb::AppSpec> files, view_source view, claim_store* claims) {
+  return sys.spawn<apps_impl::stateful_impl<apps_state>>(&world, options, std::move(files), std::move(view), claims);
 }
 
 } // namespace astra

@@ -6,6 +6,7 @@
 #include "actors/scheduler/app_plan.hpp"
 #include "actors/scheduler/autoscaler.hpp"
 #include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/claim_journal.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/resource_sessions.hpp"
 #include "messages/group.hpp"
@@ -62,11 +63,11 @@ public:
   static constexpr const char* name = "astra.scheduler";
 
   scheduler_state(scheduler_impl::pointer self, platform* world, const scheduler_options& options,
-                  scheduler_start start, view_source view, app_report_sink parent)
+                  scheduler_start start, view_source view, app_report_sink parent, claim_store* claims)
     : self_(self), world_(*world), options_(options), app_(start.spec.name()), epoch_(start.epoch),
       process_(start.process), settle_(start.settle), source_(std::move(view)), parent_(std::move(parent)),
       random_(world->seed("scheduler/" + app_)), sessions_(all_resources(options.resources, options.groups)),
-      book_(start.epoch.value(), book_options(options)) {
+      book_(start.epoch.value(), book_options(options)), claims_(claims), journal_(app_, start.epoch.value()) {
     if (start.spec.deleting())
       book_.remove();
     book_.want(std::move(start.spec));
@@ -231,8 +232,7 @@ private:
       return;
     }
     scale(now);
-    auto wall_ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, world_.wall_time().count()));
-    auto wishes = book_.tick(view_, sessions_.reachable(), now, random_, wall_ms);
+    auto wishes = book_.tick(view_, sessions_.reachable(), now, random_, wall_ms());
     pb::ClaimBatch kind;
     if (wishes.gang)
       *kind.mutable_gang() = *wishes.gang;
@@ -240,6 +240,8 @@ private:
     kind.set_hold_ms(static_cast<std::uint64_t>(wishes.hold.count()));
     send_claims(std::move(wishes.holds), kind);
     send_releases(std::move(wishes.releases));
+    if (claims_)
+      journal_.flush(*claims_, wall_ms());
     report();
   }
 
@@ -296,11 +298,17 @@ private:
         book_.on_no_answer(tokens, "there is no session with its Resource", self_->clock().now());
         continue;
       }
+      if (claims_)
+        for (auto& claim : batch.claims())
+          journal_.claimed(log_entry(batch.hold_ms() == 0 ? pb::CLAIM_ACTION_CLAIM : pb::CLAIM_ACTION_HOLD,
+                                     claim.token(), claim.replica_index(), node_id{claim.node()}));
       self_->request(*session, options_.claim_timeout, claim_batch{std::move(batch)})
           .then([this, tokens](const claim_reply& reply) { on_reply(*reply, tokens); },
                 [this, tokens](const caf::error& reason) {
                   spdlog::warn("scheduler.no_answer app={} claims={} reason=\"{}\"", app_, tokens.size(),
                                error_text(reason));
+                  for (auto token : tokens)
+                    journal_.settled(token, pb::CLAIM_TIMED_OUT, "its Resource did not answer", wall_ms());
                   book_.on_no_answer(tokens, "its Resource did not answer", self_->clock().now());
                 });
     }
@@ -312,12 +320,15 @@ private:
     std::set<claim_token> open{tokens.begin(), tokens.end()};
     for (auto& result : reply.results()) {
       open.erase(claim_token{result.token()});
+      journal_.settled(claim_token{result.token()}, result.outcome(), result.reason(), wall_ms());
       fenced |= result.outcome() == pb::CLAIM_FENCED;
       if (result.outcome() != pb::CLAIM_CONFIRMED && result.outcome() != pb::CLAIM_HELD)
         spdlog::debug("scheduler.refused app={} outcome={} reason=\"{}\"", app_,
                       pb::ClaimOutcome_Name(result.outcome()), result.reason());
       book_.on_result(result, now, random_);
     }
+    for (auto token : open)
+      journal_.settled(token, pb::CLAIM_TIMED_OUT, "its Resource said nothing about it", wall_ms());
     book_.on_no_answer({open.begin(), open.end()}, "its Resource said nothing about it", now);
     if (fenced && !MUTANT(newer_scheduler_ignored))
       stop_fenced(reply.newer_epoch());
@@ -330,13 +341,45 @@ private:
     for (auto& release : releases) {
       spdlog::info("scheduler.release app={} replica={} node={} reason=\"{}\"", app_, release.replica_index(),
                    to_hex(release.node()), release.reason());
+      if (claims_) {
+        auto entry =
+            log_entry(pb::CLAIM_ACTION_RELEASE, release.token(), release.replica_index(), node_id{release.node()});
+        entry.set_reason(release.reason());
+        journal_.released(std::move(entry), wall_ms());
+      }
       *batches[view_.find(node_id{release.node()})->origin].add_releases() = std::move(release);
     }
     for (auto& [home, batch] : batches)
       self_->send(*sessions_.find(home), release_batch{std::move(batch)});
   }
 
+  std::uint64_t wall_ms() { return static_cast<std::uint64_t>(std::max<std::int64_t>(0, world_.wall_time().count())); }
+
+  /// A line of the claim log, with what the view says of the node now.
+  pb::ClaimRecord log_entry(pb::ClaimAction action, std::uint64_t token, std::uint32_t index, node_id node) const {
+    pb::ClaimRecord result;
+    result.set_action(action);
+    result.set_token(token);
+    result.set_replica_index(index);
+    result.set_node(node.value());
+    auto entry = view_.find(node);
+    if (!entry)
+      return result;
+    result.set_node_name(entry->name());
+    result.set_origin(entry->origin.value());
+    auto shard = view_.shards().find(entry->origin);
+    if (shard == view_.shards().end())
+      return result;
+    result.set_view_version(shard->second.version);
+    auto age = self_->clock().now() - shard->second.last_word;
+    result.set_view_age_ms(
+        static_cast<std::uint64_t>(std::max<std::int64_t>(std::chrono::duration_cast<milliseconds>(age).count(), 0)));
+    return result;
+  }
+
   void stop_fenced(std::uint64_t newer_epoch) {
+    if (claims_)
+      journal_.flush(*claims_, wall_ms());
     spdlog::error("scheduler.fenced app={} epoch={} newer_epoch={}", app_, epoch_.value(), newer_epoch);
     self_->quit(caf::make_error(errc::fenced, newer_epoch));
   }
@@ -422,6 +465,9 @@ private:
   claim_book book_;
   /// With a scale policy, from the first step on.
   std::optional<autoscaler> scaler_;
+  /// May be null.
+  claim_store* claims_;
+  claim_journal journal_;
   /// Of the record; grows with each change.
   std::uint64_t version_ = 0;
   /// The record as the parent has it.
@@ -431,9 +477,9 @@ private:
 } // namespace
 
 scheduler_actor spawn_scheduler(caf::actor_system& sys, platform& world, const scheduler_options& options,
-                                scheduler_start start, view_source view, app_report_sink parent) {
+                                scheduler_start start, view_source view, app_report_sink parent, claim_store* claims) {
   return sys.spawn<scheduler_impl::stateful_impl<scheduler_state>>(&world, options, std::move(start), std::move(view),
-                                                                   std::move(parent));
+                                                                   std::move(parent), claims);
 }
 
 } // namespace astra

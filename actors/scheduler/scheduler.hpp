@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/platform.hpp"
+#include "actors/scheduler/claim_store.hpp"
 #include "config/options.hpp"
 #include "messages/resource_protocol.hpp"
 #include "messages/scheduler_protocol.hpp"
@@ -28,6 +29,7 @@ struct scheduler_start {
 /// nothing of it runs any more; with errc::fenced, carrying the newer epoch, when a newer scheduler of the app has
 /// spoken; and when `parent` or `view` ends.  Replicas keep running when it ends.
 scheduler_actor spawn_scheduler(caf::actor_system& sys, platform& world, const scheduler_options& options,
-                                scheduler_start start, view_source view, app_report_sink parent);
+                                scheduler_start start, view_source view, app_report_sink parent,
+                                claim_store* claims = nullptr);
 
 } // namespace astra

@@ -4,6 +4,7 @@
 #include "config/spelling.hpp"
 #include "config/units.hpp"
 #include "runtime/cli/command_context.hpp"
+#include "runtime/cli/commands/claims.hpp"
 #include "runtime/cli/commands/commands.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/http/fetch.hpp"
@@ -128,6 +129,7 @@ private:
   void add_node();
   void add_events();
   void add_app();
+  void add_claims();
   void add_invoke_and_router();
   void add_config();
   void add_ca();
@@ -162,6 +164,7 @@ private:
   events_options events_;
   apply_options apply_;
   rollback_options rollback_;
+  claims_options claims_;
   std::string wait_;
   invoke_options invoke_;
   config_check_options config_check_;
@@ -185,6 +188,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_node();
   add_events();
   add_app();
+  add_claims();
   add_invoke_and_router();
   add_config();
   add_ca();
@@ -380,6 +384,25 @@ void command_line::add_app() {
           "Number of the revision (default: the one before the current one)")
       ->type_name("N");
   named("delete", app_delete_text, delete_app_named);
+}
+
+void command_line::add_claims() {
+  auto* claims = add(&root_, "claims", claims_text);
+  auto* log =
+      add(claims, "log", claims_log_text, [this](command_context& context) { return show_claims(context, claims_); });
+  log->add_option("APP", claims_.app, "The app's name")->required();
+  log->add_option_function<std::string>(
+         "--limit", [this](const std::string& text) { claims_.limit = read_count("--limit", text, 1000); },
+         "At most so many (default: 100)")
+      ->type_name("N");
+  log->add_option_function<std::string>(
+         "--from", [this](const std::string& text) { claims_.from = read_count("--from", text, 4'000'000'000); },
+         "Number of the first one (default: the last ones)")
+      ->type_name("N");
+  add(claims, "verify", claims_verify_text,
+      [this](command_context& context) { return verify_claims(context, claims_); })
+      ->add_option("APP|FILE", claims_.what, "An app, or the files of a log, the oldest first")
+      ->required();
 }
 
 void command_line::add_invoke_and_router() {

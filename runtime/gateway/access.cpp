@@ -77,6 +77,7 @@ access_right needed_for(gateway_route route) {
   case gateway_route::apps:
   case gateway_route::app:
   case gateway_route::app_history:
+  case gateway_route::app_claims:
   // Tells what would change, and changes nothing.
   case gateway_route::plan_app:
   case gateway_route::router:

@@ -315,6 +315,8 @@ private:
       return remove(exchange, route.name);
     case gateway_route::app_history:
       return show_history(exchange, route.name);
+    case gateway_route::app_claims:
+      return show_claims(exchange, route.name);
     case gateway_route::rollback_app:
       return roll_back(exchange, route.name);
     case gateway_route::plan_app:
@@ -857,6 +859,48 @@ private:
                                                             error_text(reason))),
                                         retry_soon));
     };
+  }
+
+  void show_claims(const http_exchange_ptr& exchange, const std::string& app) {
+    auto parameters = find_query(exchange->request().target);
+    std::uint64_t from = 0;
+    std::uint64_t limit = 100;
+    auto read = [&](const char* key, std::uint64_t& value) {
+      if (!parameters || parameters->count(key) == 0)
+        return;
+      auto& text = (*parameters)[key];
+      auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      if (error != std::errc{} || end != text.data() + text.size() || value == 0)
+        parameters.reset();
+    };
+    read("from", from);
+    read("limit", limit);
+    if (!parameters || limit > 1000)
+      return answer(exchange, refusal(400, "invalid_argument",
+                                      "from must be the number of a record and limit one up to 1000, such as "
+                                      "from=1&limit=100"));
+    if (view_.find_app(app) == nullptr)
+      return answer(exchange, unknown_app(app));
+    std::string why;
+    auto scheduler = scheduler_to_change(app, why);
+    if (scheduler == nullptr)
+      return answer(exchange, with_retry_after(refusal(503, "unavailable", why), retry_soon));
+    pb::DescribeApp question;
+    question.set_app(app);
+    question.mutable_claims()->set_from(from);
+    question.mutable_claims()->set_limit(static_cast<std::uint32_t>(limit));
+    ask<apps_actor, app_detail>(
+        scheduler->address(), apps_service, describe_app{std::move(question)},
+        [this, exchange, app, name = scheduler->name()](const app_detail& detail) {
+          if (!detail->has_claims())
+            return answer(exchange,
+                          refusal(501, "unavailable",
+                                  fmt::format("scheduler '{}' keeps no claim log (scheduler.claim_log = 0, or "
+                                              "an earlier version)",
+                                              name)));
+          answer(exchange, reply(200, app_claims_json(app, name, detail->claims())));
+        },
+        silent_scheduler(exchange, *scheduler));
   }
 
   void show_history(const http_exchange_ptr& exchange, const std::string& app) {

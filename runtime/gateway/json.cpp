@@ -425,6 +425,39 @@ std::string app_json(const cluster_view& view, const pb::AppRecord& record,
   return dump(result);
 }
 
+std::string app_claims_json(const std::string& app, const std::string& scheduler, const pb::ClaimLogPage& page) {
+  auto word_of = [](std::string name, std::string_view prefix) {
+    name.erase(0, prefix.size());
+    for (auto& letter : name)
+      letter = static_cast<char>(letter >= 'A' && letter <= 'Z' ? letter - 'A' + 'a' : letter);
+    return name;
+  };
+  json records = json::array();
+  for (auto& record : page.records()) {
+    json entry = {{"number", record.number()},
+                  {"when", utc(record.wall_ms())},
+                  {"wall_ms", record.wall_ms()},
+                  {"epoch", record.epoch()},
+                  {"action", word_of(pb::ClaimAction_Name(record.action()), "CLAIM_ACTION_")},
+                  {"replica", record.replica_index()},
+                  {"token", to_hex(record.token())},
+                  {"node", record.node_name()},
+                  {"node_id", to_hex(record.node())},
+                  {"resource_id", to_hex(record.origin())},
+                  {"view_version", record.view_version()},
+                  {"view_age_ms", record.view_age_ms()}};
+    if (record.outcome() != pb::CLAIM_UNKNOWN)
+      entry["outcome"] = word_of(pb::ClaimOutcome_Name(record.outcome()), "CLAIM_");
+    entry["reason"] = record.reason();
+    std::string hash;
+    for (unsigned char byte : record.hash())
+      hash += fmt::format("{:02x}", byte);
+    entry["hash"] = hash;
+    records.push_back(std::move(entry));
+  }
+  return dump({{"name", app}, {"scheduler", scheduler}, {"last", page.last()}, {"records", std::move(records)}});
+}
+
 std::string app_history_json(const std::string& app, const pb::AppHistory& history, std::string_view note) {
   json revisions = json::array();
   for (auto& revision : history.revisions())

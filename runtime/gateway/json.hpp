@@ -65,6 +65,8 @@ std::string app_json(const cluster_view& view, const pb::AppRecord& record,
                      const pb::PlacementReport* placement = nullptr);
 
 /// @param note why there is less than one might expect; empty: there is not.
+std::string app_claims_json(const std::string& app, const std::string& scheduler, const pb::ClaimLogPage& page);
+
 std::string app_history_json(const std::string& app, const pb::AppHistory& history, std::string_view note);
 std::string app_plan_json(const std::string& app, const pb::AppPlan& plan);
 

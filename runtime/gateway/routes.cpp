@@ -32,6 +32,7 @@ constexpr route_row rows[] = {
     {"DELETE", "/v1/apps/*", gateway_route::delete_app},
     {"POST", "/v1/apps/*/invoke", gateway_route::invoke},
     {"GET", "/v1/apps/*/history", gateway_route::app_history},
+    {"GET", "/v1/apps/*/claims", gateway_route::app_claims},
     {"POST", "/v1/apps/*/rollback", gateway_route::rollback_app},
     {"POST", "/v1/apps/*/plan", gateway_route::plan_app},
     {"GET", "/v1/routers/*", gateway_route::router},

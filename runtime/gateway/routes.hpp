@@ -24,6 +24,7 @@ enum class gateway_route {
   apply_app,
   delete_app,
   app_history,
+  app_claims,
   rollback_app,
   plan_app,
   invoke,

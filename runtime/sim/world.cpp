@@ -2,6 +2,7 @@
 #include "runtime/http/client_info.hpp"
 #include "runtime/http/collected_stream.hpp"
 
+#include "actors/scheduler/claim_memory.hpp"
 #include "messages/scheduler_protocol.hpp"
 #include "messages/wire/app.pb.h"
 #include "runtime/cli/spec_json.hpp"
@@ -121,6 +122,7 @@ struct site {
   process_options options;
   std::vector<pb::AppSpec> files;
   sim_disk disk;
+  claim_memory claims;
   std::unique_ptr<process> running;
   double extra_cores = 0.0;
   bool stopping = false;
@@ -325,7 +327,8 @@ public:
                 serve_again(where);
               }
             });
-          });
+          },
+          std::vector<std::string>{}, &where.claims);
     });
     if (where.extra_cores > 0.0)
       engine_.on(where.id, [&] { now_running.platform->take_cores(where.extra_cores); });

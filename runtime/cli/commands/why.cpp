@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -96,13 +97,19 @@ std::string render_why_app(const json& app, std::optional<std::uint32_t> index, 
   auto waits = false;
   auto found = false;
   std::string lines;
+  // What a lost node held and what runs elsewhere by now is nothing that is wrong.
+  std::set<std::uint64_t> ready;
+  for (const auto& replica : list_in(app, "replicas_detail"))
+    if (text_in(replica, "state") == "ready")
+      ready.insert(count_in(replica, "index"));
   for (const auto& replica : list_in(app, "replicas_detail")) {
     auto state = text_in(replica, "state");
     if (index && count_in(replica, "index") != *index)
       continue;
     found = true;
     waits |= state == "planned";
-    if (index || state != "ready")
+    auto replaced = state == "unknown" && ready.count(count_in(replica, "index")) != 0;
+    if (index || (state != "ready" && !replaced))
       lines += replica_line(replica) + "\n";
   }
   if (!index) {

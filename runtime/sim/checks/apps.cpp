@@ -164,6 +164,12 @@ private:
       wish->second.spec = *wish->second.before;
       wish->second.changed = what.at;
     }
+    if (word == "apps.taken_over") {
+      auto wish = wishes_.find(std::string{field(what.text, "app=")});
+      if (wish != wishes_.end())
+        wish->second.scheduler = what.machine;
+      return;
+    }
     if (word != "node.replica_crash" && word != "node.replica_failed" && word != "apps.scheduler_down")
       return;
     if (auto wish = wishes_.find(std::string{field(what.text, "app=")}); wish != wishes_.end())

@@ -237,6 +237,14 @@ TEST_CASE("why tells what is in the way on how many nodes, and the smallest chan
   CHECK(render_why_app(app, 7, false) == "ocr has no replica 7: it has 3, from 0\n");
   CHECK(render_why_app(json::parse(R"({"name": "ocr", "replicas": 3, "reason": ""})"), {}, false)
         == "ocr: all 3 replicas are ready\n");
+  // What a lost node held runs elsewhere: nothing is wrong.
+  auto moved = json::parse(R"json({"name": "ocr", "replicas": 1, "reason": "", "replicas_detail": [
+      {"index": 0, "state": "unknown", "node": "n1", "reason": "n1 is offline"},
+      {"index": 0, "state": "ready", "node": "n2"}]})json");
+  CHECK(render_why_app(moved, {}, false) == "ocr: all 1 replicas are ready\n");
+  CHECK(render_why_app(moved, 0, false) == "replica 0 on n1: unknown: n1 is offline\nreplica 0 on n2: ready\n");
+  moved["replicas_detail"].erase(1);
+  CHECK(render_why_app(moved, {}, false) == "ocr: all 1 replicas are ready\nreplica 0 on n1: unknown: n1 is offline\n");
   CHECK(render_why_node(json::parse(R"({"name": "n1", "state": "draining", "reason": "asked to", "taints": ["spot"],
     "replicas": [{"app": "a", "index": 1, "state": "ready"}]})"),
                         false)

@@ -26,6 +26,7 @@ TEST_CASE("every route of the API is found by method and path, with its name dec
       {"DELETE", "/v1/apps/ocr", gateway_route::delete_app, "ocr"},
       {"POST", "/v1/apps/ocr/invoke?x=/y", gateway_route::invoke, "ocr"},
       {"GET", "/v1/apps/ocr/history", gateway_route::app_history, "ocr"},
+      {"GET", "/v1/apps/ocr/claims", gateway_route::app_claims, "ocr"},
       {"POST", "/v1/apps/ocr/rollback?to=3", gateway_route::rollback_app, "ocr"},
       {"POST", "/v1/apps/ocr/plan", gateway_route::plan_app, "ocr"},
       {"GET", "/v1/routers/ocr", gateway_route::router, "ocr"},

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "actors/scheduler/claim_store.hpp"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace astra {
+
+/// Claim logs in memory, for simulated machines and tests: all of every log.
+class claim_memory : public claim_store {
+public:
+  caf::expected<pb::ClaimRecord> last(const std::string& app) override;
+  caf::expected<void> append(const std::string& app, const std::vector<pb::ClaimRecord>& records) override;
+  caf::expected<pb::ClaimLogPage> read(const std::string& app, std::uint64_t from, std::uint32_t limit) override;
+
+  std::map<std::string, std::vector<pb::ClaimRecord>> logs;
+  /// append fails with io_failed while set.
+  bool full = false;
+};
+
+} // namespace astra
