@@ -227,13 +227,15 @@ private:
   }
 
   void send_claims(std::vector<pb::Claim> claims) {
-    std::map<resource_id, pb::ClaimBatch> batches;
+    // Those of one batch ask for the same: heads and workers of a federated app do not.
+    std::map<std::pair<resource_id, bool>, pb::ClaimBatch> batches;
     for (auto& claim : claims)
-      *batches[view_.find(node_id{claim.node()})->origin].add_claims() = std::move(claim);
-    for (auto& [home, batch] : batches) {
+      *batches[{view_.find(node_id{claim.node()})->origin, claim.member().slot() != 0}].add_claims() = std::move(claim);
+    for (auto& [key, batch] : batches) {
+      auto home = key.first;
       batch.set_epoch(epoch_.value());
       batch.set_scheduler(process_.value());
-      *batch.mutable_spec() = book_.spec();
+      *batch.mutable_spec() = book_.spec_for(batch.claims(0));
       batch.set_spec_hash(book_.spec_hash());
       std::vector<claim_token> tokens;
       for (auto& claim : batch.claims())
@@ -313,7 +315,8 @@ private:
   void sign(pb::AppRecord& record) const {
     record.set_scheduler(process_.value());
     record.set_version(version_);
-    if (view_since_ || record.ready() >= record.spec().replicas())
+    auto wanted = record.spec().has_federation() ? record.spec().federation().clusters() : record.spec().replicas();
+    if (view_since_ || record.ready() >= wanted)
       return;
     if (!missing_group_.empty())
       record.set_reason(
