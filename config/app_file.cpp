@@ -3,6 +3,7 @@
 #include "config/label_expression.hpp"
 #include "config/load.hpp"
 #include "config/naming.hpp"
+#include "config/placeholders.hpp"
 #include "config/schema.pb.h"
 #include "config/schema_reader.hpp"
 #include "config/toml_tree.hpp"
@@ -301,7 +302,11 @@ void check_kind(const pb::AppSpec& spec, rule_book& rules) {
     rules.size_between("output.limit", spec.per_request().output_limit_bytes(), 1, 64 * mebibyte);
     break;
   case pb::AppSpec::kServer:
-    rules.command(spec.server().command());
+    if (!spec.has_federation())
+      rules.command(spec.server().command());
+    else if (!spec.server().command().empty())
+      rules.add("command", "says nothing for a federated app with mode = \"server\": its heads serve; remove it",
+                {"federation"});
     rules.environment(spec.server().env());
     rules.http_path("server.path", spec.server().path());
     if (!spec.server().ready_path().empty())
@@ -535,8 +540,49 @@ void check_scale(const pb::AppSpec& spec, rule_book& rules) {
   rules.duration_between("scale.down_after", scale.down_after_ms(), 1);
 }
 
+/// Nobody would notice a misspelt one before the command fails.
+void check_placeholders(const std::string& key, const std::string& text, const pb::Federation& federation,
+                        rule_book& rules) {
+  auto& ports = federation.ports();
+  for (auto& name : placeholders_in(text)) {
+    auto is = [&](const char* known) { return name == known; };
+    if (is("node_ip") || is("head_ip") || is("cpus") || is("gpus") || is("memory") || is("scratch") || is("cluster")
+        || is("slot"))
+      continue;
+    std::string port;
+    for (auto prefix : {"port.", "head.port."})
+      if (name.starts_with(prefix))
+        port = name.substr(std::string_view{prefix}.size());
+    if (port.empty())
+      rules.add(
+          key,
+          fmt::format("{{{}}} stands for nothing; there are {{node_ip}}, {{head_ip}}, {{port.NAME}}, "
+                      "{{head.port.NAME}}, {{cpus}}, {{gpus}}, {{memory}}, {{scratch}}, {{cluster}} and {{slot}}; "
+                      "write {{{{{}}}}} for the text itself",
+                      name, name),
+          {"federation"});
+    else if (std::find(ports.begin(), ports.end(), port) == ports.end())
+      rules.add(key, fmt::format("{{{}}}: \"{}\" is not in federation.ports; add it there", name, port),
+                {"federation.ports"});
+  }
+}
+
+template <class Texts>
+void check_placeholders(const std::string& command_key, const Texts& command, const std::string& env_key,
+                        const Texts& env, const pb::Federation& federation, rule_book& rules) {
+  for (int i = 0; i < command.size(); ++i)
+    check_placeholders(fmt::format("{}[{}]", command_key, i), command.Get(i), federation, rules);
+  for (auto& entry : env)
+    check_placeholders(env_key + "." + key_part(entry.substr(0, entry.find('='))), entry, federation, rules);
+}
+
 void check_role(const std::string& key, const pb::ClusterRole& role, const pb::Federation& federation,
                 rule_book& rules) {
+  check_placeholders(key + ".command", role.command(), key + ".env", role.env(), federation, rules);
+  if (role.resources().cpu_milli() < 1 || role.resources().cpu_milli() > 100'000'000)
+    rules.add(key + ".resources.cpu",
+              "must be between 0.001 and 100000 cores, not " + format_cores(role.resources().cpu_milli()));
+  rules.size_between(key + ".resources.memory", role.resources().memory_bytes(), mebibyte, 1024 * 1024 * gibibyte);
   rules.command(role.command(), key + ".command");
   rules.environment(role.env(), key + ".env");
   rules.duration_between(key + ".ready_timeout", role.ready_timeout_ms(), 1);
@@ -559,6 +605,13 @@ void check_federation(const pb::AppSpec& spec, rule_book& rules) {
     if (auto problem = name_problem(federation.ports(i)); !problem.empty())
       rules.add(fmt::format("federation.ports[{}]", i), problem);
   rules.duration_between("federation.head_lease", federation.head_lease_ms(), 1000);
+  check_placeholders("command", spec.per_request().command(), "env", spec.per_request().env(), federation, rules);
+  if (spec.has_server()) {
+    auto& ports = federation.ports();
+    if (std::find(ports.begin(), ports.end(), "http") == ports.end())
+      rules.add("federation.ports", "has no \"http\", on which a head answers the requests of mode = \"server\"",
+                {"mode", "federation"});
+  }
   check_role("federation.head", federation.head(), federation, rules);
   check_role("federation.worker", federation.worker(), federation, rules);
   if (spec.has_actor())
@@ -601,8 +654,11 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
     *spec.mutable_update() = to_update(file.update());
   if (file.has_scale())
     *spec.mutable_scale() = to_scale(file.scale());
-  if (file.has_federation())
+  if (file.has_federation()) {
     *spec.mutable_federation() = to_federation(file.federation(), full.resources());
+    // What is counted of such an app.
+    spec.set_replicas(spec.federation().clusters());
+  }
   spec.set_concurrency(full.concurrency());
   spec.set_request_timeout_ms(static_cast<std::uint64_t>(full.timeout()));
   spec.set_idempotent(full.idempotent());

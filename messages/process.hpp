@@ -31,6 +31,12 @@ struct launch_process {
   std::uint64_t output_limit_bytes = 0;
   /// For long-running commands: stdout counts as log like stderr, only its tail is kept and nothing is exceeded.
   bool output_is_log = false;
+  /// The process counts as started once it has written this, in one line of its log; empty: once it runs.  For commands
+  /// whose output is log.
+  std::string ready_line;
+  /// Made before the command is executed, for its user alone, and removed with all that is in it when the tree is gone;
+  /// empty: none.  Its parent is there.
+  std::string scratch;
 };
 
 struct process_started {

@@ -17,7 +17,8 @@ namespace astra {
 home_link::home_link(node_actor::pointer self, platform& world, const node_options& options, node_id node,
                      incarnation started, hooks to_node)
   : self_(self), world_(world), options_(options), node_(node), incarnation_(started), to_node_(std::move(to_node)),
-    selector_(options.name, options.resources, options.home_silence, self->clock().now(), options.aggregators) {}
+    selector_(options.name, options.resources, options.home_silence, self->clock().now(), options.aggregators),
+    heard_(self->clock().now()) {}
 
 void home_link::start() {
   dial();
@@ -177,7 +178,8 @@ void home_link::on_ack(const pb::HeartbeatAck& ack, std::uint64_t epoch) {
   }
   if (epoch != selector_.epoch())
     return;
-  selector_.on_ack(self_->clock().now());
+  heard_ = self_->clock().now();
+  selector_.on_ack(heard_);
   if (!std::exchange(joined_, true))
     spdlog::info("node.join node={} home={} aggregated={} home_epoch={} incarnation={}", options_.name,
                  selector_.home(), selector_.aggregated(), epoch, incarnation_.value());

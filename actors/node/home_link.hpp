@@ -55,6 +55,12 @@ public:
   /// The profile changed; the home hears of it within `profile_interval`.
   void profile_changed();
 
+  /// When a Resource last answered; the beginning when none has.
+  home_selector::time_point heard() const { return heard_; }
+
+  /// The home has answered since it was chosen.
+  bool joined() const { return joined_; }
+
   /// Whether this was the home: its session has ended, and the node turns to the next choice.
   bool on_down(const caf::actor_addr& source);
 
@@ -100,6 +106,7 @@ private:
   bool profile_due_ = false;
   bool profile_under_way_ = false;
   home_selector::time_point profile_sent_{};
+  home_selector::time_point heard_;
 };
 
 } // namespace astra

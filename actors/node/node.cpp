@@ -43,6 +43,11 @@ constexpr milliseconds stop_grace_max{3000};
 constexpr milliseconds release_patience{5000};
 constexpr milliseconds stop_patience{1000};
 
+/// Members of clusters keep a node that shall stop for this long: their successors are to be there first.
+constexpr milliseconds handover_max{20000};
+/// Between two looks at what members of clusters wait for.
+constexpr milliseconds member_look_interval{250};
+
 /// What apps may use of the node.
 pb::Resources capacity_of(const node_options& options) {
   pb::Resources result;
@@ -167,7 +172,47 @@ private:
       return;
     }
     runners_[token] = runner;
+    if (replicas_.find(token)->member && !std::exchange(looks_at_members_, true))
+      look_at_members_later();
     runner->start();
+  }
+
+  // -- members of clusters -----------------------------------------------------
+
+  void look_at_members_later() {
+    self_->run_delayed(member_look_interval, [this] { look_at_members(); });
+  }
+
+  /// Stops heads that nobody may know of any more: elsewhere their clusters are replaced.
+  void look_at_members() {
+    auto silence = now() - home_.heard();
+    auto any = false;
+    for (auto token : replicas_.tokens()) {
+      auto what = replicas_.find(token);
+      if (!what || !what->member)
+        continue;
+      any = true;
+      auto lease = bounded_ms(what->spec->federation().head_lease_ms());
+      if (what->head() && lease.count() > 0 && silence >= lease) {
+        auto reason = "no Resource was heard from for " + std::to_string(lease.count()) + " ms";
+        if (killed_.count(token) == 0)
+          spdlog::warn("node.head_lease node={} app={} replica={} token={} reason=\"{}\"", options_.name,
+                       what->spec->name(), what->index, to_hex(token.value()), reason);
+        stop_replica(token, reason, true);
+      }
+    }
+    looks_at_members_ = any;
+    if (any)
+      look_at_members_later();
+    check_drain();
+  }
+
+  /// Members that wait for their successors elsewhere.
+  bool hands_over() {
+    if (!home_.joined() || now() - drain_began_ >= handover_max)
+      return false;
+    auto tokens = replicas_.tokens();
+    return std::any_of(tokens.begin(), tokens.end(), [this](auto token) { return replicas_.find(token)->member; });
   }
 
   void on_releases(const pb::ReleaseBatch& batch) {
@@ -175,6 +220,15 @@ private:
       auto known = replicas_.release(release);
       claim_token token{release.token()};
       auto grace = bounded_ms(release.grace_ms());
+      if (known && grace.count() == 0 && replicas_.find(token)->member) {
+        if (killed_.count(token) == 0) {
+          spdlog::info("node.release node={} app={} replica={} token={} known={} reason=\"{}\"", options_.name,
+                       release.app(), release.replica_index(), to_hex(release.token()), known, release.reason());
+          set_state(token, pb::REPLICA_DRAINING, release.reason());
+          stop_replica(token, release.reason(), true);
+        }
+        continue;
+      }
       if (known && replicas_.find(token)->state == pb::REPLICA_DRAINING) {
         // A release is repeated until its replica is gone; the first one counts.
         if (grace.count() == 0 || desk_.running(token) == 0)
@@ -202,12 +256,15 @@ private:
   }
 
   /// Ends a replica, whatever it works on.
-  void stop_replica(claim_token token, const std::string& reason) {
+  /// @param at_once without asking it.
+  void stop_replica(claim_token token, const std::string& reason, bool at_once = false) {
     // A replica that stops at its leisure is told again when the whole node stops.
-    if (!replicas_.find(token) || (!stopping_.insert(token).second && !stops_all_))
+    if (!replicas_.find(token) || (!stopping_.insert(token).second && !stops_all_ && !at_once))
+      return;
+    if (at_once && !killed_.insert(token).second)
       return;
     desk_.close(*replicas_.find(token));
-    auto grace = stops_all_ ? stop_grace_max : release_grace_max;
+    auto grace = at_once ? milliseconds{0} : stops_all_ ? stop_grace_max : release_grace_max;
     self_->run_delayed(grace + (stops_all_ ? stop_patience : release_patience), [this, token] { on_stuck(token); });
     if (auto found = runners_.find(token); found != runners_.end()) {
       auto runner = found->second;
@@ -238,6 +295,11 @@ private:
     return key;
   }
 
+  void replica_located(claim_token token, std::string host, std::vector<pb::NamedPort> ports) override {
+    replicas_.set_location(token, std::move(host), std::move(ports));
+    home_.profile_changed();
+  }
+
   void replica_warming(claim_token token, std::string reason) override {
     auto what = replicas_.find(token);
     if (!what || (what->state != pb::REPLICA_STARTING && what->state != pb::REPLICA_READY))
@@ -256,7 +318,8 @@ private:
     spdlog::info("node.replica_ready node={} app={} replica={} token={}", options_.name, what->spec->name(),
                  what->index, to_hex(token.value()));
     set_state(token, pb::REPLICA_READY, "");
-    desk_.open(*what);
+    if (what->takes_requests())
+      desk_.open(*what);
   }
 
   void replica_crashed(claim_token token, std::string reason) override {
@@ -317,6 +380,7 @@ private:
     desk_.remove(*what);
     std::erase_if(processes_, [token](auto& entry) { return entry.second == token; });
     stopping_.erase(token);
+    killed_.erase(token);
     runners_.erase(token);
     replicas_.erase(token);
     if (!MUTANT(gone_replica_shown))
@@ -378,6 +442,7 @@ private:
       return;
     spdlog::info("node.drain node={} running={} queued={} reason=\"{}\"", options_.name, desk_.running(),
                  desk_.queued(), reason);
+    drain_began_ = now();
     replicas_.drain(reason);
     desk_.drain(reason);
     home_.beat();
@@ -393,7 +458,7 @@ private:
   }
 
   void check_drain() {
-    if (drain_.leave(desk_.idle() || drain_.out_of_time(now()) || MUTANT(node_leaves_with_work))) {
+    if (drain_.leave((desk_.idle() && !hands_over()) || drain_.out_of_time(now()) || MUTANT(node_leaves_with_work))) {
       spdlog::info("node.leave node={} unfinished={}", options_.name, desk_.running());
       home_.leave([this] { stop_all(); });
     }
@@ -471,10 +536,15 @@ private:
   std::map<process_key, claim_token> processes_;
   /// Replicas whose runner was told to stop.
   std::set<claim_token> stopping_;
+  /// Those of them that were not asked.
+  std::set<claim_token> killed_;
   request_desk desk_;
   std::vector<caf::typed_response_promise<void>> stop_promises_;
   /// The node has said goodbye and ends its replicas.
   bool stops_all_ = false;
+  replica::time_point drain_began_{};
+  /// A look at members is due.
+  bool looks_at_members_ = false;
   home_link home_;
 };
 

@@ -3,6 +3,8 @@
 namespace astra {
 
 std::shared_ptr<replica_runner> make_runner(replica_host& host, const app_registry& apps, const replica& what) {
+  if (what.spec->has_federation())
+    return what.member ? make_cluster_runner(host, what) : nullptr;
   switch (what.spec->kind_case()) {
   case pb::AppSpec::kPerRequest:
     return make_per_request_runner(host, what);

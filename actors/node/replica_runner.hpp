@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace astra {
 
@@ -38,6 +39,9 @@ public:
 
   /// Key for a process of this replica; the node passes its process_exited to the runner.
   virtual process_key new_process(claim_token replica) = 0;
+
+  /// Where the ports of a member of a cluster are; told before it is ready.
+  virtual void replica_located(claim_token replica, std::string host, std::vector<pb::NamedPort> ports) = 0;
 
   /// Runs, but cannot take requests yet, or none at the moment after having been ready.
   virtual void replica_warming(claim_token replica, std::string reason) = 0;
@@ -97,6 +101,12 @@ std::shared_ptr<replica_runner> make_server_runner(replica_host& host, const rep
 
 /// An actor of the registry.  Ready at once.
 std::shared_ptr<replica_runner> make_actor_runner(replica_host& host, const app_registry& apps, const replica& what);
+
+/// A head or a worker of a cluster, with ports of its own.  Ready when its port accepts, or its output says so.  A
+/// head also takes requests, as the kind of the app wants it: a command beside it for each, or its own server.  A head
+/// that ends has failed.
+/// @pre the replica is a member.
+std::shared_ptr<replica_runner> make_cluster_runner(replica_host& host, const replica& what);
 
 /// The runner for the kind of app; nullptr when the spec names none.
 std::shared_ptr<replica_runner> make_runner(replica_host& host, const app_registry& apps, const replica& what);

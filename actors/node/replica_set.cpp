@@ -28,6 +28,17 @@ std::size_t profile_bytes_of(const pb::AppSpec& spec) {
   constexpr std::size_t tag_and_length = 4;
   constexpr std::size_t fixed_fields = 2 * 9;
   constexpr std::size_t number_fields = 6 * 11;
+  if (spec.has_federation()) {
+    constexpr std::size_t number_and_tag = 8;
+    constexpr std::size_t host_bytes = 64;
+    status.set_host(std::string(host_bytes, ' '));
+    auto& member = *status.mutable_member();
+    member.set_cluster(1);
+    member.set_slot(std::numeric_limits<std::uint32_t>::max());
+    member.set_incarnation(std::numeric_limits<std::uint32_t>::max());
+    for (auto& name : spec.federation().ports())
+      status.add_ports()->set_name(name + std::string(number_and_tag, ' '));
+  }
   return status.ByteSizeLong() + fixed_fields + number_fields + tag_and_length + replica_set::reason_bytes_min
          + tag_and_length;
 }
@@ -56,6 +67,10 @@ replica_set::decision replica_set::claim(const pb::ClaimBatch& batch, const pb::
     added.reason = "claimed, about to start";
     added.since = now;
     added.budget = restart_budget{restart_policy_of(batch.spec())};
+    if (claim.has_member()) {
+      added.member = claim.member();
+      fence_.remember(batch.epoch(), claim.member());
+    }
     added.profile_bytes = profile_bytes_of(batch.spec());
     profile_bytes_ += added.profile_bytes;
     if (capacity_.misfit(batch.spec().per_replica())) {
@@ -91,6 +106,11 @@ pb::ClaimOutcome replica_set::check(const pb::ClaimBatch& batch, const pb::Claim
   }
   if (replicas_.count(token) != 0)
     return pb::CLAIM_CONFIRMED;
+  if (claim.has_member()) {
+    reason = fence_.misfit(batch.epoch(), claim.member());
+    if (!reason.empty())
+      return pb::CLAIM_NO_ROOM;
+  }
   if (draining_ && !MUTANT(claim_granted_while_draining)) {
     reason = "the node is draining: " + drain_reason_;
     return pb::CLAIM_NODE_DRAINING;
@@ -181,6 +201,14 @@ void replica_set::set_state(claim_token token, pb::ReplicaState state, std::stri
   found->second.since = now;
 }
 
+void replica_set::set_location(claim_token token, std::string host, std::vector<pb::NamedPort> ports) {
+  auto found = replicas_.find(token);
+  if (found == replicas_.end())
+    return;
+  found->second.host = std::move(host);
+  found->second.ports = std::move(ports);
+}
+
 std::optional<std::chrono::milliseconds> replica_set::crashed(claim_token token, const std::string& reason,
                                                               time_point now, random_source& random) {
   auto found = replicas_.find(token);
@@ -261,6 +289,15 @@ std::vector<pb::ReplicaStatus> replica_set::describe(time_point now) const {
     status.set_business(entry.spec->business());
     status.set_concurrency(entry.concurrency());
     status.set_priority(entry.spec->priority());
+    if (entry.member) {
+      auto& member = *status.mutable_member();
+      member.set_cluster(entry.member->cluster());
+      member.set_slot(entry.member->slot());
+      member.set_incarnation(entry.member->incarnation());
+      status.set_host(entry.host);
+      for (auto& port : entry.ports)
+        *status.add_ports() = port;
+    }
     auto in_state = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.since).count();
     status.set_in_state_ms(in_state > 0 ? static_cast<std::uint64_t>(in_state) : 0);
   }

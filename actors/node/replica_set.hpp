@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/node/capacity_book.hpp"
+#include "actors/node/member_fence.hpp"
 #include "actors/random.hpp"
 #include "actors/supervisor/restart_budget.hpp"
 #include "messages/ids.hpp"
@@ -41,8 +42,16 @@ struct replica {
   restart_budget budget;
   /// What it takes in the node's profile, with the shortest reason.
   std::size_t profile_bytes = 0;
+  /// Its place in a cluster, of an app that is federated.
+  std::optional<pb::ClusterMember> member;
+  /// Where its ports are.
+  std::string host;
+  std::vector<pb::NamedPort> ports;
 
   std::uint32_t concurrency() const { return spec->concurrency() == 0 ? 1 : spec->concurrency(); }
+  /// Workers of a cluster get their work from its head.
+  bool takes_requests() const { return !member || member->slot() == 0; }
+  bool head() const { return member && member->slot() == 0; }
 };
 
 /// The replicas of one node and its last word on claims.  A claim is its token: told twice it is confirmed twice and
@@ -84,6 +93,9 @@ public:
   void drain(std::string reason);
 
   void set_state(claim_token token, pb::ReplicaState state, std::string reason, time_point now);
+
+  /// Where the ports of a member of a cluster are.
+  void set_location(claim_token token, std::string host, std::vector<pb::NamedPort> ports);
 
   /// A replica ended although nobody asked it to: it backs off, or has failed when its budget is spent.
   /// @returns the delay before it is started again.
@@ -128,6 +140,7 @@ private:
   std::size_t profile_room_ = std::numeric_limits<std::size_t>::max();
   std::size_t profile_bytes_ = 0;
   std::map<std::string, std::uint64_t> epochs_;
+  member_fence fence_;
   std::set<claim_token> tombstones_;
   std::deque<claim_token> tombstone_order_;
 };

@@ -254,7 +254,7 @@ bool request_desk::on_down(const caf::actor_addr& source) {
 void request_desk::open(const replica& ready) {
   auto app =
       apps_.try_emplace(ready.spec->name(), admission::limits{options_.queue_per_slot, options_.slot_hold}).first;
-  if (drain_reason_)
+  if (drain_reason_ && !serves_on(app->first))
     app->second.drain();
   app->second.open(ready.token, ready.concurrency(), now());
   settle();
@@ -265,6 +265,8 @@ void request_desk::close(const replica& leaving) {
   if (app == apps_.end())
     return;
   app->second.close(leaving.token, now());
+  if (drain_reason_ && !serves_on(app->first))
+    app->second.drain();
   settle();
 }
 
@@ -273,14 +275,25 @@ void request_desk::remove(const replica& gone) {
   if (app == apps_.end())
     return;
   app->second.remove(gone.token, now());
+  if (drain_reason_ && !serves_on(app->first))
+    app->second.drain();
   settle();
 }
 
 void request_desk::drain(const std::string& reason) {
   drain_reason_ = reason;
-  for (auto& entry : apps_)
-    entry.second.drain();
+  for (auto& [name, app] : apps_)
+    if (!serves_on(name))
+      app.drain();
   settle();
+}
+
+bool request_desk::serves_on(const std::string& app) const {
+  auto tokens = replicas_.tokens();
+  return std::any_of(tokens.begin(), tokens.end(), [&](auto token) {
+    auto what = replicas_.find(token);
+    return what->head() && what->state == pb::REPLICA_READY && what->spec->name() == app;
+  });
 }
 
 void request_desk::answer_all(const std::string& reason) {

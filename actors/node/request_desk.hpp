@@ -58,7 +58,7 @@ public:
   /// Answers what still runs at a replica as lost.
   void give_up(claim_token replica, const std::string& reason);
 
-  /// Refuses everything from now on, also what waits.
+  /// Refuses everything from now on, also what waits; but requests for a head of a cluster, until it goes itself.
   void drain(const std::string& reason);
 
   /// Answers everything: the node ends.
@@ -91,6 +91,8 @@ private:
     caf::disposable overdue;
   };
 
+  /// A head of this app takes requests although the node drains.
+  bool serves_on(const std::string& app) const;
   time_point now() const;
   /// Sends the answers that admission has decided on, and sees to it that the next expiry is noticed.
   void settle();

@@ -1,6 +1,6 @@
 #include "actors/mutant.hpp"
 #include "actors/node/replica_runner.hpp"
-#include "messages/http_call.hpp"
+#include "actors/node/server_words.hpp"
 
 #include <caf/sec.hpp>
 #include <caf/send.hpp>
@@ -25,18 +25,6 @@ constexpr milliseconds ready_timeout_default{30000};
 constexpr milliseconds unready_grace{1000};
 /// A server that was ready and accepts no connection for this long is restarted.
 constexpr milliseconds refusal_patience{3000};
-constexpr std::uint64_t response_limit_bytes = 64 * 1024 * 1024;
-constexpr std::size_t last_words_max = 200;
-
-/// The last line that a process logged, for a reason.
-std::string last_words(const std::string& log_tail) {
-  auto end = log_tail.find_last_not_of(" \r\n\t");
-  if (end == std::string::npos)
-    return {};
-  auto begin = log_tail.find_last_of('\n', end);
-  begin = begin == std::string::npos ? 0 : begin + 1;
-  return log_tail.substr(begin, std::min(end + 1 - begin, last_words_max));
-}
 
 void replace_all(std::string& text, const std::string& from, const std::string& to) {
   for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
@@ -200,9 +188,7 @@ private:
               if (!alive || key != process_ || stopping_)
                 return;
               // Without a path to ask for, whoever accepts a connection is ready, whatever it makes of our question.
-              auto connected = reason == errc::io_failed || reason == errc::timed_out || reason == errc::app_failed
-                               || reason == errc::output_exceeded;
-              if ((spec_->server().ready_path().empty() && connected) || MUTANT(unready_replica_opened))
+              if ((spec_->server().ready_path().empty() && was_connected(reason)) || MUTANT(unready_replica_opened))
                 on_probed();
               else
                 probe_later(key, error_text(reason));
@@ -253,33 +239,10 @@ private:
       host_.replica_stopped(token_);
   }
 
-  void on_answer(attempt_id attempt, http_answer& answer) {
-    pb::InvokeReply result;
-    auto good = answer.status >= 200 && answer.status < 300;
-    result.set_outcome(good ? pb::INVOKE_OK : pb::INVOKE_APP_FAILED);
-    result.set_code(answer.status);
-    result.set_body(std::move(answer.body));
-    result.set_content_type(std::move(answer.content_type));
-    if (!good)
-      result.set_reason("the app answered " + std::to_string(answer.status));
-    finish(attempt, std::move(result));
-  }
+  void on_answer(attempt_id attempt, http_answer& answer) { finish(attempt, reply_of(answer)); }
 
   void on_error(attempt_id attempt, const caf::error& reason) {
-    pb::InvokeReply result;
-    result.set_reason(error_text(reason));
-    if (reason == errc::timed_out || reason == caf::sec::request_timeout)
-      result.set_outcome(pb::INVOKE_TIMED_OUT);
-    else if (reason == errc::cancelled)
-      result.set_outcome(pb::INVOKE_CANCELLED);
-    else if (reason == errc::unreachable)
-      result.set_outcome(pb::INVOKE_NOT_STARTED);
-    else if (reason == errc::output_exceeded)
-      result.set_outcome(pb::INVOKE_OUTPUT_EXCEEDED);
-    else if (reason == errc::app_failed)
-      result.set_outcome(pb::INVOKE_APP_FAILED);
-    else
-      result.set_outcome(pb::INVOKE_REPLICA_LOST);
+    auto result = reply_of(reason);
     // Before the slot is free again: nobody shall be granted it.
     if (result.outcome() == pb::INVOKE_NOT_STARTED && calls_.count(attempt) > 0)
       doubt(result.reason());

@@ -13,6 +13,8 @@ namespace {
 struct replica_summary {
   bool any = false;
   std::uint32_t slots = 0;
+  /// It is the head of a cluster: its node may drain, and it serves on until it is told to stop itself.
+  bool serves_on = false;
   /// Of the first replica that is not ready.
   std::string reason;
 };
@@ -21,13 +23,22 @@ std::string with_reason(std::string what, const std::string& reason) {
   return reason.empty() ? what : what + ": " + reason;
 }
 
-replica_summary summarise(const node_row& row, const std::string& app) {
+replica_summary summarise(const node_row& row, const std::string& app, const std::set<std::uint64_t>& serving) {
   replica_summary result;
   for (auto& replica : row.shape().replicas()) {
-    if (replica.app() != app)
+    if (replica.app() != app || (replica.has_member() && replica.member().slot() != 0))
       continue;
     result.any = true;
-    if (replica.state() == pb::REPLICA_READY)
+    auto ready = replica.state() == pb::REPLICA_READY;
+    if (ready && replica.has_member()) {
+      ready = serving.count(replica.member().cluster()) != 0;
+      result.serves_on = result.serves_on || ready;
+      if (!ready && result.reason.empty())
+        result.reason = "ready, and its cluster is not";
+      if (!ready)
+        continue;
+    }
+    if (ready)
       result.slots += std::max(1U, replica.concurrency());
     else if (result.reason.empty())
       result.reason = with_reason(replica_state_text(replica.state()), replica.reason());
@@ -41,6 +52,8 @@ std::string why_not_serving(const node_row& row, const replica_summary& replicas
   case pb::LIVENESS_SUSPECT:
     break;
   case pb::LIVENESS_DRAINING:
+    if (replicas.serves_on)
+      break;
     return MUTANT(draining_node_in_rotation) ? std::string{} : with_reason("draining", row.reason());
   case pb::LIVENESS_OFFLINE:
     return MUTANT(offline_node_in_rotation) ? std::string{} : with_reason("offline", row.reason());
@@ -78,7 +91,7 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
   auto lost = known != members_.end()
               && (row.liveness() == pb::LIVENESS_OFFLINE || row.address() != known->second.address)
               && !MUTANT(work_at_offline_node_awaited);
-  auto replicas = summarise(row, app_);
+  auto replicas = summarise(row, app_, serving_);
   if (!replicas.any) {
     forget(node);
     return lost;

@@ -71,6 +71,10 @@ public:
   /// @returns true when everything that ran at the node is lost: it is offline, or has moved
   /// to another address.
   bool observe(const node_row& row, const node_load& load, std::uint64_t word);
+  /// Clusters of a federated app that take requests: their heads count, and nothing else of the app.
+  /// @returns whether that is news: then every node is to be observed again.
+  bool set_serving(std::set<std::uint64_t> clusters) { return clusters != std::exchange(serving_, clusters); }
+
   /// The same, of its load alone.  Takes effect with `settle`, and for the weights with `refresh`.
   void observe_load(node_id node, const node_load& load, std::uint64_t word);
   /// The view has no such row any more.  Takes effect with `settle`.
@@ -116,6 +120,7 @@ private:
   void expire(time_point now);
 
   std::string app_;
+  std::set<std::uint64_t> serving_;
   milliseconds ejection_;
   random_source phase_;
   std::map<node_id, member> members_;

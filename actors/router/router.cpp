@@ -167,6 +167,10 @@ private:
     }
     if (std::ranges::find(changes.apps, app_) != changes.apps.end())
       on_app_changed();
+    if (pool_.set_serving(serving_clusters()))
+      for (auto& [node, entry] : view_.nodes())
+        if (std::ranges::find(changes.nodes, node) == changes.nodes.end())
+          changes.nodes.push_back(node);
     auto was_empty = pool_.empty(now());
     std::vector<node_id> lost;
     for (auto node : changes.nodes) {
@@ -189,6 +193,14 @@ private:
         drop_session(node);
     if (was_empty && !pool_.empty(now()))
       unpark(retry_batch);
+  }
+
+  std::set<std::uint64_t> serving_clusters() const {
+    std::set<std::uint64_t> result;
+    for (auto& cluster : record_.clusters())
+      if (cluster.state() == pb::CLUSTER_SERVING || cluster.state() == pb::CLUSTER_DEGRADED)
+        result.insert(cluster.cluster());
+    return result;
   }
 
   void take_load(node_id node) {

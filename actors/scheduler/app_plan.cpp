@@ -79,6 +79,9 @@ public:
 
   pb::AppPlan make() {
     sort_replicas();
+    // Which members a federated app would have where depends on what becomes of its heads.
+    if (in_.wanted.has_federation())
+      return summary();
     for (auto found = holders_.lower_bound(replicas()); found != holders_.end(); ++found)
       for (auto& surplus : found->second) {
         note(found->first, pb::PLAN_STOP, name_of(surplus.node), "", "fewer replicas are wanted");
@@ -88,6 +91,11 @@ public:
     for (std::uint32_t index = 0; index < replicas(); ++index)
       review(index, replaced);
     place(replaced);
+    return summary();
+  }
+
+private:
+  pb::AppPlan summary() {
     pb::AppPlan result;
     result.set_change(in_.current
                           ? describe_change(*in_.current, in_.wanted)
@@ -100,7 +108,6 @@ public:
     return result;
   }
 
-private:
   /// With a scale policy the number goes on from where it is, within the bounds.
   std::uint32_t replicas() const {
     if (!in_.wanted.has_scale())

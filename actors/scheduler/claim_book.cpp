@@ -59,6 +59,11 @@ std::uint64_t hash_of(pb::AppSpec spec) {
   spec.clear_gang();
   spec.clear_update();
   spec.clear_scale();
+  if (spec.has_federation()) {
+    spec.mutable_federation()->clear_clusters();
+    spec.mutable_federation()->clear_workers();
+    spec.mutable_federation()->clear_min_workers();
+  }
   return name_hash(encode(spec));
 }
 
@@ -85,7 +90,11 @@ void claim_book::want(pb::AppSpec spec) {
   }
   spec_ = std::move(spec);
   spec_hash_ = hash;
-  slots_.erase(slots_.lower_bound(wanted()), slots_.end());
+  slots_.erase(slots_.lower_bound(spec_.has_federation() ? 0 : wanted()), slots_.end());
+  if (!spec_.has_federation())
+    federation_.reset();
+  else if (!federation_)
+    federation_.emplace(spec_.name(), epoch_);
 }
 
 void claim_book::scale_to(std::uint32_t replicas, std::string reason) {
@@ -194,6 +203,11 @@ claim_book::decision claim_book::tick(const cluster_view& view, const std::set<r
                                       random_source& random, std::uint64_t wall_ms) {
   decision result;
   expire(view, now);
+  if (federation_) {
+    federate(view, reachable, now, random, result);
+    send_releases(view, reachable, now, result);
+    return result;
+  }
   release_failed(now);
   auto holders = count_holders();
   if (spec_.has_update())
@@ -254,6 +268,105 @@ void claim_book::release_failed(time_point now) {
       released_[token] = {id, replica.index(), "failed for good: " + replica.reason(), now, std::nullopt, false};
     }
   }
+}
+
+// -- a federated app ---------------------------------------------------------
+
+void claim_book::federate(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
+                          random_source& random, decision& out) {
+  std::map<std::uint32_t, std::string> unplaced;
+  for (auto& [index, slot] : slots_)
+    if (!slot.unplaced.empty())
+      unplaced[index] = slot.unplaced;
+  slots_.clear();
+  auto wishes = federation_->review(spec_.federation(), clusters(), sights(), unplaced, now);
+  for (auto& failure : wishes.failures)
+    excluded_[failure.node] = {now + options_.failure_exclusion,
+                               fmt::format("failed there a moment ago ({})", failure.reason)};
+  for (auto& stop : wishes.stops) {
+    auto [place, fresh] = released_.try_emplace(
+        stop.token, release{stop.node, stop.index, stop.reason, now, std::nullopt, false, stop.at_once});
+    auto& known = place->second;
+    if (!fresh && stop.at_once && !known.at_once) {
+      known.at_once = true;
+      known.reason = stop.reason;
+      known.sent.reset();
+    }
+  }
+  std::vector<federation::place_wish> heads;
+  std::vector<federation::place_wish> workers;
+  for (auto& wish : wishes.places)
+    (wish.member.slot() == 0 ? heads : workers).push_back(std::move(wish));
+  place_members(heads, true, view, reachable, now, random, out);
+  place_members(workers, false, view, reachable, now, random, out);
+  auto waits = std::any_of(slots_.begin(), slots_.end(), [](auto& entry) { return !entry.second.unplaced.empty(); });
+  if (!waits)
+    columns_.reset();
+  else if (!columns_)
+    columns_.emplace(view.nodes());
+}
+
+std::vector<member_sight> claim_book::sights() const {
+  std::vector<member_sight> result;
+  for (auto& [id, node] : seen_) {
+    if (lost(node))
+      continue;
+    for (auto& [token, replica] : node.replicas) {
+      auto& sight = result.emplace_back();
+      sight.token = token;
+      sight.node = id;
+      sight.node_name = node.name;
+      sight.index = replica.index();
+      // One from before the app was federated belongs to no cluster that there is.
+      sight.member = replica.member();
+      sight.state = replica.state();
+      sight.reason = replica.reason();
+      sight.host = replica.host();
+      sight.ports.assign(replica.ports().begin(), replica.ports().end());
+      sight.outdated = replica.spec_hash() != spec_hash_;
+      sight.leaving = node.liveness == pb::LIVENESS_DRAINING;
+      sight.released = released_.count(token) != 0;
+    }
+  }
+  for (auto& [token, claim] : claims_) {
+    auto& sight = result.emplace_back();
+    sight.token = token;
+    sight.node = claim.node;
+    sight.index = claim.index;
+    sight.member = claim.member;
+    sight.state = pb::REPLICA_CLAIMED;
+  }
+  return result;
+}
+
+void claim_book::place_members(const std::vector<federation::place_wish>& wishes, bool heads, const cluster_view& view,
+                               const std::set<resource_id>& reachable, time_point now, random_source& random,
+                               decision& out) {
+  if (wishes.empty())
+    return;
+  std::map<std::uint32_t, const pb::ClusterMember*> members;
+  auto spec = role_spec(spec_, heads);
+  auto input = input_for(spec, count_holders(), view, reachable, now);
+  // Heads keep away from heads: a request that comes to a node may go to any of them there.
+  if (heads) {
+    input.placed.clear();
+    for (auto& sight : sights())
+      if (sight.head())
+        ++input.placed[sight.node];
+  }
+  for (auto& wish : wishes) {
+    input.missing.push_back(wish.index);
+    members[wish.index] = &wish.member;
+  }
+  auto planned = plan(input, random);
+  for (auto& placement : planned.placements) {
+    out.claims.push_back(
+        new_claim(placement.replica_index, placement.node, view.find(placement.node)->row.incarnation()));
+    *out.claims.back().mutable_member() = *members.at(placement.replica_index);
+    count_claim(out.claims.back(), now);
+  }
+  for (auto index : planned.unplaced)
+    slots_[index].unplaced = planned.reason;
 }
 
 claim_book::holders_by_index claim_book::count_holders() const {
@@ -451,7 +564,7 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
     wait_for_quota(wanted, holders, now);
     return;
   }
-  auto input = input_for(holders, view, reachable, now);
+  auto input = input_for(spec_, holders, view, reachable, now);
   input.missing = wanted.place;
   input.missing.insert(input.missing.end(), wanted.move.begin(), wanted.move.end());
   auto planned = plan(input, random);
@@ -497,7 +610,7 @@ pb::Claim claim_book::new_claim(std::uint32_t index, node_id node, std::uint64_t
 void claim_book::count_claim(const pb::Claim& message, time_point now) {
   claim_token token{message.token()};
   drop_claim(token);
-  claims_[token] = {message.sequence(), node_id{message.node()}, message.replica_index(), now, false};
+  claims_[token] = {message.sequence(), node_id{message.node()}, message.replica_index(), now, false, message.member()};
   ++claims_by_index_[message.replica_index()];
   auto& slot = slots_[message.replica_index()];
   if (slot.lost) {
@@ -506,9 +619,9 @@ void claim_book::count_claim(const pb::Claim& message, time_point now) {
   }
 }
 
-plan_input claim_book::input_for(const holders_by_index& holders, const cluster_view& view,
+plan_input claim_book::input_for(const pb::AppSpec& spec, const holders_by_index& holders, const cluster_view& view,
                                  const std::set<resource_id>& reachable, time_point now) const {
-  plan_input input{spec_, view.nodes()};
+  plan_input input{spec, view.nodes()};
   for (auto& [index, found] : holders)
     for (auto& holder : found)
       if (released_.count(holder.token()) == 0)
@@ -537,7 +650,12 @@ std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& vie
                                                          const std::set<resource_id>& reachable, time_point now) const {
   if (deleting_ || std::all_of(slots_.begin(), slots_.end(), [](auto& entry) { return entry.second.unplaced.empty(); }))
     return std::nullopt;
-  auto told = explain(input_for(count_holders(), view, reachable, now));
+  auto shown = spec_;
+  if (federation_) {
+    auto first = std::find_if(slots_.begin(), slots_.end(), [](auto& entry) { return !entry.second.unplaced.empty(); });
+    shown = role_spec(spec_, first->first % cluster_stride == 0);
+  }
+  auto told = explain(input_for(shown, count_holders(), view, reachable, now));
   pb::PlacementReport result;
   if (!quota_reason_.empty())
     result.add_reasons()->set_text(quota_reason_);
@@ -629,7 +747,7 @@ void claim_book::send_releases(const cluster_view& view, const std::set<resource
     message.set_token(token.value());
     message.set_node(release.node.value());
     message.set_replica_index(release.index);
-    message.set_grace_ms(grace_ms());
+    message.set_grace_ms(release.at_once ? 0 : grace_ms());
     message.set_reason(release.reason);
     out.releases.push_back(std::move(message));
   }
@@ -767,6 +885,10 @@ pb::AppDetail claim_book::describe(time_point now) const {
     row.set_in_state_ms(milliseconds_between(claim.since, now));
     row.set_node(claim.node.value());
     *row.mutable_resources() = spec_.per_replica();
+    if (federation_) {
+      *row.mutable_member() = claim.member;
+      *row.mutable_resources() = role_spec(spec_, claim.member.slot() == 0).per_replica();
+    }
     row.set_concurrency(spec_.concurrency());
   }
   auto& record = *result.mutable_record();
@@ -781,7 +903,7 @@ pb::AppDetail claim_book::describe(time_point now) const {
       return false;
     }
   };
-  for (std::uint32_t index = 0; index < wanted(); ++index) {
+  for (std::uint32_t index = 0; !federation_ && index < wanted(); ++index) {
     auto& all = rows[index];
     auto slot = slots_.find(index);
     if (std::any_of(all.begin(), all.end(), [](auto& row) { return row.state() == pb::REPLICA_READY; })) {
@@ -818,6 +940,10 @@ pb::AppDetail claim_book::describe(time_point now) const {
       *result.add_replicas() = std::move(row);
     }
   }
+  if (federation_) {
+    record = this->record(now);
+    return result;
+  }
   head(record);
   auto lack = summary(result, record.ready() == wanted());
   record.set_reason(record.reason() + (record.reason().empty() || lack.empty() ? "" : "; ") + lack);
@@ -825,6 +951,17 @@ pb::AppDetail claim_book::describe(time_point now) const {
 }
 
 pb::AppRecord claim_book::record(time_point now) const {
+  if (federation_) {
+    pb::AppRecord result;
+    head(result);
+    result.set_ready(federation_->serving());
+    result.set_starting(federation_->starting());
+    result.set_pending(federation_->pending());
+    for (auto& cluster : federation_->records())
+      *result.add_clusters() = cluster;
+    result.set_reason(deleting_ ? "being deleted" : federation_summary(*federation_, clusters()));
+    return result;
+  }
   if (!deleting_ && all_ready()) {
     pb::AppRecord result;
     head(result);

@@ -3,6 +3,7 @@
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
 #include "actors/scheduler/autoscaler.hpp"
+#include "actors/scheduler/federation.hpp"
 #include "actors/scheduler/gang.hpp"
 #include "actors/scheduler/hazard_meter.hpp"
 #include "actors/scheduler/planner.hpp"
@@ -132,6 +133,10 @@ public:
                                                time_point now) const;
 
   const pb::AppSpec& spec() const { return spec_; }
+  /// What the node of a claim is to run.
+  pb::AppSpec spec_for(const pb::Claim& claim) const {
+    return claim.has_member() ? role_spec(spec_, claim.member().slot() == 0) : spec_;
+  }
   std::uint64_t spec_hash() const { return spec_hash_; }
   std::size_t claims_in_flight() const { return claims_.size(); }
   const std::string& home_group() const { return home_group_; }
@@ -185,6 +190,8 @@ private:
     std::uint32_t index = 0;
     time_point since;
     bool confirmed = false;
+    /// Of a federated app.
+    pb::ClusterMember member{};
   };
 
   /// A token that must not run: released, or claimed with an unknown outcome.
@@ -197,6 +204,8 @@ private:
     std::optional<time_point> sent;
     /// Claimed with an unknown outcome: may still come to run.
     bool doubtful = false;
+    /// It gets no time for what it works on.
+    bool at_once = false;
   };
 
   /// What is remembered of an index between ticks.
@@ -230,11 +239,13 @@ private:
   bool claimed(std::uint32_t index) const;
   void drop_claim(claim_token token);
   std::uint64_t grace_ms() const { return spec_.request_timeout_ms(); }
+  /// Clusters wanted of a federated app.
+  std::uint32_t clusters() const { return deleting_ ? 0 : spec_.federation().clusters(); }
 
   void expire(const cluster_view& view, time_point now);
   holders_by_index count_holders() const;
   /// Without what is missing.
-  plan_input input_for(const holders_by_index& holders, const cluster_view& view,
+  plan_input input_for(const pb::AppSpec& spec, const holders_by_index& holders, const cluster_view& view,
                        const std::set<resource_id>& reachable, time_point now) const;
   void release_failed(time_point now);
   pb::Claim new_claim(std::uint32_t index, node_id node, std::uint64_t incarnation);
@@ -249,6 +260,12 @@ private:
   void exclude_refused(node_id node, const pb::ClaimResult& result, time_point now, random_source& random);
   void preempt(std::vector<std::uint32_t>& unplaced, const holders_by_index& holders, const cluster_view& view,
                const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  /// What `tick` does for a federated app instead of counting replicas.
+  void federate(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, random_source& random,
+                decision& out);
+  std::vector<member_sight> sights() const;
+  void place_members(const std::vector<federation::place_wish>& wishes, bool heads, const cluster_view& view,
+                     const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
   wishes review(const holders_by_index& holders, time_point now);
   void start_update(const holders_by_index& holders, wishes& out);
   void roll_out(holders_by_index& holders, time_point now);
@@ -280,6 +297,8 @@ private:
   std::map<std::uint32_t, std::uint32_t> claims_by_index_;
   std::map<claim_token, release> released_;
   std::map<std::uint32_t, slot> slots_;
+  /// Of a federated app.
+  std::optional<federation> federation_;
   std::map<node_id, exclusion> excluded_;
   /// Rows that came with refusals, until the view has something newer.
   std::map<node_id, node_row> corrections_;

@@ -57,7 +57,7 @@ void claim_book::place_gang(const wishes& wishes, const holders_by_index& holder
   if (gang_.paused(now)) {
     reason = "its gang gave back what it held, for others to use, and tries again in a moment";
   } else if (!open.empty()) {
-    auto input = input_for(holders, view, reachable, now);
+    auto input = input_for(spec_, holders, view, reachable, now);
     input.missing.assign(open.begin(), open.end());
     auto planned = plan(input, random);
     for (auto& placement : planned.placements) {
@@ -67,7 +67,7 @@ void claim_book::place_gang(const wishes& wishes, const holders_by_index& holder
     reason = planned.reason;
     if (!open.empty()) {
       // What others hold may be that of younger gangs: their Resources know.
-      auto bold = input_for(holders, view, reachable, now);
+      auto bold = input_for(spec_, holders, view, reachable, now);
       bold.missing.assign(open.begin(), open.end());
       for (auto& [id, entry] : view.nodes()) {
         auto correction = bold.corrections.find(id);
@@ -84,7 +84,7 @@ void claim_book::place_gang(const wishes& wishes, const holders_by_index& holder
       }
     }
     if (!open.empty() && spec_.priority() > 0) {
-      auto last = input_for(holders, view, reachable, now);
+      auto last = input_for(spec_, holders, view, reachable, now);
       last.missing.assign(open.begin(), open.end());
       for (auto& placement : plan_preemption(last, random)) {
         ask_to_hold(placement.replica_index, placement.node, std::move(placement.victims), view, now, out);
@@ -177,7 +177,7 @@ void claim_book::give_gang_up(const holders_by_index& holders, time_point now, r
 void claim_book::preempt(std::vector<std::uint32_t>& unplaced, const holders_by_index& holders,
                          const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
                          random_source& random, decision& out) {
-  auto input = input_for(holders, view, reachable, now);
+  auto input = input_for(spec_, holders, view, reachable, now);
   // An update gets along with what the app has.
   std::copy_if(unplaced.begin(), unplaced.end(), std::back_inserter(input.missing),
                [&](auto index) { return !slots_[index].updating; });

@@ -273,10 +273,11 @@ private:
   /// @param kind What all batches have in common.
   void send_claims(std::vector<pb::Claim> claims, const pb::ClaimBatch& kind) {
     std::vector<std::pair<resource_id, pb::ClaimBatch>> batches;
-    std::map<resource_id, std::size_t> filling;
+    // Those of one batch ask for the same: heads and workers of a federated app do not.
+    std::map<std::pair<resource_id, bool>, std::size_t> filling;
     for (auto& claim : claims) {
       auto home = view_.find(node_id{claim.node()})->origin;
-      auto [last, fresh] = filling.try_emplace(home, batches.size());
+      auto [last, fresh] = filling.try_emplace({home, claim.member().slot() != 0}, batches.size());
       if (fresh || batches[last->second].second.claims_size() == claim_batch_max) {
         last->second = batches.size();
         batches.emplace_back(home, kind);
@@ -287,7 +288,7 @@ private:
     for (auto& [home, batch] : batches) {
       batch.set_epoch(epoch_.value());
       batch.set_scheduler(process_.value());
-      *batch.mutable_spec() = book_.spec();
+      *batch.mutable_spec() = book_.spec_for(batch.claims(0));
       batch.set_spec_hash(book_.spec_hash());
       std::vector<claim_token> tokens;
       for (auto& claim : batch.claims())
@@ -418,7 +419,8 @@ private:
   void sign(pb::AppRecord& record) const {
     record.set_scheduler(process_.value());
     record.set_version(version_);
-    if (view_since_ || record.ready() >= wanted_in(record))
+    auto wanted = record.spec().has_federation() ? record.spec().federation().clusters() : wanted_in(record);
+    if (view_since_ || record.ready() >= wanted)
       return;
     if (!missing_group_.empty())
       record.set_reason(

@@ -82,10 +82,16 @@ std::string paint(std::string_view text, tone t, bool colour) {
 
 tone tone_of_state(std::string_view state) {
   constexpr std::pair<std::string_view, tone> tones[] = {
-      {"online", tone::good},     {"ready", tone::good},       {"suspect", tone::warning},  {"draining", tone::warning},
-      {"planned", tone::warning}, {"claimed", tone::warning},  {"starting", tone::warning}, {"warming", tone::warning},
-      {"pending", tone::warning}, {"deleting", tone::warning}, {"degraded", tone::warning}, {"backing_off", tone::bad},
-      {"offline", tone::bad},     {"failed", tone::bad},       {"lost", tone::bad},         {"stopped", tone::faint},
+      {"serving", tone::good},     {"filling", tone::warning},
+      {"dead", tone::bad},         {"head starting", tone::warning},
+      {"online", tone::good},      {"ready", tone::good},
+      {"suspect", tone::warning},  {"draining", tone::warning},
+      {"planned", tone::warning},  {"claimed", tone::warning},
+      {"starting", tone::warning}, {"warming", tone::warning},
+      {"pending", tone::warning},  {"deleting", tone::warning},
+      {"degraded", tone::warning}, {"backing_off", tone::bad},
+      {"offline", tone::bad},      {"failed", tone::bad},
+      {"lost", tone::bad},         {"stopped", tone::faint},
   };
   auto i = std::find_if(std::begin(tones), std::end(tones), [&](const auto& entry) { return entry.first == state; });
   return i == std::end(tones) ? tone::plain : i->second;

@@ -257,6 +257,47 @@ json to_json(const cluster_view& view, const pb::AppRecord& record) {
   return result;
 }
 
+const char* name_of(pb::ClusterState state) {
+  switch (state) {
+  case pb::CLUSTER_PENDING:
+    return "pending";
+  case pb::CLUSTER_CLAIMED:
+    return "claimed";
+  case pb::CLUSTER_HEAD_STARTING:
+    return "head starting";
+  case pb::CLUSTER_FILLING:
+    return "filling";
+  case pb::CLUSTER_SERVING:
+    return "serving";
+  case pb::CLUSTER_DEGRADED:
+    return "degraded";
+  case pb::CLUSTER_DRAINING:
+    return "draining";
+  case pb::CLUSTER_DEAD:
+    return "dead";
+  default:
+    return "unknown";
+  }
+}
+
+json clusters_json(const pb::AppRecord& record) {
+  json result = json::array();
+  for (auto& cluster : record.clusters()) {
+    json ports = json::object();
+    for (auto& port : cluster.head_ports())
+      ports[port.name()] = port.port();
+    result.push_back({{"cluster", to_hex(cluster.cluster())},
+                      {"state", name_of(cluster.state())},
+                      {"head_node", cluster.head_node()},
+                      {"head_host", cluster.head_host()},
+                      {"head_ports", std::move(ports)},
+                      {"workers_ready", cluster.workers_ready()},
+                      {"workers", cluster.workers()},
+                      {"reason", cluster.reason()}});
+  }
+  return result;
+}
+
 json to_json(const pb::AppSpec& spec) {
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
@@ -417,6 +458,14 @@ std::string app_json(const cluster_view& view, const pb::AppRecord& record,
                       {"restarts", replica.restarts()},
                       {"in_state_ms", replica.in_state_ms()},
                       {"epoch", replica.epoch()}});
+  if (record.spec().has_federation()) {
+    for (int i = 0; i < static_cast<int>(replicas.size()); ++i) {
+      auto& member = replicas[static_cast<std::size_t>(i)].member();
+      detail[static_cast<std::size_t>(i)]["cluster"] = to_hex(member.cluster());
+      detail[static_cast<std::size_t>(i)]["slot"] = member.slot();
+    }
+    result["clusters"] = clusters_json(record);
+  }
   result["replicas_detail"] = std::move(detail);
   if (placement)
     result["placement"] = to_json(*placement);

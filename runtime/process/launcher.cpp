@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,10 +27,12 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -79,6 +82,16 @@ struct task {
   std::string input;
   std::size_t input_written = 0;
   bool output_is_log = false;
+  /// What it must have written to count as started; empty: nothing.
+  std::string ready_line;
+  /// The end of what it has written, in which the ready line may have begun.
+  std::string heard;
+  /// The agent was told that it has started.
+  bool started_told = false;
+  /// The command was executed.
+  bool runs = false;
+  /// Its directory; empty: it has none.
+  std::string scratch;
   std::uint64_t output_limit = 0;
   std::string output;
   tail_buffer log{log_tail_bytes};
@@ -112,6 +125,8 @@ private:
 
   std::string start_child(task& child, const launcher_pb::Launch& what);
   void read_failure(task& child);
+  void tell_started(task& child);
+  void hear(task& child, std::string_view data);
   void write_input(task& child);
   void read_output(task& child, bool to_end);
   void read_log(task& child, bool to_end);
@@ -355,6 +370,7 @@ void launcher::on_launch(const launcher_pb::Launch& what, std::string body) {
   auto& child = place->second;
   child.input = std::move(body);
   child.output_is_log = what.output_is_log();
+  child.ready_line = what.ready_line();
   child.output_limit = what.output_limit_bytes();
   auto error = start_child(child, what);
   if (!error.empty())
@@ -385,6 +401,11 @@ std::string launcher::start_child(task& child, const launcher_pb::Launch& what) 
   child.group = process_group{backend_, child.key, what.memory_limit_bytes(), error};
   if (!error.empty())
     return error;
+  if (!what.scratch().empty()) {
+    if (::mkdir(what.scratch().c_str(), 0700) < 0)
+      return "cannot make the directory " + what.scratch() + ": " + std::strerror(errno);
+    child.scratch = what.scratch();
+  }
   child.sample_memory = what.memory_limit_bytes() != 0 && !child.group.limits_memory();
   child.watch_out_of_memory = child.group.limits_memory();
 
@@ -430,10 +451,33 @@ void launcher::read_failure(task& child) {
   }
   if (child.fate.exited() && child.fate.end() == process_end::spawn_failed)
     return;
+  child.runs = true;
+  tell_started(child);
+}
+
+void launcher::tell_started(task& child) {
+  if (!child.runs || !child.ready_line.empty() || std::exchange(child.started_told, true))
+    return;
   launcher_pb::Frame frame;
   frame.mutable_started()->set_key(child.key.value());
   frame.mutable_started()->set_pid(child.pid);
   send(frame);
+}
+
+/// Takes what a child has logged, and looks for the line that says that it has started.
+void launcher::hear(task& child, std::string_view data) {
+  child.log.append(data);
+  if (child.ready_line.empty())
+    return;
+  child.heard.append(data);
+  if (child.heard.find(child.ready_line) != std::string::npos) {
+    child.ready_line.clear();
+    child.heard.clear();
+    tell_started(child);
+    return;
+  }
+  auto kept = std::min(child.heard.size(), child.ready_line.size() - 1);
+  child.heard.erase(0, child.heard.size() - kept);
 }
 
 void launcher::write_input(task& child) {
@@ -476,7 +520,7 @@ bool read_pipe(const unique_fd& file, bool to_end, Take take) {
 void launcher::read_output(task& child, bool to_end) {
   auto ended = read_pipe(child.output_pipe, to_end, [&](std::string_view data) {
     if (child.output_is_log) {
-      child.log.append(data);
+      hear(child, data);
       return;
     }
     auto room = child.output_limit - std::min<std::uint64_t>(child.output.size(), child.output_limit);
@@ -489,7 +533,7 @@ void launcher::read_output(task& child, bool to_end) {
 }
 
 void launcher::read_log(task& child, bool to_end) {
-  if (read_pipe(child.log_pipe, to_end, [&](std::string_view data) { child.log.append(data); }))
+  if (read_pipe(child.log_pipe, to_end, [&](std::string_view data) { hear(child, data); }))
     child.log_pipe.reset();
 }
 
@@ -691,6 +735,9 @@ void launcher::finish(task& child) {
   exited->set_cpu_ns(child.cpu_ns);
   exited->set_wall_ns(static_cast<std::uint64_t>(std::chrono::nanoseconds{wall}.count()));
   exited->set_memory_peak_bytes(child.memory_peak);
+  // Before the agent hears of the end: it may want a directory of this name again.
+  if (std::error_code ignored; !child.scratch.empty())
+    std::filesystem::remove_all(child.scratch, ignored);
   send(frame, std::move(child.output));
   for (auto& directory : child.group.release())
     groups_to_remove_.push_back(std::move(directory));

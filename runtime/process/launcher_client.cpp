@@ -274,6 +274,8 @@ caf::expected<void> live_client::launch(const launch_process& what) {
   launch->set_memory_limit_bytes(what.memory_limit_bytes);
   launch->set_output_limit_bytes(what.output_limit_bytes);
   launch->set_output_is_log(what.output_is_log);
+  launch->set_ready_line(what.ready_line);
+  launch->set_scratch(what.scratch);
   if (frame.ByteSizeLong() > launcher_head_max)
     return caf::make_error(errc::invalid_argument, "the command line and environment are larger than 4 MiB");
   std::lock_guard guard{mutex_};

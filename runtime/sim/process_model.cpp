@@ -81,6 +81,8 @@ std::optional<sim_app> make_sim_app(const scenario_app& app) {
   sim_app result;
   result.behaviour = app.behaviour;
   result.serves = spec.has_server();
+  if (spec.has_federation() && result.serves)
+    return std::nullopt;
   auto& words = spec.has_server() ? spec.server().command() : spec.per_request().command();
   result.command = join({words.begin(), words.end()});
   auto slots = std::max(1U, spec.concurrency());
@@ -88,6 +90,24 @@ std::optional<sim_app> make_sim_app(const scenario_app& app) {
     result.work_milli = std::max(1U, milli / slots);
   if (auto memory = spec.per_replica().memory_bytes())
     result.memory_bytes = (result.serves ? memory : memory / slots) / 2;
+  return result;
+}
+
+std::vector<sim_app> make_sim_members(const scenario_app& app) {
+  auto& spec = *app.spec;
+  std::vector<sim_app> result;
+  if (!spec.has_federation())
+    return result;
+  for (auto role : {&spec.federation().head(), &spec.federation().worker()}) {
+    auto& made = result.emplace_back();
+    made.behaviour = app.behaviour;
+    made.serves = true;
+    made.command = join({role->command().begin(), role->command().end()});
+    if (auto milli = role->resources().cpu_milli())
+      made.work_milli = milli;
+    if (auto memory = role->resources().memory_bytes())
+      made.memory_bytes = memory / 2;
+  }
   return result;
 }
 
@@ -116,6 +136,7 @@ caf::expected<void> process_model::launch(const launch_process& what, time_point
   fresh.exec_at = now_ + exec_time;
   fresh.input = what.input;
   fresh.output_is_log = what.output_is_log;
+  fresh.has_ready_line = !what.ready_line.empty();
   auto path = resolve(what.command.empty() ? std::string{} : what.command.front(), what.environment);
   if (path) {
     auto port = parse_port(find_in_environment(what.environment, "PORT"));
@@ -494,7 +515,8 @@ void process_model::on_exec(process& what) {
     apply(what, what.fate.on_spawn_failed(what.spawn_error));
     return;
   }
-  process_events_.push_back(process_started{what.key, first_pid + static_cast<std::int32_t>(what.number)});
+  if (!what.has_ready_line)
+    tell_started(what);
   what.memory_peak = memory_of(what);
   if (auto action = what.fate.on_memory(what.memory_peak); action != process_fate::action::none) {
     apply(what, action);
@@ -508,7 +530,13 @@ void process_model::on_exec(process& what) {
   begin(what, std::move(work));
 }
 
+void process_model::tell_started(const process& what) {
+  process_events_.push_back(process_started{what.key, first_pid + static_cast<std::int32_t>(what.number)});
+}
+
 void process_model::on_started_up(process& what) {
+  if (what.has_ready_line && !what.app->serves)
+    tell_started(what);
   if (what.app->serves) {
     auto taken = std::any_of(processes_.begin(), processes_.end(),
                              [&](auto& entry) { return entry.second.listening && entry.second.port == what.port; });
@@ -519,6 +547,8 @@ void process_model::on_started_up(process& what) {
     }
     what.listening = true;
     log(what, "listening on port " + std::to_string(what.port));
+    if (what.has_ready_line)
+      tell_started(what);
     return;
   }
   job work;

@@ -45,6 +45,9 @@ using sim_app_table = std::vector<sim_app>;
 /// replica's cores busy, and a process uses half of the memory that it may.
 std::optional<sim_app> make_sim_app(const scenario_app& app);
 
+/// The programs of a federated app's heads and workers, which listen on their ports; none for any other app.
+std::vector<sim_app> make_sim_members(const scenario_app& app);
+
 struct process_model_options {
   /// Null: no command is installed.
   std::shared_ptr<const sim_app_table> apps;
@@ -177,6 +180,8 @@ private:
     std::optional<time_point> frozen_until;
     std::shared_ptr<const std::string> input;
     bool output_is_log = false;
+    /// It counts as started when it has started up.
+    bool has_ready_line = false;
     std::string output;
     tail_buffer log{4096};
     std::uint16_t port = 0;
@@ -246,6 +251,7 @@ private:
 
   // Lives of processes.
   void on_exec(process& what);
+  void tell_started(const process& what);
   void on_started_up(process& what);
   void on_request_done(process& what, outcome end);
   void crash(process& what);

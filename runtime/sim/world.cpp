@@ -155,6 +155,9 @@ public:
     for (auto& app : what_->apps)
       if (auto program = make_sim_app(app))
         table->push_back(std::move(*program));
+    for (auto& app : what_->apps)
+      for (auto& program : make_sim_members(app))
+        table->push_back(std::move(program));
     programs_ = std::move(table);
     build();
     faults_ = options_.faults ? *options_.faults : draw_faults(*what_, engine_.random());

@@ -289,7 +289,26 @@ std::string render_app(const json& app, bool colour) {
                                                           : "not idempotent: never started twice"));
   line("scheduler", printable(text_in(app, "scheduler")));
   line("note", printable(text_in(app, "note")));
-  text_table replicas{{{"REPLICA", align::right},
+  text_table clusters{{{"CLUSTER"}, {"STATE"}, {"HEAD"}, {"PORTS"}, {"WORKERS", align::right}, {"REASON"}}};
+  for (const auto& cluster : list_in(app, "clusters")) {
+    auto cluster_state = text_in(cluster, "state");
+    auto head = text_in(cluster, "head_host");
+    if (auto node = text_in(cluster, "head_node"); !node.empty())
+      head = node + (head.empty() ? "" : " (" + head + ")");
+    std::string ports;
+    for (const auto& [port_name, number] : list_in(cluster, "head_ports").items())
+      ports += fmt::format("{}{}={}", ports.empty() ? "" : " ", port_name, number.dump());
+    clusters.add({text_in(cluster, "cluster"),
+                  {cluster_state, tone_of_state(cluster_state)},
+                  head,
+                  ports,
+                  fmt::format("{}/{}", count_in(cluster, "workers_ready"), count_in(cluster, "workers")),
+                  text_in(cluster, "reason")});
+  }
+  if (!clusters.empty())
+    out += "\n" + clusters.render(colour);
+  auto federated = !clusters.empty();
+  text_table replicas{{{federated ? "MEMBER" : "REPLICA", align::right},
                        {"STATE"},
                        {"NODE"},
                        {"RESTARTS", align::right},
@@ -297,7 +316,11 @@ std::string render_app(const json& app, bool colour) {
                        {"REASON"}}};
   for (const auto& replica : list_in(app, "replicas_detail")) {
     auto replica_state = text_in(replica, "state");
-    replicas.add({std::to_string(count_in(replica, "index")),
+    auto of_cluster = text_in(replica, "cluster");
+    auto slot = count_in(replica, "slot");
+    replicas.add({federated && !of_cluster.empty()
+                      ? of_cluster + (slot == 0 ? std::string{" head"} : fmt::format(" {}", slot))
+                      : std::to_string(count_in(replica, "index")),
                   {replica_state, tone_of_state(replica_state)},
                   text_in(replica, "node"),
                   std::to_string(count_in(replica, "restarts")),

@@ -243,12 +243,35 @@ private:
                          replica_state_text(replica.state())));
       if (is_alive(replica.state()) && ++alive[{replica.index(), replica.spec_hash()}] > 1)
         fail(fmt::format("app {} has two replicas {}", name, replica.index()));
-      if (is_alive(replica.state()) && replica.index() >= wish.spec.replicas())
+      if (is_alive(replica.state()) && !wish.spec.has_federation() && replica.index() >= wish.spec.replicas())
         fail(fmt::format("app {} has replica {} and wants {}", name, replica.index(), wish.spec.replicas()));
       look_at_replica(name, replica, facts);
     }
+    if (wish.spec.has_federation())
+      look_at_clusters(name, *detail);
     if (record.ready() < wish.spec.replicas())
       look_at_lack(name, wish, *detail, facts);
+  }
+
+  /// A place has one cluster, each slot one member, and nothing is left of clusters that are dead.
+  void look_at_clusters(const std::string& name, const pb::AppDetail& detail) {
+    std::map<std::uint32_t, std::set<std::uint64_t>> by_place;
+    std::set<std::uint64_t> with_head;
+    for (auto& replica : detail.replicas()) {
+      if (!is_alive(replica.state()))
+        continue;
+      auto& member = replica.member();
+      by_place[replica.index() - member.slot()].insert(member.cluster());
+      if (member.slot() == 0)
+        with_head.insert(member.cluster());
+    }
+    for (auto& [place, clusters] : by_place) {
+      if (clusters.size() > 1)
+        fail(fmt::format("app {} has {} clusters in one place", name, clusters.size()));
+      for (auto cluster : clusters)
+        if (with_head.count(cluster) == 0)
+          fail(fmt::format("app {} has workers of cluster {}, which has no head", name, to_hex(cluster)));
+    }
   }
 
   /// A replica that a scheduler believes in is there.

@@ -144,7 +144,7 @@ private:
 
   static bool is_server(const std::string& app, const scenario& script) {
     return std::any_of(script.apps.begin(), script.apps.end(), [&](auto& entry) {
-      return entry.spec && entry.spec->name() == app && entry.spec->has_server();
+      return entry.spec && entry.spec->name() == app && (entry.spec->has_server() || entry.spec->has_federation());
     });
   }
 
