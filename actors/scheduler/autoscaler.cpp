@@ -87,8 +87,8 @@ autoscaler::wish autoscaler::recommend() const {
     auto wanted = std::max(follow(ratio), up(ready * utilisation));
     if (wanted > result.replicas || result.why.empty()) {
       result.replicas = wanted;
-      result.why = stuck ? fmt::format("{:.0f} requests wait and none was done, target {} ms",
-                                       samples_.back().queued, policy_.target_queue_ms())
+      result.why = stuck ? fmt::format("{:.0f} requests wait and none was done, target {} ms", samples_.back().queued,
+                                       policy_.target_queue_ms())
                          : fmt::format("requests wait for {:.0f} ms, target {} ms", wait_ms, policy_.target_queue_ms());
     }
   }
@@ -126,8 +126,9 @@ bool autoscaler::tick(const std::vector<node_sample>& nodes, bool hold, time_poi
     return false;
   auto at_bound = [&](const wish& what) {
     auto replicas = bounded(what.replicas);
-    return what.replicas == replicas ? std::string{}
-                                     : fmt::format("; {} is the {}", replicas, what.replicas > replicas ? "most" : "least");
+    return what.replicas == replicas
+               ? std::string{}
+               : fmt::format("; {} is the {}", replicas, what.replicas > replicas ? "most" : "least");
   };
   if (bounded(wanted.replicas) > replicas_) {
     if (now - changed_ < ms(policy_.up_after_ms()))
@@ -139,8 +140,8 @@ bool autoscaler::tick(const std::vector<node_sample>& nodes, bool hold, time_poi
   if (bounded(most.replicas) >= replicas_ || now - changed_ < ms(policy_.down_after_ms()))
     return false;
   change_to(bounded(most.replicas),
-            fmt::format("{} at most in the last {:g} s{}", most.why, static_cast<double>(policy_.down_after_ms()) / 1000,
-                        at_bound(most)),
+            fmt::format("{} at most in the last {:g} s{}", most.why,
+                        static_cast<double>(policy_.down_after_ms()) / 1000, at_bound(most)),
             now);
   return true;
 }

@@ -16,10 +16,10 @@ namespace astra {
 
 /// How many replicas an app with a scale policy is to have.
 ///
-/// Utilisation is followed as by the Horizontal Pod Autoscaler of Kubernetes: ready replicas x measured / target, rounded
-/// up, and nothing within 10 % of the target.  The time in the queue comes from Little's law: requests that wait / requests
-/// done per second.  The larger number counts.  Up goes at most to the double, or by four, at a time; down goes to the
-/// largest number that was right at any moment of the last `down_after`.
+/// Utilisation is followed as by the Horizontal Pod Autoscaler of Kubernetes: ready replicas x measured / target,
+/// rounded up, and nothing within 10 % of the target.  The time in the queue comes from Little's law: requests that
+/// wait / requests done per second.  The larger number counts.  Up goes at most to the double, or by four, at a time;
+/// down goes to the largest number that was right at any moment of the last `down_after`.
 ///
 /// Nothing here is persistent: a new one begins with the number that it is given.
 ///

@@ -13,10 +13,10 @@ namespace astra {
 
 /// How far an app with an update policy is on its way to another spec, and which of its indices may go there now.
 ///
-/// As in the rolling updates of Kubernetes there are two allowances: `max_surge` successors beside the replicas that they
-/// follow, and, when these are used up, `max_unavailable` indices at which the old replica goes first.  Beyond that a
-/// few canaries go ahead, and an update that fails is halted where it is: a replica of the new spec failed for good, or
-/// nothing became good for the time `progress`.
+/// As in the rolling updates of Kubernetes there are two allowances: `max_surge` successors beside the replicas that
+/// they follow, and, when these are used up, `max_unavailable` indices at which the old replica goes first.  Beyond
+/// that a few canaries go ahead, and an update that fails is halted where it is: a replica of the new spec failed for
+/// good, or nothing became good for the time `progress`.
 ///
 /// Nothing here is persistent: a scheduler that starts in the middle of an update goes on with what it sees.
 ///

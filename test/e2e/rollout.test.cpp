@@ -13,7 +13,8 @@ namespace {
 
 /// A server that answers which version of it there is; a broken one ends at once.
 std::string versioned(const std::string& version, const std::string& on_failure) {
-  auto script = version == "broken" ? std::string{"import sys\nsys.exit(3)\n"} : fmt::format(R"(
+  auto script = version == "broken" ? std::string{"import sys\nsys.exit(3)\n"}
+                                    : fmt::format(R"(
 import http.server, os
 class Version(http.server.BaseHTTPRequestHandler):
     def reply(self):
@@ -28,7 +29,7 @@ class Version(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Version).serve_forever()
 )",
-                                                                                            version.size(), version);
+                                                  version.size(), version);
   return fmt::format("name = \"web\"\nkind = \"process\"\nmode = \"server\"\nreplicas = 4\ncommand = [\"python3\", "
                      "\"-u\", \"-c\", '''{}''']\nconcurrency = 4\ntimeout = \"20s\"\nidempotent = true\n[server]\n"
                      "ready_path = \"/\"\nready_timeout = \"30s\"\n[resources]\ncpu = 0.25\nmemory = \"64MiB\"\n"
@@ -48,7 +49,8 @@ finished apply(const cluster& up, const std::string& toml, bool wait) {
 
 } // namespace
 
-TEST_CASE("an update under load fails no request; one that fails is halted, or rolled back, and the old ones serve on") {
+TEST_CASE(
+    "an update under load fails no request; one that fails is halted, or rolled back, and the old ones serve on") {
   cluster up{{"--nodes", "3", "--cores", "2"}};
   REQUIRE(apply(up, versioned("one", "halt"), true).code == 0);
   {

@@ -269,8 +269,8 @@ private:
       auto& victim = running_[random_.below(running_.size())];
       auto& profile = *nodes_[victim.node].row.mutable_profile();
       auto& replicas = *profile.mutable_replicas();
-      replicas.erase(std::find_if(replicas.begin(), replicas.end(),
-                                  [&](auto& one) { return one.token() == victim.token; }));
+      replicas.erase(
+          std::find_if(replicas.begin(), replicas.end(), [&](auto& one) { return one.token() == victim.token; }));
       profile.set_version(profile.version() + 1);
       lost_[{victim.app, victim.index}] = now_;
       // Half a tick on average until the news is out.
@@ -430,8 +430,7 @@ void conflicts(double full, std::uint64_t seconds) {
                "running, {} running at the end\n",
                name, 100 * full, seconds, world.confirmed, world.refused,
                static_cast<double>(world.refused) / static_cast<double>(std::max<std::uint64_t>(world.confirmed, 1)),
-               static_cast<double>(world.waited_ms)
-                   / static_cast<double>(std::max<std::uint64_t>(world.confirmed, 1)),
+               static_cast<double>(world.waited_ms) / static_cast<double>(std::max<std::uint64_t>(world.confirmed, 1)),
                world.running());
   }
 }
