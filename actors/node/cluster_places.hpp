@@ -19,8 +19,8 @@ struct cluster_place {
 };
 
 /// Values of the placeholders in the commands and variables of a role: node_ip, head_ip, port.NAME, head.port.NAME,
-/// cpus (whole cores, at least one), gpus, memory (bytes), scratch, cluster (hexadecimal) and slot.  For a head, head_ip
-/// and head.port.NAME are its own.
+/// cpus (whole cores, at least one), gpus, memory (bytes), scratch, cluster (hexadecimal) and slot.  For a head,
+/// head_ip and head.port.NAME are its own.
 std::map<std::string, std::string> placeholder_values(const cluster_place& place, const pb::Resources& resources);
 
 } // namespace astra

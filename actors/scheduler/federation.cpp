@@ -200,7 +200,9 @@ void federation::arrange(std::uint32_t place, const pb::Federation& wanted,
                          const std::map<std::uint32_t, std::string>& unplaced, bool& updating, time_point now) {
   auto here = at(place);
   auto better = [&](cluster* a, cluster* b) {
-    auto rank = [&](cluster* x) { return std::tuple{!x->fresh(), !x->serves(wanted), !x->head_ready(), x->since, x->id}; };
+    auto rank = [&](cluster* x) {
+      return std::tuple{!x->fresh(), !x->serves(wanted), !x->head_ready(), x->since, x->id};
+    };
     return rank(a) < rank(b);
   };
   std::sort(here.begin(), here.end(), better);
@@ -231,7 +233,8 @@ void federation::arrange(std::uint32_t place, const pb::Federation& wanted,
   auto why = old->outdated ? "the app's spec has changed" : "replaced: the node of its head is draining";
   auto no_room = [&] {
     auto first = unplaced.lower_bound(place * cluster_stride);
-    return first != unplaced.end() && first->first < (place + 1) * cluster_stride && now - fresh->since >= room_patience;
+    return first != unplaced.end() && first->first < (place + 1) * cluster_stride
+           && now - fresh->since >= room_patience;
   };
   if (fresh->serves(wanted))
     dissolve(*old, why);

@@ -15,8 +15,8 @@
 namespace astra {
 
 // A federated app is many clusters of a head and its workers.  A cluster is as mortal as its head: a head that is gone
-// is not replaced but its cluster given up, its workers stopped, and a new cluster with a new number built in its place.
-// So nobody ever has to find out whether a worker still belongs to the head that it speaks to.
+// is not replaced but its cluster given up, its workers stopped, and a new cluster with a new number built in its
+// place. So nobody ever has to find out whether a worker still belongs to the head that it speaks to.
 //
 // Places are numbered from 0, and a place has one cluster, but while it is replaced: when the node of its head drains,
 // or the app's spec has changed, the new one serves before the old one goes.  A cluster's worker that is lost is placed

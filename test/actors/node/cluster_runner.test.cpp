@@ -132,7 +132,8 @@ TEST_CASE("a claim of an older incarnation of a slot counts no more, unless its 
   CHECK(fence.misfit(5, member).empty());
 }
 
-TEST_CASE_FIXTURE(cluster_fixture, "a head gets ports and a directory, is ready when its port answers, and is located") {
+TEST_CASE_FIXTURE(cluster_fixture,
+                  "a head gets ports and a directory, is ready when its port answers, and is located") {
   start_node();
   world.http_log.answer = [](const http_call&) -> caf::result<http_answer> {
     return caf::make_error(errc::unreachable, "connection refused");
@@ -165,7 +166,8 @@ TEST_CASE_FIXTURE(cluster_fixture, "a head gets ports and a directory, is ready 
   CHECK(reply.body().body() == "6");
 }
 
-TEST_CASE_FIXTURE(cluster_fixture, "a head that ends has failed at once, with the work beside it, and is not restarted") {
+TEST_CASE_FIXTURE(cluster_fixture,
+                  "a head that ends has failed at once, with the work beside it, and is not restarted") {
   start_node();
   claim_member(spec(), 1, 0);
   auto& reply = work_on("dask", 7);
@@ -186,7 +188,8 @@ TEST_CASE_FIXTURE(cluster_fixture, "a head that ends has failed at once, with th
   CHECK(world.ports.empty());
 }
 
-TEST_CASE_FIXTURE(cluster_fixture, "a worker knows its head, takes no requests, and is restarted in its place at once") {
+TEST_CASE_FIXTURE(cluster_fixture,
+                  "a worker knows its head, takes no requests, and is restarted in its place at once") {
   start_node();
   REQUIRE(claim_member(spec(), 1, 1).outcome() == pb::CLAIM_CONFIRMED);
   REQUIRE(world.processes.launched.size() == 1);

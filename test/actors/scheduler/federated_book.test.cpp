@@ -90,7 +90,8 @@ public:
 
 } // namespace
 
-TEST_CASE_FIXTURE(federated_model, "a head is claimed with its own resources, then its workers with theirs and its address") {
+TEST_CASE_FIXTURE(federated_model,
+                  "a head is claimed with its own resources, then its workers with theirs and its address") {
   auto first = tick();
   REQUIRE(first.claims.size() == 1);
   CHECK(first.claims[0].replica_index() == 0);
@@ -119,7 +120,8 @@ TEST_CASE_FIXTURE(federated_model, "the numbers of clusters and workers are no p
   CHECK(hash_of(spec) != before);
 }
 
-TEST_CASE_FIXTURE(federated_model, "when a head has failed, all of its cluster is released without grace and another head claimed") {
+TEST_CASE_FIXTURE(federated_model,
+                  "when a head has failed, all of its cluster is released without grace and another head claimed") {
   ticks(3);
   auto& head = find(0);
   auto old = head.member().cluster();
@@ -135,7 +137,8 @@ TEST_CASE_FIXTURE(federated_model, "when a head has failed, all of its cluster i
   CHECK(book.record(now).ready() == 1);
 }
 
-TEST_CASE_FIXTURE(federated_model, "workers that have no place are waited for, with the reason, and explained as workers") {
+TEST_CASE_FIXTURE(federated_model,
+                  "workers that have no place are waited for, with the reason, and explained as workers") {
   for (auto& [name, row] : cluster.rows)
     row.mutable_profile()->mutable_capacity()->set_cpu_milli(1500);
   cluster.publish(now, &book);

@@ -1,5 +1,5 @@
-#include "actors/random.hpp"
 #include "actors/scheduler/federation.hpp"
+#include "actors/random.hpp"
 
 #include <doctest/doctest.h>
 
@@ -319,8 +319,9 @@ TEST_CASE("heads that end again and again start after a pause that says what may
   CHECK(at[4] - at[3] >= 2s);
   CHECK(at[6] - at[5] >= 8s);
   it.tick();
-  CHECK(federation_summary(it.book, 1).find("is federation.head.command or its environment wrong? the last one: its "
-                                            "head on")
+  CHECK(federation_summary(it.book, 1)
+            .find("is federation.head.command or its environment wrong? the last one: its "
+                  "head on")
         != std::string::npos);
   CHECK(federation_summary(it.book, 1).find("exited with code 127") != std::string::npos);
 }
