@@ -43,7 +43,7 @@ TEST_CASE("all example files are good") {
   CHECK(toml_files(examples).size() == 6);
   for (auto& path : toml_files(examples))
     CHECK(show(load_process_config(path.string(), no_environment).problems) == "");
-  CHECK(toml_files(examples / "apps").size() == 5);
+  CHECK(toml_files(examples / "apps").size() == 7);
   for (auto& path : toml_files(examples / "apps")) {
     auto app = load_app_config(path.string(), no_environment);
     CHECK(show(app.problems) == "");
