@@ -519,7 +519,8 @@ void check_update(const pb::AppSpec& spec, rule_book& rules) {
   rules.duration_between("update.canary_for", update.canary_for_ms(), 0);
   rules.duration_between("update.ready_for", update.ready_for_ms(), 0);
   rules.duration_between("update.progress", update.progress_ms(), 0);
-  if (update.progress_ms() != 0 && update.progress_ms() <= std::max(update.ready_for_ms(), update.canary_for_ms()))
+  auto least = std::max(update.ready_for_ms(), update.canary() > 0 ? update.canary_for_ms() : 0);
+  if (update.progress_ms() != 0 && update.progress_ms() <= least)
     rules.add("update.progress", "is not longer than update.ready_for and update.canary_for: every update would fail",
               {"update.ready_for", "update.canary_for"});
   if (!pb::UpdateFailure_IsValid(update.on_failure()))

@@ -150,8 +150,9 @@ private:
       auto& size = record.spec().per_replica();
       now.cpu_milli = size.cpu_milli();
       now.memory = size.memory_bytes();
-      // A gang waits for as many places as it has replicas.
-      now.picky = !record.spec().require().empty() || !size.accelerators().empty() || record.spec().gang();
+      // A gang waits for as many places as it has replicas, a worker for its head.
+      now.picky = !record.spec().require().empty() || !size.accelerators().empty() || record.spec().gang()
+                  || record.spec().has_federation();
       auto same = known.replicas == now.replicas && known.hash == now.hash && known.deleting == now.deleting
                   && known.scheduler == now.scheduler;
       now.since = same ? known.since : what.at;
@@ -399,6 +400,10 @@ private:
         release.reason() == "the app's spec has changed" || release.reason() == "replaced: its node is draining";
     if (!first || !replaced || lossy(facts.what()) || !disturbed_.network_calm(bound(), facts))
       return;
+    // With such a policy some of the old ones may go first.
+    for (auto& app : facts.what().apps)
+      if (app.spec && app.spec->name() == release.app() && app.spec->update().max_unavailable() > 0)
+        return;
     auto works = false;
     auto others = false;
     // Without room for both the old one goes first.

@@ -677,7 +677,7 @@ pb::AppSpec rolling(std::uint32_t replicas, pb::UpdateFailure on_failure) {
 }
 
 pb::AppSpec with_argument(pb::AppSpec spec, const std::string& argument) {
-  spec.mutable_actor()->add_args(argument);
+  spec.mutable_actor()->add_args("version=" + argument);
   return spec;
 }
 
