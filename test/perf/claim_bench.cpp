@@ -121,7 +121,6 @@ public:
       books_.push_back(std::make_unique<claim_book>(1, options));
       books_.back()->want(spec);
       greedy_.emplace_back(spec);
-      by_name_[spec.name()] = books_.size() - 1;
     }
   }
 
@@ -180,7 +179,6 @@ public:
 
   std::uint64_t now() const { return now_; }
   std::size_t running() const { return running_.size(); }
-  std::uint64_t claims = 0;
   std::uint64_t confirmed = 0;
   std::uint64_t refused = 0;
   std::uint64_t waited_ms = 0;
@@ -299,7 +297,6 @@ private:
       }
       *batch->add_claims() = std::move(claim);
     }
-    claims += made.size();
     for (std::size_t home = 0; home < resources; ++home)
       if (batches[home])
         after(1 + random_.below(2), [this, app, home, batch = batches[home]] { arbitrate(app, home, *batch); });
@@ -387,7 +384,6 @@ private:
   std::map<node_id, std::size_t> places_;
   std::vector<std::unique_ptr<claim_book>> books_;
   std::vector<greedy_book> greedy_;
-  std::map<std::string, std::size_t> by_name_;
   cluster_view view_;
   std::map<std::size_t, std::uint64_t> versions_;
   std::vector<std::size_t> dirty_;
