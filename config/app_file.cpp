@@ -409,6 +409,13 @@ void to_file(const pb::Resources& resources, schema::AppResources& file) {
     (*file.mutable_accelerators())[accelerator.kind()] = accelerator.count();
 }
 
+/// The schema refuses other words.
+pb::WeightFormula to_weight(const std::string& word) {
+  if (word == "flat")
+    return pb::WEIGHT_FLAT;
+  return word == "fast" ? pb::WEIGHT_FAST : pb::WEIGHT_SEED;
+}
+
 pb::UpdatePolicy to_update(const schema::AppUpdate& file) {
   auto full = default_update();
   full.MergeFrom(file);
@@ -664,8 +671,7 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   spec.set_request_timeout_ms(static_cast<std::uint64_t>(full.timeout()));
   spec.set_idempotent(full.idempotent());
   spec.set_queue_limit(full.queue_limit());
-  // The one formula there is; the schema refuses other words.
-  spec.set_weight(pb::WEIGHT_SEED);
+  spec.set_weight(to_weight(full.weight()));
   auto& restart = *spec.mutable_restart();
   restart.set_backoff_min_ms(static_cast<std::uint64_t>(full.restart().backoff_min()));
   restart.set_backoff_max_ms(static_cast<std::uint64_t>(full.restart().backoff_max()));
@@ -766,7 +772,7 @@ std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {
   rules.duration_between("timeout", spec.request_timeout_ms(), 1);
   rules.between("queue_limit", spec.queue_limit(), 0, 1'000'000);
   if (!pb::WeightFormula_IsValid(spec.weight()))
-    rules.add("weight", "unknown value; use \"seed\"");
+    rules.add("weight", "unknown value; use \"seed\", \"flat\" or \"fast\"");
   if (spec.per_replica().cpu_milli() < 1 || spec.per_replica().cpu_milli() > 100'000'000)
     rules.add("resources.cpu",
               "must be between 0.001 and 100000 cores, not " + format_cores(spec.per_replica().cpu_milli()));
