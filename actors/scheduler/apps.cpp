@@ -159,6 +159,8 @@ private:
     std::uint64_t fenced_by = 0;
     /// Why a failed update of this spec is halted and not rolled back; empty: nothing was tried.
     std::string not_undone;
+    /// Why the update to this spec is halted, as its last revision tells the next scheduler; empty: it is not.
+    std::string halted;
     /// Its replicas are gone and the store could not be told: the reason.
     bool forget_failed = false;
     /// From the store or a file, and somebody else may have it by now; nobody has asked for it here since.
@@ -180,6 +182,8 @@ private:
       }
       auto& entry = adopt(spec);
       entry.from_before = true;
+      if (auto history = world_.apps().history(app))
+        entry.halted = noted_halt(*history);
       start(entry, 2 * options_.heartbeat);
     }
     if (options_.standby)
@@ -345,6 +349,8 @@ private:
       deleted_.erase(name);
       auto& entry = adopt(std::move(spec));
       entry.given_up = false;
+      if (record.rollout().phase() == pb::ROLLOUT_HALTED)
+        entry.halted = record.rollout().reason();
       entry.budget = restart_budget{entry.budget.policy()};
       take_over(entry, std::max(record.epoch(), fenced_by));
     }
@@ -546,6 +552,7 @@ private:
                                               : world_.next_incarnation_after(incarnation{entry.fenced_by});
     what.process = process_;
     what.settle = settle;
+    what.halted = entry.halted;
     entry.fenced_by = 0;
     entry.state = phase::running;
     entry.started = self_->clock().now();
@@ -638,7 +645,20 @@ private:
     if (entry.spec.deleting())
       entry.record.set_deleting(true);
     undo_update(entry);
+    note_halt(entry);
     beat_soon();
+  }
+
+  /// A halt holds until somebody applies something, also for the schedulers that follow.
+  void note_halt(app& entry) {
+    auto& rollout = entry.record.rollout();
+    if (rollout.phase() != pb::ROLLOUT_HALTED || !entry.halted.empty() || entry.spec.deleting()
+        || entry.record.spec_hash() != hash_of(entry.spec))
+      return;
+    entry.halted = rollout.reason();
+    if (auto saved = keep(entry.spec, options_.name, halt_note(entry.halted)); !saved)
+      spdlog::warn("apps.halt_not_kept app={} reason=\"should this process end, the update goes on: {}\"",
+                   entry.spec.name(), error_text(saved.error()));
   }
 
   /// An update has failed whose policy says that the spec before is to be applied again.
@@ -769,9 +789,12 @@ private:
       return refuse(errc::unknown_app, fmt::format("no revisions of an app '{}' are kept here", name));
     auto first = history->front().number();
     auto last = history->back().number();
+    // Some revisions only tell what has happened to a spec.
+    auto current = encode(history->back().spec());
     const pb::AppRevision* target = nullptr;
     for (auto& revision : *history)
-      if (wish.to() == 0 ? revision.number() < last && !revision.spec().deleting() : revision.number() == wish.to())
+      if (wish.to() == 0 ? !revision.spec().deleting() && encode(revision.spec()) != current
+                         : revision.number() == wish.to())
         target = &revision;
     if (!target && wish.to() != 0)
       return refuse(errc::unknown_name, fmt::format("app '{}' has no revision {}; there {}", name, wish.to(),
@@ -883,6 +906,7 @@ private:
     entry.from_before = entry.given_up = false;
     auto before = std::exchange(entry.spec, spec);
     entry.not_undone.clear();
+    entry.halted.clear();
     if (!running) {
       entry.budget = restart_budget{entry.budget.policy()};
       start(entry, milliseconds{0});

@@ -81,6 +81,9 @@ public:
 
   const rollout& update() const { return rollout_; }
 
+  /// Its update was halted before this scheduler began, and why.
+  void halt_update(std::string reason) { rollout_.halt(std::move(reason)); }
+
   /// Where an app that names no Resource groups may live.
   void set_home_group(std::string group) { home_group_ = std::move(group); }
 

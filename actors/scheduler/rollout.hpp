@@ -18,7 +18,8 @@ namespace astra {
 /// that a few canaries go ahead, and an update that fails is halted where it is: a replica of the new spec failed for
 /// good, or nothing became good for the time `progress`.
 ///
-/// Nothing here is persistent: a scheduler that starts in the middle of an update goes on with what it sees.
+/// Nothing here is persistent: a scheduler that starts in the middle of an update goes on with what it sees, and is told
+/// when it was halted.
 ///
 /// A plain class: the time is an argument.
 class rollout {
@@ -56,6 +57,9 @@ public:
 
   /// A replica of the wanted spec failed for good; counts at the next tick, if an update is under way.
   void on_failure(std::string evidence);
+
+  /// The update that is under way was halted before, by a scheduler that is gone.
+  void halt(std::string reason);
 
   /// Which indices may be replaced, in this step.
   /// @param indices Every wanted one, ascending.

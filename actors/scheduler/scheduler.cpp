@@ -47,6 +47,8 @@ using scheduler_impl = scheduler_actor::extend<
     caf::result<void>(refresh_atom)>;
 
 std::uint32_t wanted_in(const pb::AppRecord& record) {
+  if (record.spec().has_federation())
+    return record.spec().federation().clusters();
   return record.has_scaled_to() ? record.scaled_to() : record.spec().replicas();
 }
 
@@ -71,6 +73,8 @@ public:
     if (start.spec.deleting())
       book_.remove();
     book_.want(std::move(start.spec));
+    if (!start.halted.empty())
+      book_.halt_update(std::move(start.halted));
   }
 
   scheduler_impl::behavior_type make_behavior() {
@@ -419,8 +423,7 @@ private:
   void sign(pb::AppRecord& record) const {
     record.set_scheduler(process_.value());
     record.set_version(version_);
-    auto wanted = record.spec().has_federation() ? record.spec().federation().clusters() : wanted_in(record);
-    if (view_since_ || record.ready() >= wanted)
+    if (view_since_ || record.ready() >= wanted_in(record))
       return;
     if (!missing_group_.empty())
       record.set_reason(

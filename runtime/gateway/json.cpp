@@ -542,13 +542,17 @@ std::string app_plan_json(const std::string& app, const pb::AppPlan& plan) {
     }
   };
   json replicas = json::array();
-  for (auto& replica : plan.replicas())
-    replicas.push_back({{"index", replica.index()},
-                        {"action", action_name(replica.action())},
-                        {"from", replica.from()},
-                        {"to", replica.to()},
-                        {"unplaced", replica.unplaced()},
-                        {"reason", replica.reason()}});
+  for (auto& replica : plan.replicas()) {
+    json row{{"index", replica.index()},
+             {"action", action_name(replica.action())},
+             {"from", replica.from()},
+             {"to", replica.to()},
+             {"unplaced", replica.unplaced()},
+             {"reason", replica.reason()}};
+    if (!replica.role().empty())
+      row["role"] = replica.role();
+    replicas.push_back(std::move(row));
+  }
   return dump({{"name", app},
                {"index", plan.index()},
                {"changes", plan.changes()},
