@@ -260,7 +260,8 @@ private:
     std::size_t rounds = 0;
     for (std::size_t idle = 0; idle < 3 && rounds < rounds_max; ++rounds) {
       auto waiting = unplaced_;
-      auto step = clusters.review(in_.wanted.federation(), in_.wanted.federation().clusters(), sights_, waiting, now);
+      auto step = clusters.review(in_.wanted.federation(), in_.wanted.federation().clusters(), sights_, waiting, now,
+                                  [this](auto& gone, auto index) { return has_room_without(gone, index); });
       // What a cluster waits for has come by then, or does not come.
       now += federation::room_patience;
       unplaced_.clear();
@@ -290,19 +291,40 @@ private:
     for (auto& stop : stops) {
       stopped_.emplace(stop.token, stop.reason);
       std::erase_if(sights_, [&](auto& sight) { return sight.token == stop.token; });
-      if (auto found = holders_.find(stop.index); found != holders_.end())
-        for (auto& one : found->second)
-          if (one.token() == stop.token)
-            take_off(one);
-      if (auto made = made_.find(stop.token); made != made_.end())
-        take_off(made->second);
+      take_off_member(stop.index, stop.token);
     }
     return !stops.empty();
   }
 
-  /// @returns whether one has found a place.
-  bool place_members(const std::vector<federation::place_wish>& wishes, bool heads) {
-    auto spec = role_spec(in_.wanted, heads);
+  void take_off_member(std::uint32_t index, claim_token token) {
+    if (auto found = holders_.find(index); found != holders_.end())
+      for (auto& one : found->second)
+        if (one.token() == token)
+          take_off(one);
+    if (auto made = made_.find(token); made != made_.end())
+      take_off(made->second);
+  }
+
+  bool has_room_without(const std::vector<const member_sight*>& gone, std::uint32_t index) {
+    auto corrections = plan_input_.corrections;
+    auto placed = plan_input_.placed;
+    auto claimed = plan_input_.claimed;
+    auto taken_off = taken_off_;
+    for (auto member : gone)
+      take_off_member(member->index, member->token);
+    auto spec = role_spec(in_.wanted, index % cluster_stride == 0);
+    auto input = member_input(spec, false);
+    input.missing = {index};
+    auto found = !plan(input, random_).placements.empty();
+    plan_input_.corrections = std::move(corrections);
+    plan_input_.placed = std::move(placed);
+    plan_input_.claimed = std::move(claimed);
+    taken_off_ = std::move(taken_off);
+    return found;
+  }
+
+  /// For members with this spec.
+  plan_input member_input(const pb::AppSpec& spec, bool heads) const {
     plan_input input{spec, in_.view.nodes()};
     input.placed = plan_input_.placed;
     input.claimed = plan_input_.claimed;
@@ -313,6 +335,20 @@ private:
     input.partition = plan_input_.partition;
     input.partitions = plan_input_.partitions;
     input.index = plan_input_.index;
+    // As the scheduler does it: heads keep away from heads.
+    if (heads) {
+      input.placed.clear();
+      for (auto& sight : sights_)
+        if (sight.head())
+          ++input.placed[sight.node];
+    }
+    return input;
+  }
+
+  /// @returns whether one has found a place.
+  bool place_members(const std::vector<federation::place_wish>& wishes, bool heads) {
+    auto spec = role_spec(in_.wanted, heads);
+    auto input = member_input(spec, heads);
     std::map<std::uint32_t, const pb::ClusterMember*> members;
     for (auto& wish : wishes)
       if ((wish.member.slot() == 0) == heads) {
@@ -321,13 +357,6 @@ private:
       }
     if (members.empty())
       return false;
-    // As the scheduler does it: heads keep away from heads.
-    if (heads) {
-      input.placed.clear();
-      for (auto& sight : sights_)
-        if (sight.head())
-          ++input.placed[sight.node];
-    }
     auto planned = plan(input, random_);
     for (auto& where : planned.placements)
       settle_member(where, *members.at(where.replica_index), spec.per_replica());
@@ -337,9 +366,9 @@ private:
   }
 
   void settle_member(const placement& where, const pb::ClusterMember& member, const pb::Resources& resources) {
-    auto status = occupy(
-        where, resources,
-        name_hash(fmt::format("{} {} {}", member.cluster(), where.replica_index, member.incarnation())));
+    auto status =
+        occupy(where, resources,
+               name_hash(fmt::format("{} {} {}", member.cluster(), where.replica_index, member.incarnation())));
     *status.mutable_member() = member;
     holder made{status, where.node};
     made_.emplace(made.token(), made);
@@ -397,7 +426,8 @@ private:
       if (made == fresh.end() && rows_.count(index) != 0)
         return;
       auto lost = lost_.find(index);
-      auto& row = note(index, pb::PLAN_CREATE, "", to, lost == lost_.end() ? "" : name_of(lost->second) + " is offline");
+      auto& row =
+          note(index, pb::PLAN_CREATE, "", to, lost == lost_.end() ? "" : name_of(lost->second) + " is offline");
       if (made == fresh.end())
         refuse(row, why_no_place(index, cut));
       return;

@@ -267,6 +267,8 @@ private:
   void federate(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, random_source& random,
                 decision& out);
   std::vector<member_sight> sights() const;
+  bool room_without(const std::vector<const member_sight*>& gone, std::uint32_t index, const cluster_view& view,
+                    const std::set<resource_id>& reachable, time_point now, random_source random) const;
   void place_members(const std::vector<federation::place_wish>& wishes, bool heads, const cluster_view& view,
                      const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
   wishes review(const holders_by_index& holders, time_point now);
@@ -302,6 +304,8 @@ private:
   std::map<std::uint32_t, slot> slots_;
   /// Of a federated app.
   std::optional<federation> federation_;
+  /// How often the app has become one.
+  std::uint32_t federated_ = 0;
   std::map<node_id, exclusion> excluded_;
   /// Rows that came with refusals, until the view has something newer.
   std::map<node_id, node_row> corrections_;

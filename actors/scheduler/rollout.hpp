@@ -18,8 +18,8 @@ namespace astra {
 /// that a few canaries go ahead, and an update that fails is halted where it is: a replica of the new spec failed for
 /// good, or nothing became good for the time `progress`.
 ///
-/// Nothing here is persistent: a scheduler that starts in the middle of an update goes on with what it sees, and is told
-/// when it was halted.
+/// Nothing here is persistent: a scheduler that starts in the middle of an update goes on with what it sees, and is
+/// told when it was halted.
 ///
 /// A plain class: the time is an argument.
 class rollout {

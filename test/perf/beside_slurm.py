@@ -13,19 +13,18 @@ Needs root and Debian's packages slurmctld, slurmd, slurm-client (apt-get instal
 own files in a temporary directory and no authentication.  Leaves nothing behind.
 """
 import argparse
+import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from real_cluster import RealCluster, call, cpu_seconds, hold_port, put_app, until
-
-import json
-import tempfile
 
 
 class Slurm:
@@ -50,15 +49,14 @@ class Slurm:
             holder.close()
         host = os.uname().nodename
         lines = [
-            "ClusterName=beside", f"SlurmctldHost={host}(127.0.0.1)", "AuthType=auth/none", "CryptoType=crypto/none"
-            if False else "CredType=cred/none", "SlurmUser=root", "SlurmdUser=root", f"SlurmctldPort={ports[0]}",
+            "ClusterName=beside", f"SlurmctldHost={host}(127.0.0.1)", "AuthType=auth/none", "CredType=cred/none", "SlurmUser=root", "SlurmdUser=root", f"SlurmctldPort={ports[0]}",
             f"StateSaveLocation={self.dir}/state", f"SlurmdSpoolDir={self.dir}/spool-%n",
             f"SlurmctldPidFile={self.dir}/slurmctld.pid", f"SlurmdPidFile={self.dir}/slurmd-%n.pid",
             f"SlurmctldLogFile={self.dir}/slurmctld.log", f"SlurmdLogFile={self.dir}/slurmd-%n.log",
             "SlurmdParameters=config_overrides", "SelectType=select/cons_tres", "SelectTypeParameters=CR_Core",
             "ProctrackType=proctrack/pgid", "TaskPlugin=task/none", "SwitchType=switch/none", "MpiDefault=none",
             "SchedulerType=sched/backfill", "SchedulerParameters=sched_min_interval=0,bf_interval=1",
-            "ReturnToService=2", "JobAcctGatherType=jobacct_gather/none", f"MaxJobCount=100000", "MaxArraySize=100001",
+            "ReturnToService=2", "JobAcctGatherType=jobacct_gather/none", "MaxJobCount=100000", "MaxArraySize=100001",
         ]
         for number, port in enumerate(ports[1:], 1):
             lines.append(f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.args.cores} "

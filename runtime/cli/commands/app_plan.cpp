@@ -80,8 +80,13 @@ std::string render_app_plan(const json& plan, bool colour) {
   auto out = fmt::format("app {}: {}\n  {}\n", printable(text_in(plan, "name")), printable(text_in(plan, "change")),
                          plan_counts(plan));
   const auto& replicas = list_in(plan, "replicas");
-  auto federated = std::any_of(replicas.begin(), replicas.end(), [](auto& row) { return !text_in(row, "role").empty(); });
-  text_table table{{{federated ? "MEMBER" : "REPLICA", federated ? align::left : align::right}, {"ACTION"}, {"FROM"}, {"TO"}, {"REASON"}}};
+  auto federated =
+      std::any_of(replicas.begin(), replicas.end(), [](auto& row) { return !text_in(row, "role").empty(); });
+  text_table table{{{federated ? "MEMBER" : "REPLICA", federated ? align::left : align::right},
+                    {"ACTION"},
+                    {"FROM"},
+                    {"TO"},
+                    {"REASON"}}};
   for (const auto& replica : replicas) {
     auto action = text_in(replica, "action");
     auto unplaced = flag_in(replica, "unplaced");

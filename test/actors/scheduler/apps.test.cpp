@@ -722,7 +722,8 @@ TEST_CASE_FIXTURE(fixture, "a failed update with on_failure = halt is halted, an
   CHECK(each_index_once(3));
 }
 
-TEST_CASE_FIXTURE(fixture, "a halt holds over the death of the scheduler and of its process, until something is applied") {
+TEST_CASE_FIXTURE(fixture,
+                  "a halt holds over the death of the scheduler and of its process, until something is applied") {
   start();
   auto good = rolling(3, pb::UPDATE_HALT);
   apply(good);
