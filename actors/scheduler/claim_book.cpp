@@ -70,6 +70,8 @@ std::uint64_t hash_of(pb::AppSpec spec) {
   spec.clear_gang();
   spec.clear_update();
   spec.clear_scale();
+  spec.clear_weight();
+  spec.clear_hedge_after_ms();
   if (spec.has_federation()) {
     spec.mutable_federation()->clear_clusters();
     spec.mutable_federation()->clear_workers();

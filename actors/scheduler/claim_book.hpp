@@ -27,8 +27,8 @@
 
 namespace astra {
 
-/// Hash of what a replica runs: the spec without the number of replicas and how they are placed, updated and scaled, so
-/// that a change of these restarts nothing.
+/// Hash of what a replica runs: the spec without the number of replicas, how they are placed, updated and scaled, and how
+/// requests are spread over them, so that a change of these restarts nothing.
 std::uint64_t hash_of(pb::AppSpec spec);
 
 struct claim_book_options {
