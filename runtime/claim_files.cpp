@@ -82,7 +82,7 @@ caf::expected<std::string> bytes_of(const std::filesystem::path& path, std::uint
   std::ifstream in{path, std::ios::binary};
   if (!in)
     return failure(path, "read", errno);
-  std::string result(to - from, '\0');
+  std::string result(std::max(from, to) - from, '\0');
   in.seekg(static_cast<std::streamoff>(from));
   in.read(result.data(), static_cast<std::streamsize>(result.size()));
   result.resize(static_cast<std::size_t>(in.gcount()));
@@ -147,6 +147,8 @@ public:
     page.set_last(last_.number());
     if (from == 0)
       from = last_.number() < limit ? 1 : last_.number() - limit + 1;
+    if (from > last_.number())
+      return page;
     if (old_.first != 0 && (current_.first == 0 || from < current_.first))
       if (auto error = collect(old_path_, old_, old_size_, from, limit, page))
         return error;
