@@ -295,7 +295,12 @@ std::string quota_book::claim(const pb::AppSpec& spec, const pb::Claim& claim, c
   auto index = find(spec.business());
   claim_token token{claim.token()};
   node_id node{claim.node()};
-  if (spec.business().empty() || index == ledgers_.size() || tokens_.count(token) != 0
+  if (auto known = tokens_.find(token); known != tokens_.end()) {
+    // A node may be asked only now about what was reserved long ago.
+    known->second.since = now;
+    return {};
+  }
+  if (spec.business().empty() || index == ledgers_.size()
       || evidence.look(node, claim.node_incarnation(), token) == quota_evidence::sighting::shown)
     return {};
   auto& of = ledgers_[index];

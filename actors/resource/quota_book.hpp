@@ -123,7 +123,7 @@ public:
   /// @returns why not; empty when it was given out or is nobody's quota.
   std::string claim(const pb::AppSpec& spec, const pb::Claim& claim, const quota_evidence& evidence, time_point now);
 
-  /// The node did not take it.
+  /// The node did not take it, or was not asked.
   void refused(claim_token token);
 
   /// Fills in what is asked of a peer in a renewal.
