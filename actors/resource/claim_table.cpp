@@ -1,6 +1,7 @@
 #include "actors/resource/claim_table.hpp"
 
 #include "actors/mutant.hpp"
+#include "messages/wire.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -166,7 +167,13 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
   auto lasts =
       reserves ? std::chrono::milliseconds{std::min<std::uint64_t>(batch.hold_ms(), reservation_ms_max)} : hold_time_;
   result.set_outcome(reserves ? pb::CLAIM_HELD : pb::CLAIM_CONFIRMED);
+  auto& wanted = batch.spec().per_replica();
   auto known = holds_.find(token);
+  // Its app was changed while it waited.
+  if (known != holds_.end() && known->second.reserved && encode(known->second.resources) != encode(wanted)) {
+    release(token);
+    known = holds_.end();
+  }
   if (known != holds_.end() || has_token(row->shape(), claim.token())) {
     if (auto no = last_word(); !no.reason.empty()) {
       release(token);
@@ -182,7 +189,6 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
     return refuse(pb::CLAIM_NO_ROOM, "its hold went to an older gang");
   if (auto reason = why_labels_differ(batch.spec(), row->shape()); !reason.empty())
     return refuse(pb::CLAIM_LABEL_MISMATCH, std::move(reason));
-  auto& wanted = batch.spec().per_replica();
   node_id node{claim.node()};
   auto reason = why_no_room(wanted, free_resources(row->shape(), held(node)));
   if (!reason.empty() && claim.preempt_size() > 0) {

@@ -219,6 +219,24 @@ TEST_CASE_FIXTURE(desk, "a hold asks no node, is extended by the same token, and
   CHECK(claims.expire(now).empty());
 }
 
+TEST_CASE_FIXTURE(desk, "a hold of what the app was before is decided on anew") {
+  batch.set_hold_ms(5000);
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(2500);
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  CHECK(claims.held(node_id{7}).cpu_milli() == 2500);
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(5000);
+  batch.set_hold_ms(0);
+  CHECK(claim(1).reason() == "needs 5 cores, 4 free");
+  CHECK(claims.size() == 0);
+  // What is committed is its node's business.
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(1500);
+  CHECK(claim(2).outcome() == pb::CLAIM_CONFIRMED);
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(2500);
+  CHECK(claim(2).outcome() == pb::CLAIM_CONFIRMED);
+  CHECK(claims.held(node_id{7}).cpu_milli() == 1500);
+}
+
 TEST_CASE_FIXTURE(desk, "an older gang takes what a younger one only holds, the youngest first") {
   auto gang = [&](std::uint64_t since, std::uint64_t id, std::uint64_t hold_ms) {
     batch.set_hold_ms(hold_ms);
