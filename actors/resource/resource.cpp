@@ -1025,9 +1025,28 @@ private:
         *result.mutable_row() = row->to_pb();
     }
     members_.hold(asked.node, claims_.held(asked.node));
-    if (--whole.open == 0 && whole.promise.pending() && !MUTANT(claim_round_unanswered))
+    if (--whole.open == 0 && whole.promise.pending() && !MUTANT(claim_round_unanswered)) {
+      refresh_rows(whole.reply);
       whole.promise.deliver(claim_reply{std::move(whole.reply)});
+    }
     arm();
+  }
+
+  /// The slowest node of a batch may have taken long: whoever asked has seen since how the others are, and an older row
+  /// would hide that until the next change.
+  void refresh_rows(pb::ClaimReply& reply) {
+    for (auto& result : *reply.mutable_results()) {
+      if (!result.has_row())
+        continue;
+      node_id node{result.row().node()};
+      auto elsewhere = keeper_.view().find(node);
+      if (auto row = members_.find(node))
+        *result.mutable_row() = row->to_pb();
+      else if (elsewhere)
+        *result.mutable_row() = elsewhere->row.to_pb();
+      else
+        result.clear_row();
+    }
   }
 
   void fail_forwards(node_id node, const std::string& reason) {

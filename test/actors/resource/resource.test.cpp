@@ -500,6 +500,37 @@ TEST_CASE_FIXTURE(fixture, "a silent node's claims are answered after 2 s, other
   CHECK(held(*seen, *silent).cpu_milli() == 0);
 }
 
+TEST_CASE_FIXTURE(fixture, "a refusal that waits for another node of its batch tells how its own node is by then") {
+  auto r1 = start("r1");
+  auto silent = join("r1", 1000);
+  auto full = join("r1", 1000);
+  advance(2s);
+  auto first = batch(1, 1000);
+  first.mutable_spec()->set_name("echo");
+  add_claim(first, *full, 1);
+  REQUIRE(claim(r1, first).results(0).outcome() == pb::CLAIM_CONFIRMED);
+  advance(200ms);
+  silent->silent = true;
+  auto wanted = batch(1, 1000);
+  add_claim(wanted, *silent, 2);
+  add_claim(wanted, *full, 3);
+  caf::scoped_actor self{sys};
+  auto pending = self->request(r1, caf::infinite, claim_batch{wanted});
+  run();
+  full->profile.clear_replicas();
+  full->profile.set_version(full->profile.version() + 1);
+  advance(2100ms);
+  pending.receive(
+      [&](const claim_reply& reply) {
+        auto refused = std::find_if(reply->results().begin(), reply->results().end(),
+                                    [](auto& result) { return result.token() == 3; });
+        REQUIRE(refused != reply->results().end());
+        CHECK(refused->outcome() == pb::CLAIM_NO_ROOM);
+        CHECK(refused->row().profile().version() == full->profile.version());
+      },
+      [](const caf::error& reason) { FAIL(to_string(reason)); });
+}
+
 TEST_CASE_FIXTURE(fixture, "a claim under way to a node that dies is answered at once") {
   auto r1 = start("r1");
   auto node = join("r1", 1000);
