@@ -373,20 +373,21 @@ private:
       asked_.insert(id);
       for (auto& name : names)
         hold_back(apps_.at(name), row.name());
-      auto answered = [this, names](auto&& tell) {
-        for (auto& name : names)
-          tell(name);
-      };
-      self_->request(world_.dialer(), question_limit, dial_atom_v, row.address(), std::string{apps_service})
-          .then(
-              [this, names, other = row.name(), id = id](const caf::strong_actor_ptr& peer) {
-                for (auto& name : names)
-                  ask_about(name, other, id, caf::actor_cast<apps_actor>(peer));
-              },
-              [this, answered, other = row.name()](const caf::error& reason) {
-                answered([&](auto& name) { on_no_word(name, other, reason); });
-              });
+      ask(id, row, names);
     }
+  }
+
+  void ask(scheduler_id id, const pb::SchedulerRow& row, const std::vector<std::string>& names) {
+    self_->request(world_.dialer(), question_limit, dial_atom_v, row.address(), std::string{apps_service})
+        .then(
+            [this, names, other = row.name(), id](const caf::strong_actor_ptr& peer) {
+              for (auto& name : names)
+                ask_about(name, other, id, caf::actor_cast<apps_actor>(peer));
+            },
+            [this, names, other = row.name(), id](const caf::error& reason) {
+              for (auto& name : names)
+                on_no_word(name, other, id, reason);
+            });
   }
 
   void hold_back(app& entry, const std::string& other) {
@@ -407,7 +408,7 @@ private:
     question.set_history(true);
     self_->request(peer, question_limit, describe_app{std::move(question)})
         .then([this, name, other, id](const app_detail& answer) { on_word(name, other, id, *answer); },
-              [this, name, other](const caf::error& reason) { on_no_word(name, other, reason); });
+              [this, name, other, id](const caf::error& reason) { on_no_word(name, other, id, reason); });
   }
 
   void on_word(const std::string& name, const std::string& other, scheduler_id id, const pb::AppDetail& answer) {
@@ -438,16 +439,37 @@ private:
       go_on(entry);
   }
 
-  void on_no_word(const std::string& name, const std::string& other, const caf::error& reason) {
+  void on_no_word(const std::string& name, const std::string& other, scheduler_id id, const caf::error& reason) {
     auto found = apps_.find(name);
     if (found == apps_.end())
       return;
     auto& entry = found->second;
     spdlog::warn("apps.no_word app={} from={} reason=\"{}\"", name, other, error_text(reason));
+    if (entry.state == phase::asking && entry.from_before && has_now(name, id)) {
+      // It may be busy with taking over, and what is stored here be old.  One that is gone is not alive for long.
+      entry.record.set_version(entry.record.version() + 1);
+      entry.record.set_reason(
+          fmt::format("{} has the app now and does not answer ({}); it is asked again", other, error_text(reason)));
+      self_->run_delayed(question_limit, [this, name, other, id, reason] {
+        if (has_now(name, id))
+          ask(id, view_.find_scheduler(id)->row, {name});
+        else
+          on_no_word(name, other, id, reason);
+      });
+      return;
+    }
     if (entry.questions > 0)
       --entry.questions;
     if (entry.state == phase::asking && entry.questions == 0)
       go_on(entry);
+  }
+
+  /// The view shows the app with that process, and the process alive.
+  bool has_now(const std::string& name, scheduler_id id) const {
+    auto shown = view_.find_app(name);
+    auto owner = view_.find_scheduler(id);
+    return shown && scheduler_id{shown->record.scheduler()} == id && owner
+           && owner->row.liveness() != pb::LIVENESS_OFFLINE;
   }
 
   /// Nobody else has it.

@@ -441,6 +441,44 @@ TEST_CASE_FIXTURE(two_processes,
   CHECK(each_index_once(2));
 }
 
+TEST_CASE_FIXTURE(two_processes, "a process that comes back waits for the word of the one that has its app, while that lives") {
+  start("s1");
+  start("s2");
+  pass(4s);
+  CHECK(apply("s1", small_app("ocr", 3)));
+  pass(1s);
+  stop("s1");
+  pass(2s);
+  REQUIRE(owner("ocr") == "s2");
+  CHECK(apply("s2", small_app("ocr", 2)));
+  pass(2s);
+  network.cut.insert("s2:1");
+  start("s1");
+  pass(10s);
+  CHECK(owner("ocr") == "s2");
+  CHECK(each_index_once(2));
+  CHECK(describe("s1", "ocr").record().reason().find("s2 has the app now and does not answer") == 0);
+  SUBCASE("the word comes") {
+    network.cut.clear();
+    pass(4s);
+    CHECK(owner("ocr") == "s2");
+    CHECK(each_index_once(2));
+    CHECK(first.store.specs.empty());
+  }
+  SUBCASE("it is gone: the app goes on where it was") {
+    stop("s2");
+    pass(8s);
+    CHECK(owner("ocr") == "s1");
+    CHECK(each_index_once(3));
+  }
+  SUBCASE("somebody applies the app: that counts") {
+    CHECK(apply("s1", small_app("ocr", 4)));
+    pass(6s);
+    CHECK(owner("ocr") == "s1");
+    CHECK(each_index_once(4));
+  }
+}
+
 TEST_CASE_FIXTURE(two_processes, "a frozen process wakes up fenced and leaves its app for good") {
   start("s1");
   start("s2");
