@@ -808,8 +808,10 @@ private:
                                                  error_text(history.error())));
     if (history->empty())
       return refuse(errc::unknown_app, fmt::format("no revisions of an app '{}' are kept here", name));
-    auto first = history->front().number();
     auto last = history->back().number();
+    // One that tells who has the app stays when those after it go.
+    constexpr std::uint64_t kept = app_store::revisions_kept;
+    auto first = std::max(history->front().number(), last > kept ? last - kept + 1 : 1);
     // Some revisions only tell what has happened to a spec.
     auto current = encode(history->back().spec());
     const pb::AppRevision* target = nullptr;
