@@ -53,6 +53,9 @@ constexpr std::uint32_t claims_max = 1000;
 /// For a process that may have taken an app over to say so.
 constexpr std::chrono::seconds question_limit{2};
 
+/// What is written to the store in one go.  Each time waits for the disk, and who is silent for 3 s counts as dead.
+constexpr std::size_t writes_max = 16;
+
 /// Deleted apps that are remembered, in case a node that slept comes back with replicas of theirs.
 constexpr std::size_t deleted_max = 256;
 
@@ -325,8 +328,9 @@ private:
     return known ? known->row.name() : to_string(process);
   }
 
-  /// Takes over what is this process's to take.
+  /// Takes over what is this process's to take; what is too much for now is due again next time.
   void stand_by() {
+    std::size_t writes = 0;
     for (auto& record : standby_.due(view_, self_->clock().now())) {
       auto& name = record.spec().name();
       auto known = apps_.find(name);
@@ -335,12 +339,15 @@ private:
       auto from = name_of(scheduler_id{record.scheduler()});
       auto spec = record.spec();
       spec.set_deleting(record.deleting());
+      if (++writes > writes_max)
+        break;
       auto saved = world_.apps().save(spec, {options_.name, taken_over_note(from, record.epoch()), world_.wall_time()});
       if (!saved) {
         if (not_taken_.insert(name).second)
           spdlog::error("apps.not_taken_over app={} from={} reason=\"{}; tried again until it can be stored\"", name,
                         from, error_text(saved.error()));
-        continue;
+        // The next one would wait for the same.
+        break;
       }
       not_taken_.erase(name);
       spdlog::warn("apps.taken_over app={} from={} epoch={} reason=\"its scheduler process is gone\"", name, from,
@@ -992,7 +999,8 @@ private:
   }
 
   /// The app's replicas are gone: so is the app.
-  void forget(const std::string& name) {
+  /// @returns false when the store cannot be told.
+  bool forget(const std::string& name) {
     if (auto removed = world_.apps().remove(name); !removed) {
       auto& entry = apps_.at(name);
       entry.forget_failed = true;
@@ -1000,7 +1008,7 @@ private:
                                 error_text(removed.error()));
       if (entry.record.reason() != reason)
         trouble(entry, std::move(reason));
-      return;
+      return false;
     }
     spdlog::info("apps.gone app={}", name);
     deleted_[name] = apps_.at(name).record;
@@ -1009,15 +1017,17 @@ private:
                                       [](auto& a, auto& b) { return a.second.epoch() < b.second.epoch(); }));
     apps_.erase(name);
     beat_soon();
+    return true;
   }
 
   void forget_again() {
     std::vector<std::string> names;
     for (auto& [name, entry] : apps_)
-      if (entry.forget_failed)
+      if (entry.forget_failed && names.size() < writes_max)
         names.push_back(name);
     for (auto& name : names)
-      forget(name);
+      if (!forget(name))
+        return;
   }
 
   caf::result<app_detail> on_describe(const pb::DescribeApp& asked) {

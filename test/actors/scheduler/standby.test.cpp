@@ -533,6 +533,33 @@ TEST_CASE_FIXTURE(two_processes, "a standby whose disk is full takes nothing ove
   CHECK(owner("ocr") == "s2");
 }
 
+TEST_CASE_FIXTURE(two_processes, "a takeover of many apps writes at most 16 of them in one go, and one while the disk is full") {
+  nodes.decide = [](auto&) {
+    pb::ClaimResult result;
+    result.set_outcome(pb::CLAIM_NO_ROOM);
+    return result;
+  };
+  for (auto i = 0; i < 40; ++i)
+    nodes.apps.push_back(record_of("app-" + std::to_string(i), "s1"));
+  show("s1", pb::LIVENESS_OFFLINE);
+  second.store.full = true;
+  start("s2");
+  pass(4s);
+  auto before = second.store.writes;
+  REQUIRE(before > 0);
+  pass(1s);
+  CHECK(second.store.writes - before <= 6);
+  second.store.full = false;
+  for (auto i = 0; i < 20; ++i) {
+    before = second.store.writes;
+    pass(100ms);
+    CHECK(second.store.writes - before <= 16);
+  }
+  CHECK(second.store.specs.size() == 40);
+  for (auto i = 0; i < 40; ++i)
+    CHECK(owner("app-" + std::to_string(i)) == "s2");
+}
+
 TEST_CASE_FIXTURE(two_processes, "claims and releases are logged with the view they were made on, over two epochs") {
   start("s2");
   pass(4s);
