@@ -294,6 +294,11 @@ private:
   void adopt_left_over(const pb::AppRecord& record) {
     auto spec = record.spec();
     spec.set_deleting(record.deleting());
+    if (auto problems = problems_of(spec); !problems.empty()) {
+      spdlog::error("apps.not_adopted app={} reason=\"its spec in the view is not valid: {}; its replicas run on\"",
+                    spec.name(), problems);
+      return;
+    }
     spdlog::warn(
         "apps.adopted app={} epoch={} reason=\"it runs, but no app file and no entry of the app store names it "
         "any more; to stop it: astra app delete {}\"",
@@ -339,6 +344,13 @@ private:
       auto from = name_of(scheduler_id{record.scheduler()});
       auto spec = record.spec();
       spec.set_deleting(record.deleting());
+      if (auto problems = problems_of(spec); !problems.empty()) {
+        if (not_taken_.insert(name).second)
+          spdlog::error("apps.not_taken_over app={} from={} reason=\"its spec in the view is not valid: {}; its replicas "
+                        "run on\"",
+                        name, from, problems);
+        continue;
+      }
       if (++writes > writes_max)
         break;
       auto saved = world_.apps().save(spec, {options_.name, taken_over_note(from, record.epoch()), world_.wall_time()});

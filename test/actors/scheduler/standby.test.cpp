@@ -560,6 +560,20 @@ TEST_CASE_FIXTURE(two_processes, "a takeover of many apps writes at most 16 of t
     CHECK(owner("app-" + std::to_string(i)) == "s2");
 }
 
+TEST_CASE_FIXTURE(two_processes, "an app whose spec in the view is not valid is neither taken over nor adopted") {
+  nodes.apps = {record_of("../ocr", "s1"), record_of("echo", "s1"), record_of("good", "s1"), record_of("own/", "s2")};
+  nodes.apps[1].mutable_spec()->set_replicas(4294967295);
+  show("s1", pb::LIVENESS_OFFLINE);
+  start("s2");
+  pass(8s);
+  CHECK(owner("../ocr") == "s1");
+  CHECK(owner("echo") == "s1");
+  CHECK(owner("good") == "s2");
+  REQUIRE(second.store.specs.size() == 1);
+  CHECK(second.store.specs.begin()->first == "good");
+  CHECK_FALSE(describe("s2", "own/").found());
+}
+
 TEST_CASE_FIXTURE(two_processes, "claims and releases are logged with the view they were made on, over two epochs") {
   start("s2");
   pass(4s);
