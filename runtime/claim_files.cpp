@@ -120,22 +120,8 @@ public:
     if (size_ >= keep_bytes_)
       if (auto error = rotate())
         return error;
-    std::string bytes;
-    std::vector<std::pair<std::uint64_t, std::uint64_t>> places;
-    if (size_ == 0)
-      put_record(bytes, anchor());
-    for (auto& record : records) {
-      if (record.number() % index_step == 0)
-        places.emplace_back(record.number(), size_ + bytes.size());
-      put_record(bytes, record);
-    }
-    if (auto error = write(bytes))
+    if (auto error = put(records))
       return error;
-    current_.places.insert(current_.places.end(), places.begin(), places.end());
-    if (current_.first == 0)
-      current_.first = records.front().number();
-    size_ += bytes.size();
-    last_ = records.back();
     return {};
   }
 
@@ -197,20 +183,42 @@ private:
       ::close(fd);
       return std::move(size.error());
     }
-    if (auto there = ::lseek(fd, 0, SEEK_END); there > 0 && static_cast<std::uint64_t>(there) > *size) {
-      if (::ftruncate(fd, static_cast<off_t>(*size)) != 0) {
-        auto code = errno;
-        ::close(fd);
-        return failure(path_, "cut the broken end off", code);
-      }
-      spdlog::warn(
-          "scheduler.claim_log_cut file={} bytes={} reason=\"its end is no whole record; the log goes on behind "
-          "record {}\"",
-          path_.string(), static_cast<std::uint64_t>(there) - *size, last_.number());
-    }
     size_ = *size;
     fd_ = fd;
+    if (auto there = ::lseek(fd, 0, SEEK_END); there > 0 && static_cast<std::uint64_t>(there) > size_)
+      if (auto error = cut(static_cast<std::uint64_t>(there))) {
+        ::close(std::exchange(fd_, -1));
+        return error;
+      }
     return {};
+  }
+
+  /// Takes off what follows the last whole record up to `end`: the end of a batch that was cut short, or everything
+  /// behind a byte that was changed.  It is kept in a file of its own, and a record says so.
+  caf::error cut(std::uint64_t end) {
+    auto tail = bytes_of(path_, size_, end);
+    if (!tail)
+      return std::move(tail.error());
+    std::filesystem::path aside = fmt::format("{}.cut-{}", path_.string(), last_.number() + 1);
+    std::ofstream out{aside, std::ios::binary | std::ios::trunc};
+    if (!out.write(tail->data(), static_cast<std::streamsize>(tail->size())).flush())
+      return failure(aside, "keep the broken end of the log", errno);
+    std::error_code ignored;
+    std::filesystem::permissions(aside, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
+    spdlog::warn(
+        "scheduler.claim_log_cut file={} bytes={} kept_as={} reason=\"its end is no whole record; the log goes on behind "
+        "record {}\"",
+        path_.string(), tail->size(), aside.string(), last_.number());
+    if (::ftruncate(fd_, static_cast<off_t>(size_)) != 0)
+      return failure(path_, "cut the broken end off", errno);
+    pb::ClaimRecord gap;
+    gap.set_epoch(last_.epoch());
+    gap.set_wall_ms(last_.wall_ms());
+    gap.set_reason(fmt::format("what followed is no whole record and missing here: {} bytes, kept as {}", tail->size(),
+                               aside.filename().string()));
+    claim_chain chain{last_};
+    chain.seal(gap);
+    return put({gap});
   }
 
   /// Finds the records of a file.  @returns where its last whole one ends.
@@ -238,6 +246,27 @@ private:
       last_ = record;
     }
     return reader.at();
+  }
+
+  /// Writes them behind what is there.
+  caf::error put(const std::vector<pb::ClaimRecord>& records) {
+    std::string bytes;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> places;
+    if (size_ == 0)
+      put_record(bytes, anchor());
+    for (auto& record : records) {
+      if (record.number() % index_step == 0)
+        places.emplace_back(record.number(), size_ + bytes.size());
+      put_record(bytes, record);
+    }
+    if (auto error = write(bytes))
+      return error;
+    current_.places.insert(current_.places.end(), places.begin(), places.end());
+    if (current_.first == 0)
+      current_.first = records.front().number();
+    size_ += bytes.size();
+    last_ = records.back();
+    return {};
   }
 
   caf::error rotate() {
