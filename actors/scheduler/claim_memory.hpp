@@ -2,6 +2,7 @@
 
 #include "actors/scheduler/claim_store.hpp"
 
+#include <cstddef>
 #include <map>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ public:
   std::map<std::string, std::vector<pb::ClaimRecord>> logs;
   /// append fails with io_failed while set.
   bool full = false;
+  /// Of what append was given, so many are there although it has failed.
+  std::size_t torn = 0;
 };
 
 } // namespace astra

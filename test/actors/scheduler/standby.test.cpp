@@ -574,6 +574,21 @@ TEST_CASE_FIXTURE(two_processes, "an app whose spec in the view is not valid is 
   CHECK_FALSE(describe("s2", "own/").found());
 }
 
+TEST_CASE_FIXTURE(two_processes, "what is known when a scheduler ends is in the claim log") {
+  start("s2");
+  pass(4s);
+  // Its answer comes, and the process ends before the next planning step.
+  CHECK(apply("s2", small_app("ocr", 1)));
+  while (nodes.batches.empty())
+    advance(1ms);
+  run();
+  REQUIRE(claims.logs["ocr"].empty());
+  caf::anon_send_exit(fronts.at("s2"), caf::exit_reason::user_shutdown);
+  run();
+  REQUIRE(claims.logs["ocr"].size() == 1);
+  CHECK(claims.logs["ocr"][0].outcome() == pb::CLAIM_CONFIRMED);
+}
+
 TEST_CASE_FIXTURE(two_processes, "claims and releases are logged with the view they were made on, over two epochs") {
   start("s2");
   pass(4s);
