@@ -335,10 +335,10 @@ public:
   claim_files(std::filesystem::path directory, std::uint64_t keep_bytes)
     : directory_(std::move(directory)), keep_bytes_(keep_bytes) {}
 
-  caf::expected<pb::ClaimRecord> last(const std::string& app) override { return log_of(app).last(); }
+  caf::expected<pb::ClaimRecord> last(const std::string& app) override { return log_of(app)->last(); }
 
   caf::expected<void> append(const std::string& app, const std::vector<pb::ClaimRecord>& records) override {
-    return log_of(app).append(records);
+    return log_of(app)->append(records);
   }
 
   caf::expected<pb::ClaimLogPage> read(const std::string& app, std::uint64_t from, std::uint32_t limit) override {
@@ -346,22 +346,28 @@ public:
     // Anybody may ask for any name.
     if (app.find('/') != std::string::npos || !std::filesystem::exists(directory_ / (app + ".log"), ignored))
       return pb::ClaimLogPage{};
-    return log_of(app).read(from, limit);
+    return log_of(app)->read(from, limit);
+  }
+
+  void close(const std::string& app) override {
+    std::lock_guard guard{mutex_};
+    logs_.erase(app);
   }
 
 private:
-  app_log& log_of(const std::string& app) {
+  /// Shared: one that is closed may still be in use.
+  std::shared_ptr<app_log> log_of(const std::string& app) {
     std::lock_guard guard{mutex_};
     auto& log = logs_[app];
     if (!log)
-      log = std::make_unique<app_log>(directory_ / (app + ".log"), keep_bytes_);
-    return *log;
+      log = std::make_shared<app_log>(directory_ / (app + ".log"), keep_bytes_);
+    return log;
   }
 
   const std::filesystem::path directory_;
   const std::uint64_t keep_bytes_;
   std::mutex mutex_;
-  std::map<std::string, std::unique_ptr<app_log>> logs_;
+  std::map<std::string, std::shared_ptr<app_log>> logs_;
 };
 
 } // namespace

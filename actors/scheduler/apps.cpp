@@ -1028,6 +1028,8 @@ private:
       deleted_.erase(std::min_element(deleted_.begin(), deleted_.end(),
                                       [](auto& a, auto& b) { return a.second.epoch() < b.second.epoch(); }));
     apps_.erase(name);
+    if (claims_)
+      claims_->close(name);
     beat_soon();
     return true;
   }
@@ -1062,6 +1064,8 @@ private:
       if (!claims_)
         return app_detail{std::move(known)};
       auto page = claims_->read(name, asked.claims().from(), std::clamp(asked.claims().limit(), 1u, claims_max));
+      if (!known.found())
+        claims_->close(name);
       if (!page)
         return std::move(page.error());
       *known.mutable_claims() = std::move(*page);

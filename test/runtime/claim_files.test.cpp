@@ -157,6 +157,23 @@ TEST_CASE_FIXTURE(fixture, "what follows a damaged byte is kept aside, and the l
   CHECK(checker.gaps() == 1);
 }
 
+TEST_CASE_FIXTURE(fixture, "a closed log holds no file open, and goes on when it is needed again") {
+  auto open_files = [] {
+    std::filesystem::directory_iterator all{"/proc/self/fd"};
+    return std::distance(begin(all), end(all));
+  };
+  auto store = open_claim_files(directory, 1 << 20);
+  auto before = open_files();
+  write(*store, 30);
+  CHECK(open_files() == before + 1);
+  store->close("ocr");
+  CHECK(open_files() == before);
+  write(*store, 10);
+  claim_checker checker;
+  CHECK(check(checker) == "");
+  CHECK(checker.count() == 40);
+}
+
 TEST_CASE_FIXTURE(fixture, "a byte that was changed is found, with the number of its record") {
   write(*open_claim_files(directory, 1 << 20), 30);
   std::fstream out{file(), std::ios::in | std::ios::out | std::ios::binary};

@@ -623,4 +623,15 @@ TEST_CASE_FIXTURE(two_processes, "claims and releases are logged with the view t
   CHECK((*page)->claims().last() == 4);
   REQUIRE((*page)->claims().records_size() == 2);
   CHECK((*page)->claims().records(1).hash() == checker.hash());
+  // Of an app that is gone the log is there, and at hand only as long as somebody reads it.
+  CHECK(claims.closed.empty());
+  pb::DeleteApp wish;
+  wish.set_app("ocr");
+  CHECK(ask<control_reply>(fronts.at("s2"), delete_app{wish}));
+  pass(5s);
+  CHECK(claims.closed == std::vector<std::string>{"ocr"});
+  page = ask<app_detail>(fronts.at("s2"), describe_app{question});
+  REQUIRE(page);
+  CHECK((*page)->claims().records_size() == 2);
+  CHECK(claims.closed.size() == 2);
 }
