@@ -477,6 +477,8 @@ private:
       members_.extend_leases(options_.sweep, now());
     for (auto& change : members_.sweep(listened))
       report(change);
+    for (auto node : members_.take_forgotten())
+      forget_node(node);
     schedulers_.sweep(listened);
     drop_moved_schedulers();
     for (auto node : claims_.expire(now()))
