@@ -79,6 +79,7 @@ public:
 
   scheduler_impl::behavior_type make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
+    self_->set_exit_handler([this](const caf::exit_msg& exit) { end(exit.reason); });
     self_->monitor(parent_);
     self_->monitor(source_);
     renew(false);
@@ -183,9 +184,9 @@ private:
 
   void on_down(const caf::down_msg& down) {
     if (down.source == parent_.address()) {
-      self_->quit(caf::exit_reason::user_shutdown);
+      end(caf::exit_reason::user_shutdown);
     } else if (down.source == source_.address()) {
-      self_->quit(caf::make_error(errc::unreachable, "the view client of this process ended"));
+      end(caf::make_error(errc::unreachable, "the view client of this process ended"));
     } else if (auto address = sessions_.address_of(down.source)) {
       spdlog::info("scheduler.resource_lost app={} resource={} reason=\"{}\"", app_, *address, error_text(down.reason));
       sessions_.on_broken(*address, self_->clock().now(), random_);
@@ -232,7 +233,7 @@ private:
     }
     if (book_.gone(now)) {
       spdlog::info("scheduler.gone app={}", app_);
-      self_->quit(caf::exit_reason::normal);
+      end(caf::exit_reason::normal);
       return;
     }
     scale(now);
@@ -383,10 +384,15 @@ private:
   }
 
   void stop_fenced(std::uint64_t newer_epoch) {
+    spdlog::error("scheduler.fenced app={} epoch={} newer_epoch={}", app_, epoch_.value(), newer_epoch);
+    end(caf::make_error(errc::fenced, newer_epoch));
+  }
+
+  /// Ends it with all in the claim log that is known.
+  void end(caf::error reason) {
     if (claims_)
       journal_.flush(*claims_, wall_ms());
-    spdlog::error("scheduler.fenced app={} epoch={} newer_epoch={}", app_, epoch_.value(), newer_epoch);
-    self_->quit(caf::make_error(errc::fenced, newer_epoch));
+    self_->quit(std::move(reason));
   }
 
   pb::AppDetail describe() {

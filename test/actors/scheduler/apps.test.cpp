@@ -222,6 +222,25 @@ TEST_CASE_FIXTURE(fixture, "a store that cannot forget a deleted app is tried on
   CHECK(world.store.specs.empty());
 }
 
+TEST_CASE_FIXTURE(fixture, "a store that cannot forget many deleted apps is tried with one of them") {
+  start();
+  for (auto name : {"a", "b", "c"}) {
+    apply(small_app(name, 1));
+    advance(500ms);
+  }
+  for (auto name : {"a", "b", "c"})
+    remove(name);
+  world.store.full = true;
+  advance(3s);
+  auto before = world.store.writes;
+  advance(5s);
+  CHECK(world.store.writes > before);
+  CHECK(world.store.writes - before <= 6);
+  world.store.full = false;
+  advance(1100ms);
+  CHECK(world.store.specs.empty());
+}
+
 TEST_CASE_FIXTURE(fixture, "an app that the next process is not given any more goes on, until it is deleted") {
   start({small_app("ocr", 2), small_app("echo", 1)});
   for (auto name : {"ocr", "echo"})
