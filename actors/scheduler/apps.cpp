@@ -941,8 +941,7 @@ private:
         return reply(errc::none, fmt::format("app '{}' is taken over from its former scheduler", name));
       }
       start(adopt(spec), milliseconds{0});
-      return reply(errc::none, fmt::format("app '{}' is created with {} {}", name, spec.replicas(),
-                                           spec.replicas() == 1 ? "replica" : "replicas"));
+      return reply(errc::none, fmt::format("app '{}' is created with {}", name, size_text(spec)));
     }
     auto& entry = found->second;
     entry.from_before = entry.given_up = false;
@@ -968,7 +967,7 @@ private:
                           spec.scale().min(), spec.scale().max());
     if (hash_of(before) != hash_of(spec))
       text +=
-          fmt::format("{} its replicas are {}", before.replicas() != spec.replicas() ? ";" : ":", update_text(spec));
+          fmt::format("{} {}", before.replicas() != spec.replicas() ? ";" : ":", update_text(spec));
     return reply(errc::none, std::move(text));
   }
 
