@@ -186,9 +186,9 @@ private:
     size_ = *size;
     fd_ = fd;
     if (auto there = ::lseek(fd, 0, SEEK_END); there > 0 && static_cast<std::uint64_t>(there) > size_)
-      if (auto error = cut(static_cast<std::uint64_t>(there))) {
+      if (auto failed = cut(static_cast<std::uint64_t>(there))) {
         ::close(std::exchange(fd_, -1));
-        return error;
+        return failed;
       }
     return {};
   }
