@@ -204,11 +204,12 @@ private:
     if (!out.write(tail->data(), static_cast<std::streamsize>(tail->size())).flush())
       return failure(aside, "keep the broken end of the log", errno);
     std::error_code ignored;
-    std::filesystem::permissions(aside, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
-    spdlog::warn(
-        "scheduler.claim_log_cut file={} bytes={} kept_as={} reason=\"its end is no whole record; the log goes on behind "
-        "record {}\"",
-        path_.string(), tail->size(), aside.string(), last_.number());
+    std::filesystem::permissions(aside, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write,
+                                 ignored);
+    spdlog::warn("scheduler.claim_log_cut file={} bytes={} kept_as={} reason=\"its end is no whole record; the log "
+                 "goes on behind "
+                 "record {}\"",
+                 path_.string(), tail->size(), aside.string(), last_.number());
     if (::ftruncate(fd_, static_cast<off_t>(size_)) != 0)
       return failure(path_, "cut the broken end off", errno);
     pb::ClaimRecord gap;
