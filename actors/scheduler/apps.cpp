@@ -346,9 +346,10 @@ private:
       spec.set_deleting(record.deleting());
       if (auto problems = problems_of(spec); !problems.empty()) {
         if (not_taken_.insert(name).second)
-          spdlog::error("apps.not_taken_over app={} from={} reason=\"its spec in the view is not valid: {}; its replicas "
-                        "run on\"",
-                        name, from, problems);
+          spdlog::error(
+              "apps.not_taken_over app={} from={} reason=\"its spec in the view is not valid: {}; its replicas "
+              "run on\"",
+              name, from, problems);
         continue;
       }
       if (++writes > writes_max)
