@@ -207,12 +207,13 @@ private:
   std::vector<broken_rule> broken_;
 };
 
-void check_accelerators(const pb::Resources& resources, rule_book& rules) {
+/// @param table of the resources, such as "federation.head.resources".
+void check_accelerators(const std::string& table, const pb::Resources& resources, rule_book& rules) {
   std::set<std::string> kinds;
   for (auto& accelerator : resources.accelerators()) {
-    auto key = "resources.accelerators." + key_part(accelerator.kind());
+    auto key = table + ".accelerators." + key_part(accelerator.kind());
     if (auto problem = name_problem(accelerator.kind()); !problem.empty())
-      rules.add(key, problem, {"resources.accelerators"});
+      rules.add(key, problem, {table + ".accelerators"});
     else if (!kinds.insert(accelerator.kind()).second)
       rules.add(key, "is given twice; keep one");
     rules.between(key, accelerator.count(), 1, 1024);
@@ -591,6 +592,7 @@ void check_role(const std::string& key, const pb::ClusterRole& role, const pb::F
     rules.add(key + ".resources.cpu",
               "must be between 0.001 and 100000 cores, not " + format_cores(role.resources().cpu_milli()));
   rules.size_between(key + ".resources.memory", role.resources().memory_bytes(), mebibyte, 1024 * 1024 * gibibyte);
+  check_accelerators(key + ".resources", role.resources(), rules);
   rules.command(role.command(), key + ".command");
   rules.environment(role.env(), key + ".env");
   rules.duration_between(key + ".ready_timeout", role.ready_timeout_ms(), 1);
@@ -612,6 +614,9 @@ void check_federation(const pb::AppSpec& spec, rule_book& rules) {
   for (int i = 0; i < federation.ports_size(); ++i)
     if (auto problem = name_problem(federation.ports(i)); !problem.empty())
       rules.add(fmt::format("federation.ports[{}]", i), problem);
+    else if (std::find(federation.ports().begin(), federation.ports().begin() + i, federation.ports(i))
+             != federation.ports().begin() + i)
+      rules.add(fmt::format("federation.ports[{}]", i), "is listed twice; keep one");
   rules.duration_between("federation.head_lease", federation.head_lease_ms(), 1000);
   check_placeholders("command", spec.per_request().command(), "env", spec.per_request().env(), federation, rules);
   if (spec.has_server()) {
@@ -629,6 +634,11 @@ void check_federation(const pb::AppSpec& spec, rule_book& rules) {
               {"federation"});
   if (spec.gang())
     rules.add("gang", "says nothing for a federated app: its clusters are placed one by one; remove it",
+              {"federation"});
+  if (spec.has_update())
+    rules.add("update",
+              "says nothing for a federated app: one cluster is replaced after the other, each when its "
+              "successor serves; remove it",
               {"federation"});
 }
 
@@ -671,6 +681,7 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   spec.set_request_timeout_ms(static_cast<std::uint64_t>(full.timeout()));
   spec.set_idempotent(full.idempotent());
   spec.set_queue_limit(full.queue_limit());
+  spec.set_hedge_after_ms(static_cast<std::uint64_t>(full.hedge()));
   spec.set_weight(to_weight(full.weight()));
   auto& restart = *spec.mutable_restart();
   restart.set_backoff_min_ms(static_cast<std::uint64_t>(full.restart().backoff_min()));
@@ -707,6 +718,8 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
   result.set_timeout(static_cast<std::int64_t>(spec.request_timeout_ms()));
   result.set_idempotent(spec.idempotent());
   result.set_queue_limit(spec.queue_limit());
+  if (spec.hedge_after_ms() > 0)
+    result.set_hedge(static_cast<std::int64_t>(spec.hedge_after_ms()));
   to_file(spec.per_replica(), *result.mutable_resources());
   for (auto& label : spec.require())
     (*result.mutable_require()->mutable_labels())[label.key()] = label.value();
@@ -771,13 +784,16 @@ std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {
   rules.between("concurrency", spec.concurrency(), 1, 10'000);
   rules.duration_between("timeout", spec.request_timeout_ms(), 1);
   rules.between("queue_limit", spec.queue_limit(), 0, 1'000'000);
+  rules.duration_between("hedge", spec.hedge_after_ms(), 0);
+  if (spec.hedge_after_ms() > 0 && !spec.idempotent())
+    rules.add("hedge", "starts work twice, which needs idempotent = true", {"idempotent"});
   if (!pb::WeightFormula_IsValid(spec.weight()))
     rules.add("weight", "unknown value; use \"seed\", \"flat\" or \"fast\"");
   if (spec.per_replica().cpu_milli() < 1 || spec.per_replica().cpu_milli() > 100'000'000)
     rules.add("resources.cpu",
               "must be between 0.001 and 100000 cores, not " + format_cores(spec.per_replica().cpu_milli()));
   rules.size_between("resources.memory", spec.per_replica().memory_bytes(), mebibyte, 1024 * 1024 * gibibyte);
-  check_accelerators(spec.per_replica(), rules);
+  check_accelerators("resources", spec.per_replica(), rules);
   for (int i = 0; i < spec.groups_size(); ++i)
     if (auto problem = name_problem(spec.groups(i)); !problem.empty())
       rules.add(fmt::format("groups[{}]", i), problem);

@@ -277,6 +277,9 @@ std::vector<broken_rule> validate(const gateway_options& options) {
   rules.size_between("gateway.header_limit", options.header_limit_bytes, 1024, 1ull << 20);
   rules.between("gateway.connections_max", options.connections_max, 1, 1'000'000);
   rules.positive("gateway.idle_timeout", options.idle_timeout);
+  rules.positive("gateway.task_keep", options.task_keep);
+  rules.size_between("gateway.task_bytes", options.task_bytes, 1ull << 20, 1ull << 50);
+  rules.between("gateway.task_limit", options.task_limit, 0, 100'000'000);
   for (std::size_t i = 0; i < options.apps.size(); ++i)
     if (auto problem = app_name_problem(options.apps[i]); !problem.empty())
       rules.add(fmt::format("gateway.apps[{}]", i), problem);

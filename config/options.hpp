@@ -180,6 +180,12 @@ struct gateway_options {
   std::string ca_dir;
   /// The apps that requests are taken for; empty: all.  With some the process follows only the nodes that hold them.
   std::vector<std::string> apps;
+  /// How long the result of a task is kept after its end when whoever submits it says nothing else; and the longest.
+  milliseconds task_keep{std::chrono::hours{24}};
+  /// Of the tasks of this gateway, bodies and results together.
+  std::uint64_t task_bytes = 4ull * 1024 * 1024 * 1024;
+  /// Unfinished tasks of one app.
+  std::uint32_t task_limit = 200'000;
 };
 
 struct log_options {

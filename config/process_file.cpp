@@ -94,6 +94,9 @@ void pair_fields(Io& io, process_options& o) {
   io("gateway.anonymous_invoke", o.gateway.anonymous_invoke);
   io("gateway.ca_dir", o.gateway.ca_dir);
   io("gateway.apps", o.gateway.apps);
+  io("gateway.task_keep", o.gateway.task_keep);
+  io("gateway.task_bytes", o.gateway.task_bytes);
+  io("gateway.task_limit", o.gateway.task_limit);
   io("metrics.listen", o.metrics.listen);
   io("log.level", o.log.level);
   io("log.format", o.log.format);

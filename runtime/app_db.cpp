@@ -1,5 +1,6 @@
 #include "runtime/app_db.hpp"
 
+#include "actors/scheduler/standby.hpp"
 #include "messages/errc.hpp"
 #include "messages/wire.hpp"
 
@@ -193,7 +194,8 @@ public:
                  && prepare(last_, "SELECT max(number) FROM revisions WHERE app = ?")
                  && prepare(add_, "INSERT INTO revisions (app, number, wall_ms, origin, note, spec) "
                                   "VALUES (?, ?, ?, ?, ?, ?)")
-                 && prepare(trim_, "DELETE FROM revisions WHERE app = ? AND number <= ?")
+                 && prepare(trim_, "DELETE FROM revisions WHERE app = ?1 AND number <= ?2 AND number != (SELECT "
+                                   "coalesce(max(number), 0) FROM revisions WHERE app = ?1 AND instr(note, ?3) > 0)")
                  && prepare(forget_, "DELETE FROM revisions WHERE app IN (SELECT app FROM revisions WHERE app NOT IN "
                                      "(SELECT name FROM apps) GROUP BY app ORDER BY max(wall_ms) DESC, app "
                                      "LIMIT -1 OFFSET ?)")
@@ -305,7 +307,7 @@ private:
                        .text(note.text)
                        .blob(bytes)
                        .done()
-                && running{trim_}.text(spec.name()).number(number - kept).done();
+                && running{trim_}.text(spec.name()).number(number - kept).text(std::string{epoch_mark}).done();
     return good ? static_cast<std::uint64_t>(number) : 0;
   }
 

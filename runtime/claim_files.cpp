@@ -82,7 +82,7 @@ caf::expected<std::string> bytes_of(const std::filesystem::path& path, std::uint
   std::ifstream in{path, std::ios::binary};
   if (!in)
     return failure(path, "read", errno);
-  std::string result(to - from, '\0');
+  std::string result(std::max(from, to) - from, '\0');
   in.seekg(static_cast<std::streamoff>(from));
   in.read(result.data(), static_cast<std::streamsize>(result.size()));
   result.resize(static_cast<std::size_t>(in.gcount()));
@@ -120,22 +120,8 @@ public:
     if (size_ >= keep_bytes_)
       if (auto error = rotate())
         return error;
-    std::string bytes;
-    std::vector<std::pair<std::uint64_t, std::uint64_t>> places;
-    if (size_ == 0)
-      put_record(bytes, anchor());
-    for (auto& record : records) {
-      if (record.number() % index_step == 0)
-        places.emplace_back(record.number(), size_ + bytes.size());
-      put_record(bytes, record);
-    }
-    if (auto error = write(bytes))
+    if (auto error = put(records))
       return error;
-    current_.places.insert(current_.places.end(), places.begin(), places.end());
-    if (current_.first == 0)
-      current_.first = records.front().number();
-    size_ += bytes.size();
-    last_ = records.back();
     return {};
   }
 
@@ -147,6 +133,8 @@ public:
     page.set_last(last_.number());
     if (from == 0)
       from = last_.number() < limit ? 1 : last_.number() - limit + 1;
+    if (from > last_.number())
+      return page;
     if (old_.first != 0 && (current_.first == 0 || from < current_.first))
       if (auto error = collect(old_path_, old_, old_size_, from, limit, page))
         return error;
@@ -195,20 +183,42 @@ private:
       ::close(fd);
       return std::move(size.error());
     }
-    if (auto there = ::lseek(fd, 0, SEEK_END); there > 0 && static_cast<std::uint64_t>(there) > *size) {
-      if (::ftruncate(fd, static_cast<off_t>(*size)) != 0) {
-        auto code = errno;
-        ::close(fd);
-        return failure(path_, "cut the broken end off", code);
-      }
-      spdlog::warn(
-          "scheduler.claim_log_cut file={} bytes={} reason=\"its end is no whole record; the log goes on behind "
-          "record {}\"",
-          path_.string(), static_cast<std::uint64_t>(there) - *size, last_.number());
-    }
     size_ = *size;
     fd_ = fd;
+    if (auto there = ::lseek(fd, 0, SEEK_END); there > 0 && static_cast<std::uint64_t>(there) > size_)
+      if (auto error = cut(static_cast<std::uint64_t>(there))) {
+        ::close(std::exchange(fd_, -1));
+        return error;
+      }
     return {};
+  }
+
+  /// Takes off what follows the last whole record up to `end`: the end of a batch that was cut short, or everything
+  /// behind a byte that was changed.  It is kept in a file of its own, and a record says so.
+  caf::error cut(std::uint64_t end) {
+    auto tail = bytes_of(path_, size_, end);
+    if (!tail)
+      return std::move(tail.error());
+    std::filesystem::path aside = fmt::format("{}.cut-{}", path_.string(), last_.number() + 1);
+    std::ofstream out{aside, std::ios::binary | std::ios::trunc};
+    if (!out.write(tail->data(), static_cast<std::streamsize>(tail->size())).flush())
+      return failure(aside, "keep the broken end of the log", errno);
+    std::error_code ignored;
+    std::filesystem::permissions(aside, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
+    spdlog::warn(
+        "scheduler.claim_log_cut file={} bytes={} kept_as={} reason=\"its end is no whole record; the log goes on behind "
+        "record {}\"",
+        path_.string(), tail->size(), aside.string(), last_.number());
+    if (::ftruncate(fd_, static_cast<off_t>(size_)) != 0)
+      return failure(path_, "cut the broken end off", errno);
+    pb::ClaimRecord gap;
+    gap.set_epoch(last_.epoch());
+    gap.set_wall_ms(last_.wall_ms());
+    gap.set_reason(fmt::format("what followed is no whole record and missing here: {} bytes, kept as {}", tail->size(),
+                               aside.filename().string()));
+    claim_chain chain{last_};
+    chain.seal(gap);
+    return put({gap});
   }
 
   /// Finds the records of a file.  @returns where its last whole one ends.
@@ -236,6 +246,27 @@ private:
       last_ = record;
     }
     return reader.at();
+  }
+
+  /// Writes them behind what is there.
+  caf::error put(const std::vector<pb::ClaimRecord>& records) {
+    std::string bytes;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> places;
+    if (size_ == 0)
+      put_record(bytes, anchor());
+    for (auto& record : records) {
+      if (record.number() % index_step == 0)
+        places.emplace_back(record.number(), size_ + bytes.size());
+      put_record(bytes, record);
+    }
+    if (auto error = write(bytes))
+      return error;
+    current_.places.insert(current_.places.end(), places.begin(), places.end());
+    if (current_.first == 0)
+      current_.first = records.front().number();
+    size_ += bytes.size();
+    last_ = records.back();
+    return {};
   }
 
   caf::error rotate() {
@@ -304,10 +335,10 @@ public:
   claim_files(std::filesystem::path directory, std::uint64_t keep_bytes)
     : directory_(std::move(directory)), keep_bytes_(keep_bytes) {}
 
-  caf::expected<pb::ClaimRecord> last(const std::string& app) override { return log_of(app).last(); }
+  caf::expected<pb::ClaimRecord> last(const std::string& app) override { return log_of(app)->last(); }
 
   caf::expected<void> append(const std::string& app, const std::vector<pb::ClaimRecord>& records) override {
-    return log_of(app).append(records);
+    return log_of(app)->append(records);
   }
 
   caf::expected<pb::ClaimLogPage> read(const std::string& app, std::uint64_t from, std::uint32_t limit) override {
@@ -315,22 +346,28 @@ public:
     // Anybody may ask for any name.
     if (app.find('/') != std::string::npos || !std::filesystem::exists(directory_ / (app + ".log"), ignored))
       return pb::ClaimLogPage{};
-    return log_of(app).read(from, limit);
+    return log_of(app)->read(from, limit);
+  }
+
+  void close(const std::string& app) override {
+    std::lock_guard guard{mutex_};
+    logs_.erase(app);
   }
 
 private:
-  app_log& log_of(const std::string& app) {
+  /// Shared: one that is closed may still be in use.
+  std::shared_ptr<app_log> log_of(const std::string& app) {
     std::lock_guard guard{mutex_};
     auto& log = logs_[app];
     if (!log)
-      log = std::make_unique<app_log>(directory_ / (app + ".log"), keep_bytes_);
-    return *log;
+      log = std::make_shared<app_log>(directory_ / (app + ".log"), keep_bytes_);
+    return log;
   }
 
   const std::filesystem::path directory_;
   const std::uint64_t keep_bytes_;
   std::mutex mutex_;
-  std::map<std::string, std::unique_ptr<app_log>> logs_;
+  std::map<std::string, std::shared_ptr<app_log>> logs_;
 };
 
 } // namespace

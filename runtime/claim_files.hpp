@@ -17,8 +17,9 @@ namespace astra {
 ///
 /// A file that has reached `keep_bytes` becomes APP.log.1, in place of the one before, so that at least this much is
 /// kept and at most twice as much.  Written without fsync: what was appended survives the death of the process, and not
-/// always the loss of power.  A record that is cut off at the end of a file, as kill -9 or a full disk leave it, is
-/// removed when the log is opened, with a line in the log of the process.
+/// always the loss of power.  What is no whole record at the end of a file, as kill -9 or a full disk leave it, or
+/// behind a damaged byte, is moved to APP.log.cut-N when the log is opened, with a line in the log of the process and a
+/// record in its place; N is the number of that one.
 /// @param keep_bytes at least 4096.
 std::unique_ptr<claim_store> open_claim_files(const std::filesystem::path& state_dir, std::uint64_t keep_bytes);
 

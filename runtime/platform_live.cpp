@@ -28,6 +28,7 @@ std::uint16_t first_ephemeral_port() {
   return in >> first && first > lowest_port + 1000 && first < 65536 ? static_cast<std::uint16_t>(first) : 32768;
 }
 
+/// Whether nobody listens on it, on any address: replicas listen on the one that others reach them under.
 bool is_free(std::uint16_t port) {
   int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0)
@@ -35,7 +36,7 @@ bool is_free(std::uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_addr.s_addr = htonl(INADDR_ANY);
   auto free = ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
   ::close(fd);
   return free;

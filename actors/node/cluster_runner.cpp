@@ -1,5 +1,5 @@
 #include "actors/node/cluster_places.hpp"
-#include "actors/node/replica_runner.hpp"
+#include "actors/node/process_runner.hpp"
 #include "actors/node/server_words.hpp"
 #include "config/endpoint.hpp"
 #include "config/placeholders.hpp"
@@ -25,24 +25,18 @@ constexpr milliseconds probe_interval{50};
 /// A port that takes the connection and says nothing is ready, too.
 constexpr milliseconds probe_timeout{250};
 constexpr milliseconds ready_timeout_default{30000};
-/// Between SIGTERM and SIGKILL of a member that never became ready.
-constexpr milliseconds unready_grace{1000};
-/// Beyond the time of a request, for an HTTP client that does not answer.
-constexpr milliseconds call_patience{1000};
 constexpr const char* http_port = "http";
 
-class cluster_runner : public replica_runner, private replica_host {
+class cluster_runner : public process_runner, private replica_host {
 public:
   cluster_runner(replica_host& host, const replica& what)
-    : replica_runner(host, what.token, what.spec),
+    : process_runner(host, what.token, what.spec),
       role_(what.head() ? spec_->federation().head() : spec_->federation().worker()) {
     place_.member = *what.member;
   }
 
   ~cluster_runner() override {
     requests_.reset();
-    if (process_)
-      caf::anon_send(host_.world().launcher(), kill_process{process_, caf::timespan{0}, "the node ends"});
     give_ports_back();
   }
 
@@ -56,56 +50,31 @@ public:
     process_ = host_.new_process(token_);
     end_reason_.clear();
     place_.scratch = uses("scratch") ? "/tmp/astra-" + to_hex(token_.value()) + "-" + to_hex(process_.value()) : "";
-    values_ = placeholder_values(place_, spec_->per_replica());
+    values_ = placeholder_values(place_, role_.resources());
     host_.replica_located(token_, place_.node_ip, place_.ports);
-    launch_process launch;
-    launch.key = process_;
+    launch_process what;
+    what.key = process_;
     for (auto& word : role_.command())
-      launch.command.push_back(expand_placeholders(word, values_));
+      what.command.push_back(expand_placeholders(word, values_));
     for (auto& entry : role_.env())
-      launch.environment.push_back(expand_placeholders(entry, values_));
+      what.environment.push_back(expand_placeholders(entry, values_));
     if (auto port = main_port(); port != 0)
-      launch.environment.push_back("PORT=" + std::to_string(port));
-    launch.memory_limit_bytes = spec_->per_replica().memory_bytes();
-    launch.output_is_log = true;
-    launch.ready_line = role_.ready_line();
-    launch.scratch = place_.scratch;
+      what.environment.push_back("PORT=" + std::to_string(port));
+    what.memory_limit_bytes = role_.resources().memory_bytes();
+    what.output_is_log = true;
+    what.ready_line = role_.ready_line();
+    what.scratch = place_.scratch;
     auto patience = role_.ready_timeout_ms() > 0 ? milliseconds{role_.ready_timeout_ms()} : ready_timeout_default;
     ready_deadline_ = host_.self()->clock().now() + patience;
-    auto weak = weak_from_this();
-    auto key = process_;
     // The answer comes when the line was seen.
-    auto wait = launch.ready_line.empty() ? launcher_wait : std::max<caf::timespan>(launcher_wait, patience);
-    if (!launch.ready_line.empty())
-      host_.self()->run_delayed(patience, [this, weak, key] {
-        if (auto alive = weak.lock(); alive && key == process_ && !stopping_ && !started_)
-          not_ready("has not written \"" + role_.ready_line() + "\"");
+    auto wait = what.ready_line.empty() ? launcher_wait : std::max<caf::timespan>(launcher_wait, patience);
+    if (!what.ready_line.empty())
+      host_.self()->run_delayed(patience, [this, weak = weak_from_this(), key = process_] {
+        if (auto alive = weak.lock(); alive && is_current(key) && !started_)
+          on_unready("has not written \"" + role_.ready_line() + "\"");
       });
     started_ = false;
-    host_.self()
-        ->request(host_.world().launcher(), wait + launcher_wait, std::move(launch))
-        .then(
-            [this, weak, key](const process_started&) {
-              auto alive = weak.lock();
-              if (!alive || key != process_ || stopping_)
-                return;
-              started_ = true;
-              if (role_.ready_port().empty()) {
-                on_ready();
-                return;
-              }
-              host_.replica_warming(token_, "waits for an answer on port " + role_.ready_port());
-              probe(key);
-            },
-            [this, weak, key](const caf::error& reason) {
-              // A command that could not be started is reported by its process_exited.
-              auto alive = weak.lock();
-              if (!alive || key != process_ || reason == errc::spawn_failed)
-                return;
-              // It may start yet, and would then be nobody's.
-              kill(caf::timespan{0}, "nobody waits for it");
-              on_end("the launcher does not answer: " + error_text(reason));
-            });
+    launch(std::move(what), wait + launcher_wait);
   }
 
   void invoke(work request) override {
@@ -113,30 +82,7 @@ public:
       requests_->invoke(std::move(request));
       return;
     }
-    http_call call;
-    call.host = place_.node_ip;
-    call.port = port_of(http_port);
-    call.method = "POST";
-    call.target = spec_->server().path().empty() ? "/" : spec_->server().path();
-    call.body = std::move(request.body);
-    call.content_type = std::move(request.content_type);
-    call.timeout = request.limit;
-    call.response_limit_bytes = response_limit_bytes;
-    call.id = request.attempt.value();
-    calls_.insert(request.attempt);
-    auto weak = weak_from_this();
-    auto attempt = request.attempt;
-    host_.self()
-        ->request(host_.world().http(), request.limit + call_patience, std::move(call))
-        .then(
-            [this, weak, attempt](http_answer& answer) {
-              if (auto alive = weak.lock())
-                finish(attempt, reply_of(answer));
-            },
-            [this, weak, attempt](const caf::error& reason) {
-              if (auto alive = weak.lock())
-                finish(attempt, reply_of(reason));
-            });
+    post(std::move(request), place_.node_ip, port_of(http_port));
   }
 
   void cancel(attempt_id attempt, const std::string& reason) override {
@@ -144,13 +90,7 @@ public:
       requests_->cancel(attempt, reason);
       return;
     }
-    if (calls_.count(attempt) == 0)
-      return;
-    host_.self()->send(host_.world().http(), http_abort{attempt.value()});
-    pb::InvokeReply result;
-    result.set_outcome(pb::INVOKE_CANCELLED);
-    result.set_reason("taken back");
-    finish(attempt, std::move(result));
+    process_runner::cancel(attempt, reason);
   }
 
   void stop(caf::timespan grace, const std::string& reason) override {
@@ -172,12 +112,7 @@ public:
         requests_->on_exited(event);
       return;
     }
-    auto reason = end_reason_.empty() ? event.reason : end_reason_;
-    if (reason.empty())
-      reason = "its process ended: " + to_string(event.end);
-    if (auto words = last_words(event.log_tail); !words.empty())
-      reason += "; its last words: " + words;
-    on_end(reason);
+    process_runner::on_exited(event);
   }
 
 private:
@@ -208,8 +143,7 @@ private:
   void give_up(std::string reason) {
     if (!process_ || stopping_)
       return;
-    end_reason_ = "the command for requests does not run: " + reason;
-    kill(unready_grace, end_reason_);
+    put_down("the command for requests does not run: " + reason);
   }
 
   // -- ports and placeholders ---------------------------------------------------
@@ -261,50 +195,36 @@ private:
 
   // -- getting ready ------------------------------------------------------------
 
-  /// Asks whether the port accepts a connection, again and again until it does or its time is over.
-  void probe(process_key key) {
+  std::string noun() const override { return is_head() ? "the head" : "the worker"; }
+
+  void on_started() override {
+    started_ = true;
+    if (role_.ready_port().empty()) {
+      on_ready();
+      return;
+    }
+    host_.replica_warming(token_, "waits for an answer on port " + role_.ready_port());
+    probe();
+  }
+
+  http_call question() const override {
     http_call call;
     call.host = place_.node_ip;
     call.port = port_of(role_.ready_port());
     call.target = "/";
     call.timeout = probe_timeout;
-    call.response_limit_bytes = response_limit_bytes;
-    auto weak = weak_from_this();
-    host_.self()
-        ->request(host_.world().http(), probe_timeout + call_patience, std::move(call))
-        .then(
-            [this, weak, key](const http_answer&) {
-              if (auto alive = weak.lock(); alive && key == process_ && !stopping_)
-                on_ready();
-            },
-            [this, weak, key](const caf::error& reason) {
-              auto alive = weak.lock();
-              if (!alive || key != process_ || stopping_)
-                return;
-              if (was_connected(reason))
-                on_ready();
-              else
-                probe_later(key, error_text(reason));
-            });
+    return call;
   }
 
-  void probe_later(process_key key, const std::string& problem) {
-    if (host_.self()->clock().now() >= ready_deadline_) {
-      not_ready("port " + role_.ready_port() + ": " + problem);
-      return;
-    }
-    host_.self()->run_delayed(probe_interval, [this, weak = weak_from_this(), key] {
-      if (auto alive = weak.lock(); alive && key == process_ && !stopping_)
-        probe(key);
-    });
+  milliseconds question_interval() const override { return probe_interval; }
+  std::string problem_with(const http_answer&) const override { return {}; }
+  bool is_ready_despite(const caf::error& reason) const override { return was_connected(reason); }
+
+  void on_unready(const std::string& problem) override {
+    put_down("not ready in time: " + (started_ ? "port " + role_.ready_port() + ": " : "") + problem);
   }
 
-  void not_ready(const std::string& problem) {
-    end_reason_ = "not ready in time: " + problem;
-    kill(unready_grace, end_reason_);
-  }
-
-  void on_ready() {
+  void on_ready() override {
     if (!is_head() || !spec_->has_per_request()) {
       host_.replica_ready(token_);
       return;
@@ -315,8 +235,9 @@ private:
       word = expand_placeholders(word, values_);
     for (auto& entry : *app.mutable_env())
       entry = expand_placeholders(entry, values_);
-    // The head's own process has the memory of the role; what runs beside it gets what the app says.
-    *beside->mutable_per_replica() = spec_->per_replica();
+    // The head's own process has what its role says, the commands have the rest of what was claimed.
+    if (auto memory = spec_->per_replica().memory_bytes(); memory > role_.resources().memory_bytes())
+      beside->mutable_per_replica()->set_memory_bytes(memory - role_.resources().memory_bytes());
     replica what;
     what.token = token_;
     what.spec = std::move(beside);
@@ -327,31 +248,17 @@ private:
 
   // -- the end ------------------------------------------------------------------
 
-  void kill(caf::timespan grace, const std::string& reason) {
-    host_.self()->send(host_.world().launcher(), kill_process{process_, grace, reason});
+  void on_gone(const std::string& reason) override {
+    give_ports_back();
+    if (stopping_)
+      return;
+    ended(reason);
+    // Without the head, what runs beside it has nobody to ask.
+    if (requests_)
+      requests_->stop(caf::timespan{0}, "the head of its cluster ended");
   }
 
-  /// The process is gone, or was never there.
-  void on_end(const std::string& reason) {
-    auto self = shared_from_this();
-    process_ = process_key{};
-    give_ports_back();
-    auto lost = std::exchange(calls_, {});
-    auto was_stopping = stopping_;
-    if (!was_stopping)
-      ended(reason);
-    for (auto attempt : lost) {
-      pb::InvokeReply result;
-      result.set_outcome(pb::INVOKE_REPLICA_LOST);
-      result.set_reason("the head died while it worked on the request: " + reason);
-      host_.work_done(attempt, std::move(result));
-    }
-    // Without the head, what runs beside it has nobody to ask.
-    if (!was_stopping && requests_)
-      requests_->stop(caf::timespan{0}, "the head of its cluster ended");
-    if (was_stopping)
-      check_stopped();
-  }
+  void on_stopped() override { check_stopped(); }
 
   void ended(const std::string& reason) {
     if (is_head())
@@ -368,28 +275,15 @@ private:
     host_.replica_stopped(token_);
   }
 
-  void finish(attempt_id attempt, pb::InvokeReply result) {
-    if (calls_.erase(attempt) > 0)
-      host_.work_done(attempt, std::move(result));
-  }
-
   const pb::ClusterRole& role_;
   cluster_place place_;
   std::map<std::string, std::string> values_;
-  /// 0: no process.
-  process_key process_;
   /// Of this process: it has written its line, or simply runs.
   bool started_ = false;
-  bool stopping_ = false;
   bool stopped_told_ = false;
-  std::chrono::steady_clock::time_point ready_deadline_;
-  /// Why we killed it ourselves; empty when we did not.
-  std::string end_reason_;
   /// Of a head whose app starts a command per request.
   std::shared_ptr<replica_runner> requests_;
   bool requests_over_ = false;
-  /// Requests at a head's own server.
-  std::set<attempt_id> calls_;
 };
 
 } // namespace

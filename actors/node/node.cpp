@@ -192,7 +192,10 @@ private:
       if (!what || !what->member)
         continue;
       any = true;
+      // A shorter one would end with a Resource that hangs, before another one could be heard.
       auto lease = bounded_ms(what->spec->federation().head_lease_ms());
+      if (lease.count() > 0)
+        lease = std::max<milliseconds>(lease, options_.home_silence + 2 * options_.heartbeat);
       if (what->head() && lease.count() > 0 && silence >= lease) {
         auto reason = "no Resource was heard from for " + std::to_string(lease.count()) + " ms";
         if (killed_.count(token) == 0)
@@ -458,8 +461,12 @@ private:
   }
 
   void check_drain() {
+    // Without a successor elsewhere a head would take requests for ever, and lose those of its last moment.
+    if (drain_.stopping() && now() - drain_began_ >= handover_max)
+      desk_.close_heads();
     if (drain_.leave((desk_.idle() && !hands_over()) || drain_.out_of_time(now()) || MUTANT(node_leaves_with_work))) {
       spdlog::info("node.leave node={} unfinished={}", options_.name, desk_.running());
+      desk_.close_heads();
       home_.leave([this] { stop_all(); });
     }
     if (stops_all_ && replicas_.empty())

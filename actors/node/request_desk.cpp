@@ -288,7 +288,14 @@ void request_desk::drain(const std::string& reason) {
   settle();
 }
 
+void request_desk::close_heads() {
+  if (drain_reason_ && !std::exchange(heads_closed_, true))
+    drain(*drain_reason_);
+}
+
 bool request_desk::serves_on(const std::string& app) const {
+  if (heads_closed_)
+    return false;
   auto tokens = replicas_.tokens();
   return std::any_of(tokens.begin(), tokens.end(), [&](auto token) {
     auto what = replicas_.find(token);

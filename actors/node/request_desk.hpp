@@ -61,6 +61,9 @@ public:
   /// Refuses everything from now on, also what waits; but requests for a head of a cluster, until it goes itself.
   void drain(const std::string& reason);
 
+  /// During a drain: refuses those for heads, too.
+  void close_heads();
+
   /// Answers everything: the node ends.
   void answer_all(const std::string& reason);
 
@@ -119,6 +122,7 @@ private:
   std::set<caf::actor_addr> clients_;
   /// Why nothing is accepted; nothing while serving.
   std::optional<std::string> drain_reason_;
+  bool heads_closed_ = false;
   caf::disposable sweep_;
   std::optional<time_point> sweep_at_;
   std::uint64_t done_ = 0;

@@ -1,6 +1,7 @@
 #include "actors/resource/claim_table.hpp"
 
 #include "actors/mutant.hpp"
+#include "messages/wire.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -138,14 +139,15 @@ std::string why_no_room(const pb::Resources& wanted, const pb::Resources& free) 
 }
 
 pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row,
-                                       time_point now) {
+                                       time_point now, const std::function<refusal()>& last_word) {
   pb::ClaimResult result;
   result.set_sequence(claim.sequence());
   result.set_token(claim.token());
   auto refuse = [&](pb::ClaimOutcome outcome, std::string reason) {
     result.set_outcome(outcome);
     result.set_reason(std::move(reason));
-    if (row)
+    // A quota says nothing about the node.
+    if (row && outcome != pb::CLAIM_OVER_QUOTA)
       *result.mutable_row() = row->to_pb();
     return result;
   };
@@ -165,20 +167,28 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
   auto lasts =
       reserves ? std::chrono::milliseconds{std::min<std::uint64_t>(batch.hold_ms(), reservation_ms_max)} : hold_time_;
   result.set_outcome(reserves ? pb::CLAIM_HELD : pb::CLAIM_CONFIRMED);
-  if (auto known = holds_.find(token); known != holds_.end()) {
-    if (known->second.reserved) {
+  auto& wanted = batch.spec().per_replica();
+  auto known = holds_.find(token);
+  // Its app was changed while it waited.
+  if (known != holds_.end() && known->second.reserved && encode(known->second.resources) != encode(wanted)) {
+    release(token);
+    known = holds_.end();
+  }
+  if (known != holds_.end() || has_token(row->shape(), claim.token())) {
+    if (auto no = last_word(); !no.reason.empty()) {
+      release(token);
+      return refuse(no.outcome, std::move(no.reason));
+    }
+    if (known != holds_.end() && known->second.reserved) {
       known->second.reserved = reserves;
       known->second.expires = now + lasts;
     }
     return result;
   }
-  if (has_token(row->shape(), claim.token()))
-    return result;
   if (wounded_.erase(token) != 0)
     return refuse(pb::CLAIM_NO_ROOM, "its hold went to an older gang");
   if (auto reason = why_labels_differ(batch.spec(), row->shape()); !reason.empty())
     return refuse(pb::CLAIM_LABEL_MISMATCH, std::move(reason));
-  auto& wanted = batch.spec().per_replica();
   node_id node{claim.node()};
   auto reason = why_no_room(wanted, free_resources(row->shape(), held(node)));
   if (!reason.empty() && claim.preempt_size() > 0) {
@@ -186,14 +196,17 @@ pb::ClaimResult claim_table::arbitrate(const pb::ClaimBatch& batch, const pb::Cl
     if (reason.empty())
       reason = why_no_room(wanted, free_without(row->shape(), held(node), claim.preempt()));
   }
+  std::vector<claim_token> wounded;
   if (!reason.empty() && batch.has_gang())
-    for (auto younger : younger_holds(batch, claim, row->shape())) {
-      release(younger);
-      wounded_[younger] = now;
-      reason.clear();
-    }
-  if (!reason.empty() && !MUTANT(claim_granted_without_room))
+    wounded = younger_holds(batch, claim, row->shape());
+  if (!reason.empty() && wounded.empty() && !MUTANT(claim_granted_without_room))
     return refuse(pb::CLAIM_NO_ROOM, std::move(reason));
+  if (auto no = last_word(); !no.reason.empty())
+    return refuse(no.outcome, std::move(no.reason));
+  for (auto younger : wounded) {
+    release(younger);
+    wounded_[younger] = now;
+  }
   holds_[token] = {node, wanted, now + lasts, reserves, {batch.gang().since_wall_ms(), batch.gang().id()}};
   by_node_[node][token] = wanted;
   return result;
@@ -243,6 +256,8 @@ node_id claim_table::release(claim_token token) {
   if (found == holds_.end())
     return {};
   auto node = found->second.node;
+  if (found->second.reserved)
+    unused_.push_back(token);
   holds_.erase(found);
   auto& held = by_node_[node];
   held.erase(token);
@@ -267,9 +282,11 @@ bool claim_table::drop(node_id node) {
   auto found = by_node_.find(node);
   if (found == by_node_.end())
     return false;
+  std::vector<claim_token> tokens;
   for (auto& [token, resources] : found->second)
-    holds_.erase(token);
-  by_node_.erase(found);
+    tokens.push_back(token);
+  for (auto token : tokens)
+    release(token);
   return true;
 }
 

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -32,10 +33,18 @@ public:
   /// `hold_time`: how long a hold lasts without word from the node.
   explicit claim_table(std::chrono::milliseconds hold_time) : hold_time_(hold_time) {}
 
+  /// Why a claim is not granted; without a reason it is.
+  struct refusal {
+    pb::ClaimOutcome outcome = pb::CLAIM_UNKNOWN;
+    std::string reason;
+  };
+
   /// Decides on one claim.  CLAIM_CONFIRMED means: held, now ask the node; CLAIM_HELD: reserved, as was asked.  A token
   /// that is held or runs already is confirmed again and takes nothing more.
   /// @param row the node's row at its home, or null when this is not its home.
-  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row, time_point now);
+  /// @param last_word asked when nothing else is in the way, and before anything is taken from anybody.
+  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row, time_point now,
+                            const std::function<refusal()>& last_word = [] { return refusal{}; });
 
   /// Epoch that fences the batch's scheduler; 0: none.  An epoch that is not fenced fences all older ones.
   std::uint64_t fence(const std::string& app, std::uint64_t epoch, time_point now);
@@ -57,6 +66,9 @@ public:
   /// Frees holds that are due.
   /// @returns the nodes whose sum changed, in ascending order.
   std::vector<node_id> expire(time_point now);
+
+  /// Tokens that were only reserved, so that no node was asked, and are held no more; each is told once.
+  std::vector<claim_token> take_unused() { return std::exchange(unused_, {}); }
 
   /// Sum of the holds on a node.
   pb::Resources held(node_id node) const;
@@ -88,6 +100,7 @@ private:
   std::map<std::string, epoch_seen> epochs_;
   /// Holds that went to an older gang, of which the younger one does not know yet.
   std::map<claim_token, time_point> wounded_;
+  std::vector<claim_token> unused_;
 };
 
 /// What a node has left: capacity less the replicas that its profile shows (ended ones excepted) and `held`.  What is

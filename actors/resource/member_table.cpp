@@ -145,8 +145,10 @@ std::vector<transition> member_table::sweep(time_point now) {
     auto& who = members_[slot - 1];
     if (auto change = judge(slot, who.seen.silence(now), now))
       result.push_back(std::move(*change));
-    if (who.offline_since && now - *who.offline_since >= forget_after_)
+    if (who.offline_since && now - *who.offline_since >= forget_after_) {
       remove(slot);
+      forgotten_.push_back(id);
+    }
   }
   return result;
 }

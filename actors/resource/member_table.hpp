@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace astra {
@@ -77,6 +78,9 @@ public:
   /// Suspects and evicts the silent and forgets the long gone, in ascending order of ids.
   std::vector<transition> sweep(time_point now);
 
+  /// Nodes that sweeps have forgotten since the last call, in that order.
+  std::vector<node_id> take_forgotten() { return std::exchange(forgotten_, {}); }
+
   /// Members that the next sweep makes offline for their silence.
   std::size_t due_to_evict(time_point now) const;
 
@@ -111,6 +115,7 @@ private:
   /// When a member must be judged next, in the same order; never for those that are not.
   std::vector<time_point> due_;
   std::size_t alive_ = 0;
+  std::vector<node_id> forgotten_;
   shape_pool shapes_;
 };
 

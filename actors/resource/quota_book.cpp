@@ -20,7 +20,7 @@ constexpr milliseconds renewal{1000};
 constexpr milliseconds demand_window{400};
 /// Nobody has come back for what was refused.
 constexpr milliseconds demand_memory{2500};
-/// Between countings of what is in use, for texts.
+/// Between countings of what is in use.
 constexpr milliseconds count_again{200};
 
 /// What a borrower counts on of what it got: clocks differ in speed.
@@ -158,7 +158,7 @@ quota_book::quota_book(resource_id self, std::string name, std::uint64_t incarna
       limit("memory", *quota.memory_bytes);
     for (auto& [kind, count] : quota.accelerators)
       limit(kind, count);
-    of.lease = of.retired = of.demand = of.least = of.in_use = amount(of.quota.size());
+    of.lease = of.given = of.unseen = of.retired = of.demand = of.least = of.in_use = amount(of.quota.size());
     of.renewed = now;
     of.preferred = self_;
   }
@@ -241,30 +241,22 @@ bool quota_book::urgent(resource_id peer, time_point now) const {
 
 // -- giving out ------------------------------------------------------------------
 
-quota_book::amount quota_book::given(std::size_t index) const {
-  amount result(ledgers_[index].quota.size());
-  for (auto& [token, record] : tokens_)
-    if (record.ledger == index)
-      add(result, record.takes);
-  return result;
-}
-
 quota_book::amount quota_book::wanted(std::size_t index, time_point now) {
   auto& of = ledgers_[index];
-  auto result = given(index);
+  auto result = of.given;
   if (of.demand_since && now - of.demand_last >= demand_memory) {
     of.demand_since.reset();
     of.demand.assign(of.demand.size(), 0);
   }
   add(result, of.demand);
   // More than the quota is not to be had; what was given out stays in any case.
-  return most_of(least_of(std::move(result), of.quota), given(index));
+  return most_of(least_of(std::move(result), of.quota), of.given);
 }
 
 /// What is left of the lease, and what was given out at least.
 quota_book::amount quota_book::held(std::size_t index, time_point now) const {
   auto& of = ledgers_[index];
-  auto result = given(index);
+  auto result = of.given;
   return of.lease_until && *of.lease_until > now ? most_of(std::move(result), of.lease) : result;
 }
 
@@ -273,7 +265,7 @@ bool quota_book::covered(std::size_t index, const amount& need, time_point now) 
   auto& of = ledgers_[index];
   if (!of.lease_until || *of.lease_until <= now)
     return false;
-  auto sum = given(index);
+  auto sum = of.given;
   add(sum, need);
   return within(sum, of.lease);
 }
@@ -295,7 +287,12 @@ std::string quota_book::claim(const pb::AppSpec& spec, const pb::Claim& claim, c
   auto index = find(spec.business());
   claim_token token{claim.token()};
   node_id node{claim.node()};
-  if (spec.business().empty() || index == ledgers_.size() || tokens_.count(token) != 0
+  if (auto known = tokens_.find(token); known != tokens_.end()) {
+    // A node may be asked only now about what was reserved long ago.
+    known->second.since = now;
+    return {};
+  }
+  if (spec.business().empty() || index == ledgers_.size()
       || evidence.look(node, claim.node_incarnation(), token) == quota_evidence::sighting::shown)
     return {};
   auto& of = ledgers_[index];
@@ -309,23 +306,39 @@ std::string quota_book::claim(const pb::AppSpec& spec, const pb::Claim& claim, c
       return why_not(index, need, evidence, now);
   }
   subtract(of.demand, need);
+  add(of.given, need);
+  add(of.unseen, need);
   tokens_[token] = {index, std::move(need), node, claim.node_incarnation(), now, std::nullopt};
   return {};
 }
 
 void quota_book::refused(claim_token token) {
-  tokens_.erase(token);
+  if (auto found = tokens_.find(token); found != tokens_.end()) {
+    forget(found->second);
+    tokens_.erase(found);
+  }
+}
+
+void quota_book::forget(const token_record& record) {
+  auto& of = ledgers_[record.ledger];
+  subtract(of.given, record.takes);
+  if (!record.shown_in)
+    subtract(of.unseen, record.takes);
 }
 
 /// Forgets what was given out and is in everybody's view by now, or will never be.
 void quota_book::retire(const quota_evidence& evidence, time_point now) {
   for (auto& [token, record] : tokens_)
-    if (!record.shown_in && evidence.look(record.node, record.incarnation, token) == quota_evidence::sighting::shown)
+    if (!record.shown_in && evidence.look(record.node, record.incarnation, token) == quota_evidence::sighting::shown) {
       record.shown_in = evidence.version();
+      subtract(ledgers_[record.ledger].unseen, record.takes);
+    }
   std::erase_if(tokens_, [&](auto& entry) {
     auto& [token, record] = entry;
-    if (evidence.look(record.node, record.incarnation, token) == quota_evidence::sighting::gone)
+    if (evidence.look(record.node, record.incarnation, token) == quota_evidence::sighting::gone) {
+      forget(record);
       return true;
+    }
     auto all_have_it = record.shown_in && std::all_of(heard_.begin(), heard_.end(), [&](auto& peer) {
                          auto has = has_version_.find(peer.first);
                          return has != has_version_.end() && has->second >= *record.shown_in;
@@ -334,9 +347,11 @@ void quota_book::retire(const quota_evidence& evidence, time_point now) {
       return false;
     if (record.shown_in)
       retired_in_ = std::max(retired_in_, *record.shown_in);
+    forget(record);
     auto& of = ledgers_[record.ledger];
     subtract(of.lease, record.takes);
     add(of.retired, record.takes);
+    of.used_at.reset();
     return true;
   });
 }
@@ -350,9 +365,7 @@ std::string quota_book::why_not(std::size_t index, const amount& need, const quo
       add(of.in_use, amount_of(of, use.amount));
   }
   auto used = of.in_use;
-  for (auto& [token, record] : tokens_)
-    if (record.ledger == index && !record.shown_in)
-      add(used, record.takes);
+  add(used, of.unseen);
   for (std::size_t i = 0; i < need.size(); ++i)
     if (used[i] + need[i] > of.quota[i])
       return fmt::format("business {} has {} of {} {} in use, and {} {} needed; quota of [[resource.quotas]]",
@@ -429,6 +442,21 @@ quota_book::amount quota_book::count_used(ledger& of, const quota_evidence& evid
   return sum;
 }
 
+/// The same, counted not long ago.  Whatever became visible since is still in somebody's lease: the count is not older
+/// than any change that takes something out of one unseen.
+const quota_book::amount& quota_book::used(ledger& of, const quota_evidence& evidence, time_point now) const {
+  auto counts = [&](const holder& one, time_point when) { return when - one.until < limits_.settle; };
+  auto holds = of.used_at && *of.used_at >= *of.elected && now - *of.used_at < count_again
+               && std::none_of(of.holders.begin(), of.holders.end(), [&](auto& entry) {
+                    return counts(entry.second, *of.used_at) && !counts(entry.second, now);
+                  });
+  if (!holds) {
+    of.used = count_used(of, evidence, now);
+    of.used_at = now;
+  }
+  return of.used;
+}
+
 std::optional<quota_book::grant> quota_book::serve(ledger& of, resource_id who, const amount& held,
                                                    const amount& wanted, const quota_evidence& evidence,
                                                    time_point now) {
@@ -441,9 +469,12 @@ std::optional<quota_book::grant> quota_book::serve(ledger& of, resource_id who, 
     return std::nullopt;
   auto& entry = of.holders[who];
   entry.reported = now;
+  // What it has seen to be in everybody's view, it holds no more.
+  if (who != self_)
+    of.used_at.reset();
   auto what = held;
   if (!within(wanted, what) && ready(of, now)) {
-    auto taken = count_used(of, evidence, now);
+    auto taken = used(of, evidence, now);
     add(taken, what);
     for (auto& [other, has] : of.holders)
       if (other != who && now - has.until < limits_.settle)
@@ -466,7 +497,7 @@ void quota_book::serve_self(std::size_t index, const quota_evidence& evidence, t
     auto want = wanted(index, now);
     of.hurry = false;
     of.renewed = now;
-    auto got = serve(of, self_, most_of(given(index), least_of(held(index, now), want)), want, evidence, now);
+    auto got = serve(of, self_, most_of(of.given, least_of(held(index, now), want)), want, evidence, now);
     if (!got)
       return;
     of.keeper = self_;
@@ -485,7 +516,7 @@ bool quota_book::give_back_useless(std::size_t index) {
   if (nothing(of.demand))
     return false;
   auto left = of.lease;
-  subtract(left, given(index));
+  subtract(left, of.given);
   if (within(of.least, left))
     return false;
   of.demand_since.reset();

@@ -123,7 +123,7 @@ public:
   /// @returns why not; empty when it was given out or is nobody's quota.
   std::string claim(const pb::AppSpec& spec, const pb::Claim& claim, const quota_evidence& evidence, time_point now);
 
-  /// The node did not take it.
+  /// The node did not take it, or was not asked.
   void refused(claim_token token);
 
   /// Fills in what is asked of a peer in a renewal.
@@ -172,10 +172,16 @@ private:
     std::optional<time_point> elected;
     std::map<resource_id, holder> holders;
     std::map<node_id, lingering> seen;
+    /// What is in use, as counted last.
+    std::optional<time_point> used_at;
+    amount used;
     // As a holder.
     resource_id keeper;
     amount lease;
     std::optional<time_point> lease_until;
+    /// Sums over `tokens_`: of all, and of those that are not seen yet.
+    amount given;
+    amount unseen;
     /// Became visible since the keeper was asked last.
     amount retired;
     time_point renewed;
@@ -208,7 +214,6 @@ private:
   std::size_t find(const std::string& business) const;
   amount amount_of(const ledger& of, const pb::Resources& resources) const;
   pb::Resources resources_of(const ledger& of, const amount& what) const;
-  amount given(std::size_t index) const;
   amount wanted(std::size_t index, time_point now);
   amount held(std::size_t index, time_point now) const;
   bool covered(std::size_t index, const amount& need, time_point now) const;
@@ -217,12 +222,14 @@ private:
   void add_vote(ledger& of, resource_id who, time_point until, time_point now) const;
   bool ready(const ledger& of, time_point now) const;
   amount count_used(ledger& of, const quota_evidence& evidence, time_point now) const;
+  const amount& used(ledger& of, const quota_evidence& evidence, time_point now) const;
   std::optional<grant> serve(ledger& of, resource_id who, const amount& held, const amount& wanted,
                              const quota_evidence& evidence, time_point now);
   void serve_self(std::size_t index, const quota_evidence& evidence, time_point now);
   bool give_back_useless(std::size_t index);
   void demand(ledger& of, const amount& need, time_point now) const;
   void retire(const quota_evidence& evidence, time_point now);
+  void forget(const token_record& record);
   std::string why_not(std::size_t index, const amount& need, const quota_evidence& evidence, time_point now);
 
   resource_id self_;

@@ -477,6 +477,8 @@ private:
       members_.extend_leases(options_.sweep, now());
     for (auto& change : members_.sweep(listened))
       report(change);
+    for (auto node : members_.take_forgotten())
+      forget_node(node);
     schedulers_.sweep(listened);
     drop_moved_schedulers();
     for (auto node : claims_.expire(now()))
@@ -825,6 +827,7 @@ private:
   }
 
   void sweep_quotas() {
+    give_back_quotas();
     if (quotas_.none())
       return;
     std::map<resource_id, std::string> heard;
@@ -896,12 +899,15 @@ private:
                      : claims_.fence(batch.spec().name(), batch.epoch(), now());
     whole->reply.set_newer_epoch(newer);
     std::map<node_id, pb::ClaimBatch> by_node;
-    std::set<node_id> reserved;
+    std::set<node_id> changed;
     for (auto& claim : batch.claims()) {
       node_id node{claim.node()};
+      auto holds = claims_.size();
       auto result = newer != 0 ? fenced(claim, newer) : arbitrate(batch, claim);
+      // One that is refused may lose what it held.
+      if (result.outcome() == pb::CLAIM_HELD || claims_.size() < holds)
+        changed.insert(node);
       if (result.outcome() == pb::CLAIM_HELD) {
-        reserved.insert(node);
         *whole->reply.add_results() = std::move(result);
         continue;
       }
@@ -919,7 +925,7 @@ private:
       }
       *part->second.add_claims() = claim;
     }
-    for (auto node : reserved)
+    for (auto node : changed)
       members_.hold(node, claims_.held(node));
     whole->open = by_node.size();
     for (auto& [node, part] : by_node) {
@@ -945,25 +951,24 @@ private:
     node_id node{claim.node()};
     auto row = members_.find(node);
     auto elsewhere = keeper_.view().find(node);
-    auto result = claims_.arbitrate(batch, claim, row, now());
+    auto result = claims_.arbitrate(batch, claim, row, now(), [&]() -> claim_table::refusal {
+      if (node_handles_.count(node) == 0)
+        return {pb::CLAIM_NODE_GONE, "the connection to the node is closed"};
+      give_back_quotas();
+      return {pb::CLAIM_OVER_QUOTA, quotas_.claim(batch.spec(), claim, evidence_, now())};
+    });
     if (!row && elsewhere && elsewhere->origin != id_) {
       result.set_outcome(pb::CLAIM_NOT_HOME);
       result.set_reason("its home is " + resource_name(elsewhere->origin));
       *result.mutable_row() = elsewhere->row.to_pb();
-    } else if ((result.outcome() == pb::CLAIM_CONFIRMED || result.outcome() == pb::CLAIM_HELD)
-               && node_handles_.count(node) == 0) {
-      claims_.release(claim_token{claim.token()});
-      result.set_outcome(pb::CLAIM_NODE_GONE);
-      result.set_reason("the connection to the node is closed");
-      *result.mutable_row() = row->to_pb();
-    } else if (result.outcome() == pb::CLAIM_CONFIRMED) {
-      if (auto reason = quotas_.claim(batch.spec(), claim, evidence_, now()); !reason.empty()) {
-        claims_.release(claim_token{claim.token()});
-        result.set_outcome(pb::CLAIM_OVER_QUOTA);
-        result.set_reason(std::move(reason));
-      }
     }
     return result;
+  }
+
+  /// What was reserved and no node was asked about takes nothing of a quota any more.
+  void give_back_quotas() {
+    for (auto token : claims_.take_unused())
+      quotas_.refused(token);
   }
 
   void ask_node(node_id node, pb::ClaimBatch part, const std::shared_ptr<round>& whole) {
@@ -1022,9 +1027,28 @@ private:
         *result.mutable_row() = row->to_pb();
     }
     members_.hold(asked.node, claims_.held(asked.node));
-    if (--whole.open == 0 && whole.promise.pending() && !MUTANT(claim_round_unanswered))
+    if (--whole.open == 0 && whole.promise.pending() && !MUTANT(claim_round_unanswered)) {
+      refresh_rows(whole.reply);
       whole.promise.deliver(claim_reply{std::move(whole.reply)});
+    }
     arm();
+  }
+
+  /// The slowest node of a batch may have taken long: whoever asked has seen since how the others are, and an older row
+  /// would hide that until the next change.
+  void refresh_rows(pb::ClaimReply& reply) {
+    for (auto& result : *reply.mutable_results()) {
+      if (!result.has_row())
+        continue;
+      node_id node{result.row().node()};
+      auto elsewhere = keeper_.view().find(node);
+      if (auto row = members_.find(node))
+        *result.mutable_row() = row->to_pb();
+      else if (elsewhere)
+        *result.mutable_row() = elsewhere->row.to_pb();
+      else
+        result.clear_row();
+    }
   }
 
   void fail_forwards(node_id node, const std::string& reason) {

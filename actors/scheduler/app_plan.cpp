@@ -2,6 +2,7 @@
 
 #include "actors/random.hpp"
 #include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/federation.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/spec_change.hpp"
 #include "messages/wire.hpp"
@@ -22,6 +23,9 @@ namespace {
 /// Replicas whose replacement is planned one after the other; each takes a look at every node.
 constexpr std::size_t singly_max = 100;
 
+/// Steps of a federated app's clusters that a plan follows.
+constexpr std::size_t rounds_max = 400;
+
 /// A replica that counts.
 struct holder {
   pb::ReplicaStatus status;
@@ -29,6 +33,7 @@ struct holder {
   bool outdated = false;
   bool leaving = false;
 
+  claim_token token() const { return claim_token{status.token()}; }
   auto rank() const {
     return std::tuple{outdated, leaving, status.state() != pb::REPLICA_READY, status.epoch(), status.token()};
   }
@@ -79,9 +84,10 @@ public:
 
   pb::AppPlan make() {
     sort_replicas();
-    // Which members a federated app would have where depends on what becomes of its heads.
-    if (in_.wanted.has_federation())
+    if (in_.wanted.has_federation()) {
+      plan_members();
       return summary();
+    }
     for (auto found = holders_.lower_bound(replicas()); found != holders_.end(); ++found)
       for (auto& surplus : found->second) {
         note(found->first, pb::PLAN_STOP, name_of(surplus.node), "", "fewer replicas are wanted");
@@ -241,19 +247,232 @@ private:
     row.set_reason(row.reason().empty() ? reason : row.reason() + "; " + reason);
   }
 
-  /// The replica has its place, and what it follows is gone.
-  void settle(const placement& where) {
-    auto& row = rows_[where.replica_index].front();
-    row.set_to(name_of(where.node));
+  // -- a federated app ---------------------------------------------------------
+
+  /// Runs the app's clusters ahead, with members that are ready as soon as they are placed.
+  void plan_members() {
+    for (auto& [index, found] : holders_)
+      for (auto& one : found)
+        sights_.push_back(sight_of(one));
+    auto before = sights_;
+    federation clusters{in_.wanted.name(), 0};
+    federation::time_point now;
+    std::size_t rounds = 0;
+    for (std::size_t idle = 0; idle < 3 && rounds < rounds_max; ++rounds) {
+      auto waiting = unplaced_;
+      auto step = clusters.review(in_.wanted.federation(), in_.wanted.federation().clusters(), sights_, waiting, now,
+                                  [this](auto& gone, auto index) { return has_room_without(gone, index); });
+      // What a cluster waits for has come by then, or does not come.
+      now += federation::room_patience;
+      unplaced_.clear();
+      auto moved = stop_members(step.stops);
+      moved |= place_members(step.places, true);
+      moved |= place_members(step.places, false);
+      idle = moved ? 0 : idle + 1;
+    }
+    note_members(before, rounds == rounds_max);
+  }
+
+  member_sight sight_of(const holder& what) const {
+    member_sight result;
+    result.token = what.token();
+    result.node = what.node;
+    result.node_name = name_of(what.node);
+    result.index = what.status.index();
+    result.member = what.status.member();
+    result.state = pb::REPLICA_READY;
+    result.host = what.status.host();
+    result.outdated = what.outdated;
+    result.leaving = what.leaving;
+    return result;
+  }
+
+  bool stop_members(const std::vector<federation::stop>& stops) {
+    for (auto& stop : stops) {
+      stopped_.emplace(stop.token, stop.reason);
+      std::erase_if(sights_, [&](auto& sight) { return sight.token == stop.token; });
+      take_off_member(stop.index, stop.token);
+    }
+    return !stops.empty();
+  }
+
+  void take_off_member(std::uint32_t index, claim_token token) {
+    if (auto found = holders_.find(index); found != holders_.end())
+      for (auto& one : found->second)
+        if (one.token() == token)
+          take_off(one);
+    if (auto made = made_.find(token); made != made_.end())
+      take_off(made->second);
+  }
+
+  bool has_room_without(const std::vector<const member_sight*>& gone, std::uint32_t index) {
+    auto corrections = plan_input_.corrections;
+    auto placed = plan_input_.placed;
+    auto claimed = plan_input_.claimed;
+    auto taken_off = taken_off_;
+    for (auto member : gone)
+      take_off_member(member->index, member->token);
+    auto spec = role_spec(in_.wanted, index % cluster_stride == 0);
+    auto input = member_input(spec, false);
+    input.missing = {index};
+    auto found = !plan(input, random_).placements.empty();
+    plan_input_.corrections = std::move(corrections);
+    plan_input_.placed = std::move(placed);
+    plan_input_.claimed = std::move(claimed);
+    taken_off_ = std::move(taken_off);
+    return found;
+  }
+
+  /// For members with this spec.
+  plan_input member_input(const pb::AppSpec& spec, bool heads) const {
+    plan_input input{spec, in_.view.nodes()};
+    input.placed = plan_input_.placed;
+    input.claimed = plan_input_.claimed;
+    input.corrections = plan_input_.corrections;
+    input.excluded = plan_input_.excluded;
+    input.reachable = plan_input_.reachable;
+    input.elsewhere = plan_input_.elsewhere;
+    input.partition = plan_input_.partition;
+    input.partitions = plan_input_.partitions;
+    input.index = plan_input_.index;
+    // As the scheduler does it: heads keep away from heads.
+    if (heads) {
+      input.placed.clear();
+      for (auto& sight : sights_)
+        if (sight.head())
+          ++input.placed[sight.node];
+    }
+    return input;
+  }
+
+  /// @returns whether one has found a place.
+  bool place_members(const std::vector<federation::place_wish>& wishes, bool heads) {
+    auto spec = role_spec(in_.wanted, heads);
+    auto input = member_input(spec, heads);
+    std::map<std::uint32_t, const pb::ClusterMember*> members;
+    for (auto& wish : wishes)
+      if ((wish.member.slot() == 0) == heads) {
+        input.missing.push_back(wish.index);
+        members[wish.index] = &wish.member;
+      }
+    if (members.empty())
+      return false;
+    auto planned = plan(input, random_);
+    for (auto& where : planned.placements)
+      settle_member(where, *members.at(where.replica_index), spec.per_replica());
+    for (auto index : planned.unplaced)
+      unplaced_[index] = planned.reason;
+    return !planned.placements.empty();
+  }
+
+  void settle_member(const placement& where, const pb::ClusterMember& member, const pb::Resources& resources) {
+    auto status =
+        occupy(where, resources,
+               name_hash(fmt::format("{} {} {}", member.cluster(), where.replica_index, member.incarnation())));
+    *status.mutable_member() = member;
+    holder made{status, where.node};
+    made_.emplace(made.token(), made);
+    sights_.push_back(sight_of(made));
+  }
+
+  static std::string role_of(std::uint32_t index) {
+    auto place = index / cluster_stride + 1;
+    auto slot = index % cluster_stride;
+    return slot == 0 ? fmt::format("head of cluster {}", place) : fmt::format("worker {} of cluster {}", slot, place);
+  }
+
+  /// @param cut there would be more to come.
+  void note_members(const std::vector<member_sight>& before, bool cut) {
+    std::map<std::uint32_t, std::vector<const member_sight*>> old;
+    std::map<std::uint32_t, const member_sight*> fresh;
+    for (auto& sight : before)
+      old[sight.index].push_back(&sight);
+    for (auto& sight : sights_)
+      if (made_.count(sight.token) != 0)
+        fresh[sight.index] = &sight;
+    for (std::uint32_t place = 0; place < in_.wanted.federation().clusters(); ++place)
+      for (std::uint32_t slot = 0; slot <= in_.wanted.federation().workers(); ++slot)
+        note_member(place * cluster_stride + slot, old, fresh, cut);
+    for (auto& [index, sights] : old)
+      if (rows_.count(index) == 0)
+        for (auto sight : sights)
+          note(index, pb::PLAN_STOP, sight->node_name, "", reason_of(*sight));
+    for (auto& [index, rows] : rows_)
+      for (auto& row : rows)
+        row.set_role(role_of(index));
+  }
+
+  std::string reason_of(const member_sight& stopped) const {
+    auto found = stopped_.find(stopped.token);
+    return found == stopped_.end() ? std::string{} : found->second;
+  }
+
+  void note_member(std::uint32_t index, const std::map<std::uint32_t, std::vector<const member_sight*>>& old,
+                   const std::map<std::uint32_t, const member_sight*>& fresh, bool cut) {
+    auto here = old.find(index);
+    const member_sight* predecessor = nullptr;
+    if (here != old.end())
+      for (auto sight : here->second) {
+        if (stopped_.count(sight->token) == 0 && !sight->outdated && !sight->leaving)
+          note(index, pb::PLAN_KEEP, sight->node_name, sight->node_name, "");
+        else if (!predecessor)
+          predecessor = sight;
+        else
+          note(index, pb::PLAN_STOP, sight->node_name, "", reason_of(*sight));
+      }
+    auto made = fresh.find(index);
+    auto to = made == fresh.end() ? std::string{} : made->second->node_name;
+    if (predecessor == nullptr) {
+      if (made == fresh.end() && rows_.count(index) != 0)
+        return;
+      auto lost = lost_.find(index);
+      auto& row =
+          note(index, pb::PLAN_CREATE, "", to, lost == lost_.end() ? "" : name_of(lost->second) + " is offline");
+      if (made == fresh.end())
+        refuse(row, why_no_place(index, cut));
+      return;
+    }
+    if (made == fresh.end() && rows_.count(index) != 0) {
+      note(index, pb::PLAN_STOP, predecessor->node_name, "", reason_of(*predecessor));
+      return;
+    }
+    auto reason = reason_of(*predecessor);
+    if (reason.empty())
+      reason = predecessor->outdated ? "the spec has changed" : predecessor->node_name + " is draining";
+    auto& row =
+        note(index, predecessor->leaving ? pb::PLAN_MOVE : pb::PLAN_REPLACE, predecessor->node_name, to, reason);
+    if (made == fresh.end())
+      refuse(row, why_no_place(index, cut) + (stopped_.count(predecessor->token) != 0 ? "" : "; the old one goes on"));
+  }
+
+  std::string why_no_place(std::uint32_t index, bool cut) const {
+    if (auto found = unplaced_.find(index); found != unplaced_.end())
+      return found->second;
+    if (cut)
+      return "where is seen when the clusters before it have been replaced";
+    return index % cluster_stride == 0 ? "its cluster waits for the one before it" : "its head has no place yet";
+  }
+
+  /// The node runs one more.
+  pb::ReplicaStatus occupy(const placement& where, const pb::Resources& resources, std::uint64_t token = 0) {
     used_.insert(where.node);
     ++plan_input_.placed[where.node];
     pb::ReplicaStatus status;
     status.set_app(in_.wanted.name());
     status.set_index(where.replica_index);
+    status.set_token(token);
     status.set_spec_hash(hash_);
     status.set_state(pb::REPLICA_STARTING);
-    *status.mutable_resources() = in_.wanted.per_replica();
+    *status.mutable_resources() = resources;
     change_shape(where.node, [&](pb::NodeProfile& shape) { *shape.add_replicas() = status; });
+    return status;
+  }
+
+  /// The replica has its place, and what it follows is gone.
+  void settle(const placement& where) {
+    auto& row = rows_[where.replica_index].front();
+    row.set_to(name_of(where.node));
+    occupy(where, in_.wanted.per_replica());
     if (row.action() == pb::PLAN_REPLACE || row.action() == pb::PLAN_MOVE)
       take_off(holders_.at(where.replica_index).front());
   }
@@ -310,6 +529,12 @@ private:
   /// By index; the first one is what becomes of the index.
   std::map<std::uint32_t, std::vector<pb::PlannedReplica>> rows_;
   std::set<std::pair<std::uint32_t, std::uint64_t>> taken_off_;
+  // Of a federated app: its members as they are at this point of the plan, those that the plan has placed, why members
+  // were stopped, and why others found no place in the last step.
+  std::vector<member_sight> sights_;
+  std::map<claim_token, holder> made_;
+  std::map<claim_token, std::string> stopped_;
+  std::map<std::uint32_t, std::string> unplaced_;
   /// Where the replicas are, as a text to be hashed.
   std::string where_;
   std::set<node_id> used_;

@@ -53,6 +53,9 @@ constexpr std::uint32_t claims_max = 1000;
 /// For a process that may have taken an app over to say so.
 constexpr std::chrono::seconds question_limit{2};
 
+/// What is written to the store in one go.  Each time waits for the disk, and who is silent for 3 s counts as dead.
+constexpr std::size_t writes_max = 16;
+
 /// Deleted apps that are remembered, in case a node that slept comes back with replicas of theirs.
 constexpr std::size_t deleted_max = 256;
 
@@ -159,6 +162,8 @@ private:
     std::uint64_t fenced_by = 0;
     /// Why a failed update of this spec is halted and not rolled back; empty: nothing was tried.
     std::string not_undone;
+    /// Why the update to this spec is halted, as its last revision tells the next scheduler; empty: it is not.
+    std::string halted;
     /// Its replicas are gone and the store could not be told: the reason.
     bool forget_failed = false;
     /// From the store or a file, and somebody else may have it by now; nobody has asked for it here since.
@@ -180,6 +185,8 @@ private:
       }
       auto& entry = adopt(spec);
       entry.from_before = true;
+      if (auto history = world_.apps().history(app))
+        entry.halted = noted_halt(*history);
       start(entry, 2 * options_.heartbeat);
     }
     if (options_.standby)
@@ -287,6 +294,11 @@ private:
   void adopt_left_over(const pb::AppRecord& record) {
     auto spec = record.spec();
     spec.set_deleting(record.deleting());
+    if (auto problems = problems_of(spec); !problems.empty()) {
+      spdlog::error("apps.not_adopted app={} reason=\"its spec in the view is not valid: {}; its replicas run on\"",
+                    spec.name(), problems);
+      return;
+    }
     spdlog::warn(
         "apps.adopted app={} epoch={} reason=\"it runs, but no app file and no entry of the app store names it "
         "any more; to stop it: astra app delete {}\"",
@@ -321,8 +333,9 @@ private:
     return known ? known->row.name() : to_string(process);
   }
 
-  /// Takes over what is this process's to take.
+  /// Takes over what is this process's to take; what is too much for now is due again next time.
   void stand_by() {
+    std::size_t writes = 0;
     for (auto& record : standby_.due(view_, self_->clock().now())) {
       auto& name = record.spec().name();
       auto known = apps_.find(name);
@@ -331,12 +344,22 @@ private:
       auto from = name_of(scheduler_id{record.scheduler()});
       auto spec = record.spec();
       spec.set_deleting(record.deleting());
+      if (auto problems = problems_of(spec); !problems.empty()) {
+        if (not_taken_.insert(name).second)
+          spdlog::error("apps.not_taken_over app={} from={} reason=\"its spec in the view is not valid: {}; its replicas "
+                        "run on\"",
+                        name, from, problems);
+        continue;
+      }
+      if (++writes > writes_max)
+        break;
       auto saved = world_.apps().save(spec, {options_.name, taken_over_note(from, record.epoch()), world_.wall_time()});
       if (!saved) {
         if (not_taken_.insert(name).second)
           spdlog::error("apps.not_taken_over app={} from={} reason=\"{}; tried again until it can be stored\"", name,
                         from, error_text(saved.error()));
-        continue;
+        // The next one would wait for the same.
+        break;
       }
       not_taken_.erase(name);
       spdlog::warn("apps.taken_over app={} from={} epoch={} reason=\"its scheduler process is gone\"", name, from,
@@ -345,18 +368,19 @@ private:
       deleted_.erase(name);
       auto& entry = adopt(std::move(spec));
       entry.given_up = false;
+      if (record.rollout().phase() == pb::ROLLOUT_HALTED)
+        entry.halted = record.rollout().reason();
       entry.budget = restart_budget{entry.budget.policy()};
       take_over(entry, std::max(record.epoch(), fenced_by));
     }
   }
 
-  /// Of processes that may have taken over, while this one was away, what it starts with.  Nothing is claimed before
-  /// they have answered.
+  /// Of processes that may have what it starts with, taken over while this one was away or applied there.  Nothing is
+  /// claimed before they have answered.
   void ask_who_has_mine() {
     for (auto& [id, shown] : view_.schedulers()) {
       auto& row = shown.row;
-      if (id == process_ || row.liveness() == pb::LIVENESS_OFFLINE || !(row.standby() || options_.standby)
-          || asked_.count(id) != 0)
+      if (id == process_ || row.liveness() == pb::LIVENESS_OFFLINE || asked_.count(id) != 0)
         continue;
       std::vector<std::string> names;
       for (auto& [name, entry] : apps_)
@@ -367,20 +391,21 @@ private:
       asked_.insert(id);
       for (auto& name : names)
         hold_back(apps_.at(name), row.name());
-      auto answered = [this, names](auto&& tell) {
-        for (auto& name : names)
-          tell(name);
-      };
-      self_->request(world_.dialer(), question_limit, dial_atom_v, row.address(), std::string{apps_service})
-          .then(
-              [this, names, other = row.name(), id = id](const caf::strong_actor_ptr& peer) {
-                for (auto& name : names)
-                  ask_about(name, other, id, caf::actor_cast<apps_actor>(peer));
-              },
-              [this, answered, other = row.name()](const caf::error& reason) {
-                answered([&](auto& name) { on_no_word(name, other, reason); });
-              });
+      ask(id, row, names);
     }
+  }
+
+  void ask(scheduler_id id, const pb::SchedulerRow& row, const std::vector<std::string>& names) {
+    self_->request(world_.dialer(), question_limit, dial_atom_v, row.address(), std::string{apps_service})
+        .then(
+            [this, names, other = row.name(), id](const caf::strong_actor_ptr& peer) {
+              for (auto& name : names)
+                ask_about(name, other, id, caf::actor_cast<apps_actor>(peer));
+            },
+            [this, names, other = row.name(), id](const caf::error& reason) {
+              for (auto& name : names)
+                on_no_word(name, other, id, reason);
+            });
   }
 
   void hold_back(app& entry, const std::string& other) {
@@ -401,7 +426,7 @@ private:
     question.set_history(true);
     self_->request(peer, question_limit, describe_app{std::move(question)})
         .then([this, name, other, id](const app_detail& answer) { on_word(name, other, id, *answer); },
-              [this, name, other](const caf::error& reason) { on_no_word(name, other, reason); });
+              [this, name, other, id](const caf::error& reason) { on_no_word(name, other, id, reason); });
   }
 
   void on_word(const std::string& name, const std::string& other, scheduler_id id, const pb::AppDetail& answer) {
@@ -432,16 +457,37 @@ private:
       go_on(entry);
   }
 
-  void on_no_word(const std::string& name, const std::string& other, const caf::error& reason) {
+  void on_no_word(const std::string& name, const std::string& other, scheduler_id id, const caf::error& reason) {
     auto found = apps_.find(name);
     if (found == apps_.end())
       return;
     auto& entry = found->second;
     spdlog::warn("apps.no_word app={} from={} reason=\"{}\"", name, other, error_text(reason));
+    if (entry.state == phase::asking && entry.from_before && has_now(name, id)) {
+      // It may be busy with taking over, and what is stored here be old.  One that is gone is not alive for long.
+      entry.record.set_version(entry.record.version() + 1);
+      entry.record.set_reason(
+          fmt::format("{} has the app now and does not answer ({}); it is asked again", other, error_text(reason)));
+      self_->run_delayed(question_limit, [this, name, other, id, reason] {
+        if (has_now(name, id))
+          ask(id, view_.find_scheduler(id)->row, {name});
+        else
+          on_no_word(name, other, id, reason);
+      });
+      return;
+    }
     if (entry.questions > 0)
       --entry.questions;
     if (entry.state == phase::asking && entry.questions == 0)
       go_on(entry);
+  }
+
+  /// The view shows the app with that process, and the process alive.
+  bool has_now(const std::string& name, scheduler_id id) const {
+    auto shown = view_.find_app(name);
+    auto owner = view_.find_scheduler(id);
+    return shown && scheduler_id{shown->record.scheduler()} == id && owner
+           && owner->row.liveness() != pb::LIVENESS_OFFLINE;
   }
 
   /// Nobody else has it.
@@ -546,6 +592,7 @@ private:
                                               : world_.next_incarnation_after(incarnation{entry.fenced_by});
     what.process = process_;
     what.settle = settle;
+    what.halted = entry.halted;
     entry.fenced_by = 0;
     entry.state = phase::running;
     entry.started = self_->clock().now();
@@ -638,7 +685,20 @@ private:
     if (entry.spec.deleting())
       entry.record.set_deleting(true);
     undo_update(entry);
+    note_halt(entry);
     beat_soon();
+  }
+
+  /// A halt holds until somebody applies something, also for the schedulers that follow.
+  void note_halt(app& entry) {
+    auto& rollout = entry.record.rollout();
+    if (rollout.phase() != pb::ROLLOUT_HALTED || !entry.halted.empty() || entry.spec.deleting()
+        || entry.record.spec_hash() != hash_of(entry.spec))
+      return;
+    entry.halted = rollout.reason();
+    if (auto saved = keep(entry.spec, options_.name, halt_note(entry.halted)); !saved)
+      spdlog::warn("apps.halt_not_kept app={} reason=\"should this process end, the update goes on: {}\"",
+                   entry.spec.name(), error_text(saved.error()));
   }
 
   /// An update has failed whose policy says that the spec before is to be applied again.
@@ -767,11 +827,16 @@ private:
                                                  error_text(history.error())));
     if (history->empty())
       return refuse(errc::unknown_app, fmt::format("no revisions of an app '{}' are kept here", name));
-    auto first = history->front().number();
     auto last = history->back().number();
+    // One that tells who has the app stays when those after it go.
+    constexpr std::uint64_t kept = app_store::revisions_kept;
+    auto first = std::max(history->front().number(), last > kept ? last - kept + 1 : 1);
+    // Some revisions only tell what has happened to a spec.
+    auto current = encode(history->back().spec());
     const pb::AppRevision* target = nullptr;
     for (auto& revision : *history)
-      if (wish.to() == 0 ? revision.number() < last && !revision.spec().deleting() : revision.number() == wish.to())
+      if (wish.to() == 0 ? !revision.spec().deleting() && encode(revision.spec()) != current
+                         : revision.number() == wish.to())
         target = &revision;
     if (!target && wish.to() != 0)
       return refuse(errc::unknown_name, fmt::format("app '{}' has no revision {}; there {}", name, wish.to(),
@@ -883,6 +948,7 @@ private:
     entry.from_before = entry.given_up = false;
     auto before = std::exchange(entry.spec, spec);
     entry.not_undone.clear();
+    entry.halted.clear();
     if (!running) {
       entry.budget = restart_budget{entry.budget.policy()};
       start(entry, milliseconds{0});
@@ -945,7 +1011,8 @@ private:
   }
 
   /// The app's replicas are gone: so is the app.
-  void forget(const std::string& name) {
+  /// @returns false when the store cannot be told.
+  bool forget(const std::string& name) {
     if (auto removed = world_.apps().remove(name); !removed) {
       auto& entry = apps_.at(name);
       entry.forget_failed = true;
@@ -953,7 +1020,7 @@ private:
                                 error_text(removed.error()));
       if (entry.record.reason() != reason)
         trouble(entry, std::move(reason));
-      return;
+      return false;
     }
     spdlog::info("apps.gone app={}", name);
     deleted_[name] = apps_.at(name).record;
@@ -961,16 +1028,20 @@ private:
       deleted_.erase(std::min_element(deleted_.begin(), deleted_.end(),
                                       [](auto& a, auto& b) { return a.second.epoch() < b.second.epoch(); }));
     apps_.erase(name);
+    if (claims_)
+      claims_->close(name);
     beat_soon();
+    return true;
   }
 
   void forget_again() {
     std::vector<std::string> names;
     for (auto& [name, entry] : apps_)
-      if (entry.forget_failed)
+      if (entry.forget_failed && names.size() < writes_max)
         names.push_back(name);
     for (auto& name : names)
-      forget(name);
+      if (!forget(name))
+        return;
   }
 
   caf::result<app_detail> on_describe(const pb::DescribeApp& asked) {
@@ -993,6 +1064,8 @@ private:
       if (!claims_)
         return app_detail{std::move(known)};
       auto page = claims_->read(name, asked.claims().from(), std::clamp(asked.claims().limit(), 1u, claims_max));
+      if (!known.found())
+        claims_->close(name);
       if (!page)
         return std::move(page.error());
       *known.mutable_claims() = std::move(*page);

@@ -55,6 +55,17 @@ constexpr std::uint32_t bit(pb::ReplicaState state) {
 constexpr auto states_on_the_way = bit(pb::REPLICA_CLAIMED) | bit(pb::REPLICA_STARTING) | bit(pb::REPLICA_WARMING)
                                    | bit(pb::REPLICA_BACKING_OFF);
 
+/// The node when these replicas are gone.
+node_row row_without(node_row row, const std::set<std::uint64_t>& tokens) {
+  auto shape = std::make_shared<pb::NodeProfile>(row.shape());
+  auto& replicas = *shape->mutable_replicas();
+  replicas.erase(std::remove_if(replicas.begin(), replicas.end(),
+                                [&](auto& replica) { return tokens.count(replica.token()) != 0; }),
+                 replicas.end());
+  row.set_profile(row.name(), row.address(), row.profile_version(), std::move(shape));
+  return row;
+}
+
 /// "replica 3 on n2: exit code 1"
 std::string with_place(std::uint32_t index, const std::string& node, const std::string& reason) {
   return fmt::format("replica {} on {}: {}", index, node, reason.empty() ? "no reason given" : reason);
@@ -68,6 +79,8 @@ std::uint64_t hash_of(pb::AppSpec spec) {
   spec.clear_gang();
   spec.clear_update();
   spec.clear_scale();
+  spec.clear_weight();
+  spec.clear_hedge_after_ms();
   if (spec.has_federation()) {
     spec.mutable_federation()->clear_clusters();
     spec.mutable_federation()->clear_workers();
@@ -82,7 +95,8 @@ void claim_book::want(pb::AppSpec spec) {
     scaled_.reset();
   auto other_policy = spec.has_update() != spec_.has_update() || encode(spec.update()) != encode(spec_.update());
   if (hash != spec_hash_ || other_policy)
-    rollout_.restart(spec.has_update() ? std::optional{spec.update()} : std::nullopt,
+    // Clusters follow each other by rules of their own.
+    rollout_.restart(spec.has_update() && !spec.has_federation() ? std::optional{spec.update()} : std::nullopt,
                      scaled_ ? *scaled_ : spec.replicas(), hash != spec_hash_ && !seen_.empty());
   if (hash != spec_hash_) {
     // What failed or did not fit before may do so now.
@@ -98,7 +112,7 @@ void claim_book::want(pb::AppSpec spec) {
   if (!spec_.has_federation())
     federation_.reset();
   else if (!federation_)
-    federation_.emplace(spec_.name(), epoch_);
+    federation_.emplace(spec_.name(), epoch_, federated_++);
   look_everywhere();
 }
 
@@ -120,7 +134,8 @@ std::uint32_t claim_book::observed() const {
   std::uint32_t result = 0;
   for (auto& [id, node] : seen_)
     for (auto& [token, replica] : node.replicas)
-      if (released_.count(token) == 0)
+      if (released_.count(token) == 0 && replica.state() != pb::REPLICA_DRAINING
+          && replica.state() != pb::REPLICA_FAILED)
         result = std::max(result, replica.index() + 1);
   return result;
 }
@@ -243,7 +258,8 @@ void claim_book::federate(const cluster_view& view, const std::set<resource_id>&
     if (!slot.unplaced.empty())
       unplaced[index] = slot.unplaced;
   slots_.clear();
-  auto wishes = federation_->review(spec_.federation(), clusters(), sights(), unplaced, now);
+  auto room = [&](auto& gone, auto index) { return room_without(gone, index, view, reachable, now, random); };
+  auto wishes = federation_->review(spec_.federation(), clusters(), sights(), unplaced, now, room);
   for (auto& failure : wishes.failures)
     excluded_[failure.node] = {now + options_.failure_exclusion,
                                fmt::format("failed there a moment ago ({})", failure.reason)};
@@ -262,6 +278,8 @@ void claim_book::federate(const cluster_view& view, const std::set<resource_id>&
     (wish.member.slot() == 0 ? heads : workers).push_back(std::move(wish));
   place_members(heads, true, view, reachable, now, random, out);
   place_members(workers, false, view, reachable, now, random, out);
+  if (wishes.places.empty() && claims_.empty())
+    quota_reason_.clear();
   auto waits = std::any_of(slots_.begin(), slots_.end(), [](auto& entry) { return !entry.second.unplaced.empty(); });
   if (!waits)
     columns_.reset();
@@ -302,11 +320,32 @@ std::vector<member_sight> claim_book::sights() const {
   return result;
 }
 
+/// Whether a member would have a place if others were gone.
+bool claim_book::room_without(const std::vector<const member_sight*>& gone, std::uint32_t index,
+                              const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
+                              random_source random) const {
+  auto spec = role_spec(spec_, index % cluster_stride == 0);
+  auto input = input_for(spec, view, reachable, now);
+  input.missing = {index};
+  std::map<node_id, std::set<std::uint64_t>> tokens;
+  for (auto member : gone)
+    tokens[member->node].insert(member->token.value());
+  for (auto& [node, without] : tokens)
+    if (auto entry = view.find(node))
+      input.corrections[node] = row_without(entry->row, without);
+  return !plan(input, random).placements.empty();
+}
+
 void claim_book::place_members(const std::vector<federation::place_wish>& wishes, bool heads, const cluster_view& view,
                                const std::set<resource_id>& reachable, time_point now, random_source& random,
                                decision& out) {
   if (wishes.empty())
     return;
+  if (!quota_reason_.empty() && now < quota_wait_) {
+    for (auto& wish : wishes)
+      slots_[wish.index].unplaced = quota_reason_;
+    return;
+  }
   std::map<std::uint32_t, const pb::ClusterMember*> members;
   auto spec = role_spec(spec_, heads);
   auto input = input_for(spec, view, reachable, now);
@@ -665,14 +704,7 @@ bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, 
   there.excluded = input.excluded;
   if (auto& placed = there.placed[old.node]; placed > 0)
     --placed;
-  auto row = entry->row;
-  auto shape = std::make_shared<pb::NodeProfile>(row.shape());
-  auto& replicas = *shape->mutable_replicas();
-  replicas.erase(std::remove_if(replicas.begin(), replicas.end(),
-                                [&](auto& replica) { return replica.token() == old.status->token(); }),
-                 replicas.end());
-  row.set_profile(row.name(), row.address(), row.profile_version(), std::move(shape));
-  there.corrections[old.node] = std::move(row);
+  there.corrections[old.node] = row_without(entry->row, {old.status->token()});
   return !plan(there, random).placements.empty();
 }
 

@@ -30,8 +30,8 @@
 
 namespace astra {
 
-/// Hash of what a replica runs: the spec without the number of replicas and how they are placed, updated and scaled, so
-/// that a change of these restarts nothing.
+/// Hash of what a replica runs: the spec without the number of replicas, how they are placed, updated and scaled, and how
+/// requests are spread over them, so that a change of these restarts nothing.
 std::uint64_t hash_of(pb::AppSpec spec);
 
 struct claim_book_options {
@@ -86,6 +86,9 @@ public:
   std::vector<autoscaler::node_sample> loads(const cluster_view& view) const;
 
   const rollout& update() const { return rollout_; }
+
+  /// Its update was halted before this scheduler began, and why.
+  void halt_update(std::string reason) { rollout_.halt(std::move(reason)); }
 
   /// Where an app that names no Resource groups may live.
   void set_home_group(std::string group) { home_group_ = std::move(group); }
@@ -303,6 +306,8 @@ private:
   void federate(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, random_source& random,
                 decision& out);
   std::vector<member_sight> sights() const;
+  bool room_without(const std::vector<const member_sight*>& gone, std::uint32_t index, const cluster_view& view,
+                    const std::set<resource_id>& reachable, time_point now, random_source random) const;
   void place_members(const std::vector<federation::place_wish>& wishes, bool heads, const cluster_view& view,
                      const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
   wishes review(const scope& looked, time_point now);
@@ -350,6 +355,8 @@ private:
   index_set outdated_;
   /// Of a federated app.
   std::optional<federation> federation_;
+  /// How often the app has become one.
+  std::uint32_t federated_ = 0;
   std::map<node_id, exclusion> excluded_;
   /// Rows that came with refusals, until the view has something newer.
   std::map<node_id, node_row> corrections_;

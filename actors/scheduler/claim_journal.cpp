@@ -45,6 +45,8 @@ void claim_journal::flush(claim_store& store, std::uint64_t wall_ms) {
     lost_ += ready_.size();
     why_lost_ = error_text(reason);
     ready_.clear();
+    // Some of it may be there for all that: the store says where the log goes on.
+    chain_.reset();
   };
   if (!chain_) {
     auto last = store.last(app_);

@@ -13,10 +13,14 @@ caf::expected<pb::ClaimRecord> claim_memory::last(const std::string& app) {
 }
 
 caf::expected<void> claim_memory::append(const std::string& app, const std::vector<pb::ClaimRecord>& records) {
+  auto& log = logs[app];
+  auto next = log.empty() ? 1 : log.back().number() + 1;
+  if (!records.empty() && records.front().number() != next)
+    return caf::make_error(errc::io_failed, "does not follow what is there");
+  auto count = full ? std::min(torn, records.size()) : records.size();
+  log.insert(log.end(), records.begin(), records.begin() + static_cast<std::ptrdiff_t>(count));
   if (full)
     return caf::make_error(errc::io_failed, "no space left on device");
-  auto& log = logs[app];
-  log.insert(log.end(), records.begin(), records.end());
   return {};
 }
 

@@ -25,6 +25,9 @@ public:
 
   /// @param from number of the first one; 0: the last `limit` ones.
   virtual caf::expected<pb::ClaimLogPage> read(const std::string& app, std::uint64_t from, std::uint32_t limit) = 0;
+
+  /// Lets go of what it takes to have an app's log at hand.  The log stays, and whoever needs it opens it again.
+  virtual void close(const std::string& app) = 0;
 };
 
 } // namespace astra

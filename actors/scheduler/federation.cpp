@@ -24,7 +24,9 @@ bool can_be_stopped(const member_sight& sight) {
 
 federation::decision federation::review(const pb::Federation& wanted, std::uint32_t clusters,
                                         const std::vector<member_sight>& sights,
-                                        const std::map<std::uint32_t, std::string>& unplaced, time_point now) {
+                                        const std::map<std::uint32_t, std::string>& unplaced, time_point now,
+                                        const room_test& room) {
+  decision result;
   sights_by_cluster by_cluster;
   for (auto& sight : sights)
     by_cluster[sight.member.cluster()].push_back(&sight);
@@ -36,22 +38,25 @@ federation::decision federation::review(const pb::Federation& wanted, std::uint3
   };
   for (auto& [id, known] : clusters_)
     look(known, members_of(id), wanted);
-  bury(by_cluster, now);
+  bury(by_cluster, now, result);
   for (auto& [id, known] : clusters_)
     if (known.place >= clusters && !std::exchange(known.dissolving, true))
       known.why = clusters == 0 ? "the app is being deleted" : "fewer clusters are wanted";
-  // One place at a time gets its new spec.
+  // One place at a time gets its new spec.  One that waits for a node may wait for ever, and holds nobody up.
+  auto places = by_place();
   auto updating = false;
-  for (std::uint32_t place = 0; place < clusters; ++place) {
-    auto here = at(place);
+  for (auto& [place, here] : places) {
     auto serves = std::any_of(here.begin(), here.end(), [&](auto known) { return known->serves(wanted); });
-    auto replaced = here.size() > 1;
-    updating = updating || replaced || (!serves && !here.empty());
+    auto comes_up = std::any_of(here.begin(), here.end(), [](auto known) { return known->head != nullptr; });
+    updating = updating || here.size() > 1 || (!serves && comes_up);
   }
-  for (std::uint32_t place = 0; place < clusters; ++place)
-    arrange(place, wanted, unplaced, updating, now);
+  for (std::uint32_t place = 0; place < clusters; ++place) {
+    auto here = places.find(place);
+    arrange(place, here == places.end() ? std::vector<cluster*>{} : std::move(here->second), wanted, by_cluster,
+            unplaced, updating, now, room);
+  }
+  stop_strangers(members_of(0), wanted, clusters, unplaced, now, result);
 
-  decision result;
   for (auto& [id, known] : clusters_) {
     if (!known.fresh() || known.head != nullptr || now < known.not_before)
       continue;
@@ -90,15 +95,11 @@ federation::decision federation::review(const pb::Federation& wanted, std::uint3
 /// Makes known what runs already.
 void federation::take_over(const sights_by_cluster& sights, time_point now) {
   for (auto& [id, members] : sights) {
-    if (clusters_.count(id) != 0 || dead_.count(id) != 0)
+    if (id == 0 || clusters_.count(id) != 0 || dead_.count(id) != 0)
       continue;
     auto head = std::find_if(members.begin(), members.end(),
                              [](auto member) { return member->head() && !member->released && !gone(*member); });
     auto place = members.front()->index / cluster_stride;
-    if (id == 0) {
-      dead_[id] = {now, place, "it belongs to no cluster"};
-      continue;
-    }
     if (head != members.end()) {
       auto& known = clusters_[id];
       known.id = id;
@@ -140,7 +141,7 @@ void federation::look(cluster& known, const std::vector<const member_sight*>& me
 }
 
 /// Gives up the clusters whose head is gone.
-void federation::bury(const sights_by_cluster& sights, time_point now) {
+void federation::bury(const sights_by_cluster& sights, time_point now, decision& out) {
   std::erase_if(clusters_, [&](auto& entry) {
     auto& [id, known] = entry;
     if (known.head != nullptr || !known.head_claimed || known.dissolving)
@@ -153,6 +154,9 @@ void federation::bury(const sights_by_cluster& sights, time_point now) {
       if (!member->head())
         continue;
       by_itself = by_itself || gone(*member);
+      // Where one head ended the next one need not go, as long as there is another node.
+      if (gone(*member))
+        out.failures.push_back({member->node, member->reason});
       reason = gone(*member) ? fmt::format("its head on {} ended: {}", member->node_name, member->reason)
                              : std::string{"its head was told to stop"};
     }
@@ -168,12 +172,31 @@ void federation::bury(const sights_by_cluster& sights, time_point now) {
       times.pop_front();
 }
 
-std::vector<federation::cluster*> federation::at(std::uint32_t place) {
-  std::vector<cluster*> result;
+/// Clusters that are not on their way out.
+std::map<std::uint32_t, std::vector<federation::cluster*>> federation::by_place() {
+  std::map<std::uint32_t, std::vector<cluster*>> result;
   for (auto& [id, known] : clusters_)
-    if (known.place == place && !known.dissolving)
-      result.push_back(&known);
+    if (!known.dissolving)
+      result[known.place].push_back(&known);
   return result;
+}
+
+/// Replicas from before the app was federated serve until a cluster does, or stand in the way of the first one.
+void federation::stop_strangers(const std::vector<const member_sight*>& strangers, const pb::Federation& wanted,
+                                std::uint32_t clusters, const std::map<std::uint32_t, std::string>& unplaced,
+                                time_point now, decision& out) {
+  if (unplaced.empty() || strangers.empty())
+    crowded_.reset();
+  else if (!crowded_)
+    crowded_ = now;
+  auto serves =
+      std::any_of(clusters_.begin(), clusters_.end(), [&](auto& entry) { return entry.second.serves(wanted); });
+  if (clusters > 0 && !serves && !(crowded_ && now - *crowded_ >= room_patience))
+    return;
+  for (auto stranger : strangers)
+    if (can_be_stopped(*stranger) && !stranger->released)
+      out.stops.push_back({stranger->token, stranger->node, stranger->index,
+                           clusters == 0 ? "the app is being deleted" : "the app consists of clusters now", false});
 }
 
 federation::cluster& federation::create(std::uint32_t place, time_point now) {
@@ -196,9 +219,9 @@ federation::cluster& federation::create(std::uint32_t place, time_point now) {
 }
 
 /// Sees to it that a place has one cluster as wanted, and another one only until that one serves.
-void federation::arrange(std::uint32_t place, const pb::Federation& wanted,
-                         const std::map<std::uint32_t, std::string>& unplaced, bool& updating, time_point now) {
-  auto here = at(place);
+void federation::arrange(std::uint32_t place, std::vector<cluster*> here, const pb::Federation& wanted,
+                         const sights_by_cluster& sights, const std::map<std::uint32_t, std::string>& unplaced,
+                         bool& updating, time_point now, const room_test& room) {
   auto better = [&](cluster* a, cluster* b) {
     auto rank = [&](cluster* x) {
       return std::tuple{!x->fresh(), !x->serves(wanted), !x->head_ready(), x->since, x->id};
@@ -231,10 +254,12 @@ void federation::arrange(std::uint32_t place, const pb::Federation& wanted,
   if (old == nullptr)
     return;
   auto why = old->outdated ? "the app's spec has changed" : "replaced: the node of its head is draining";
+  // What no node could take, with the old one gone or not, is no reason to stop it.
   auto no_room = [&] {
     auto first = unplaced.lower_bound(place * cluster_stride);
-    return first != unplaced.end() && first->first < (place + 1) * cluster_stride
-           && now - fresh->since >= room_patience;
+    auto members = sights.find(old->id);
+    return first != unplaced.end() && first->first < (place + 1) * cluster_stride && now - fresh->since >= room_patience
+           && members != sights.end() && room(members->second, first->first);
   };
   if (fresh->serves(wanted))
     dissolve(*old, why);
@@ -398,7 +423,13 @@ std::string federation_summary(const federation& what, std::uint32_t clusters) {
 
 pb::AppSpec role_spec(const pb::AppSpec& app, bool head) {
   auto result = app;
-  *result.mutable_per_replica() = head ? app.federation().head().resources() : app.federation().worker().resources();
+  auto& room = *result.mutable_per_replica();
+  room = head ? app.federation().head().resources() : app.federation().worker().resources();
+  // The commands of requests run beside it; cards are the cluster's.
+  if (head && app.has_per_request()) {
+    room.set_cpu_milli(room.cpu_milli() + app.per_replica().cpu_milli());
+    room.set_memory_bytes(room.memory_bytes() + app.per_replica().memory_bytes());
+  }
   return result;
 }
 

@@ -8,8 +8,11 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace astra {
@@ -67,7 +70,12 @@ public:
   static constexpr std::chrono::seconds room_patience{5};
 
   /// Numbers of clusters are made of these: nobody else uses them.
-  federation(std::string app, std::uint64_t epoch) : app_(std::move(app)), epoch_(epoch) {}
+  /// @param life How often the app was federated under this scheduler before.
+  federation(std::string app, std::uint64_t epoch, std::uint32_t life = 0)
+    : app_(std::move(app)), epoch_(epoch), made_(std::uint64_t{life} << 32) {}
+
+  /// Whether a member with this index would have a place if these were gone.
+  using room_test = std::function<bool(const std::vector<const member_sight*>& gone, std::uint32_t index)>;
 
   struct place_wish {
     std::uint32_t index = 0;
@@ -92,15 +100,16 @@ public:
     /// Heads first.
     std::vector<place_wish> places;
     std::vector<stop> stops;
-    /// Nodes where a worker failed for good.
+    /// Nodes where a head or a worker failed for good.
     std::vector<failure> failures;
   };
 
   /// What to do now.
   /// @param clusters Places that there are to be; 0: the app is being deleted.
   /// @param unplaced Why the last wish for an index found no place.
+  /// @param room Asked before a cluster that serves is stopped to make room.
   decision review(const pb::Federation& wanted, std::uint32_t clusters, const std::vector<member_sight>& sights,
-                  const std::map<std::uint32_t, std::string>& unplaced, time_point now);
+                  const std::map<std::uint32_t, std::string>& unplaced, time_point now, const room_test& room);
 
   /// As of the last review, sorted by cluster.
   const std::vector<pb::ClusterRecord>& records() const { return records_; }
@@ -153,22 +162,28 @@ private:
 
   void take_over(const sights_by_cluster& sights, time_point now);
   void look(cluster& known, const std::vector<const member_sight*>& members, const pb::Federation& wanted) const;
-  void bury(const sights_by_cluster& sights, time_point now);
-  void arrange(std::uint32_t place, const pb::Federation& wanted, const std::map<std::uint32_t, std::string>& unplaced,
-               bool& updating, time_point now);
+  void bury(const sights_by_cluster& sights, time_point now, decision& out);
+  void arrange(std::uint32_t place, std::vector<cluster*> here, const pb::Federation& wanted,
+               const sights_by_cluster& sights, const std::map<std::uint32_t, std::string>& unplaced, bool& updating,
+               time_point now, const room_test& room);
+  void stop_strangers(const std::vector<const member_sight*>& strangers, const pb::Federation& wanted,
+                      std::uint32_t clusters, const std::map<std::uint32_t, std::string>& unplaced, time_point now,
+                      decision& out);
   cluster& create(std::uint32_t place, time_point now);
   void fill(cluster& known, const std::vector<const member_sight*>& members, const pb::Federation& wanted,
             decision& out);
   void write_records(const pb::Federation& wanted, std::uint32_t clusters, const sights_by_cluster& sights,
                      const std::map<std::uint32_t, std::string>& unplaced);
-  std::vector<cluster*> at(std::uint32_t place);
+  std::map<std::uint32_t, std::vector<cluster*>> by_place();
 
   std::string app_;
   std::uint64_t epoch_;
-  std::uint64_t made_ = 0;
+  std::uint64_t made_;
   std::map<std::uint64_t, cluster> clusters_;
   /// Whatever is seen of these is to be stopped.
   std::map<std::uint64_t, dead_cluster> dead_;
+  /// Since when clusters find no room beside replicas from before the app was federated.
+  std::optional<time_point> crowded_;
   /// Clusters of which only workers are known, since when.
   std::map<std::uint64_t, time_point> orphans_;
   /// When heads ended by themselves, by place.
@@ -184,7 +199,8 @@ private:
 /// One sentence on why not all clusters serve; empty when they do.
 std::string federation_summary(const federation& what, std::uint32_t clusters);
 
-/// The spec that a node is to run for one role: its resources are those of the role.
+/// The spec that a node is to run for one role: its resources are those of the role and, beside a head, those of the
+/// commands that are started for requests.
 pb::AppSpec role_spec(const pb::AppSpec& app, bool head);
 
 } // namespace astra

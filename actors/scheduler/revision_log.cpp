@@ -1,8 +1,24 @@
 #include "actors/scheduler/revision_log.hpp"
 
+#include "actors/scheduler/standby.hpp"
+
 #include <algorithm>
 
 namespace astra {
+namespace {
+
+/// Drops all but the last ones, and the newest that tells who has the app.
+void trim(std::vector<pb::AppRevision>& all) {
+  auto noted = std::find_if(all.rbegin(), all.rend(),
+                            [](auto& revision) { return revision.note().find(epoch_mark) != std::string::npos; });
+  auto kept = noted == all.rend() ? 0 : noted->number();
+  auto last = all.back().number();
+  std::erase_if(all, [&](auto& revision) {
+    return revision.number() + app_store::revisions_kept <= last && revision.number() != kept;
+  });
+}
+
+} // namespace
 
 std::uint64_t revision_log::save(const pb::AppSpec& spec, const change_note& note) {
   auto& all = revisions_[spec.name()];
@@ -13,8 +29,7 @@ std::uint64_t revision_log::save(const pb::AppSpec& spec, const change_note& not
   revision.set_note(note.text);
   *revision.mutable_spec() = spec;
   all.push_back(std::move(revision));
-  if (all.size() > app_store::revisions_kept)
-    all.erase(all.begin());
+  trim(all);
   specs_[spec.name()] = spec;
   return all.back().number();
 }

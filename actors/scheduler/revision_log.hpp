@@ -10,7 +10,7 @@
 
 namespace astra {
 
-/// The specs and revisions of an app store, in memory: for platforms without a disk.
+/// The specs and revisions of an app store, in memory: for platforms without a disk.  Keeps what the one on disk keeps.
 class revision_log {
 public:
   /// By name.

@@ -32,6 +32,13 @@ void rollout::on_failure(std::string evidence) {
     evidence_ = std::move(evidence);
 }
 
+void rollout::halt(std::string reason) {
+  if (!policy_)
+    return;
+  active_ = true;
+  failure_ = std::move(reason);
+}
+
 bool rollout::good(std::optional<time_point> ready_since, time_point now) const {
   return !policy_ || (ready_since && now - *ready_since >= ms(policy_->ready_for_ms()));
 }

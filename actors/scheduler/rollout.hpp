@@ -19,7 +19,8 @@ namespace astra {
 /// that a few canaries go ahead, and an update that fails is halted where it is: a replica of the new spec failed for
 /// good, or nothing became good for the time `progress`.
 ///
-/// Nothing here is persistent: a scheduler that starts in the middle of an update goes on with what it sees.
+/// Nothing here is persistent: a scheduler that starts in the middle of an update goes on with what it sees, and is
+/// told when it was halted.
 ///
 /// A plain class: the time is an argument.
 class rollout {
@@ -57,6 +58,9 @@ public:
 
   /// A replica of the wanted spec failed for good; counts at the next tick, if an update is under way.
   void on_failure(std::string evidence);
+
+  /// The update that is under way was halted before, by a scheduler that is gone.
+  void halt(std::string reason);
 
   /// Wanted indices of which more need not be told, as most are most of the time.
   struct settled_indices {

@@ -47,6 +47,8 @@ using scheduler_impl = scheduler_actor::extend<
     caf::result<void>(refresh_atom)>;
 
 std::uint32_t wanted_in(const pb::AppRecord& record) {
+  if (record.spec().has_federation())
+    return record.spec().federation().clusters();
   return record.has_scaled_to() ? record.scaled_to() : record.spec().replicas();
 }
 
@@ -71,10 +73,13 @@ public:
     if (start.spec.deleting())
       book_.remove();
     book_.want(std::move(start.spec));
+    if (!start.halted.empty())
+      book_.halt_update(std::move(start.halted));
   }
 
   scheduler_impl::behavior_type make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
+    self_->set_exit_handler([this](const caf::exit_msg& exit) { end(exit.reason); });
     self_->monitor(parent_);
     self_->monitor(source_);
     renew(false);
@@ -179,9 +184,9 @@ private:
 
   void on_down(const caf::down_msg& down) {
     if (down.source == parent_.address()) {
-      self_->quit(caf::exit_reason::user_shutdown);
+      end(caf::exit_reason::user_shutdown);
     } else if (down.source == source_.address()) {
-      self_->quit(caf::make_error(errc::unreachable, "the view client of this process ended"));
+      end(caf::make_error(errc::unreachable, "the view client of this process ended"));
     } else if (auto address = sessions_.address_of(down.source)) {
       spdlog::info("scheduler.resource_lost app={} resource={} reason=\"{}\"", app_, *address, error_text(down.reason));
       sessions_.on_broken(*address, self_->clock().now(), random_);
@@ -228,7 +233,7 @@ private:
     }
     if (book_.gone(now)) {
       spdlog::info("scheduler.gone app={}", app_);
-      self_->quit(caf::exit_reason::normal);
+      end(caf::exit_reason::normal);
       return;
     }
     scale(now);
@@ -379,10 +384,15 @@ private:
   }
 
   void stop_fenced(std::uint64_t newer_epoch) {
+    spdlog::error("scheduler.fenced app={} epoch={} newer_epoch={}", app_, epoch_.value(), newer_epoch);
+    end(caf::make_error(errc::fenced, newer_epoch));
+  }
+
+  /// Ends it with all in the claim log that is known.
+  void end(caf::error reason) {
     if (claims_)
       journal_.flush(*claims_, wall_ms());
-    spdlog::error("scheduler.fenced app={} epoch={} newer_epoch={}", app_, epoch_.value(), newer_epoch);
-    self_->quit(caf::make_error(errc::fenced, newer_epoch));
+    self_->quit(std::move(reason));
   }
 
   pb::AppDetail describe() {
@@ -419,8 +429,7 @@ private:
   void sign(pb::AppRecord& record) const {
     record.set_scheduler(process_.value());
     record.set_version(version_);
-    auto wanted = record.spec().has_federation() ? record.spec().federation().clusters() : wanted_in(record);
-    if (view_since_ || record.ready() >= wanted)
+    if (view_since_ || record.ready() >= wanted_in(record))
       return;
     if (!missing_group_.empty())
       record.set_reason(

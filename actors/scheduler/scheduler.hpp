@@ -22,6 +22,8 @@ struct scheduler_start {
   /// Nothing is claimed before the view has been there for this long: after a cold start nodes are still turning up,
   /// and what runs on them is to be adopted, not doubled.
   std::chrono::milliseconds settle{0};
+  /// Why the update to the spec was halted before; empty: it was not.
+  std::string halted{};
 };
 
 /// Spawns one app's scheduler: it follows the view, claims places for missing replicas, releases what is too much, and

@@ -194,6 +194,8 @@ std::string describe_change(const pb::AppSpec& before, const pb::AppSpec& after)
 void describe_changes(pb::AppHistory& history) {
   const pb::AppRevision* before = nullptr;
   for (auto& revision : *history.mutable_revisions()) {
+    if (before && before->number() + 1 < revision.number())
+      before = nullptr;
     revision.set_change(change_of(revision, before));
     before = &revision;
   }

@@ -23,13 +23,12 @@ bool alive(const scheduler_entry* process) {
 
 const std::string taken_over = "taken over from ";
 const std::string given_up = "given up to ";
-const std::string epoch_begin = " (epoch ";
 
 std::uint64_t epoch_in(const std::string& note) {
-  auto at = note.rfind(epoch_begin);
+  auto at = note.rfind(epoch_mark);
   std::uint64_t result = 0;
   if (at != std::string::npos)
-    std::from_chars(note.data() + at + epoch_begin.size(), note.data() + note.size(), result);
+    std::from_chars(note.data() + at + epoch_mark.size(), note.data() + note.size(), result);
   return result;
 }
 
@@ -72,15 +71,15 @@ std::vector<pb::AppRecord> standby_watch::due(const cluster_view& view, time_poi
 }
 
 std::string taken_over_note(const std::string& from, std::uint64_t epoch) {
-  return fmt::format("{}{}{}{})", taken_over, from, epoch_begin, epoch);
+  return fmt::format("{}{}{}{})", taken_over, from, epoch_mark, epoch);
 }
 
 std::string given_up_note(const std::string& to, std::uint64_t epoch) {
-  return fmt::format("{}{}{}{})", given_up, to, epoch_begin, epoch);
+  return fmt::format("{}{}{}{})", given_up, to, epoch_mark, epoch);
 }
 
 std::string deleted_note(const std::string& at, std::uint64_t epoch) {
-  return fmt::format("deleted at {}{}{})", at, epoch_begin, epoch);
+  return fmt::format("deleted at {}{}{})", at, epoch_mark, epoch);
 }
 
 bool says_given_up(const std::string& note) {
@@ -103,7 +102,7 @@ app_claim whose_app(const std::vector<pb::AppRevision>& mine, const pb::AppDetai
     return noted_epoch(theirs) > known ? app_claim::theirs : app_claim::mine;
   // That another app of this name was deleted there once is none of the asker's business.
   auto from_asker = std::any_of(theirs.begin(), theirs.end(), [&](auto& revision) {
-    return revision.note().find(taken_over + asker + epoch_begin) != std::string::npos
+    return revision.note().find(taken_over + asker + std::string{epoch_mark}) != std::string::npos
            && epoch_in(revision.note()) > known;
   });
   return from_asker && theirs.back().spec().deleting() ? app_claim::deleted : app_claim::mine;

@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace astra {
@@ -58,6 +59,10 @@ enum class app_claim {
 std::string taken_over_note(const std::string& from, std::uint64_t epoch);
 std::string given_up_note(const std::string& to, std::uint64_t epoch);
 std::string deleted_note(const std::string& at, std::uint64_t epoch);
+
+/// In all notes that name an epoch, and in no others.  A store keeps the newest such revision of an app, however many
+/// follow: without it, who has the app would be forgotten.
+inline constexpr std::string_view epoch_mark = " (epoch ";
 
 /// Whether a note says that the app was given up.
 bool says_given_up(const std::string& note);

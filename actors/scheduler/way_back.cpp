@@ -13,6 +13,7 @@ namespace astra {
 namespace {
 
 constexpr std::string_view prefix = "rolled back by itself from revision ";
+constexpr std::string_view halt_prefix = "its update is halted: ";
 
 /// The revision that a note says has failed.
 std::optional<std::uint64_t> undone_by(const std::string& note) {
@@ -27,6 +28,16 @@ std::optional<std::uint64_t> undone_by(const std::string& note) {
 
 std::string own_rollback_note(std::uint64_t failed, const std::string& reason) {
   return fmt::format("{}{}: {}", prefix, failed, reason);
+}
+
+std::string halt_note(const std::string& reason) {
+  return fmt::format("{}{}", halt_prefix, reason);
+}
+
+std::string noted_halt(const std::vector<pb::AppRevision>& history) {
+  if (history.empty() || !history.back().note().starts_with(halt_prefix))
+    return {};
+  return history.back().note().substr(halt_prefix.size());
 }
 
 retreat way_back(const std::vector<pb::AppRevision>& history) {

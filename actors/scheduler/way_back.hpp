@@ -23,4 +23,10 @@ retreat way_back(const std::vector<pb::AppRevision>& history);
 /// The note of the revision that undoes `failed`.
 std::string own_rollback_note(std::uint64_t failed, const std::string& reason);
 
+/// The note of the revision that tells of a halted update: the same spec once more.
+std::string halt_note(const std::string& reason);
+
+/// Why the update to the current spec was halted; empty when it was not, as far as the revisions tell.
+std::string noted_halt(const std::vector<pb::AppRevision>& history);
+
 } // namespace astra

@@ -457,7 +457,8 @@ std::string app_json(const cluster_view& view, const pb::AppRecord& record,
                       {"node", replica.node_name()},
                       {"restarts", replica.restarts()},
                       {"in_state_ms", replica.in_state_ms()},
-                      {"epoch", replica.epoch()}});
+                      {"epoch", replica.epoch()},
+                      {"outdated", replica.spec_hash() != record.spec_hash()}});
   if (record.spec().has_federation()) {
     for (int i = 0; i < static_cast<int>(replicas.size()); ++i) {
       auto& member = replicas[static_cast<std::size_t>(i)].member();
@@ -542,13 +543,13 @@ std::string app_plan_json(const std::string& app, const pb::AppPlan& plan) {
     }
   };
   json replicas = json::array();
-  for (auto& replica : plan.replicas())
-    replicas.push_back({{"index", replica.index()},
-                        {"action", action_name(replica.action())},
-                        {"from", replica.from()},
-                        {"to", replica.to()},
-                        {"unplaced", replica.unplaced()},
-                        {"reason", replica.reason()}});
+  for (auto& replica : plan.replicas()) {
+    json row{{"index", replica.index()}, {"action", action_name(replica.action())}, {"from", replica.from()},
+             {"to", replica.to()},       {"unplaced", replica.unplaced()},          {"reason", replica.reason()}};
+    if (!replica.role().empty())
+      row["role"] = replica.role();
+    replicas.push_back(std::move(row));
+  }
   return dump({{"name", app},
                {"index", plan.index()},
                {"changes", plan.changes()},

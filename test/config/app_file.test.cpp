@@ -203,3 +203,31 @@ TEST_CASE("a spec that came another way is checked by the same rules") {
   CHECK(problems_with([](auto& s) { s.set_request_timeout_ms(UINT64_MAX); }).find("timeout: ") == 0);
   CHECK(validate(pb::AppSpec{}).size() > 5);
 }
+
+TEST_CASE("what says nothing or cannot work for a federated app is refused where it stands") {
+  auto problems = [](const std::string& more) {
+    auto app = parse_app_config(R"(name = "dask"
+command = ["job"]
+[federation]
+workers = 1
+ports = ["s"]
+head = { command = ["head", "{port.s}"] }
+worker = { command = ["worker"] }
+)" + more,
+                                "app.toml");
+    return show(app.problems);
+  };
+  CHECK(problems("") == "");
+  CHECK(problems("[update]\nmax_surge = 1\n").find("update: says nothing for a federated app: one cluster is replaced")
+        != std::string::npos);
+  auto twice = parse_app_config("name = \"d\"\ncommand = [\"job\"]\n[federation]\nworkers = 1\nports = [\"s\", \"s\"]\n"
+                                "head = { command = [\"h\"] }\nworker = { command = [\"w\"] }\n",
+                                "app.toml");
+  CHECK(show(twice.problems) == "app.toml:5:15: federation.ports[1]: \"s\" is listed twice; keep one\n");
+  auto cards = parse_app_config("name = \"d\"\ncommand = [\"job\"]\n[federation]\nworkers = 1\n"
+                                "head = { command = [\"h\"] }\n"
+                                "worker = { command = [\"w\"], resources = { accelerators = { t4 = 0 } } }\n",
+                                "app.toml");
+  CHECK(show(cards.problems).find("federation.worker.resources.accelerators.t4: must be between 1 and 1024")
+        != std::string::npos);
+}

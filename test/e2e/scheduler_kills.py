@@ -17,36 +17,21 @@ At the end the claim logs must verify.  Leaves no process and no file behind.  E
 within --deadline seconds.
 """
 import argparse
-import http.client
 import json
 import os
 import pathlib
 import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from real_cluster import RealCluster, call, put_app
+
 SERVER = ("import socket,os; s=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1); "
           "s.bind((\"127.0.0.1\",int(os.environ[\"PORT\"]))); s.listen(); [s.accept()[0].close() for _ in iter(int,1)]")
-
-
-def call(address, method, path, body=None, timeout=3.0):
-    """Status and body; status 0: no answer, and nobody knows whether it was heard."""
-    host, port = address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
-    try:
-        connection.request(method, path, body, {"Content-Type": "application/toml"} if body else {})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        return 0, repr(error)
-    finally:
-        connection.close()
 
 
 def marker(value):
@@ -54,83 +39,37 @@ def marker(value):
     return f"7{value:06d}7"
 
 
-class Cluster:
+class Cluster(RealCluster):
     def __init__(self, args):
-        self.args, self.astra, self.processes = args, os.path.abspath(args.astra), {}
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="astra-kills-"))
+        super().__init__(args.astra, "kills")
+        self.args = args
         self.mark = f"astra-kills-{os.getpid()}-{random.randrange(1 << 40):x}"
-        self.holder = socket.socket()
-        self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.holder.bind(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.holder.getsockname()[1]}"
         self.schedulers = ["s1", "s2"] if args.standby else ["s1"]
-        self.nodes = [f"n{i + 1}" for i in range(args.nodes)]
+        self.nodes = self.first = [f"n{i + 1}" for i in range(args.nodes)]
 
-    def configure(self, name, role, more="", listen="127.0.0.1:0"):
-        (self.dir / f"{name}.toml").write_text(
-            f'name = "{name}"\nroles = ["{role}"]\nstate_dir = "{self.dir}/{name}"\nresources = ["{self.address}"]\n'
-            f'[net]\nlisten = "{listen}"\n{more}')
-
-    def start(self, name):
-        with open(self.dir / f"{name}.log", "a") as log:
-            self.processes[name] = subprocess.Popen([self.astra, "run", "-c", str(self.dir / f"{name}.toml")], stdout=log,
-                                                    stderr=log, stdin=subprocess.DEVNULL)
-
-    def told(self, name, key):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                run = json.loads((self.dir / name / "run.json").read_text())
-                if run["pid"] == self.processes[name].pid:
-                    return run[key]
-            except (OSError, ValueError, KeyError):
-                pass
-            time.sleep(0.02)
-        raise RuntimeError(f"{name} did not come up; see {self.dir}")
-
-    def __enter__(self):
-        try:
-            beat = '[node]\nheartbeat = "250ms"\n'
-            self.configure("r1", "resource", beat + '[resource]\nsuspect_after = "400ms"\nevict_after = "1500ms"\n',
-                           self.address)
-            self.start("r1")
-            self.told("r1", "address")
-            for name in self.schedulers:
-                self.configure(name, "scheduler", beat + '[scheduler]\nclaim_timeout = "3s"\nclaim_log = "64KiB"\n'
-                               'takeover_after = "500ms"\n' + ("standby = true\n" if self.args.standby else ""))
-            self.configure("g1", "gateway", '[gateway]\nlisten = "127.0.0.1:0"\n')
-            for name in self.nodes:
-                self.configure(name, "node", '[node]\nheartbeat = "250ms"\nhome_silence = "2s"\n'
-                               '[capacity]\ncores = 8\nmemory = "2GiB"\n')
-            for name in (*self.nodes, *self.schedulers, "g1"):
-                self.start(name)
-            self.gateway = self.told("g1", "gateway")
-            for name in (*self.nodes, *self.schedulers):
-                self.told(name, "address")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def build(self):
+        beat = '[node]\nheartbeat = "250ms"\n'
+        self.configure("r1", "resource", beat + '[resource]\nsuspect_after = "400ms"\nevict_after = "1500ms"\n',
+                       self.addresses[0])
+        self.start("r1")
+        self.told("r1", "address")
+        for name in self.schedulers:
+            self.configure(name, "scheduler", beat + '[scheduler]\nclaim_timeout = "3s"\nclaim_log = "64KiB"\n'
+                           'takeover_after = "500ms"\n' + ("standby = true\n" if self.args.standby else ""))
+        self.configure("g1", "gateway", '[gateway]\nlisten = "127.0.0.1:0"\n')
+        for name in self.nodes:
+            self.configure(name, "node", '[node]\nheartbeat = "250ms"\nhome_silence = "2s"\n'
+                           '[capacity]\ncores = 8\nmemory = "2GiB"\n')
+        for name in (*self.nodes, *self.schedulers, "g1"):
+            self.start(name)
+        self.gateway = self.told("g1", "gateway")
+        for name in (*self.nodes, *self.schedulers):
+            self.told(name, "address")
 
     def __exit__(self, *_):
-        for names in (self.nodes, list(self.processes)):
-            for name in names:
-                if name in self.processes:
-                    self.processes[name].terminate()
-            for name in names:
-                if name in self.processes:
-                    try:
-                        self.processes[name].wait(20)
-                    except subprocess.TimeoutExpired:
-                        self.processes[name].kill()
-                        self.processes[name].wait()
+        super().__exit__()
         for pid in self.marked():
             os.kill(pid, signal.SIGKILL)
-        self.holder.close()
-        if self.args.keep:
-            print(f"logs: {self.dir}")
-        else:
-            shutil.rmtree(self.dir, ignore_errors=True)
 
     def marked(self, text=""):
         """Processes of this cluster's server app whose command line has this, too."""
@@ -157,7 +96,7 @@ class Wish:
 
     def apply(self, replicas, value):
         with self.lock:
-            status, _ = call(self.cluster.gateway, "PUT", f"/v1/apps/{self.name}", self.spec(replicas, value))
+            status, _ = put_app(self.cluster.gateway, self.name, self.spec(replicas, value), 3.0)
             if status == 200:
                 self.may = [(replicas, value)]
                 self.answered += 1
@@ -238,6 +177,7 @@ def main():
     draw = random.Random(args.seed)
     slowest, waits, moved = 0.0, [], 0
     with Cluster(args) as up:
+        up.keep = args.keep
         command = json.dumps([sys.executable, "-S", "-E", "-c", SERVER, up.mark])
 
         def actors(replicas, value):
@@ -255,8 +195,8 @@ def main():
             deadline = time.monotonic() + 60
             while wish.apply(2, 0) != 200:
                 if time.monotonic() > deadline:
-                    args.keep = True
-                    print("the apps cannot be applied:", call(up.gateway, "PUT", f"/v1/apps/{wish.name}", wish.spec(2, 0)))
+                    up.keep = True
+                    print("the apps cannot be applied:", put_app(up.gateway, wish.name, wish.spec(2, 0)))
                     return 1
                 time.sleep(0.2)
 
@@ -272,7 +212,7 @@ def main():
 
         first = in_order()
         if isinstance(first, str):
-            args.keep = True
+            up.keep = True
             print("before any kill:", first)
             return 1
         changes = Changes(wishes, random.Random(args.seed + 1))
@@ -297,7 +237,7 @@ def main():
             changes.resting.wait(10)
             took = in_order()
             if isinstance(took, str):
-                args.keep = True
+                up.keep = True
                 print(f"kill {kill + 1} (of {victim}): after {args.deadline:.0f} s: {took}")
                 return 1
             waits.append(took)
@@ -324,7 +264,7 @@ def main():
                 checked = subprocess.run([up.astra, "claims", "verify", *files], capture_output=True, text=True)
                 print(checked.stdout.strip().replace(str(up.dir), "") or checked.stderr.strip())
                 if checked.returncode != 0:
-                    args.keep = True
+                    up.keep = True
                     return 1
     return 0
 

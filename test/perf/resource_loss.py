@@ -22,14 +22,14 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from real_cluster import RealCluster, call, until
 
 # A replica that answers with its process's id.
 SERVER = """
@@ -47,27 +47,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Answer).serve_forever()
 """
-
-
-def hold_port():
-    """A port of the kernel's choice that stays ours until a child listens on it, as runtime/dev/port_holder does."""
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    return holder
-
-
-def get(address, path, timeout=5.0):
-    host, port = address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException):
-        return ""
-    finally:
-        connection.close()
 
 
 class Client(threading.Thread):
@@ -97,49 +76,16 @@ class Client(threading.Thread):
             time.sleep(0.02)
 
 
-class Cluster:
+class Cluster(RealCluster):
     def __init__(self, args):
-        self.args, self.astra = args, os.path.abspath(args.astra)
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="astra-resource-loss-"))
-        self.processes, self.crowd, self.client = {}, None, None
-        self.holders = [hold_port() for _ in range(args.resources)]
-        self.addresses = [f"127.0.0.1:{holder.getsockname()[1]}" for holder in self.holders]
+        super().__init__(args.astra, "resource-loss", args.resources, args.keep)
+        self.args, self.crowd, self.client = args, None, None
         self.resources = [f"r{i + 1}" for i in range(args.resources)]
-
-    def start(self, name):
-        with open(self.dir / f"{name}.log", "a") as log:
-            self.processes[name] = subprocess.Popen([self.astra, "run", "-c", str(self.dir / f"{name}.toml")], stdout=log,
-                                                    stderr=log, stdin=subprocess.DEVNULL)
-
-    def configure(self, name, role, listen="127.0.0.1:0", more=""):
-        (self.dir / f"{name}.toml").write_text(
-            f'name = "{name}"\nroles = ["{role}"]\nstate_dir = "{self.dir}/{name}"\n'
-            f'resources = {json.dumps(self.addresses)}\n[net]\nlisten = "{listen}"\n{more}')
-
-    def told(self, name, key):
-        """What the process's run file says, once it is ready."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                run = json.loads((self.dir / name / "run.json").read_text())
-                if run["pid"] == self.processes[name].pid:
-                    return run[key]
-            except (OSError, ValueError, KeyError):
-                pass
-            time.sleep(0.01)
-        raise RuntimeError(f"{name} did not come up; see {self.dir}")
-
-    def __enter__(self):
-        try:
-            self.build()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        self.first = ["host-1", "host-2"]
 
     def build(self):
         for name, address in zip(self.resources, self.addresses):
-            self.configure(name, "resource", address, '[metrics]\nlisten = "127.0.0.1:0"\n')
+            self.configure(name, "resource", '[metrics]\nlisten = "127.0.0.1:0"\n', address)
             self.start(name)
         self.configure("s1", "scheduler")
         self.configure("g1", "gateway", more='[gateway]\nlisten = "127.0.0.1:0"\n')
@@ -168,31 +114,13 @@ class Cluster:
                 [os.path.abspath(self.args.sessions), "--target", ",".join(self.addresses), "--sessions",
                  str(self.args.nodes), "--seconds", "86400", "--joins", "900"], stdout=log, stderr=log)
 
-    def __exit__(self, *_):
+    def before_end(self):
         if self.client:
             self.client.over = True
             self.client.join(10)
         if self.crowd:
             self.crowd.kill()
             self.crowd.wait()
-        # Nodes first: they end their replicas while they can.
-        for names in (("host-1", "host-2"), tuple(self.processes)):
-            for name in names:
-                if name in self.processes:
-                    self.processes[name].terminate()
-            for name in names:
-                if name in self.processes:
-                    try:
-                        self.processes[name].wait(15)
-                    except subprocess.TimeoutExpired:
-                        self.processes[name].kill()
-                        self.processes[name].wait()
-        for holder in self.holders:
-            holder.close()
-        if self.args.keep:
-            print(f"logs: {self.dir}")
-        else:
-            shutil.rmtree(self.dir, ignore_errors=True)
 
     def metric(self, name, metric):
         """The sum of a metric of a process; None when it does not answer."""
@@ -200,9 +128,9 @@ class Cluster:
             address = json.loads((self.dir / name / "run.json").read_text())["metrics"]
         except (OSError, ValueError, KeyError):
             return None
-        text = get(address, "/metrics", 2.0)
+        status, text = call(address, "GET", "/metrics", timeout=2.0)
         found = re.findall(rf"^{metric}(?:{{[^}}]*}})? (\S+)$", text, re.M)
-        return sum(float(value) for value in found) if text else None
+        return sum(float(value) for value in found) if status == 200 else None
 
     def at_home(self, names):
         return sum(self.metric(name, "astra_resource_nodes") or 0 for name in names)
@@ -212,18 +140,9 @@ class Cluster:
 
     def status(self):
         try:
-            return json.loads(get(self.gateway, "/v1/status"))
+            return json.loads(call(self.gateway, "GET", "/v1/status")[1])
         except ValueError:
             return {}
-
-    def until(self, condition, limit=60.0):
-        """Seconds until it holds; None when it never does."""
-        began = time.monotonic()
-        while time.monotonic() - began < limit:
-            if condition():
-                return time.monotonic() - began
-            time.sleep(0.02)
-        return None
 
     def agreed(self):
         """Every Resource answers and holds the same as the others: no version with other rows, none of another life."""
@@ -249,14 +168,14 @@ def main():
     bad = []
     with Cluster(args) as up:
         everybody = args.nodes + 2
-        joined = up.until(lambda: up.at_home(up.resources) >= everybody, 30 + args.nodes / 300)
+        joined = until(lambda: up.at_home(up.resources) >= everybody, 30 + args.nodes / 300)
         if joined is None:
-            args.keep = True
+            up.keep = True
             print(f"{up.at_home(up.resources):.0f} of {everybody} nodes joined; see {up.dir}")
             return 1
         print(f"{everybody} nodes at {args.resources} Resources, joined in {joined:.1f} s; load average "
               f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
-        up.until(up.agreed)
+        until(up.agreed)
         before = set(up.client.pids)
         offline = 0
         for number in range(args.rounds):
@@ -266,7 +185,7 @@ def main():
             evicted = up.everywhere("astra_resource_nodes_evicted_total")
             up.processes[name].kill()
             up.processes[name].wait()
-            moved = up.until(lambda: up.at_home(others) >= everybody)
+            moved = until(lambda: up.at_home(others) >= everybody)
             ends = time.monotonic() + 4
             while time.monotonic() < ends:
                 nodes = up.status().get("nodes", {})
@@ -275,7 +194,7 @@ def main():
             evicted = sum(up.metric(other, "astra_resource_nodes_evicted_total") or 0 for other in others) - evicted
             up.start(name)
             up.told(name, "address")
-            same = up.until(up.agreed)
+            same = until(up.agreed)
             diverged = up.everywhere("astra_resource_shards_diverged_total")
             print(f"kill of {name}, home of {had:.0f}: all have another home after {show(moved)}; evicted {evicted:.0f}, "
                   f"offline in the gateway's view at most {offline}; it is back and all views agree {show(same)} after its "
@@ -292,8 +211,8 @@ def main():
         for name in up.resources:
             up.told(name, "address")
         began = time.monotonic()
-        whole = up.until(lambda: up.at_home(up.resources) >= everybody)
-        shown = up.until(lambda: up.status().get("nodes", {}).get("online") == everybody and up.agreed())
+        whole = until(lambda: up.at_home(up.resources) >= everybody)
+        shown = until(lambda: up.status().get("nodes", {}).get("online") == everybody and up.agreed())
         shown = None if shown is None else time.monotonic() - began
         evicted = up.everywhere("astra_resource_nodes_evicted_total")
         diverged = up.everywhere("astra_resource_shards_diverged_total")
@@ -311,7 +230,7 @@ def main():
         lines = (up.dir / "crowd.log").read_text().splitlines()
         print("crowd:", next((line.strip() for line in reversed(lines) if "live" in line), "no report yet"))
         if bad:
-            args.keep = True
+            up.keep = True
     return 1 if bad else 0
 
 

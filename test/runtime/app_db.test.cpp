@@ -2,6 +2,7 @@
 
 #include "messages/errc.hpp"
 #include "messages/wire.hpp"
+#include "test/support/kept_revisions.hpp"
 
 #include <doctest/doctest.h>
 #include <google/protobuf/util/json_util.h>
@@ -135,6 +136,10 @@ TEST_CASE_FIXTURE(fixture, "each save is a revision with who, when and why; the 
   CHECK(history->front().number() == 71);
   CHECK(history->back().number() == 120);
   CHECK(store->history("ocr")->empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "the newest revision that tells who has the app stays, however many follow") {
+  test::check_kept_revisions(*open());
 }
 
 TEST_CASE_FIXTURE(fixture, "the history of a deleted app stays and goes on, that of the 257th last one does not") {

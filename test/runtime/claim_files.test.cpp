@@ -95,6 +95,18 @@ TEST_CASE_FIXTURE(fixture, "rotation keeps what it must, and the chain goes on a
   CHECK(store->read("echo", 0, 5)->records().empty());
 }
 
+TEST_CASE_FIXTURE(fixture, "a page behind the end of a log is empty, however far behind it begins") {
+  auto store = open_claim_files(directory, 1 << 20);
+  write(*store, 300);
+  for (auto from : {std::uint64_t{301}, ~std::uint64_t{0} - 1, ~std::uint64_t{0}}) {
+    auto page = store->read("ocr", from, 1);
+    REQUIRE(page);
+    CHECK(page->last() == 300);
+    CHECK(page->records().empty());
+  }
+  CHECK(store->read("ocr", 300, 1)->records_size() == 1);
+}
+
 TEST_CASE_FIXTURE(fixture, "a file that was cut anywhere loses what was cut and goes on") {
   write(*open_claim_files(directory, 1 << 20), 30);
   auto size = std::filesystem::file_size(file());
@@ -117,7 +129,49 @@ TEST_CASE_FIXTURE(fixture, "a file that was cut anywhere loses what was cut and 
   write(*open_claim_files(directory, 1 << 20), 10);
   claim_checker anew;
   CHECK(check(anew) == "");
-  CHECK(anew.count() == 10);
+  CHECK(anew.count() == 11);
+}
+
+TEST_CASE_FIXTURE(fixture, "what follows a damaged byte is kept aside, and the log says that it is missing") {
+  write(*open_claim_files(directory, 1 << 20), 30);
+  std::ifstream in{file(), std::ios::binary};
+  std::string text{std::istreambuf_iterator<char>{in}, {}};
+  // Lengths take one byte: the anchor and nine records are left alone.
+  std::size_t at = 0;
+  for (int i = 0; i < 10; ++i)
+    at += 1 + static_cast<unsigned char>(text[at]);
+  text[at] = '\0';
+  std::ofstream{file(), std::ios::binary} << text;
+  auto store = open_claim_files(directory, 1 << 20);
+  auto page = store->read("ocr", 0, 1);
+  REQUIRE(page);
+  CHECK(page->last() == 10);
+  CHECK(page->records(0).action() == pb::CLAIM_ACTION_UNKNOWN);
+  CHECK(page->records(0).reason().find("kept as ocr.log.cut-10") != std::string::npos);
+  std::ifstream kept{file().string() + ".cut-10", std::ios::binary};
+  CHECK(std::string{std::istreambuf_iterator<char>{kept}, {}} == text.substr(at));
+  write(*store, 10);
+  claim_checker checker;
+  CHECK(check(checker) == "");
+  CHECK(checker.last() == 20);
+  CHECK(checker.gaps() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "a closed log holds no file open, and goes on when it is needed again") {
+  auto open_files = [] {
+    std::filesystem::directory_iterator all{"/proc/self/fd"};
+    return std::distance(begin(all), end(all));
+  };
+  auto store = open_claim_files(directory, 1 << 20);
+  auto before = open_files();
+  write(*store, 30);
+  CHECK(open_files() == before + 1);
+  store->close("ocr");
+  CHECK(open_files() == before);
+  write(*store, 10);
+  claim_checker checker;
+  CHECK(check(checker) == "");
+  CHECK(checker.count() == 40);
 }
 
 TEST_CASE_FIXTURE(fixture, "a byte that was changed is found, with the number of its record") {

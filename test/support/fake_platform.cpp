@@ -24,12 +24,14 @@ caf::expected<std::vector<pb::AppSpec>> fake_app_store::load() {
 }
 
 caf::expected<std::uint64_t> fake_app_store::save(const pb::AppSpec& spec, const change_note& note) {
+  ++writes;
   if (full)
     return caf::make_error(errc::io_failed, "no space left on device");
   return log.save(spec, note);
 }
 
 caf::expected<void> fake_app_store::remove(const std::string& name) {
+  ++writes;
   if (full)
     return caf::make_error(errc::io_failed, "no space left on device");
   log.remove(name);

@@ -73,6 +73,8 @@ public:
   bool full = false;
   /// load fails with errc::io_failed while set.
   bool unreadable = false;
+  /// Calls of save and remove.
+  std::size_t writes = 0;
 };
 
 /// The outside world of one process in a test on the test coordinator.

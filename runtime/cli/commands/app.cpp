@@ -106,7 +106,14 @@ void flatten(const json& value, const std::string& path, std::map<std::string, s
   }
 }
 
-// Waits until the gateway knows the app as `spec` with every replica ready.
+// Replicas that serve as the app was before.
+std::size_t outdated_in(const json& app) {
+  const auto& replicas = list_in(app, "replicas_detail");
+  auto counts = [](auto& replica) { return flag_in(replica, "outdated") && text_in(replica, "state") == "ready"; };
+  return static_cast<std::size_t>(std::count_if(replicas.begin(), replicas.end(), counts));
+}
+
+// Waits until the gateway knows the app as `spec` with every replica ready, and none that serves as it was before.
 int wait_until_ready(command_context& context, const pb::AppSpec& spec, milliseconds limit) {
   auto start = context.environment.now();
   auto live = context.environment.err_is_terminal;
@@ -136,15 +143,19 @@ int wait_until_ready(command_context& context, const pb::AppSpec& spec, millisec
         return context.fail(exit_unreachable,
                             fmt::format("app '{}': {}", spec.name(), printable(text_in(*answer, "reason"))));
       }
-      if (is_current && rollout.empty() && count_in(*answer, "ready") >= count_in(*answer, "replicas")) {
+      auto outdated = outdated_in(*answer);
+      if (is_current && rollout.empty() && outdated == 0
+          && count_in(*answer, "ready") >= count_in(*answer, "replicas")) {
         finish_line();
         context.say(
             fmt::format("app {} is ready: {} after {}", spec.name(), replica_counts(*answer), human_duration(passed)));
         return exit_ok;
       }
       auto reason = printable(text_in(*answer, "reason"));
-      narrate(fmt::format("{}{}{}", is_current ? replica_counts(*answer) : "the scheduler has not taken it over yet",
-                          rollout.empty() ? "" : "; update " + rollout, reason.empty() ? "" : "; " + reason),
+      narrate(fmt::format("{}{}{}{}", is_current ? replica_counts(*answer) : "the scheduler has not taken it over yet",
+                          rollout.empty() ? "" : "; update " + rollout,
+                          is_current && outdated > 0 ? fmt::format("; {} still of the previous spec", outdated) : "",
+                          reason.empty() ? "" : "; " + reason),
               passed);
     } else if (exit_code_of(answer.error()) != exit_not_found) {
       // Not found: the word of the new app has not come to the gateway yet.

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <string>
@@ -78,11 +79,18 @@ int plan_app_file(command_context& context, const std::string& file) {
 std::string render_app_plan(const json& plan, bool colour) {
   auto out = fmt::format("app {}: {}\n  {}\n", printable(text_in(plan, "name")), printable(text_in(plan, "change")),
                          plan_counts(plan));
-  text_table table{{{"REPLICA", align::right}, {"ACTION"}, {"FROM"}, {"TO"}, {"REASON"}}};
-  for (const auto& replica : list_in(plan, "replicas")) {
+  const auto& replicas = list_in(plan, "replicas");
+  auto federated =
+      std::any_of(replicas.begin(), replicas.end(), [](auto& row) { return !text_in(row, "role").empty(); });
+  text_table table{{{federated ? "MEMBER" : "REPLICA", federated ? align::left : align::right},
+                    {"ACTION"},
+                    {"FROM"},
+                    {"TO"},
+                    {"REASON"}}};
+  for (const auto& replica : replicas) {
     auto action = text_in(replica, "action");
     auto unplaced = flag_in(replica, "unplaced");
-    table.add({std::to_string(count_in(replica, "index")),
+    table.add({federated ? text_in(replica, "role") : std::to_string(count_in(replica, "index")),
                {action, tone_of_action(action)},
                text_in(replica, "from"),
                {unplaced ? "no place" : text_in(replica, "to"), unplaced ? tone::bad : tone::plain},

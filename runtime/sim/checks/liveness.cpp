@@ -54,7 +54,10 @@ public:
     }
     auto& known = records_[place - 1];
     auto was_gone = known.gone;
+    // A beat alone does not end that: a node that comes and goes stays suspect for a while.
+    auto suspect = known.suspect;
     known = {};
+    known.suspect = suspect;
     known.node = beat.node();
     known.resource = what.machine;
     known.from = what.peer == machine_id{} ? what.machine : what.peer;
@@ -165,15 +168,15 @@ private:
 
   void on_log(const event& what, const world_facts& facts) {
     auto word = first_word(what.text);
-    if (word != "resource.offline" && word != "resource.suspect" && word != "resource.moved")
+    if (word != "resource.offline" && word != "resource.suspect" && word != "resource.moved"
+        && word != "resource.online")
       return;
     auto lease = leases_.find(what.machine, field(what.text, "node="));
     if (lease == nullptr)
       return;
-    if (word == "resource.suspect") {
-      lease->suspect = true;
+    lease->suspect = word == "resource.suspect";
+    if (word == "resource.suspect" || word == "resource.online")
       return;
-    }
     lease->gone = true;
     if (word == "resource.moved" || !leases_.is_home(*lease))
       return;

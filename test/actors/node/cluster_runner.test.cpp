@@ -38,7 +38,9 @@ public:
     head.set_ready_port("http");
     head.set_ready_timeout_ms(5000);
     head.set_stop_grace_ms(2000);
+    *head.mutable_resources() = result.per_replica();
     auto& worker = *federation.mutable_worker();
+    *worker.mutable_resources() = result.per_replica();
     worker.add_command("worker");
     worker.add_command("{head_ip}:{head.port.http}");
     worker.add_command("{cpus}");
@@ -254,6 +256,39 @@ TEST_CASE_FIXTURE(cluster_fixture, "a head goes on with requests while its node 
   send_cancel(2);
   release("dask", 1, 1000);
   CHECK(reserve_now("dask", 3).outcome() == pb::RESERVE_DRAINING);
+}
+
+TEST_CASE_FIXTURE(cluster_fixture,
+                  "a head without a successor takes nothing more 20 s after its node was asked to stop") {
+  start_node();
+  claim_member(spec(), 1, 0);
+  in_driver([this](caf::event_based_actor* self) {
+    self->request(node, caf::infinite, stop_atom_v, caf::timespan{60s}).then([] {}, [](const caf::error&) {});
+  });
+  advance(15s);
+  CHECK(reserve_now("dask", 1).outcome() == pb::RESERVE_GRANTED);
+  advance(1s);
+  auto& work = post_invoke("dask", 1);
+  advance(6s);
+  CHECK(reserve_now("dask", 2).outcome() == pb::RESERVE_DRAINING);
+  CHECK_FALSE(work.done());
+  end_process(exit_with(0, "6"));
+  REQUIRE(work.done());
+  CHECK(work.body().outcome() == pb::INVOKE_OK);
+}
+
+TEST_CASE_FIXTURE(cluster_fixture,
+                  "a head has the memory of its role, and the commands beside it the rest of the claim") {
+  start_node();
+  auto app = spec();
+  app.mutable_federation()->mutable_head()->mutable_resources()->set_memory_bytes(1 << 20);
+  app.mutable_per_replica()->set_memory_bytes(7 << 20);
+  app.set_concurrency(2);
+  claim_member(app, 1, 0);
+  work_on("dask", 7, "1 2 3");
+  REQUIRE(world.processes.launched.size() == 2);
+  CHECK(launched(0).memory_limit_bytes == 1 << 20);
+  CHECK(launched(1).memory_limit_bytes == 3 << 20);
 }
 
 TEST_CASE_FIXTURE(cluster_fixture, "a head with mode server answers on its port 'http'") {

@@ -19,6 +19,7 @@ struct desk {
   pb::NodeRow row;
   pb::ClaimBatch batch;
   std::uint64_t last_token = 0;
+  claim_table::refusal last_word;
 
   desk() {
     row.set_node(7);
@@ -44,7 +45,7 @@ struct desk {
     wanted.set_node(7);
     wanted.set_node_incarnation(3);
     node_row known{row};
-    return claims.arbitrate(batch, wanted, &known, now);
+    return claims.arbitrate(batch, wanted, &known, now, [this] { return last_word; });
   }
 
   pb::ReplicaStatus& replica(std::uint64_t token, pb::ReplicaState state) {
@@ -218,6 +219,24 @@ TEST_CASE_FIXTURE(desk, "a hold asks no node, is extended by the same token, and
   CHECK(claims.expire(now).empty());
 }
 
+TEST_CASE_FIXTURE(desk, "a hold of what the app was before is decided on anew") {
+  batch.set_hold_ms(5000);
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(2500);
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  CHECK(claims.held(node_id{7}).cpu_milli() == 2500);
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(5000);
+  batch.set_hold_ms(0);
+  CHECK(claim(1).reason() == "needs 5 cores, 4 free");
+  CHECK(claims.size() == 0);
+  // What is committed is its node's business.
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(1500);
+  CHECK(claim(2).outcome() == pb::CLAIM_CONFIRMED);
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(2500);
+  CHECK(claim(2).outcome() == pb::CLAIM_CONFIRMED);
+  CHECK(claims.held(node_id{7}).cpu_milli() == 1500);
+}
+
 TEST_CASE_FIXTURE(desk, "an older gang takes what a younger one only holds, the youngest first") {
   auto gang = [&](std::uint64_t since, std::uint64_t id, std::uint64_t hold_ms) {
     batch.set_hold_ms(hold_ms);
@@ -258,6 +277,59 @@ TEST_CASE_FIXTURE(desk, "a hold that an older gang took is refused with that rea
   // Claims without a gang take nothing from anybody.
   batch.clear_gang();
   CHECK(claim(3).outcome() == pb::CLAIM_NO_ROOM);
+}
+
+TEST_CASE_FIXTURE(desk, "a claim without the last word takes nothing from anybody, and loses what it held") {
+  batch.set_hold_ms(5000);
+  batch.mutable_gang()->set_since_wall_ms(20);
+  CHECK(claim(1).outcome() == pb::CLAIM_HELD);
+  CHECK(claim(2).outcome() == pb::CLAIM_HELD);
+  batch.mutable_gang()->set_since_wall_ms(10);
+  last_word = {pb::CLAIM_OVER_QUOTA, "no more"};
+  CHECK(claim(3).outcome() == pb::CLAIM_OVER_QUOTA);
+  CHECK(claim(3).reason() == "no more");
+  CHECK_FALSE(claim(3).has_row());
+  CHECK(claims.size() == 2);
+  CHECK(claim(1).outcome() == pb::CLAIM_OVER_QUOTA);
+  CHECK(claims.size() == 1);
+  // What does not fit anyway needs no last word.
+  batch.clear_gang();
+  batch.mutable_spec()->mutable_per_replica()->set_cpu_milli(3000);
+  CHECK(claim(4).outcome() == pb::CLAIM_NO_ROOM);
+}
+
+TEST_CASE_FIXTURE(desk, "reservations that end without a word to the node are told, once, and committed ones are not") {
+  auto unused = [&] {
+    std::vector<std::uint64_t> result;
+    for (auto token : claims.take_unused())
+      result.push_back(token.value());
+    return result;
+  };
+  using tokens = std::vector<std::uint64_t>;
+  batch.set_hold_ms(500);
+  batch.mutable_gang()->set_since_wall_ms(20);
+  claim(1);
+  claim(2);
+  claims.release(claim_token{2});
+  CHECK(unused() == tokens{2});
+  CHECK(unused().empty());
+  claim(3);
+  batch.mutable_gang()->set_since_wall_ms(10);
+  claim(4);
+  CHECK(unused() == tokens{3});
+  now += 500ms;
+  claims.expire(now);
+  CHECK(unused() == tokens{1, 4});
+  claim(5);
+  claims.drop(node_id{7});
+  CHECK(unused() == tokens{5});
+  claim(6);
+  batch.set_hold_ms(0);
+  CHECK(claim(6).outcome() == pb::CLAIM_CONFIRMED);
+  claim(7);
+  claims.release(claim_token{6});
+  claims.drop(node_id{7});
+  CHECK(unused().empty());
 }
 
 TEST_CASE_FIXTURE(desk, "a claim that preempts counts its victims as gone, once") {

@@ -60,9 +60,12 @@ TEST_CASE_FIXTURE(table, "a silent node is suspect after 1.5 s, offline after 3 
   now += 59900ms;
   members.sweep(now);
   CHECK(members.find(node_id{7}));
+  CHECK(members.take_forgotten().empty());
   now += 100ms;
   members.sweep(now);
   CHECK_FALSE(members.find(node_id{7}));
+  CHECK(members.take_forgotten() == std::vector{node_id{7}});
+  CHECK(members.take_forgotten().empty());
 }
 
 TEST_CASE_FIXTURE(table, "a beat brings a suspect or offline node back") {

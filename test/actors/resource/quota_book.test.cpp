@@ -492,3 +492,137 @@ TEST_CASE(
     CHECK(full);
   }
 }
+
+namespace {
+
+/// What runs on one node of a single Resource, and how often it is counted.
+struct lone_shard : quota_evidence {
+  std::map<std::uint64_t, std::uint32_t> replicas;
+  mutable std::size_t counts = 0;
+
+  std::uint64_t sum() const {
+    std::uint64_t result = 0;
+    for (auto& [token, cpu] : replicas)
+      result += cpu;
+    return result;
+  }
+  std::vector<use> used(const std::string&) const override {
+    ++counts;
+    std::vector<use> result{{node_id{1}, {}}};
+    result.back().amount.set_cpu_milli(static_cast<std::uint32_t>(sum()));
+    return result;
+  }
+  bool knows(node_id) const override { return true; }
+  sighting look(node_id, std::uint64_t, claim_token token) const override {
+    return replicas.count(token.value()) != 0 ? sighting::shown : sighting::unseen;
+  }
+  std::uint64_t version() const override { return 1; }
+};
+
+/// A quota of a single Resource, which is its keeper.
+struct lone_book {
+  explicit lone_book(std::uint32_t quota)
+    : book(make_resource_id("r1"), "r1", 1, std::vector<quota_options>{search_quota(quota)}, now) {
+    for (auto i = 0; i < 80; ++i)
+      pass(100ms);
+  }
+
+  void pass(milliseconds time) {
+    now += time;
+    book.tick(shard, now);
+  }
+
+  bool claim(std::uint64_t token, std::uint32_t cpu) {
+    pb::AppSpec spec;
+    spec.set_business("search");
+    spec.mutable_per_replica()->set_cpu_milli(cpu);
+    pb::Claim claim;
+    claim.set_token(token);
+    claim.set_node(1);
+    return book.claim(spec, claim, shard, now).empty();
+  }
+
+  time_point now = time_point{} + std::chrono::hours{1};
+  lone_shard shard;
+  quota_book book;
+};
+
+} // namespace
+
+TEST_CASE("a thousand claims in the same moment count what is in use three times at most") {
+  lone_book world{500'000};
+  world.shard.counts = 0;
+  for (std::uint64_t token = 1; token <= 1000; ++token)
+    CHECK(world.claim(token, 1000) == (token <= 500));
+  CHECK(world.shard.counts <= 3);
+}
+
+TEST_CASE("random claims, refusals, sightings and ends never exceed a quota, and what is free is given out") {
+  constexpr std::uint64_t quota = 20'000;
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    CAPTURE(seed);
+    random_source random{seed};
+    lone_book world{quota};
+    // Given out, and not at its node yet.
+    std::map<std::uint64_t, std::uint32_t> away;
+    auto taken = [&] {
+      auto result = world.shard.sum();
+      for (auto& [token, cpu] : away)
+        result += cpu;
+      return result;
+    };
+    auto any_of = [&](auto& which) {
+      return std::next(which.begin(), static_cast<std::ptrdiff_t>(random.below(which.size())));
+    };
+    std::uint64_t token = 0;
+    for (auto step = 0; step < 3000; ++step) {
+      switch (random.below(6)) {
+      case 0:
+      case 1: {
+        auto cpu = 500 * (1 + static_cast<std::uint32_t>(random.below(6)));
+        if (world.claim(++token, cpu))
+          away[token] = cpu;
+        break;
+      }
+      case 2:
+        if (!away.empty()) {
+          auto one = any_of(away);
+          world.shard.replicas.insert(*one);
+          away.erase(one);
+        }
+        break;
+      case 3:
+        if (!away.empty() && random.below(3) == 0) {
+          auto one = any_of(away);
+          world.book.refused(claim_token{one->first});
+          away.erase(one);
+        }
+        break;
+      case 4:
+        if (!world.shard.replicas.empty() && random.below(2) == 0) {
+          // One that ends unseen would count for a while.
+          world.pass(0ms);
+          world.shard.replicas.erase(any_of(world.shard.replicas));
+        }
+        break;
+      default:
+        world.pass(milliseconds{random.below(60)});
+        break;
+      }
+      REQUIRE(taken() <= quota);
+      if (step % 300 != 299)
+        continue;
+      // Once all of it is seen, and has been counted.
+      world.shard.replicas.insert(away.begin(), away.end());
+      away.clear();
+      world.pass(100ms);
+      world.pass(200ms);
+      auto left = static_cast<std::uint32_t>(quota - taken());
+      if (left > 0) {
+        CHECK(world.claim(++token, left));
+        away[token] = left;
+      }
+      CHECK_FALSE(world.claim(++token, 1));
+    }
+  }
+}

@@ -500,6 +500,37 @@ TEST_CASE_FIXTURE(fixture, "a silent node's claims are answered after 2 s, other
   CHECK(held(*seen, *silent).cpu_milli() == 0);
 }
 
+TEST_CASE_FIXTURE(fixture, "a refusal that waits for another node of its batch tells how its own node is by then") {
+  auto r1 = start("r1");
+  auto silent = join("r1", 1000);
+  auto full = join("r1", 1000);
+  advance(2s);
+  auto first = batch(1, 1000);
+  first.mutable_spec()->set_name("echo");
+  add_claim(first, *full, 1);
+  REQUIRE(claim(r1, first).results(0).outcome() == pb::CLAIM_CONFIRMED);
+  advance(200ms);
+  silent->silent = true;
+  auto wanted = batch(1, 1000);
+  add_claim(wanted, *silent, 2);
+  add_claim(wanted, *full, 3);
+  caf::scoped_actor self{sys};
+  auto pending = self->request(r1, caf::infinite, claim_batch{wanted});
+  run();
+  full->profile.clear_replicas();
+  full->profile.set_version(full->profile.version() + 1);
+  advance(2100ms);
+  pending.receive(
+      [&](const claim_reply& reply) {
+        auto refused = std::find_if(reply->results().begin(), reply->results().end(),
+                                    [](auto& result) { return result.token() == 3; });
+        REQUIRE(refused != reply->results().end());
+        CHECK(refused->outcome() == pb::CLAIM_NO_ROOM);
+        CHECK(refused->row().profile().version() == full->profile.version());
+      },
+      [](const caf::error& reason) { FAIL(to_string(reason)); });
+}
+
 TEST_CASE_FIXTURE(fixture, "a claim under way to a node that dies is answered at once") {
   auto r1 = start("r1");
   auto node = join("r1", 1000);
@@ -627,4 +658,57 @@ TEST_CASE_FIXTURE(fixture,
     advance(500ms);
   }
   CHECK(granted == 4);
+}
+
+TEST_CASE_FIXTURE(fixture, "holds count against a quota: a gang that is over it starts nothing, and gives all back") {
+  quotas.push_back({"search", 10'000, std::nullopt, {}});
+  auto r1 = start("r1");
+  start("r2");
+  start("r3");
+  auto node = join("r1", 64'000);
+  advance(10s);
+  auto gang = batch(1, 1000);
+  gang.mutable_spec()->set_business("search");
+  gang.mutable_gang()->set_since_wall_ms(1);
+  gang.set_hold_ms(3000);
+  for (std::uint64_t token = 1; token <= 16; ++token)
+    add_claim(gang, *node, token);
+  auto count = [&](const pb::ClaimBatch& claims, pb::ClaimOutcome outcome) {
+    auto reply = claim(r1, claims);
+    return std::count_if(reply.results().begin(), reply.results().end(),
+                         [&](auto& result) { return result.outcome() == outcome; });
+  };
+  for (auto round = 0; round < 8; ++round) {
+    count(gang, pb::CLAIM_HELD);
+    advance(500ms);
+  }
+  CHECK(count(gang, pb::CLAIM_HELD) == 10);
+  CHECK(count(gang, pb::CLAIM_OVER_QUOTA) == 6);
+  auto other = batch(1, 10'000);
+  other.mutable_spec()->set_name("echo");
+  other.mutable_spec()->set_business("search");
+  add_claim(other, *node, 100);
+  CHECK(count(other, pb::CLAIM_OVER_QUOTA) == 1);
+  SUBCASE("its smaller spec fits, and is committed whole") {
+    for (auto i = 0; i < 6; ++i)
+      gang.mutable_claims()->RemoveLast();
+    gang.set_hold_ms(0);
+    CHECK(count(gang, pb::CLAIM_CONFIRMED) == 10);
+    CHECK(node->profile.replicas_size() == 10);
+  }
+  SUBCASE("it is released") {
+    pb::ReleaseBatch releases;
+    for (auto& claim : gang.claims()) {
+      auto& release = *releases.add_releases();
+      release.set_token(claim.token());
+      release.set_node(claim.node());
+    }
+    caf::anon_send(r1, release_batch{releases});
+    advance(1s);
+    CHECK(count(other, pb::CLAIM_CONFIRMED) == 1);
+  }
+  SUBCASE("its time is over") {
+    advance(4s);
+    CHECK(count(other, pb::CLAIM_CONFIRMED) == 1);
+  }
 }

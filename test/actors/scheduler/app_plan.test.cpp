@@ -1,9 +1,14 @@
 #include "actors/scheduler/app_plan.hpp"
 
 #include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/federation.hpp"
 #include "test/actors/scheduler/model_cluster.hpp"
 
 #include <doctest/doctest.h>
+
+#include <map>
+#include <set>
+#include <string>
 
 using namespace astra;
 using namespace astra::test;
@@ -207,4 +212,105 @@ TEST_CASE_FIXTURE(fixture, "the index says what has moved: the revision, the spe
     for (auto wrong : {"", "x", "3-a-b", "3-a-b-c-d", "3-A-b-c", "11111111111111111-a-b-c"})
       CHECK(contains(why_plan_moved(wrong, plan(wanted, &spec, 3)), "is not the index of a plan"));
   }
+}
+
+namespace {
+
+pb::AppSpec clusters_of(std::uint32_t clusters, std::uint32_t workers) {
+  auto spec = small_app("dask", clusters);
+  auto& federation = *spec.mutable_federation();
+  federation.set_clusters(clusters);
+  federation.set_workers(workers);
+  federation.set_min_workers(1);
+  federation.mutable_head()->mutable_resources()->set_cpu_milli(500);
+  federation.mutable_worker()->mutable_resources()->set_cpu_milli(2000);
+  return spec;
+}
+
+struct federated_fixture : fixture {
+  void run_member(const std::string& node, std::uint64_t cluster, std::uint32_t place, std::uint32_t slot,
+                  const pb::AppSpec& spec) {
+    run_replica(node, place * cluster_stride + slot, spec);
+    auto& replicas = *cluster_of(node);
+    auto& replica = replicas[replicas.size() - 1];
+    replica.mutable_member()->set_cluster(cluster);
+    replica.mutable_member()->set_slot(slot);
+    replica.mutable_member()->set_incarnation(1);
+    *replica.mutable_resources() =
+        slot == 0 ? spec.federation().head().resources() : spec.federation().worker().resources();
+  }
+
+  google::protobuf::RepeatedPtrField<pb::ReplicaStatus>* cluster_of(const std::string& node) {
+    return cluster.rows.at(node).mutable_profile()->mutable_replicas();
+  }
+};
+
+/// "head of cluster 1 create >n2"
+std::string members_of(const pb::AppPlan& plan, bool places = true) {
+  static const char* names[] = {"keep", "create", "move", "replace", "stop"};
+  std::string text;
+  for (auto& row : plan.replicas())
+    text += (text.empty() ? "" : ", ") + row.role() + " " + names[row.action()]
+            + (places           ? " " + row.from() + ">" + (row.unplaced() ? "?" : row.to())
+               : row.unplaced() ? " ?"
+                                : "");
+  return text;
+}
+
+} // namespace
+
+TEST_CASE_FIXTURE(federated_fixture, "a plan of a federated app tells where heads and workers go") {
+  auto spec = clusters_of(2, 2);
+  auto made = plan(spec);
+  CHECK(members_of(made, false)
+        == "head of cluster 1 create, worker 1 of cluster 1 create, worker 2 of cluster 1 create, "
+           "head of cluster 2 create, worker 1 of cluster 2 create, worker 2 of cluster 2 create");
+  std::map<std::string, int> cores;
+  for (auto& row : made.replicas()) {
+    REQUIRE_FALSE(row.to().empty());
+    cores[row.to()] += row.index() % cluster_stride == 0 ? 500 : 2000;
+  }
+  for (auto& [node, milli] : cores)
+    CHECK(milli <= 4000);
+  CHECK(plan(spec).index() == made.index());
+}
+
+TEST_CASE_FIXTURE(federated_fixture, "members of a federated app without room say why, workers wait for their head") {
+  // Each node has room for one worker beside a head, or for two workers: five in all.
+  auto made = plan(clusters_of(1, 7));
+  auto lacking = 0;
+  for (auto& row : made.replicas())
+    if (row.unplaced()) {
+      ++lacking;
+      CHECK(contains(row.reason(), "lack"));
+    }
+  CHECK(lacking == 2);
+  for (auto& [name, row] : cluster.rows)
+    row.mutable_profile()->mutable_capacity()->set_cpu_milli(400);
+  auto none = plan(clusters_of(1, 1));
+  REQUIRE(none.replicas_size() == 2);
+  CHECK(contains(none.replicas(0).reason(), "lack"));
+  CHECK(none.replicas(1).reason() == "its head has no place yet");
+}
+
+TEST_CASE_FIXTURE(federated_fixture,
+                  "what runs stays; fewer workers and clusters are stopped, another spec replaces clusters") {
+  auto spec = clusters_of(1, 2);
+  run_member("n1", 7, 0, 0, spec);
+  run_member("n2", 7, 0, 1, spec);
+  run_member("n3", 7, 0, 2, spec);
+  CHECK(members_of(plan(spec, &spec))
+        == "head of cluster 1 keep n1>n1, worker 1 of cluster 1 keep n2>n2, worker 2 of cluster 1 keep n3>n3");
+  auto fewer = clusters_of(1, 1);
+  CHECK(members_of(plan(fewer, &spec))
+        == "head of cluster 1 keep n1>n1, worker 1 of cluster 1 keep n2>n2, worker 2 of cluster 1 stop n3>");
+  auto other = spec;
+  other.mutable_actor()->add_args("version=2");
+  CHECK(members_of(plan(other, &spec), false)
+        == "head of cluster 1 replace, worker 1 of cluster 1 replace, worker 2 of cluster 1 replace");
+  cluster.rows["n3"].set_liveness(pb::LIVENESS_DRAINING);
+  auto moved = plan(spec, &spec);
+  CHECK(moved.replicas(2).action() == pb::PLAN_MOVE);
+  CHECK(moved.replicas(2).from() == "n3");
+  CHECK(moved.replicas(2).to() != "n3");
 }

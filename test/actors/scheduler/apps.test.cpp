@@ -222,6 +222,25 @@ TEST_CASE_FIXTURE(fixture, "a store that cannot forget a deleted app is tried on
   CHECK(world.store.specs.empty());
 }
 
+TEST_CASE_FIXTURE(fixture, "a store that cannot forget many deleted apps is tried with one of them") {
+  start();
+  for (auto name : {"a", "b", "c"}) {
+    apply(small_app(name, 1));
+    advance(500ms);
+  }
+  for (auto name : {"a", "b", "c"})
+    remove(name);
+  world.store.full = true;
+  advance(3s);
+  auto before = world.store.writes;
+  advance(5s);
+  CHECK(world.store.writes > before);
+  CHECK(world.store.writes - before <= 6);
+  world.store.full = false;
+  advance(1100ms);
+  CHECK(world.store.specs.empty());
+}
+
 TEST_CASE_FIXTURE(fixture, "an app that the next process is not given any more goes on, until it is deleted") {
   start({small_app("ocr", 2), small_app("echo", 1)});
   for (auto name : {"ocr", "echo"})
@@ -712,13 +731,50 @@ TEST_CASE_FIXTURE(fixture, "a failed update with on_failure = halt is halted, an
   CHECK(record.ready() == 3);
   CHECK(record.rollout().phase() == pb::ROLLOUT_HALTED);
   CHECK(record.reason().find("the update is halted with 0 of 3 replaced: replica ") == 0);
-  CHECK(history("ocr").revisions_size() == 2);
+  REQUIRE(history("ocr").revisions_size() == 3);
+  CHECK(history("ocr").revisions(2).note().find("its update is halted: replica ") == 0);
   nodes.first_state = pb::REPLICA_READY;
   apply(with_argument(good, "cured"));
   advance(3s);
   CHECK_FALSE(told("ocr").has_rollout());
   CHECK(told("ocr").reason().empty());
   CHECK(each_index_once(3));
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a halt holds over the death of the scheduler and of its process, until something is applied") {
+  start();
+  auto good = rolling(3, pb::UPDATE_HALT);
+  apply(good);
+  advance(500ms);
+  auto first = told("ocr").spec_hash();
+  nodes.first_state = pb::REPLICA_FAILED;
+  apply(with_argument(good, "broken"));
+  advance(3s);
+  auto reason = told("ocr").rollout().reason();
+  REQUIRE(told("ocr").rollout().phase() == pb::ROLLOUT_HALTED);
+  // From now on it would succeed.
+  nodes.first_state = pb::REPLICA_READY;
+  auto is_as_before = [&] {
+    CHECK(told("ocr").rollout().phase() == pb::ROLLOUT_HALTED);
+    CHECK(told("ocr").rollout().reason() == reason);
+    CHECK(history("ocr").revisions_size() == 3);
+    for (auto& [name, row] : nodes.rows)
+      for (auto& replica : row.profile().replicas())
+        if (replica.state() == pb::REPLICA_READY)
+          CHECK(replica.spec_hash() == first);
+  };
+  kill(nodes.subscribers.back());
+  advance(70s);
+  is_as_before();
+  kill(apps);
+  start();
+  advance(70s);
+  is_as_before();
+  CHECK(roll_back("ocr").message().find("(rolled back to revision 1)") != std::string::npos);
+  advance(3s);
+  CHECK_FALSE(told("ocr").has_rollout());
+  CHECK(told("ocr").ready() == 3);
 }
 
 TEST_CASE_FIXTURE(fixture, "a failed update with on_failure = rollback is undone by a revision that says so, once") {
@@ -750,7 +806,7 @@ TEST_CASE_FIXTURE(fixture, "what was gone back to by itself and fails, too, is h
   nodes.first_state = pb::REPLICA_FAILED;
   apply(with_argument(good, "broken"));
   advance(3s);
-  CHECK(history("ocr").revisions_size() == 3);
+  CHECK(history("ocr").revisions_size() == 4);
   auto record = told("ocr");
   CHECK(record.ready() == 2);
   CHECK(record.rollout().phase() == pb::ROLLOUT_HALTED);

@@ -95,7 +95,7 @@ TEST_CASE_FIXTURE(federated_model,
   auto first = tick();
   REQUIRE(first.claims.size() == 1);
   CHECK(first.claims[0].replica_index() == 0);
-  CHECK(book.spec_for(first.claims[0]).per_replica().cpu_milli() == 500);
+  CHECK(book.spec_for(first.claims[0]).per_replica().cpu_milli() == 500 + 1000);
   auto second = tick();
   REQUIRE(second.claims.size() == 2);
   CHECK(second.claims[0].member().slot() == 1);
@@ -159,4 +159,73 @@ TEST_CASE_FIXTURE(federated_model, "a deleted app is gone when nothing of its cl
   book.remove();
   ticks(4);
   CHECK(book.gone(now));
+}
+
+TEST_CASE_FIXTURE(federated_model, "a federated app whose business has used up its quota waits and says so") {
+  auto first = tick();
+  REQUIRE(first.claims.size() == 1);
+  pb::ClaimResult refusal;
+  refusal.set_token(first.claims[0].token());
+  refusal.set_outcome(pb::CLAIM_OVER_QUOTA);
+  refusal.set_reason("the quota of media is used up");
+  // It never came to the node.
+  auto& replicas = *row_of(first.claims[0].node()).mutable_profile()->mutable_replicas();
+  replicas.Clear();
+  claim_book other{2, claim_book_options{}};
+  other.want(spec);
+  cluster.publish(now, &other);
+  auto asked = other.tick(cluster.view, {model_home}, now, random);
+  REQUIRE(asked.claims.size() == 1);
+  refusal.set_token(asked.claims[0].token());
+  other.on_result(refusal, now, random);
+  int claims = 0;
+  for (int i = 0; i < 40; ++i) {
+    now += 100ms;
+    auto decided = other.tick(cluster.view, {model_home}, now, random);
+    for (auto& claim : decided.claims) {
+      ++claims;
+      refusal.set_token(claim.token());
+      other.on_result(refusal, now, random);
+    }
+  }
+  // It asks once in half a second to a second.
+  CHECK(claims >= 3);
+  CHECK(claims <= 9);
+  CHECK(other.record(now).reason().find("the quota of media is used up") != std::string::npos);
+  auto report = other.placement(cluster.view, {model_home}, now);
+  REQUIRE(report);
+  REQUIRE(report->reasons_size() > 0);
+  CHECK(report->reasons(0).text() == "the quota of media is used up");
+}
+
+TEST_CASE_FIXTURE(federated_model, "another spec that no node can take leaves the cluster that serves alone") {
+  ticks(4);
+  REQUIRE(book.record(now).ready() == 1);
+  auto other = spec;
+  other.mutable_federation()->mutable_head()->mutable_resources()->set_memory_bytes(1000 * gibibyte);
+  book.want(other);
+  ticks(200);
+  CHECK(book.record(now).ready() == 1);
+  CHECK(book.record(now).reason().find("lack") != std::string::npos);
+  // One that takes what the old head has: 4 cores on each of four nodes, all of them in use.
+  for (auto& [name, row] : cluster.rows)
+    if (row.profile().replicas_size() == 0)
+      row.mutable_profile()->mutable_capacity()->set_cpu_milli(100);
+  auto replaced = spec;
+  replaced.mutable_per_request()->add_command("other");
+  book.want(replaced);
+  ticks(400);
+  CHECK(book.record(now).ready() == 1);
+  for (auto& [name, row] : cluster.rows)
+    for (auto& replica : row.profile().replicas())
+      CHECK(replica.spec_hash() == book.spec_hash());
+}
+
+TEST_CASE_FIXTURE(federated_model, "a head of a per-request app has room for the commands beside it") {
+  spec.mutable_per_replica()->set_cpu_milli(700);
+  spec.mutable_per_replica()->set_memory_bytes(gibibyte);
+  spec.mutable_federation()->mutable_head()->mutable_resources()->set_memory_bytes(gibibyte);
+  CHECK(role_spec(spec, true).per_replica().cpu_milli() == 1200);
+  CHECK(role_spec(spec, true).per_replica().memory_bytes() == 2 * gibibyte);
+  CHECK(role_spec(spec, false).per_replica().cpu_milli() == 2000);
 }

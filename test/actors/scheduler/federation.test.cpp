@@ -37,7 +37,11 @@ struct model {
       one.seen = true;
       sights.push_back(one.sight);
     }
-    auto decided = book.review(wanted, clusters, sights, unplaced, now);
+    auto decided = book.review(wanted, clusters, sights, unplaced, now, [this](auto&, auto) {
+      ++room_tests;
+      return room_without_old;
+    });
+    failures = decided.failures;
     wishes = decided.places;
     stops = decided.stops;
     for (auto& stop : decided.stops) {
@@ -120,6 +124,10 @@ struct model {
   federation book{"app", 7};
   std::map<claim_token, running> members;
   std::map<std::uint32_t, std::string> unplaced;
+  /// What a plan without the old cluster says.
+  bool room_without_old = true;
+  int room_tests = 0;
+  std::vector<federation::failure> failures;
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint32_t> incarnations;
   std::vector<federation::place_wish> wishes;
   std::vector<federation::stop> stops;
@@ -198,7 +206,8 @@ TEST_CASE("a worker that failed for good is placed elsewhere, and its node is na
   it.ticks(3);
   it.fail(it.worker(1), "exited with code 3");
   auto sights = it.members.at(it.worker(1)).sight;
-  auto decided = it.book.review(it.wanted, 1, {it.members.at(it.head()).sight, sights}, {}, it.now);
+  auto decided = it.book.review(it.wanted, 1, {it.members.at(it.head()).sight, sights}, {}, it.now,
+                                [](auto&, auto) { return true; });
   REQUIRE(decided.failures.size() == 1);
   CHECK(decided.failures[0].node == sights.node);
   CHECK(decided.failures[0].reason == "exited with code 3");
@@ -376,6 +385,100 @@ TEST_CASE("a new spec that has no room beside the old one takes its place after 
   CHECK(it.members.size() == 2);
   it.ticks(20);
   CHECK(it.members.empty());
+}
+
+TEST_CASE("a new spec that no node could take, with the old cluster gone or not, leaves the old one alone") {
+  model it{1, 1};
+  it.ticks(3);
+  for (auto& [token, one] : it.members)
+    one.sight.outdated = true;
+  it.room = false;
+  it.room_without_old = false;
+  it.unplaced[0] = "0 of 1 nodes fit: 1 lacks memory";
+  it.ticks(200);
+  CHECK(it.room_tests > 0);
+  CHECK(it.members.size() == 2);
+  CHECK(it.book.serving() == 1);
+  CHECK(federation_summary(it.book, 1).find("0 of 1 nodes fit: 1 lacks memory") != std::string::npos);
+}
+
+TEST_CASE("a place that waits for a node does not hold the update of the others up") {
+  model it{1, 1, 2};
+  it.ticks(5);
+  REQUIRE(it.book.serving() == 2);
+  // A third one is wanted and has no place; then comes another spec.
+  it.clusters = 3;
+  it.room = false;
+  it.unplaced[2 * cluster_stride] = "0 of 2 nodes fit";
+  it.ticks(2);
+  for (auto& [token, one] : it.members)
+    one.sight.outdated = true;
+  it.tick();
+  std::set<std::uint32_t> asked;
+  for (auto& wish : it.wishes)
+    asked.insert(wish.index);
+  CHECK(asked == std::set<std::uint32_t>{0, 2 * cluster_stride});
+}
+
+TEST_CASE("a node where a head ended by itself is named, as one where a worker failed") {
+  model it{1, 1};
+  it.ticks(3);
+  auto node = it.members.at(it.head()).sight.node;
+  it.fail(it.head(), "no such program");
+  it.tick();
+  REQUIRE(it.failures.size() == 1);
+  CHECK(it.failures[0].node == node);
+  CHECK(it.failures[0].reason == "no such program");
+}
+
+TEST_CASE("replicas from before the app was federated serve until a cluster does, and may finish what they do") {
+  model it{1, 1};
+  it.starts_ready = false;
+  for (std::uint32_t index = 0; index < 2; ++index) {
+    auto& sight = it.members[claim_token{1000 + index}].sight;
+    sight.token = claim_token{1000 + index};
+    sight.node = node_id{1 + index};
+    sight.index = index;
+    sight.state = pb::REPLICA_READY;
+    sight.outdated = true;
+  }
+  it.ticks(20);
+  CHECK(it.stops.empty());
+  it.get_ready();
+  it.ticks(2);
+  CHECK(it.stops.empty());
+  it.get_ready();
+  it.tick();
+  REQUIRE(it.stops.size() == 2);
+  CHECK_FALSE(it.stops[0].at_once);
+  CHECK(it.stops[0].reason == "the app consists of clusters now");
+  CHECK(it.book.serving() == 1);
+}
+
+TEST_CASE("replicas from before the app was federated make room after a while") {
+  model it{1, 1};
+  it.room = false;
+  auto& sight = it.members[claim_token{1000}].sight;
+  sight.token = claim_token{1000};
+  sight.node = node_id{1};
+  sight.state = pb::REPLICA_READY;
+  it.unplaced[0] = "0 of 1 nodes fit";
+  it.ticks(45);
+  CHECK(it.stops.empty());
+  it.ticks(10);
+  CHECK(it.members.empty());
+}
+
+TEST_CASE("an app that is federated a second time gets clusters with other numbers") {
+  std::set<std::uint64_t> numbers;
+  for (std::uint32_t life = 0; life < 3; ++life) {
+    federation book{"app", 7, life};
+    pb::Federation wanted;
+    auto decided = book.review(wanted, 3, {}, {}, {}, [](auto&, auto) { return true; });
+    for (auto& wish : decided.places)
+      numbers.insert(wish.member.cluster());
+  }
+  CHECK(numbers.size() == 9);
 }
 
 TEST_CASE("another scheduler takes over what runs, and stops workers that have no head") {

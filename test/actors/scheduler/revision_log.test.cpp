@@ -1,6 +1,8 @@
 #include "actors/scheduler/revision_log.hpp"
 
 #include "test/actors/scheduler/model_cluster.hpp"
+#include "test/support/fake_platform.hpp"
+#include "test/support/kept_revisions.hpp"
 
 #include <doctest/doctest.h>
 
@@ -19,6 +21,11 @@ TEST_CASE("the last 50 revisions of an app are kept and their numbers go on, als
   CHECK(log.history("ocr").size() == 50);
   CHECK(log.save(small_app("ocr", 1), {}) == 61);
   CHECK(log.history("echo").empty());
+}
+
+TEST_CASE("the newest revision that tells who has the app stays, however many follow") {
+  fake_app_store store;
+  check_kept_revisions(store);
 }
 
 TEST_CASE("of apps that are gone the 256 that changed last keep their history") {

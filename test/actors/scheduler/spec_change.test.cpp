@@ -69,4 +69,8 @@ TEST_CASE("each revision says what it changed, from the creation over the deleti
   history.mutable_revisions()->erase(history.mutable_revisions()->begin());
   describe_changes(history);
   CHECK(history.revisions(0).change() == "what was before is not kept any more");
+  // The same behind one that was kept for longer.
+  add(9, 4, false, "");
+  describe_changes(history);
+  CHECK(history.revisions(4).change() == "what was before is not kept any more");
 }

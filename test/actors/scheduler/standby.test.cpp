@@ -189,7 +189,7 @@ TEST_CASE("who has an app is who took it last, whatever the clocks say") {
   CHECK(whose_app(nothing, answer(false, deleted), "s11") == app_claim::mine);
 }
 
-TEST_CASE("a Resource takes no record of an app that a living standby has from a process that has just started") {
+TEST_CASE("a Resource takes no record of an app that another living process has from one that has just started") {
   board shown;
   shown.processes["s2"] = process_row("s2", pb::LIVENESS_ONLINE, true);
   shown.processes["s3"] = process_row("s3", pb::LIVENESS_ONLINE);
@@ -200,8 +200,6 @@ TEST_CASE("a Resource takes no record of an app that a living standby has from a
   beat.set_settling(true);
   for (auto app : {"ocr", "echo", "own", "new"})
     *beat.add_apps() = record_of(app, "s1", 1000);
-  CHECK(without_taken_apps(beat, shown.view).apps_size() == 3);
-  beat.set_standby(true);
   CHECK(without_taken_apps(beat, shown.view).apps_size() == 2);
   beat.set_settling(false);
   CHECK(without_taken_apps(beat, shown.view).apps_size() == 4);
@@ -234,7 +232,7 @@ public:
     scheduler_options options;
     options.name = name;
     options.resources = {"r1:1"};
-    options.standby = name == "s2";
+    options.standby = name == standby;
     fronts[name] = own(spawn_apps(sys, name == "s1" ? first : second, options, std::move(files), resource,
                                   name == "s1" ? nullptr : &claims));
     show(name, pb::LIVENESS_ONLINE);
@@ -249,7 +247,7 @@ public:
 
   void show(const std::string& name, pb::Liveness liveness) {
     std::erase_if(nodes.schedulers, [&](auto& row) { return row.name() == name; });
-    nodes.schedulers.push_back(process_row(name, liveness, name == "s2"));
+    nodes.schedulers.push_back(process_row(name, liveness, name == standby));
     nodes.publish();
     run();
   }
@@ -332,6 +330,7 @@ public:
   claim_memory claims;
   resource_actor resource;
   std::map<std::string, apps_actor> fronts;
+  std::string standby = "s2";
   std::size_t seen = 0;
 };
 
@@ -441,6 +440,67 @@ TEST_CASE_FIXTURE(two_processes,
   CHECK(each_index_once(2));
 }
 
+TEST_CASE_FIXTURE(two_processes, "a process that comes back waits for the word of the one that has its app, while that lives") {
+  start("s1");
+  start("s2");
+  pass(4s);
+  CHECK(apply("s1", small_app("ocr", 3)));
+  pass(1s);
+  stop("s1");
+  pass(2s);
+  REQUIRE(owner("ocr") == "s2");
+  CHECK(apply("s2", small_app("ocr", 2)));
+  pass(2s);
+  network.cut.insert("s2:1");
+  start("s1");
+  pass(10s);
+  CHECK(owner("ocr") == "s2");
+  CHECK(each_index_once(2));
+  CHECK(describe("s1", "ocr").record().reason().find("s2 has the app now and does not answer") == 0);
+  SUBCASE("the word comes") {
+    network.cut.clear();
+    pass(4s);
+    CHECK(owner("ocr") == "s2");
+    CHECK(each_index_once(2));
+    CHECK(first.store.specs.empty());
+  }
+  SUBCASE("it is gone: the app goes on where it was") {
+    stop("s2");
+    pass(8s);
+    CHECK(owner("ocr") == "s1");
+    CHECK(each_index_once(3));
+  }
+  SUBCASE("somebody applies the app: that counts") {
+    CHECK(apply("s1", small_app("ocr", 4)));
+    pass(6s);
+    CHECK(owner("ocr") == "s1");
+    CHECK(each_index_once(4));
+  }
+}
+
+TEST_CASE_FIXTURE(two_processes, "an app that was applied elsewhere while its process was away stays there, without standbys, too") {
+  standby.clear();
+  start("s1");
+  start("s2");
+  pass(4s);
+  CHECK(apply("s1", small_app("ocr", 3)));
+  pass(1s);
+  stop("s1");
+  pass(2s);
+  REQUIRE(owner("ocr") == "s1");
+  CHECK(apply("s2", small_app("ocr", 2)));
+  pass(2s);
+  REQUIRE(owner("ocr") == "s2");
+  for (auto restarts = 0; restarts < 2; ++restarts) {
+    start("s1");
+    pass(6s);
+    CHECK(owner("ocr") == "s2");
+    CHECK(each_index_once(2));
+    CHECK(first.store.specs.empty());
+    stop("s1");
+  }
+}
+
 TEST_CASE_FIXTURE(two_processes, "a frozen process wakes up fenced and leaves its app for good") {
   start("s1");
   start("s2");
@@ -471,6 +531,62 @@ TEST_CASE_FIXTURE(two_processes, "a standby whose disk is full takes nothing ove
   second.store.full = false;
   pass(500ms);
   CHECK(owner("ocr") == "s2");
+}
+
+TEST_CASE_FIXTURE(two_processes, "a takeover of many apps writes at most 16 of them in one go, and one while the disk is full") {
+  nodes.decide = [](auto&) {
+    pb::ClaimResult result;
+    result.set_outcome(pb::CLAIM_NO_ROOM);
+    return result;
+  };
+  for (auto i = 0; i < 40; ++i)
+    nodes.apps.push_back(record_of("app-" + std::to_string(i), "s1"));
+  show("s1", pb::LIVENESS_OFFLINE);
+  second.store.full = true;
+  start("s2");
+  pass(4s);
+  auto before = second.store.writes;
+  REQUIRE(before > 0);
+  pass(1s);
+  CHECK(second.store.writes - before <= 6);
+  second.store.full = false;
+  for (auto i = 0; i < 20; ++i) {
+    before = second.store.writes;
+    pass(100ms);
+    CHECK(second.store.writes - before <= 16);
+  }
+  CHECK(second.store.specs.size() == 40);
+  for (auto i = 0; i < 40; ++i)
+    CHECK(owner("app-" + std::to_string(i)) == "s2");
+}
+
+TEST_CASE_FIXTURE(two_processes, "an app whose spec in the view is not valid is neither taken over nor adopted") {
+  nodes.apps = {record_of("../ocr", "s1"), record_of("echo", "s1"), record_of("good", "s1"), record_of("own/", "s2")};
+  nodes.apps[1].mutable_spec()->set_replicas(4294967295);
+  show("s1", pb::LIVENESS_OFFLINE);
+  start("s2");
+  pass(8s);
+  CHECK(owner("../ocr") == "s1");
+  CHECK(owner("echo") == "s1");
+  CHECK(owner("good") == "s2");
+  REQUIRE(second.store.specs.size() == 1);
+  CHECK(second.store.specs.begin()->first == "good");
+  CHECK_FALSE(describe("s2", "own/").found());
+}
+
+TEST_CASE_FIXTURE(two_processes, "what is known when a scheduler ends is in the claim log") {
+  start("s2");
+  pass(4s);
+  // Its answer comes, and the process ends before the next planning step.
+  CHECK(apply("s2", small_app("ocr", 1)));
+  while (nodes.batches.empty())
+    advance(1ms);
+  run();
+  REQUIRE(claims.logs["ocr"].empty());
+  caf::anon_send_exit(fronts.at("s2"), caf::exit_reason::user_shutdown);
+  run();
+  REQUIRE(claims.logs["ocr"].size() == 1);
+  CHECK(claims.logs["ocr"][0].outcome() == pb::CLAIM_CONFIRMED);
 }
 
 TEST_CASE_FIXTURE(two_processes, "claims and releases are logged with the view they were made on, over two epochs") {
@@ -507,4 +623,15 @@ TEST_CASE_FIXTURE(two_processes, "claims and releases are logged with the view t
   CHECK((*page)->claims().last() == 4);
   REQUIRE((*page)->claims().records_size() == 2);
   CHECK((*page)->claims().records(1).hash() == checker.hash());
+  // Of an app that is gone the log is there, and at hand only as long as somebody reads it.
+  CHECK(claims.closed.empty());
+  pb::DeleteApp wish;
+  wish.set_app("ocr");
+  CHECK(ask<control_reply>(fronts.at("s2"), delete_app{wish}));
+  pass(5s);
+  CHECK(claims.closed == std::vector<std::string>{"ocr"});
+  page = ask<app_detail>(fronts.at("s2"), describe_app{question});
+  REQUIRE(page);
+  CHECK((*page)->claims().records_size() == 2);
+  CHECK(claims.closed.size() == 2);
 }

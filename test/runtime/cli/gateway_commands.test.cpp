@@ -215,15 +215,24 @@ TEST_CASE_FIXTURE(command_fixture, "app apply --wait returns when the new spec i
     else if (sleeps == 2)
       answer("GET /v1/apps/ocr", 200, app(spec, 1, "1 replica is starting"));
     else if (sleeps == 3)
-      answer("GET /v1/apps/ocr", 200, app(spec, 2, ""));
+      answer("GET /v1/apps/ocr", 200,
+             app(spec + R"(,"replicas_detail":[{"index":0,"state":"ready","outdated":true},
+             {"index":0,"state":"starting"},{"index":1,"state":"ready"}])",
+                 2, ""));
+    else if (sleeps == 4)
+      answer("GET /v1/apps/ocr", 200,
+             app(spec + R"(,"replicas_detail":[{"index":0,"state":"draining","outdated":true},
+             {"index":0,"state":"ready"},{"index":1,"state":"ready"}])",
+                 2, ""));
   };
   auto result = run({"app", "apply", "--wait", "5s", path.c_str()});
   CHECK(result.code == exit_ok);
-  CHECK(sleeps == 3);
+  CHECK(sleeps == 4);
   CHECK(result.out == "app ocr: created\n");
   CHECK(result.err
         == "app ocr: the scheduler has not taken it over yet\napp ocr: 1/2 ready; 1 replica is starting\n"
-           "app ocr is ready: 2/2 ready after 600ms\n");
+           "app ocr: 2/2 ready; 1 still of the previous spec\n"
+           "app ocr is ready: 2/2 ready after 800ms\n");
 }
 
 TEST_CASE_FIXTURE(command_fixture, "app apply --wait ends after its time with exit 5 and the reason") {

@@ -160,7 +160,7 @@ TEST_CASE("/v1/apps/{app} is the list's object with spec, replicas and, when sec
   replica.set_epoch(5);
   auto detail = json::parse(app_json(view, view.find_app("ocr")->record, {replica}, "a note"));
   CHECK(detail["replicas_detail"] == json::parse(R"([{"index": 1, "state": "starting", "reason": "fetching",
-    "node": "n1", "restarts": 2, "in_state_ms": 17, "epoch": 5}])"));
+    "node": "n1", "restarts": 2, "in_state_ms": 17, "epoch": 5, "outdated": false}])"));
   CHECK(detail["spec"]["per_request"]["command"] == json::array({"tesseract"}));
   CHECK(detail["spec"]["request_timeout_ms"] == "30000");
   CHECK(detail["note"] == "a note");

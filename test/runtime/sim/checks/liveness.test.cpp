@@ -79,6 +79,24 @@ TEST_CASE_FIXTURE(eviction_fixture, "eviction-bound: too late, or not told") {
   CHECK(!good());
 }
 
+TEST_CASE_FIXTURE(eviction_fixture,
+                  "eviction-bound: one that comes and goes stays suspect over its beats, and is not told of twice") {
+  pass(10s);
+  beat();
+  say("suspect", "flapping: came back 3 times");
+  pass(11s);
+  beat();
+  SUBCASE("still suspect") {
+    pass(13800ms);
+    CHECK(good());
+  }
+  SUBCASE("online again") {
+    say("online", "");
+    pass(13800ms);
+    CHECK(!good());
+  }
+}
+
 TEST_CASE_FIXTURE(eviction_fixture, "eviction-bound: a Resource that sleeps or dies evicts nobody") {
   pass(10s);
   beat();
