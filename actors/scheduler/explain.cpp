@@ -387,6 +387,7 @@ private:
       auto lacks = static_cast<std::uint32_t>(short_of_cpu) + static_cast<std::uint32_t>(short_of_memory);
       std::size_t first = short_of_memory ? 1 : 0;
       auto available = short_of_memory ? memory : cpu;
+      auto cost_of_cards = 0.0;
       if constexpr (WithCards)
         for (auto card = need_.cards.size(); card-- > 0;) {
           auto at = kind.card_at[card];
@@ -395,13 +396,16 @@ private:
             ++lacks;
             first = 2 + card;
             available = free;
+            cost_of_cards += static_cast<double>(need_.cards[card].second - std::max<std::int64_t>(free, 0))
+                             / static_cast<double>(need_.cards[card].second);
           }
         }
       std::uint32_t apart_bits = 0;
       std::uint32_t apart = 0;
       if constexpr (WithApart) {
         apart_bits = apart_at(nodes, own, i);
-        apart = static_cast<std::uint32_t>(std::popcount(apart_bits));
+        // Most of the time there is one rule.
+        apart = apart_bits <= 1 ? apart_bits : static_cast<std::uint32_t>(std::popcount(apart_bits));
       }
       auto changes = base + lacks + apart;
       if (unlike)
@@ -412,7 +416,8 @@ private:
         note_whole(kind, changes, apart_bits, ids[i]);
       if (!seek_ || changes == 0 || changes > static_cast<std::int64_t>(best_.changes))
         continue;
-      if (may_be_better(kind, static_cast<std::uint32_t>(changes), lacks, apart, cpu, memory, ids[i]))
+      auto least_cost = kind.least_cost + apart * cost_of_requirement + cost_of_cards;
+      if (may_be_better(static_cast<std::uint32_t>(changes), least_cost, lacks, cpu, memory, ids[i]))
         try_without_freeing(facts_at(nodes, own, i), kind, lacks, apart);
       if (lacks > 0 && kind.plain_changes + apart < best_.changes)
         try_freeing_at(nodes, kind, own, i, apart);
@@ -504,11 +509,11 @@ private:
   }
 
   /// False when what a node lacks, and cutting the demand costs, is too much for the best remedy.
-  bool may_be_better(const kind_facts& kind, std::uint32_t changes, std::uint32_t lacks, std::uint32_t apart,
-                     std::int64_t cpu, std::int64_t memory, node_id id) const {
+  /// @param cost Without that of less memory and fewer cores.
+  bool may_be_better(std::uint32_t changes, double cost, std::uint32_t lacks, std::int64_t cpu, std::int64_t memory,
+                     node_id id) const {
     if (changes < best_.changes)
       return true;
-    auto cost = kind.least_cost + apart * cost_of_requirement;
     if (lacks == 0 && rules_.spreads().empty())
       return cost < best_.cost || (cost == best_.cost && id < best_.node);
     cost += static_cast<double>(std::max<std::int64_t>(need_.cpu_milli - cpu, 0)) * per_cpu_

@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 namespace {
 
 /// What an app of a run may have, as bits.
-enum trait : std::uint32_t { updates = 1, gang = 2, federated = 4, urgent = 8, spread = 16 };
+enum trait : std::uint32_t { with_updates = 1, with_gang = 2, with_clusters = 4, with_priority = 8, with_spread = 16 };
 
 class twins {
 public:
@@ -118,7 +118,7 @@ private:
       spec_.mutable_actor()->clear_args();
       spec_.mutable_actor()->add_args("version=" + std::to_string(draw_.below(3)));
     }
-    if ((traits_ & updates) != 0) {
+    if ((traits_ & with_updates) != 0) {
       auto& update = *spec_.mutable_update();
       update.set_max_surge(static_cast<std::uint32_t>(draw_.below(3)));
       update.set_max_unavailable(update.max_surge() == 0 ? 1 : static_cast<std::uint32_t>(draw_.below(2)));
@@ -127,17 +127,17 @@ private:
       update.set_ready_for_ms(100 * draw_.below(4));
       update.set_progress_ms(one_in(2) ? 0 : 3000);
     }
-    if ((traits_ & gang) != 0)
+    if ((traits_ & with_gang) != 0)
       spec_.set_gang(true);
-    if ((traits_ & urgent) != 0)
+    if ((traits_ & with_priority) != 0)
       spec_.set_priority(5);
-    if ((traits_ & spread) != 0 && spec_.placement().spread_size() == 0) {
+    if ((traits_ & with_spread) != 0 && spec_.placement().spread_size() == 0) {
       auto& rule = *spec_.mutable_placement()->add_spread();
       rule.set_label("zone");
       rule.set_max_skew(1);
       spec_.mutable_placement()->add_anti_affinity()->set_app("db");
     }
-    if ((traits_ & federated) != 0) {
+    if ((traits_ & with_clusters) != 0) {
       auto& federation = *spec_.mutable_federation();
       federation.set_clusters(1 + static_cast<std::uint32_t>(draw_.below(3)));
       federation.set_workers(1 + static_cast<std::uint32_t>(draw_.below(2)));
@@ -174,7 +174,7 @@ private:
         restart();
       return;
     case 2:
-      if ((traits_ & federated) == 0 && one_in(3)) {
+      if ((traits_ & with_clusters) == 0 && one_in(3)) {
         auto wanted = static_cast<std::uint32_t>(draw_.below(9));
         both([&](auto& book, auto&) { book.scale_to(wanted, "for a test"); });
       }
@@ -341,7 +341,7 @@ private:
     REQUIRE(left.ShortDebugString() == right.ShortDebugString());
     REQUIRE(left_->exclusions() == right_->exclusions());
     REQUIRE(left_->claims_in_flight() == right_->claims_in_flight());
-    if ((traits_ & federated) == 0)
+    if ((traits_ & with_clusters) == 0)
       check_record(left);
   }
 
@@ -389,8 +389,15 @@ private:
 } // namespace
 
 TEST_CASE("a book that looks only where something changed decides and tells as one that looks everywhere") {
-  for (std::uint32_t traits : {0U, +updates, +gang, +federated, +urgent, updates | spread, gang | urgent,
-                               urgent | spread | updates}) {
+  static constexpr std::uint32_t kinds[] = {0,
+                                            with_updates,
+                                            with_gang,
+                                            with_clusters,
+                                            with_priority,
+                                            with_updates | with_spread,
+                                            with_gang | with_priority,
+                                            with_priority | with_spread | with_updates};
+  for (auto traits : kinds) {
     CAPTURE(traits);
     std::size_t claims = 0;
     std::size_t releases = 0;
@@ -408,7 +415,7 @@ TEST_CASE("a book that looks only where something changed decides and tells as o
     }
     CHECK(claims > 100);
     CHECK(releases > 100);
-    CHECK((holds > 100) == ((traits & gang) != 0));
+    CHECK((holds > 100) == ((traits & with_gang) != 0));
     CHECK(settled > 20);
   }
 }
