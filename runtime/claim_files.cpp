@@ -186,9 +186,9 @@ private:
     size_ = *size;
     fd_ = fd;
     if (auto there = ::lseek(fd, 0, SEEK_END); there > 0 && static_cast<std::uint64_t>(there) > size_)
-      if (auto error = cut(static_cast<std::uint64_t>(there))) {
+      if (auto failed = cut(static_cast<std::uint64_t>(there))) {
         ::close(std::exchange(fd_, -1));
-        return error;
+        return failed;
       }
     return {};
   }
@@ -204,11 +204,12 @@ private:
     if (!out.write(tail->data(), static_cast<std::streamsize>(tail->size())).flush())
       return failure(aside, "keep the broken end of the log", errno);
     std::error_code ignored;
-    std::filesystem::permissions(aside, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
-    spdlog::warn(
-        "scheduler.claim_log_cut file={} bytes={} kept_as={} reason=\"its end is no whole record; the log goes on behind "
-        "record {}\"",
-        path_.string(), tail->size(), aside.string(), last_.number());
+    std::filesystem::permissions(aside, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write,
+                                 ignored);
+    spdlog::warn("scheduler.claim_log_cut file={} bytes={} kept_as={} reason=\"its end is no whole record; the log "
+                 "goes on behind "
+                 "record {}\"",
+                 path_.string(), tail->size(), aside.string(), last_.number());
     if (::ftruncate(fd_, static_cast<off_t>(size_)) != 0)
       return failure(path_, "cut the broken end off", errno);
     pb::ClaimRecord gap;

@@ -44,7 +44,10 @@ public:
   /// @param row the node's row at its home, or null when this is not its home.
   /// @param last_word asked when nothing else is in the way, and before anything is taken from anybody.
   pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row, time_point now,
-                            const std::function<refusal()>& last_word = [] { return refusal{}; });
+                            const std::function<refusal()>& last_word);
+  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const node_row* row, time_point now) {
+    return arbitrate(batch, claim, row, now, [] { return refusal{}; });
+  }
 
   /// Epoch that fences the batch's scheduler; 0: none.  An epoch that is not fenced fences all older ones.
   std::uint64_t fence(const std::string& app, std::uint64_t epoch, time_point now);

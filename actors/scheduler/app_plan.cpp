@@ -103,9 +103,9 @@ public:
 private:
   pb::AppPlan summary() {
     pb::AppPlan result;
-    result.set_change(in_.current
-                          ? describe_change(*in_.current, in_.wanted)
-                          : fmt::format("created with {} {}", replicas(), replicas() == 1 ? "replica" : "replicas"));
+    auto created = in_.wanted;
+    created.set_replicas(replicas());
+    result.set_change(in_.current ? describe_change(*in_.current, in_.wanted) : "created with " + size_text(created));
     result.set_changes(!in_.current || encode(*in_.current) != encode(in_.wanted));
     result.set_index(index_text());
     for (auto& [index, rows] : rows_)

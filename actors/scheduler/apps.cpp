@@ -346,9 +346,10 @@ private:
       spec.set_deleting(record.deleting());
       if (auto problems = problems_of(spec); !problems.empty()) {
         if (not_taken_.insert(name).second)
-          spdlog::error("apps.not_taken_over app={} from={} reason=\"its spec in the view is not valid: {}; its replicas "
-                        "run on\"",
-                        name, from, problems);
+          spdlog::error(
+              "apps.not_taken_over app={} from={} reason=\"its spec in the view is not valid: {}; its replicas "
+              "run on\"",
+              name, from, problems);
         continue;
       }
       if (++writes > writes_max)
@@ -941,8 +942,7 @@ private:
         return reply(errc::none, fmt::format("app '{}' is taken over from its former scheduler", name));
       }
       start(adopt(spec), milliseconds{0});
-      return reply(errc::none, fmt::format("app '{}' is created with {} {}", name, spec.replicas(),
-                                           spec.replicas() == 1 ? "replica" : "replicas"));
+      return reply(errc::none, fmt::format("app '{}' is created with {}", name, size_text(spec)));
     }
     auto& entry = found->second;
     entry.from_before = entry.given_up = false;
@@ -968,7 +968,7 @@ private:
                           spec.scale().min(), spec.scale().max());
     if (hash_of(before) != hash_of(spec))
       text +=
-          fmt::format("{} its replicas are {}", before.replicas() != spec.replicas() ? ";" : ":", update_text(spec));
+          fmt::format("{} {}", before.replicas() != spec.replicas() ? ";" : ":", update_text(spec));
     return reply(errc::none, std::move(text));
   }
 

@@ -151,10 +151,12 @@ pb::RolloutStatus rollout::status() const {
 }
 
 std::string update_text(const pb::AppSpec& spec) {
+  if (spec.has_federation())
+    return "its clusters are replaced one after the other, each when its successor serves";
   if (!spec.has_update())
-    return "replaced one at a time";
+    return "its replicas are replaced one at a time";
   auto& update = spec.update();
-  std::string text = "replaced, ";
+  std::string text = "its replicas are replaced, ";
   if (update.canary() > 0)
     text += fmt::format("{} as {} first and then ", update.canary(), update.canary() == 1 ? "a canary" : "canaries");
   if (update.max_surge() > 0)

@@ -108,7 +108,7 @@ private:
   std::string failure_;
 };
 
-/// How a new spec takes the place of an old one, for operators: "replaced one at a time".
+/// How a new spec takes the place of an old one, for operators: "its replicas are replaced one at a time".
 std::string update_text(const pb::AppSpec& spec);
 
 /// What the update of an app that is not as wanted looks like, for operators; empty when there is none or it goes on.

@@ -167,7 +167,7 @@ std::string change_of(const pb::AppRevision& revision, const pb::AppRevision* be
     text = "deleted";
   else if (!before)
     text = revision.number() == 1
-               ? fmt::format("created with {} {}", spec.replicas(), spec.replicas() == 1 ? "replica" : "replicas")
+               ? "created with " + size_text(spec)
                : "what was before is not kept any more";
   else
     text = describe_change(before->spec(), spec);
@@ -177,6 +177,12 @@ std::string change_of(const pb::AppRevision& revision, const pb::AppRevision* be
 }
 
 } // namespace
+
+std::string size_text(const pb::AppSpec& spec) {
+  auto federated = spec.has_federation();
+  auto count = federated ? spec.federation().clusters() : spec.replicas();
+  return fmt::format("{} {}{}", count, federated ? "cluster" : "replica", count == 1 ? "" : "s");
+}
 
 std::string describe_change(const pb::AppSpec& before, const pb::AppSpec& after) {
   std::vector<std::string> changes;

@@ -14,6 +14,9 @@ namespace astra {
 /// "unchanged" when nothing differs.
 std::string describe_change(const pb::AppSpec& before, const pb::AppSpec& after);
 
+/// "3 replicas", or "2 clusters" of a federated app.
+std::string size_text(const pb::AppSpec& spec);
+
 /// Fills in `change` of every revision.
 void describe_changes(pb::AppHistory& history);
 

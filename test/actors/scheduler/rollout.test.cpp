@@ -258,11 +258,14 @@ TEST_CASE("whatever replicas do, no more than max_surge are beyond and max_unava
 
 TEST_CASE("what an apply says about how replicas are replaced") {
   pb::AppSpec spec;
-  CHECK(update_text(spec) == "replaced one at a time");
+  CHECK(update_text(spec) == "its replicas are replaced one at a time");
   *spec.mutable_update() = policy(3, 1);
   CHECK(update_text(spec)
-        == "replaced, up to 3 at once beside the old ones and up to 1 at once after the old one has stopped");
+        == "its replicas are replaced, up to 3 at once beside the old ones and up to 1 at once after the old one has stopped");
   spec.mutable_update()->set_canary(2);
   spec.mutable_update()->set_max_unavailable(0);
-  CHECK(update_text(spec) == "replaced, 2 as canaries first and then up to 3 at once beside the old ones");
+  CHECK(update_text(spec)
+        == "its replicas are replaced, 2 as canaries first and then up to 3 at once beside the old ones");
+  spec.mutable_federation();
+  CHECK(update_text(spec) == "its clusters are replaced one after the other, each when its successor serves");
 }

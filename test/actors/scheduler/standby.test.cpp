@@ -440,7 +440,8 @@ TEST_CASE_FIXTURE(two_processes,
   CHECK(each_index_once(2));
 }
 
-TEST_CASE_FIXTURE(two_processes, "a process that comes back waits for the word of the one that has its app, while that lives") {
+TEST_CASE_FIXTURE(two_processes,
+                  "a process that comes back waits for the word of the one that has its app, while that lives") {
   start("s1");
   start("s2");
   pass(4s);
@@ -478,7 +479,8 @@ TEST_CASE_FIXTURE(two_processes, "a process that comes back waits for the word o
   }
 }
 
-TEST_CASE_FIXTURE(two_processes, "an app that was applied elsewhere while its process was away stays there, without standbys, too") {
+TEST_CASE_FIXTURE(two_processes,
+                  "an app that was applied elsewhere while its process was away stays there, without standbys, too") {
   standby.clear();
   start("s1");
   start("s2");
@@ -533,7 +535,8 @@ TEST_CASE_FIXTURE(two_processes, "a standby whose disk is full takes nothing ove
   CHECK(owner("ocr") == "s2");
 }
 
-TEST_CASE_FIXTURE(two_processes, "a takeover of many apps writes at most 16 of them in one go, and one while the disk is full") {
+TEST_CASE_FIXTURE(two_processes,
+                  "a takeover of many apps writes at most 16 of them in one go, and one while the disk is full") {
   nodes.decide = [](auto&) {
     pb::ClaimResult result;
     result.set_outcome(pb::CLAIM_NO_ROOM);
