@@ -414,10 +414,11 @@ private:
         kind.by_lack[first].note(std::max<std::int64_t>(available, 0), ids[i]);
       else
         note_whole(kind, changes, apart_bits, ids[i]);
-      if (!seek_ || changes == 0 || changes > static_cast<std::int64_t>(best_.changes))
+      if (!seek_ || changes == 0)
         continue;
       auto least_cost = kind.least_cost + apart * cost_of_requirement + cost_of_cards;
-      if (may_be_better(static_cast<std::uint32_t>(changes), least_cost, lacks, cpu, memory, ids[i]))
+      if (changes <= static_cast<std::int64_t>(best_.changes)
+          && may_be_better(static_cast<std::uint32_t>(changes), least_cost, lacks, cpu, memory, ids[i]))
         try_without_freeing(facts_at(nodes, own, i), kind, lacks, apart);
       if (lacks > 0 && kind.plain_changes + apart < best_.changes)
         try_freeing_at(nodes, kind, own, i, apart);
