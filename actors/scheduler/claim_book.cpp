@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -46,6 +47,14 @@ std::string refusal_text(const pb::ClaimResult& result) {
   }
 }
 
+constexpr std::uint32_t bit(pb::ReplicaState state) {
+  return std::uint32_t{1} << static_cast<std::uint32_t>(state);
+}
+
+/// Of a replica that may come to take requests by itself.
+constexpr auto states_on_the_way = bit(pb::REPLICA_CLAIMED) | bit(pb::REPLICA_STARTING) | bit(pb::REPLICA_WARMING)
+                                   | bit(pb::REPLICA_BACKING_OFF);
+
 /// The node when these replicas are gone.
 node_row row_without(node_row row, const std::set<std::uint64_t>& tokens) {
   auto shape = std::make_shared<pb::NodeProfile>(row.shape());
@@ -80,11 +89,6 @@ std::uint64_t hash_of(pb::AppSpec spec) {
   return name_hash(encode(spec));
 }
 
-auto claim_book::holder::rank() const {
-  return std::tuple{outdated,        leaving,        !ready(), where->liveness == pb::LIVENESS_SUSPECT,
-                    status->epoch(), status->token()};
-}
-
 void claim_book::want(pb::AppSpec spec) {
   auto hash = hash_of(spec);
   if (!spec.has_scale())
@@ -109,12 +113,21 @@ void claim_book::want(pb::AppSpec spec) {
     federation_.reset();
   else if (!federation_)
     federation_.emplace(spec_.name(), epoch_, federated_++);
+  look_everywhere();
 }
 
 void claim_book::scale_to(std::uint32_t replicas, std::string reason) {
+  auto before = wanted();
   scaled_ = replicas;
   scale_reason_ = std::move(reason);
   slots_.erase(slots_.lower_bound(wanted()), slots_.end());
+  for (auto index = std::min(before, wanted()); index < std::max(before, wanted()); ++index)
+    reopen(index);
+}
+
+void claim_book::remove() {
+  deleting_ = true;
+  look_everywhere();
 }
 
 std::uint32_t claim_book::observed() const {
@@ -157,63 +170,6 @@ std::vector<autoscaler::node_sample> claim_book::loads(const cluster_view& view)
   return result;
 }
 
-void claim_book::observe(const node_entry& entry, time_point now) {
-  auto id = entry.id();
-  auto& row = entry.row;
-  corrections_.erase(id);
-  hazard_.observe(entry, now);
-  if (columns_)
-    columns_->update(entry);
-  auto known = seen_.find(id);
-  if (known != seen_.end() && known->second.incarnation != row.incarnation()) {
-    // Replicas die with their agent.
-    seen_.erase(known);
-    known = seen_.end();
-  }
-  if (row.has_profile()) {
-    std::map<claim_token, pb::ReplicaStatus> replicas;
-    for (auto& replica : row.shape().replicas())
-      if (replica.app() == spec_.name() && replica.state() != pb::REPLICA_STOPPED
-          && (replica.epoch() == epoch_ || !MUTANT(replicas_not_adopted)))
-        replicas.emplace(claim_token{replica.token()}, replica);
-    if (replicas.empty()) {
-      seen_.erase(id);
-      return;
-    }
-    for (auto& [token, replica] : replicas)
-      drop_claim(token);
-    auto& node = seen_[id];
-    node.name = entry.name();
-    node.incarnation = row.incarnation();
-    node.told = now;
-    std::map<claim_token, time_point> ready_since;
-    for (auto& [token, replica] : replicas) {
-      if (replica.state() != pb::REPLICA_READY)
-        continue;
-      auto since = now - milliseconds{static_cast<std::int64_t>(replica.in_state_ms())};
-      // Its node tells of a replica when that changes, not how long ago that was now.
-      auto before = node.ready_since.find(token);
-      ready_since[token] = before == node.ready_since.end() ? since : std::min(since, before->second);
-    }
-    node.ready_since = std::move(ready_since);
-    node.replicas = std::move(replicas);
-    known = seen_.find(id);
-  }
-  if (known == seen_.end())
-    return;
-  known->second.liveness = row.liveness();
-  known->second.vanished.reset();
-}
-
-void claim_book::forget(node_id node, time_point now) {
-  corrections_.erase(node);
-  hazard_.forget(node);
-  if (columns_)
-    columns_->erase(node);
-  if (auto known = seen_.find(node); known != seen_.end() && !known->second.vanished)
-    known->second.vanished = now;
-}
-
 claim_book::decision claim_book::tick(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
                                       random_source& random, std::uint64_t wall_ms) {
   decision result;
@@ -224,33 +180,35 @@ claim_book::decision claim_book::tick(const cluster_view& view, const std::set<r
     return result;
   }
   release_failed(now);
-  auto holders = count_holders();
+  auto looked = open_scope();
   if (spec_.has_update())
-    roll_out(holders, now);
-  auto wanted = review(holders, now);
-  if (gang_waits(holders, now)) {
+    roll_out(looked, now);
+  auto wanted = review(looked, now);
+  if (gang_waits(looked, now)) {
     gang_.begin(wall_ms);
     if (!quota_reason_.empty() && now < quota_wait_)
-      wait_for_quota(wanted, holders, now);
+      wait_for_quota(wanted, looked.holders, now);
     else
-      place_gang(wanted, holders, view, reachable, now, random, result);
+      place_gang(wanted, view, reachable, now, random, result);
   } else {
     drop_places([](auto&) { return true; }, "no gang waits for it any more", now);
     if (!spec_.has_update())
-      start_update(holders, wanted);
-    place(wanted, holders, view, reachable, now, random, result);
+      start_update(looked, wanted);
+    place(wanted, looked.holders, view, reachable, now, random, result);
   }
   send_releases(view, reachable, now, result);
+  close_settled(now);
   return result;
 }
 
 void claim_book::expire(const cluster_view& view, time_point now) {
-  std::erase_if(seen_, [&](auto& entry) {
-    auto& node = entry.second;
+  for (auto next = vanished_.begin(); next != vanished_.end();) {
+    auto found = seen_.find(*next++);
+    auto& node = found->second;
     // An offline node that the view has forgotten is given up, others may be on the move.
-    return node.vanished
-           && (lost(node) || now - *node.vanished >= options_.vanish_grace || MUTANT(moving_node_given_up));
-  });
+    if (lost(node) || now - *node.vanished >= options_.vanish_grace || MUTANT(moving_node_given_up))
+      unsee(found);
+  }
   std::erase_if(excluded_, [now](auto& entry) { return entry.second.until <= now; });
   while (!replacements_.empty() && now - replacements_.front() >= std::chrono::seconds{1})
     replacements_.pop_front();
@@ -262,26 +220,32 @@ void claim_book::expire(const cluster_view& view, time_point now) {
       given_up.push_back(token);
   }
   on_no_answer(given_up, "claimed and not seen at its node in time", now);
-  std::erase_if(released_, [now](auto& entry) { return now - entry.second.since >= release_memory; });
+  for (auto next = released_.begin(); next != released_.end();) {
+    auto [token, what] = *next;
+    if (now - what.since < release_memory) {
+      ++next;
+      continue;
+    }
+    next = released_.erase(next);
+    on_ended(token, what.node);
+  }
 }
 
 void claim_book::release_failed(time_point now) {
-  for (auto& [id, node] : seen_) {
-    if (lost(node))
+  for (auto& [id, token] : failed_) {
+    auto& node = seen_.at(id);
+    if (lost(node) || released_.count(token) != 0 || MUTANT(failed_replica_kept))
       continue;
-    for (auto& [token, replica] : node.replicas) {
-      if (replica.state() != pb::REPLICA_FAILED || released_.count(token) != 0 || MUTANT(failed_replica_kept))
-        continue;
-      if (replica.spec_hash() == spec_hash_ && replica.index() < wanted()) {
-        excluded_[id] = {now + options_.failure_exclusion,
-                         fmt::format("failed there a moment ago ({})", replica.reason())};
-        slots_[replica.index()].failure = with_place(replica.index(), node.name, replica.reason());
-        rollout_.on_failure(slots_[replica.index()].failure);
-      }
-      if (replica.index() < wanted())
-        slots_[replica.index()].held = false;
-      released_[token] = {id, replica.index(), "failed for good: " + replica.reason(), now, std::nullopt, false};
+    auto& replica = node.replicas.at(token);
+    if (replica.spec_hash() == spec_hash_ && replica.index() < wanted()) {
+      excluded_[id] = {now + options_.failure_exclusion,
+                       fmt::format("failed there a moment ago ({})", replica.reason())};
+      slots_[replica.index()].failure = with_place(replica.index(), node.name, replica.reason());
+      rollout_.on_failure(slots_[replica.index()].failure);
     }
+    if (replica.index() < wanted())
+      slots_[replica.index()].held = false;
+    end(token, {id, replica.index(), "failed for good: " + replica.reason(), now, std::nullopt, false});
   }
 }
 
@@ -300,9 +264,8 @@ void claim_book::federate(const cluster_view& view, const std::set<resource_id>&
     excluded_[failure.node] = {now + options_.failure_exclusion,
                                fmt::format("failed there a moment ago ({})", failure.reason)};
   for (auto& stop : wishes.stops) {
-    auto [place, fresh] = released_.try_emplace(
-        stop.token, release{stop.node, stop.index, stop.reason, now, std::nullopt, false, stop.at_once});
-    auto& known = place->second;
+    auto fresh = try_end(stop.token, {stop.node, stop.index, stop.reason, now, std::nullopt, false, stop.at_once});
+    auto& known = released_.at(stop.token);
     if (!fresh && stop.at_once && !known.at_once) {
       known.at_once = true;
       known.reason = stop.reason;
@@ -362,7 +325,7 @@ bool claim_book::room_without(const std::vector<const member_sight*>& gone, std:
                               const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
                               random_source random) const {
   auto spec = role_spec(spec_, index % cluster_stride == 0);
-  auto input = input_for(spec, count_holders(), view, reachable, now);
+  auto input = input_for(spec, view, reachable, now);
   input.missing = {index};
   std::map<node_id, std::set<std::uint64_t>> tokens;
   for (auto member : gone)
@@ -385,10 +348,11 @@ void claim_book::place_members(const std::vector<federation::place_wish>& wishes
   }
   std::map<std::uint32_t, const pb::ClusterMember*> members;
   auto spec = role_spec(spec_, heads);
-  auto input = input_for(spec, count_holders(), view, reachable, now);
+  auto input = input_for(spec, view, reachable, now);
   // Heads keep away from heads: a request that comes to a node may go to any of them there.
   if (heads) {
     input.placed.clear();
+    input.also_placed = nullptr;
     for (auto& sight : sights())
       if (sight.head())
         ++input.placed[sight.node];
@@ -397,7 +361,7 @@ void claim_book::place_members(const std::vector<federation::place_wish>& wishes
     input.missing.push_back(wish.index);
     members[wish.index] = &wish.member;
   }
-  auto planned = plan(input, random);
+  auto planned = plan_and_keep_columns(input, random);
   for (auto& placement : planned.placements) {
     out.claims.push_back(
         new_claim(placement.replica_index, placement.node, view.find(placement.node)->row.incarnation()));
@@ -408,52 +372,16 @@ void claim_book::place_members(const std::vector<federation::place_wish>& wishes
     slots_[index].unplaced = planned.reason;
 }
 
-claim_book::holders_by_index claim_book::count_holders() const {
-  holders_by_index result;
-  for (auto& [id, node] : seen_) {
-    if (lost(node) && !MUTANT(lost_replica_not_replaced))
-      continue;
-    for (auto& [token, replica] : node.replicas) {
-      if (released_.count(token) != 0)
-        continue;
-      holder found;
-      found.node = id;
-      found.where = &node;
-      found.status = &replica;
-      found.outdated = replica.spec_hash() != spec_hash_;
-      found.leaving = (node.liveness == pb::LIVENESS_DRAINING && !MUTANT(draining_replica_counted))
-                      || replica.state() == pb::REPLICA_DRAINING;
-      result[replica.index()].push_back(found);
-    }
-  }
-  for (auto& [index, found] : result)
-    std::sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.rank() < b.rank(); });
-  return result;
-}
-
-bool claim_book::claimed(std::uint32_t index) const {
-  return claims_by_index_.count(index) != 0;
-}
-
-void claim_book::drop_claim(claim_token token) {
-  auto found = claims_.find(token);
-  if (found == claims_.end())
-    return;
-  auto count = claims_by_index_.find(found->second.index);
-  if (--count->second == 0)
-    claims_by_index_.erase(count);
-  claims_.erase(found);
-}
-
 /// Releases what is too much and finds out what is too little.
-claim_book::wishes claim_book::review(const holders_by_index& holders, time_point now) {
+claim_book::wishes claim_book::review(const scope& looked, time_point now) {
   wishes result;
+  auto& holders = looked.holders;
   std::vector<std::pair<time_point, std::uint32_t>> lost_ones;
   for (auto found = holders.lower_bound(wanted()); found != holders.end(); ++found)
     for (auto& surplus : found->second)
       if (!MUTANT(surplus_not_released))
         release_holder(surplus, deleting_ ? "the app is being deleted" : "fewer replicas are wanted", now);
-  for (std::uint32_t index = 0; index < wanted(); ++index) {
+  for (auto index : looked.indices) {
     auto& slot = slots_[index];
     slot.unplaced.clear();
     auto found = holders.find(index);
@@ -519,9 +447,10 @@ claim_book::wishes claim_book::review(const holders_by_index& holders, time_poin
 }
 
 /// With an update policy: lets the rollout say which indices go to the wanted spec now.
-void claim_book::roll_out(holders_by_index& holders, time_point now) {
+void claim_book::roll_out(scope& looked, time_point now) {
+  auto& holders = looked.holders;
   std::vector<rollout::index_state> indices;
-  for (std::uint32_t index = 0; index < wanted(); ++index) {
+  for (auto index : looked.indices) {
     auto& slot = slots_[index];
     auto& state = indices.emplace_back();
     state.index = index;
@@ -547,10 +476,18 @@ void claim_book::roll_out(holders_by_index& holders, time_point now) {
         state.trouble = fmt::format("{} on {}", one.status->reason(), one.where->name);
     }
   }
-  auto step = rollout_.tick(indices, now);
-  for (auto index : step.beside)
+  rollout::settled_indices rest;
+  rest.outdated = &outdated_;
+  rest.current = wanted() - static_cast<std::uint32_t>(looked.indices.size() + outdated_.size());
+  auto step = rollout_.tick(indices, rest, now);
+  for (auto index : step.beside) {
+    look_at(looked, index);
     slots_[index].updating = true;
+    reopen(index);
+  }
   for (auto index : step.release) {
+    look_at(looked, index);
+    reopen(index);
     for (auto& old : holders[index])
       release_holder(old, "the app's spec has changed", now);
     holders.erase(index);
@@ -575,20 +512,26 @@ void claim_book::roll_out(holders_by_index& holders, time_point now) {
 }
 
 /// Picks the next replica to be replaced because of a new spec, when no other one is under way.
-void claim_book::start_update(const holders_by_index& holders, wishes& out) {
-  for (auto& [index, slot] : slots_)
-    if (index < wanted() && (slot.updating || !slot.failure.empty()))
+void claim_book::start_update(scope& looked, wishes& out) {
+  for (auto index : looked.indices)
+    if (auto& slot = slots_.at(index); slot.updating || !slot.failure.empty())
       return;
-  for (auto& [index, found] : holders) {
-    if (index >= wanted())
-      return;
+  auto next = outdated_.next(0);
+  for (auto& [index, found] : looked.holders) {
+    if (index >= wanted() || (next && *next < index))
+      break;
     auto& best = found.front();
     if (best.outdated && !best.leaving && best.serving() && !claimed(index)) {
-      slots_[index].updating = true;
-      out.move.push_back(index);
-      return;
+      next = index;
+      break;
     }
   }
+  if (!next)
+    return;
+  look_at(looked, *next);
+  slots_[*next].updating = true;
+  reopen(*next);
+  out.move.push_back(*next);
 }
 
 void claim_book::place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
@@ -603,21 +546,23 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
     wait_for_quota(wanted, holders, now);
     return;
   }
-  auto input = input_for(spec_, holders, view, reachable, now);
+  auto input = input_for(spec_, view, reachable, now);
   input.missing = wanted.place;
   input.missing.insert(input.missing.end(), wanted.move.begin(), wanted.move.end());
-  auto planned = plan(input, random);
+  auto planned = plan_and_keep_columns(input, random);
   for (auto& placement : planned.placements) {
     out.claims.push_back(
         new_claim(placement.replica_index, placement.node, view.find(placement.node)->row.incarnation()));
     count_claim(out.claims.back(), now);
   }
-  if (spec_.priority() > 0 && !planned.unplaced.empty())
-    preempt(planned.unplaced, holders, view, reachable, now, random, out);
+  if (spec_.priority() > 0 && !planned.unplaced.empty()) {
+    auto then = input;
+    for (auto& placement : planned.placements)
+      then.count_claim(placement.node);
+    preempt(planned.unplaced, std::move(then), view, now, random, out);
+  }
   if (planned.unplaced.empty())
     columns_.reset();
-  else if (!columns_)
-    columns_.emplace(view.nodes());
   for (auto index : planned.unplaced) {
     auto& slot = slots_[index];
     slot.unplaced = planned.reason;
@@ -635,6 +580,19 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
   }
 }
 
+/// The columns that are made for it serve the next plans, too.
+plan_result claim_book::plan_and_keep_columns(plan_input& input, random_source& random) {
+  std::optional<view_columns> made;
+  input.made_columns = &made;
+  auto result = plan(input, random);
+  input.made_columns = nullptr;
+  if (made) {
+    columns_ = std::move(made);
+    input.columns = &*columns_;
+  }
+  return result;
+}
+
 pb::Claim claim_book::new_claim(std::uint32_t index, node_id node, std::uint64_t incarnation) {
   pb::Claim message;
   message.set_sequence(++sequence_);
@@ -650,7 +608,8 @@ void claim_book::count_claim(const pb::Claim& message, time_point now) {
   claim_token token{message.token()};
   drop_claim(token);
   claims_[token] = {message.sequence(), node_id{message.node()}, message.replica_index(), now, false, message.member()};
-  ++claims_by_index_[message.replica_index()];
+  claims_by_index_.emplace(message.replica_index(), token);
+  reopen(message.replica_index());
   auto& slot = slots_[message.replica_index()];
   if (slot.lost) {
     replacements_.push_back(now);
@@ -658,21 +617,14 @@ void claim_book::count_claim(const pb::Claim& message, time_point now) {
   }
 }
 
-plan_input claim_book::input_for(const pb::AppSpec& spec, const holders_by_index& holders, const cluster_view& view,
+plan_input claim_book::input_for(const pb::AppSpec& spec, const cluster_view& view,
                                  const std::set<resource_id>& reachable, time_point now) const {
   plan_input input{spec, view.nodes()};
-  for (auto& [index, found] : holders)
-    for (auto& holder : found)
-      if (released_.count(holder.token()) == 0)
-        ++input.placed[holder.node];
-  for (auto& [token, claim] : claims_) {
-    ++input.placed[claim.node];
-    ++input.claimed[claim.node];
-  }
-  for (auto& [token, place] : gang_.places()) {
-    ++input.placed[place.node];
-    ++input.claimed[place.node];
-  }
+  input.also_placed = &holders_on_;
+  for (auto& [token, claim] : claims_)
+    input.count_claim(claim.node);
+  for (auto& [token, place] : gang_.places())
+    input.count_claim(place.node);
   input.corrections = corrections_;
   input.excluded = exclusions();
   input.reachable = reachable;
@@ -694,7 +646,7 @@ std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& vie
     auto first = std::find_if(slots_.begin(), slots_.end(), [](auto& entry) { return !entry.second.unplaced.empty(); });
     shown = role_spec(spec_, first->first % cluster_stride == 0);
   }
-  auto told = explain(input_for(shown, count_holders(), view, reachable, now));
+  auto told = explain(input_for(shown, view, reachable, now));
   pb::PlacementReport result;
   if (!quota_reason_.empty())
     result.add_reasons()->set_text(quota_reason_);
@@ -743,6 +695,9 @@ bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, 
   auto everywhere = input;
   everywhere.missing = {old.status->index()};
   everywhere.excluded.clear();
+  if (auto more = std::exchange(everywhere.also_placed, nullptr))
+    for (auto& [id, count] : *more)
+      everywhere.placed[id] += count;
   if (!plan(everywhere, random).placements.empty())
     return false;
   auto there = std::move(everywhere);
@@ -754,8 +709,7 @@ bool claim_book::place_is_taken_by(const holder& old, const cluster_view& view, 
 }
 
 void claim_book::release_holder(const holder& what, std::string reason, time_point now) {
-  released_.try_emplace(what.token(),
-                        release{what.node, what.status->index(), std::move(reason), now, std::nullopt, false});
+  try_end(what.token(), {what.node, what.status->index(), std::move(reason), now, std::nullopt, false});
 }
 
 void claim_book::send_releases(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
@@ -853,7 +807,7 @@ void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std:
   for (auto token : tokens)
     if (auto place = gang_.places().find(token); place != gang_.places().end() && asked(place->second)) {
       auto& what = place->second;
-      released_[token] = {what.node, what.index, reason, now, std::nullopt, true};
+      end(token, {what.node, what.index, reason, now, std::nullopt, true});
       auto& entry = excluded_[what.node];
       auto until = now + options_.refusal_exclusion;
       if (entry.until < until)
@@ -865,7 +819,7 @@ void claim_book::on_no_answer(const std::vector<claim_token>& tokens, const std:
     if (found == claims_.end())
       continue;
     auto& claim = found->second;
-    released_[token] = {claim.node, claim.index, reason, now, std::nullopt, true};
+    end(token, {claim.node, claim.index, reason, now, std::nullopt, true});
     auto& entry = excluded_[claim.node];
     auto until = now + options_.refusal_exclusion;
     if (entry.until < until)
@@ -885,31 +839,58 @@ bool claim_book::gone(time_point now) const {
 pb::AppDetail claim_book::describe(time_point now) const {
   pb::AppDetail result;
   result.set_found(true);
-  std::map<std::uint32_t, std::vector<pb::ReplicaStatus>> rows;
-  for (auto& [id, node] : seen_) {
-    for (auto& [token, replica] : node.replicas) {
-      auto row = replica;
-      row.set_node(id.value());
-      row.set_node_name(node.name);
-      row.set_in_state_ms(replica.in_state_ms() + milliseconds_between(node.told, now));
-      if (lost(node)) {
-        row.set_state(pb::REPLICA_UNKNOWN);
-        row.set_reason(node.name + " is offline");
-      } else if (auto released = released_.find(token); released != released_.end()) {
-        row.set_state(pb::REPLICA_DRAINING);
-        row.set_reason("being stopped: " + released->second.reason);
-      } else if (replica.spec_hash() != spec_hash_) {
-        auto slot = slots_.find(replica.index());
-        auto waits = slot == slots_.end() || slot->second.unplaced.empty() ? "" : "; its successor waits: ";
-        row.set_reason(std::string{"runs the previous spec"} + waits + (*waits ? slot->second.unplaced : ""));
-      }
-      rows[replica.index()].push_back(std::move(row));
+  auto filled = federation_ ? 0 : wanted();
+  for (std::uint64_t next = 0;;) {
+    auto index = std::numeric_limits<std::uint64_t>::max();
+    if (next < filled)
+      index = next;
+    auto first = static_cast<std::uint32_t>(next);
+    if (auto seen = sightings_.lower_bound({first, {}, {}}); seen != sightings_.end())
+      index = std::min<std::uint64_t>(index, std::get<0>(*seen));
+    if (auto asked = claims_by_index_.lower_bound({first, {}}); asked != claims_by_index_.end())
+      index = std::min<std::uint64_t>(index, asked->first);
+    if (index > std::numeric_limits<std::uint32_t>::max())
+      break;
+    for (auto& row : rows_at(static_cast<std::uint32_t>(index), now))
+      *result.add_replicas() = std::move(row);
+    next = index + 1;
+    if (next > std::numeric_limits<std::uint32_t>::max())
+      break;
+  }
+  *result.mutable_record() = record(now);
+  return result;
+}
+
+/// What is known of an index, each thing on its own row, sorted by node.
+std::vector<pb::ReplicaStatus> claim_book::rows_at(std::uint32_t index, time_point now) const {
+  std::vector<pb::ReplicaStatus> result;
+  auto found = slots_.find(index);
+  auto unplaced = found == slots_.end() ? std::string{} : found->second.unplaced;
+  for (auto seen = sightings_.lower_bound({index, {}, {}}); seen != sightings_.end() && std::get<0>(*seen) == index;
+       ++seen) {
+    auto& [at, id, token] = *seen;
+    auto& node = seen_.at(id);
+    auto& replica = node.replicas.at(token);
+    auto& row = result.emplace_back(replica);
+    row.set_node(id.value());
+    row.set_node_name(node.name);
+    row.set_in_state_ms(replica.in_state_ms() + milliseconds_between(node.told, now));
+    if (lost(node)) {
+      row.set_state(pb::REPLICA_UNKNOWN);
+      row.set_reason(node.name + " is offline");
+    } else if (auto released = released_.find(token); released != released_.end()) {
+      row.set_state(pb::REPLICA_DRAINING);
+      row.set_reason("being stopped: " + released->second.reason);
+    } else if (replica.spec_hash() != spec_hash_) {
+      row.set_reason("runs the previous spec" + (unplaced.empty() ? "" : "; its successor waits: " + unplaced));
     }
   }
-  for (auto& [token, claim] : claims_) {
-    auto& row = rows[claim.index].emplace_back();
-    row.set_index(claim.index);
-    row.set_token(token.value());
+  for (auto asked = claims_by_index_.lower_bound({index, {}});
+       asked != claims_by_index_.end() && asked->first == index; ++asked) {
+    auto& claim = claims_.at(asked->second);
+    auto& row = result.emplace_back();
+    row.set_index(index);
+    row.set_token(asked->second.value());
     row.set_epoch(epoch_);
     row.set_spec_hash(spec_hash_);
     row.set_state(pb::REPLICA_CLAIMED);
@@ -923,69 +904,48 @@ pb::AppDetail claim_book::describe(time_point now) const {
     }
     row.set_concurrency(spec_.concurrency());
   }
-  auto& record = *result.mutable_record();
-  auto alive = [](const pb::ReplicaStatus& row) {
-    switch (row.state()) {
-    case pb::REPLICA_CLAIMED:
-    case pb::REPLICA_STARTING:
-    case pb::REPLICA_WARMING:
-    case pb::REPLICA_BACKING_OFF:
-      return true;
-    default:
-      return false;
-    }
-  };
-  for (std::uint32_t index = 0; !federation_ && index < wanted(); ++index) {
-    auto& all = rows[index];
-    auto slot = slots_.find(index);
-    if (std::any_of(all.begin(), all.end(), [](auto& row) { return row.state() == pb::REPLICA_READY; })) {
-      record.set_ready(record.ready() + 1);
-      continue;
-    }
-    if (std::any_of(all.begin(), all.end(), alive)) {
-      record.set_starting(record.starting() + 1);
-      continue;
-    }
-    auto& row = all.emplace_back();
+  if (!federation_ && index < wanted() && (states_at(index) & (bit(pb::REPLICA_READY) | states_on_the_way)) == 0) {
+    auto& row = result.emplace_back();
     row.set_index(index);
     row.set_spec_hash(spec_hash_);
     row.set_epoch(epoch_);
     *row.mutable_resources() = spec_.per_replica();
     row.set_concurrency(spec_.concurrency());
-    auto failure = slot == slots_.end() ? std::string{} : slot->second.failure;
-    auto unplaced = slot == slots_.end() ? std::string{} : slot->second.unplaced;
+    auto failure = found == slots_.end() ? std::string{} : found->second.failure;
     row.set_state(failure.empty() ? pb::REPLICA_PLANNED : pb::REPLICA_FAILED);
-    if (failure.empty())
-      record.set_pending(record.pending() + 1);
-    else
-      record.set_failed(record.failed() + 1);
     if (failure.empty() && unplaced.empty())
       unplaced = "not placed yet";
     row.set_reason(failure + (failure.empty() || unplaced.empty() ? "" : "; ") + unplaced);
   }
-  for (auto& [index, all] : rows) {
-    std::sort(all.begin(), all.end(), [](auto& a, auto& b) {
-      return std::tuple{a.node(), a.token()} < std::tuple{b.node(), b.token()};
-    });
-    for (auto& row : all) {
-      row.set_app(spec_.name());
-      *result.add_replicas() = std::move(row);
-    }
-  }
-  if (federation_) {
-    record = this->record(now);
-    return result;
-  }
-  head(record);
-  auto lack = summary(result, record.ready() == wanted());
-  record.set_reason(record.reason() + (record.reason().empty() || lack.empty() ? "" : "; ") + lack);
+  std::sort(result.begin(), result.end(), [](auto& a, auto& b) {
+    return std::tuple{a.node(), a.token()} < std::tuple{b.node(), b.token()};
+  });
+  for (auto& row : result)
+    row.set_app(spec_.name());
   return result;
 }
 
+/// The states of the rows of a wanted index but for the one that says that there is no other, as bits.
+std::uint32_t claim_book::states_at(std::uint32_t index) const {
+  std::uint32_t result = 0;
+  for (auto seen = sightings_.lower_bound({index, {}, {}}); seen != sightings_.end() && std::get<0>(*seen) == index;
+       ++seen) {
+    auto& [at, id, token] = *seen;
+    auto& node = seen_.at(id);
+    if (lost(node))
+      result |= bit(pb::REPLICA_UNKNOWN);
+    else if (released_.count(token) != 0)
+      result |= bit(pb::REPLICA_DRAINING);
+    else
+      result |= bit(node.replicas.at(token).state());
+  }
+  return claimed(index) ? result | bit(pb::REPLICA_CLAIMED) : result;
+}
+
 pb::AppRecord claim_book::record(time_point now) const {
+  pb::AppRecord result;
+  head(result);
   if (federation_) {
-    pb::AppRecord result;
-    head(result);
     result.set_ready(federation_->serving());
     result.set_starting(federation_->starting());
     result.set_pending(federation_->pending());
@@ -994,30 +954,68 @@ pb::AppRecord claim_book::record(time_point now) const {
     result.set_reason(deleting_ ? "being deleted" : federation_summary(*federation_, clusters()));
     return result;
   }
-  if (!deleting_ && all_ready()) {
-    pb::AppRecord result;
-    head(result);
-    result.set_ready(wanted());
+  if (deleting_) {
+    result.set_reason(last_words(now));
     return result;
   }
-  return std::move(*describe(now).mutable_record());
-}
+  // Replicas in a state, and the first index where one is.
+  struct tally {
+    std::uint32_t count = 0;
+    std::optional<std::uint32_t> first;
 
-/// Of every index that is wanted a replica takes requests.
-bool claim_book::all_ready() const {
-  std::vector<bool> found(wanted());
-  std::size_t count = 0;
-  for (auto& [id, node] : seen_) {
-    if (lost(node))
-      continue;
-    for (auto& [token, replica] : node.replicas)
-      if (replica.index() < found.size() && replica.state() == pb::REPLICA_READY && !found[replica.index()]
-          && released_.count(token) == 0) {
-        found[replica.index()] = true;
-        ++count;
-      }
+    void note(std::uint32_t index) {
+      if (!first)
+        first = index;
+    }
+  };
+  tally failed;
+  tally pending;
+  tally starting;
+  std::uint32_t open = 0;
+  std::uint32_t ready = 0;
+  for (auto next = open_.next(0); next && *next < wanted(); next = open_.next(std::uint64_t{*next} + 1)) {
+    auto index = *next;
+    ++open;
+    auto states = states_at(index);
+    if ((states & bit(pb::REPLICA_READY)) != 0) {
+      ++ready;
+    } else if ((states & states_on_the_way) != 0) {
+      ++starting.count;
+    } else {
+      auto slot = slots_.find(index);
+      auto has_failed = slot != slots_.end() && !slot->second.failure.empty();
+      ++(has_failed ? failed : pending).count;
+      states |= bit(has_failed ? pb::REPLICA_FAILED : pb::REPLICA_PLANNED);
+    }
+    if ((states & bit(pb::REPLICA_FAILED)) != 0)
+      failed.note(index);
+    if ((states & bit(pb::REPLICA_PLANNED)) != 0)
+      pending.note(index);
+    if ((states & states_on_the_way) != 0)
+      starting.note(index);
   }
-  return count == found.size();
+  ready += wanted() - open;
+  result.set_ready(ready);
+  result.set_starting(starting.count);
+  result.set_pending(pending.count);
+  result.set_failed(failed.count);
+  if (ready == wanted())
+    return result;
+  auto lack = fmt::format("{} of {} ready", ready, wanted());
+  auto note = [&](const tally& which, const char* what, std::uint32_t states) {
+    if (which.count == 0)
+      return;
+    lack += fmt::format("; {} {}", which.count, what);
+    auto rows = rows_at(*which.first, now);
+    auto row = std::find_if(rows.begin(), rows.end(), [&](auto& one) { return (bit(one.state()) & states) != 0; });
+    if (!row->reason().empty())
+      lack += ": " + row->reason();
+  };
+  note(failed, "failed", bit(pb::REPLICA_FAILED));
+  note(pending, "not placed", bit(pb::REPLICA_PLANNED));
+  note(starting, "starting", states_on_the_way);
+  result.set_reason(result.reason() + (result.reason().empty() ? "" : "; ") + lack);
+  return result;
 }
 
 /// Fills in what does not depend on how the replicas are.
@@ -1037,36 +1035,20 @@ void claim_book::head(pb::AppRecord& record) const {
   record.set_reason(failure_text(record.rollout()));
 }
 
-/// One sentence on why not all is as wanted.
-std::string claim_book::summary(const pb::AppDetail& detail, bool all_ready) const {
-  auto& record = detail.record();
-  if (deleting_) {
-    if (detail.replicas().empty())
-      return "being deleted";
-    auto& first = detail.replicas(0);
-    return fmt::format("being deleted: {} {} to go ({} on {}: {})", detail.replicas_size(),
-                       detail.replicas_size() == 1 ? "replica" : "replicas", first.index(),
-                       first.node_name().empty() ? to_hex(first.node()) : first.node_name(), first.reason());
-  }
-  if (all_ready)
-    return {};
-  auto result = fmt::format("{} of {} ready", record.ready(), wanted());
-  auto note = [&](std::uint32_t count, const char* what, auto&& of_kind) {
-    if (count == 0)
-      return;
-    result += fmt::format("; {} {}", count, what);
-    auto rows = detail.replicas();
-    auto row = std::find_if(rows.begin(), rows.end(), of_kind);
-    if (row != rows.end() && !row->reason().empty())
-      result += ": " + row->reason();
-  };
-  note(record.failed(), "failed", [](auto& row) { return row.state() == pb::REPLICA_FAILED; });
-  note(record.pending(), "not placed", [](auto& row) { return row.state() == pb::REPLICA_PLANNED; });
-  note(record.starting(), "starting", [](auto& row) {
-    return row.state() == pb::REPLICA_BACKING_OFF || row.state() == pb::REPLICA_STARTING
-           || row.state() == pb::REPLICA_WARMING || row.state() == pb::REPLICA_CLAIMED;
-  });
-  return result;
+/// What still is there of an app that is being deleted.
+std::string claim_book::last_words(time_point now) const {
+  auto count = sightings_.size() + claims_.size();
+  if (count == 0)
+    return "being deleted";
+  auto index = std::numeric_limits<std::uint32_t>::max();
+  if (!sightings_.empty())
+    index = std::get<0>(*sightings_.begin());
+  if (!claims_by_index_.empty())
+    index = std::min(index, claims_by_index_.begin()->first);
+  auto first = rows_at(index, now).front();
+  return fmt::format("being deleted: {} {} to go ({} on {}: {})", count, count == 1 ? "replica" : "replicas",
+                     first.index(), first.node_name().empty() ? to_hex(first.node()) : first.node_name(),
+                     first.reason());
 }
 
 } // namespace astra

@@ -6,6 +6,7 @@
 #include "actors/scheduler/federation.hpp"
 #include "actors/scheduler/gang.hpp"
 #include "actors/scheduler/hazard_meter.hpp"
+#include "actors/scheduler/index_set.hpp"
 #include "actors/scheduler/planner.hpp"
 #include "actors/scheduler/rollout.hpp"
 #include "actors/scheduler/view_columns.hpp"
@@ -23,6 +24,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace astra {
@@ -62,6 +65,9 @@ struct claim_book_options {
 /// Of a gang all replicas are placed together or none, until all have been placed; from then on each stands for itself.
 /// A replica that finds no place and has a priority takes one of replicas of lower priority.
 ///
+/// A tick looks at the indices where something has changed or is not as it is to be, not at all of them: a large app of
+/// which all is well costs nothing.  The one exception is a federated app.
+///
 /// A plain class: view, time and randomness are arguments.
 class claim_book {
 public:
@@ -88,7 +94,14 @@ public:
   void set_home_group(std::string group) { home_group_ = std::move(group); }
 
   /// The app is to be gone.
-  void remove() { deleting_ = true; }
+  void remove();
+
+  /// The next tick looks at every index, also where nothing can have changed: a test shows that this makes no
+  /// difference.
+  void look_everywhere();
+
+  /// What it keeps in order to be quick is what one would find who looked at all replicas: for tests.
+  bool keeps_count() const;
 
   /// A node's row is new or changed.
   void observe(const node_entry& entry, time_point now);
@@ -187,6 +200,14 @@ private:
   };
   using holders_by_index = std::map<std::uint32_t, std::vector<holder>>;
 
+  /// What a tick looks at.
+  struct scope {
+    /// Wanted indices, ascending.
+    std::vector<std::uint32_t> indices;
+    /// Of these, and of those that are not wanted any more.
+    holders_by_index holders;
+  };
+
   struct claim {
     std::uint64_t sequence = 0;
     node_id node;
@@ -237,7 +258,11 @@ private:
     std::vector<std::uint32_t> move;
   };
 
+  using seen_nodes = std::map<node_id, seen_node>;
+  using replicas_by_token = std::map<claim_token, pb::ReplicaStatus>;
+
   bool lost(const seen_node& node) const { return node.liveness == pb::LIVENESS_OFFLINE; }
+  bool counts(const seen_node& node) const;
   std::uint32_t wanted() const { return deleting_ ? 0 : scaled_ ? *scaled_ : spec_.replicas(); }
   bool claimed(std::uint32_t index) const;
   void drop_claim(claim_token token);
@@ -245,24 +270,38 @@ private:
   /// Clusters wanted of a federated app.
   std::uint32_t clusters() const { return deleting_ ? 0 : spec_.federation().clusters(); }
 
+  void note_changes(node_id id, const seen_node& node, const replicas_by_token& before, bool all);
+  seen_nodes::iterator unsee(seen_nodes::iterator node);
+  void count_on(node_id id);
+  void reopen(std::uint32_t index);
+  void end(claim_token token, release what);
+  bool try_end(claim_token token, release what);
+  void on_ended(claim_token token, node_id node);
+  std::vector<holder> holders_at(std::uint32_t index) const;
+  holders_by_index all_holders() const;
+  scope open_scope() const;
+  void look_at(scope& what, std::uint32_t index) const;
+  void close_settled(time_point now);
+  bool is_settled(const holder& only, time_point now) const;
+  static bool is_still(const slot& what);
+
   void expire(const cluster_view& view, time_point now);
-  holders_by_index count_holders() const;
   /// Without what is missing.
-  plan_input input_for(const pb::AppSpec& spec, const holders_by_index& holders, const cluster_view& view,
-                       const std::set<resource_id>& reachable, time_point now) const;
+  plan_input input_for(const pb::AppSpec& spec, const cluster_view& view, const std::set<resource_id>& reachable,
+                       time_point now) const;
   void release_failed(time_point now);
   pb::Claim new_claim(std::uint32_t index, node_id node, std::uint64_t incarnation);
   void count_claim(const pb::Claim& message, time_point now);
-  bool gang_waits(const holders_by_index& holders, time_point now);
-  void place_gang(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
-                  const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  bool gang_waits(const scope& looked, time_point now);
+  void place_gang(const wishes& wanted, const cluster_view& view, const std::set<resource_id>& reachable,
+                  time_point now, random_source& random, decision& out);
   void ask_to_hold(std::uint32_t index, node_id node, std::vector<std::uint64_t> victims, const cluster_view& view,
                    time_point now, decision& out);
   void drop_places(const std::function<bool(const gang::place&)>& which, const std::string& reason, time_point now);
-  void give_gang_up(const holders_by_index& holders, time_point now, random_source& random);
+  void give_gang_up(time_point now, random_source& random);
   void exclude_refused(node_id node, const pb::ClaimResult& result, time_point now, random_source& random);
-  void preempt(std::vector<std::uint32_t>& unplaced, const holders_by_index& holders, const cluster_view& view,
-               const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  void preempt(std::vector<std::uint32_t>& unplaced, plan_input input, const cluster_view& view, time_point now,
+               random_source& random, decision& out);
   /// What `tick` does for a federated app instead of counting replicas.
   void federate(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, random_source& random,
                 decision& out);
@@ -271,20 +310,22 @@ private:
                     const std::set<resource_id>& reachable, time_point now, random_source random) const;
   void place_members(const std::vector<federation::place_wish>& wishes, bool heads, const cluster_view& view,
                      const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
-  wishes review(const holders_by_index& holders, time_point now);
-  void start_update(const holders_by_index& holders, wishes& out);
-  void roll_out(holders_by_index& holders, time_point now);
+  wishes review(const scope& looked, time_point now);
+  void start_update(scope& looked, wishes& out);
+  void roll_out(scope& looked, time_point now);
   void place(const wishes& wanted, const holders_by_index& holders, const cluster_view& view,
              const std::set<resource_id>& reachable, time_point now, random_source& random, decision& out);
+  plan_result plan_and_keep_columns(plan_input& input, random_source& random);
   void over_quota(const std::string& reason, time_point now, random_source& random);
   void wait_for_quota(const wishes& wanted, const holders_by_index& holders, time_point now);
   bool place_is_taken_by(const holder& old, const cluster_view& view, const plan_input& input,
                          random_source& random) const;
   void release_holder(const holder& what, std::string reason, time_point now);
   void send_releases(const cluster_view& view, const std::set<resource_id>& reachable, time_point now, decision& out);
-  bool all_ready() const;
   void head(pb::AppRecord& record) const;
-  std::string summary(const pb::AppDetail& detail, bool all_ready) const;
+  std::vector<pb::ReplicaStatus> rows_at(std::uint32_t index, time_point now) const;
+  std::uint32_t states_at(std::uint32_t index) const;
+  std::string last_words(time_point now) const;
 
   std::uint64_t epoch_;
   claim_book_options options_;
@@ -296,12 +337,22 @@ private:
   std::optional<std::uint32_t> scaled_;
   std::string scale_reason_;
   std::uint64_t sequence_ = 0;
-  std::map<node_id, seen_node> seen_;
+  seen_nodes seen_;
+  // What is in `seen_`, to be found quickly: replicas by index, those that failed for good, nodes that have vanished, and
+  // replicas that count by node.
+  std::set<std::tuple<std::uint32_t, node_id, claim_token>> sightings_;
+  std::set<std::pair<node_id, claim_token>> failed_;
+  std::set<node_id> vanished_;
+  std::map<node_id, std::uint32_t> holders_on_;
   std::map<claim_token, claim> claims_;
-  /// How many of them each index has.
-  std::map<std::uint32_t, std::uint32_t> claims_by_index_;
+  std::set<std::pair<std::uint32_t, claim_token>> claims_by_index_;
   std::map<claim_token, release> released_;
   std::map<std::uint32_t, slot> slots_;
+  /// Indices where the next tick may find something to do; of a federated app none.  Of any other one that is wanted a
+  /// single replica is there, which takes requests and may stay where it is, and is of the wanted spec or, those in
+  /// `outdated_`, of another one that nothing is done about yet.
+  index_set open_;
+  index_set outdated_;
   /// Of a federated app.
   std::optional<federation> federation_;
   /// How often the app has become one.

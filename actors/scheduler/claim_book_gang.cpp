@@ -1,4 +1,5 @@
 #include "actors/scheduler/claim_book.hpp"
+#include "actors/scheduler/placement_rules.hpp"
 #include "actors/scheduler/preemption.hpp"
 
 #include <fmt/format.h>
@@ -12,7 +13,7 @@
 namespace astra {
 
 /// Whether the app is a gang that has not been placed yet.
-bool claim_book::gang_waits(const holders_by_index& holders, time_point now) {
+bool claim_book::gang_waits(const scope& looked, time_point now) {
   if (!spec_.gang() || deleting_ || gang_.placed())
     return false;
   std::set<std::uint32_t> confirmed;
@@ -20,11 +21,9 @@ bool claim_book::gang_waits(const holders_by_index& holders, time_point now) {
     if (claim.confirmed)
       confirmed.insert(claim.index);
   // What a scheduler finds when it starts was placed by the one before.
-  auto adopted = !gang_.begun() && !holders.empty();
-  std::uint32_t index = 0;
-  while (index < wanted() && (holders.count(index) != 0 || confirmed.count(index) != 0))
-    ++index;
-  if (!adopted && index < wanted())
+  auto adopted = !gang_.begun() && (!looked.holders.empty() || looked.indices.size() < wanted());
+  auto there = [&](auto index) { return looked.holders.count(index) != 0 || confirmed.count(index) != 0; };
+  if (!adopted && !std::all_of(looked.indices.begin(), looked.indices.end(), there))
     return true;
   drop_places([](auto&) { return true; }, "its gang is placed", now);
   gang_.set_placed();
@@ -36,9 +35,8 @@ bool claim_book::impatient(time_point now) const {
          && std::all_of(claims_.begin(), claims_.end(), [](auto& entry) { return entry.second.confirmed; });
 }
 
-void claim_book::place_gang(const wishes& wishes, const holders_by_index& holders, const cluster_view& view,
-                            const std::set<resource_id>& reachable, time_point now, random_source& random,
-                            decision& out) {
+void claim_book::place_gang(const wishes& wishes, const cluster_view& view, const std::set<resource_id>& reachable,
+                            time_point now, random_source& random, decision& out) {
   out.gang = gang_.order(spec_.name());
   out.hold = gang_.hold_time();
   std::set<std::uint32_t> missing{wishes.place.begin(), wishes.place.end()};
@@ -49,7 +47,7 @@ void claim_book::place_gang(const wishes& wishes, const holders_by_index& holder
   };
   drop_places(stale, "it is no place for its gang any more", now);
   if (gang_.late(now))
-    give_gang_up(holders, now, random);
+    give_gang_up(now, random);
   auto open = missing;
   for (auto& [token, place] : gang_.places())
     open.erase(place.index);
@@ -57,39 +55,38 @@ void claim_book::place_gang(const wishes& wishes, const holders_by_index& holder
   if (gang_.paused(now)) {
     reason = "its gang gave back what it held, for others to use, and tries again in a moment";
   } else if (!open.empty()) {
-    auto input = input_for(spec_, holders, view, reachable, now);
+    auto input = input_for(spec_, view, reachable, now);
+    auto hold = [&](std::uint32_t index, node_id node, std::vector<std::uint64_t> victims) {
+      ask_to_hold(index, node, std::move(victims), view, now, out);
+      input.count_claim(node);
+      open.erase(index);
+    };
     input.missing.assign(open.begin(), open.end());
-    auto planned = plan(input, random);
-    for (auto& placement : planned.placements) {
-      ask_to_hold(placement.replica_index, placement.node, {}, view, now, out);
-      open.erase(placement.replica_index);
-    }
+    auto planned = plan_and_keep_columns(input, random);
+    for (auto& placement : planned.placements)
+      hold(placement.replica_index, placement.node, {});
     reason = planned.reason;
     if (!open.empty()) {
       // What others hold may be that of younger gangs: their Resources know.
-      auto bold = input_for(spec_, holders, view, reachable, now);
-      bold.missing.assign(open.begin(), open.end());
+      input.missing.assign(open.begin(), open.end());
+      auto newest = input.corrections;
       for (auto& [id, entry] : view.nodes()) {
-        auto correction = bold.corrections.find(id);
-        auto& row = correction == bold.corrections.end() ? entry.row : correction->second;
+        auto& row = newest_row(input, entry);
         if (row.held().ByteSizeLong() == 0)
           continue;
         auto bare = row;
         bare.set_held({});
-        bold.corrections[id] = std::move(bare);
+        input.corrections[id] = std::move(bare);
       }
-      for (auto& placement : plan(bold, random).placements) {
-        ask_to_hold(placement.replica_index, placement.node, {}, view, now, out);
-        open.erase(placement.replica_index);
-      }
+      auto bold = plan(input, random);
+      input.corrections = std::move(newest);
+      for (auto& placement : bold.placements)
+        hold(placement.replica_index, placement.node, {});
     }
     if (!open.empty() && spec_.priority() > 0) {
-      auto last = input_for(spec_, holders, view, reachable, now);
-      last.missing.assign(open.begin(), open.end());
-      for (auto& placement : plan_preemption(last, random)) {
-        ask_to_hold(placement.replica_index, placement.node, std::move(placement.victims), view, now, out);
-        open.erase(placement.replica_index);
-      }
+      input.missing.assign(open.begin(), open.end());
+      for (auto& placement : plan_preemption(input, random))
+        hold(placement.replica_index, placement.node, std::move(placement.victims));
     }
   }
   auto placed = wanted() - static_cast<std::uint32_t>(missing.size());
@@ -148,24 +145,24 @@ void claim_book::drop_places(const std::function<bool(const gang::place&)>& whic
   for (auto& [token, place] : gang_.places())
     if (which(place)) {
       going.push_back(token);
-      released_[token] = {place.node, place.index, reason, now, std::nullopt, place.asked.has_value()};
+      end(token, {place.node, place.index, reason, now, std::nullopt, place.asked.has_value()});
     }
   for (auto token : going)
     gang_.forget(token);
 }
 
 /// The gang has kept others out for long enough: all goes, also what is committed, but for its place in the order.
-void claim_book::give_gang_up(const holders_by_index& holders, time_point now, random_source& random) {
+void claim_book::give_gang_up(time_point now, random_source& random) {
   constexpr auto reason = "not all replicas of its gang found a place in time";
   drop_places([](auto&) { return true; }, reason, now);
   std::vector<claim_token> committed;
   for (auto& [token, claim] : claims_) {
-    released_[token] = {claim.node, claim.index, reason, now, std::nullopt, true};
+    end(token, {claim.node, claim.index, reason, now, std::nullopt, true});
     committed.push_back(token);
   }
   for (auto token : committed)
     drop_claim(token);
-  for (auto& [index, found] : holders)
+  for (auto& [index, found] : all_holders())
     for (auto& holder : found) {
       release_holder(holder, reason, now);
       slots_[index].held = false;
@@ -174,11 +171,10 @@ void claim_book::give_gang_up(const holders_by_index& holders, time_point now, r
 }
 
 /// Claims places of replicas of lower priority for what has found no other.
-void claim_book::preempt(std::vector<std::uint32_t>& unplaced, const holders_by_index& holders,
-                         const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
-                         random_source& random, decision& out) {
-  auto input = input_for(spec_, holders, view, reachable, now);
+void claim_book::preempt(std::vector<std::uint32_t>& unplaced, plan_input input, const cluster_view& view,
+                         time_point now, random_source& random, decision& out) {
   // An update gets along with what the app has.
+  input.missing.clear();
   std::copy_if(unplaced.begin(), unplaced.end(), std::back_inserter(input.missing),
                [&](auto index) { return !slots_[index].updating; });
   if (input.missing.empty())

@@ -29,6 +29,9 @@ constexpr double cost_of_skew = 0.25;
 constexpr double cost_of_requirement = 1.0;
 constexpr double cost_of_replica = 1.0;
 
+/// More than sums of costs differ by when they are added up in another order.
+constexpr double rounding = 1e-9;
+
 /// Rules about single nodes that are looked at; more than anybody writes.
 constexpr std::size_t node_rules_max = 32;
 
@@ -81,6 +84,8 @@ struct kind_facts {
   double plain_cost = 0.0;
   std::uint32_t changes = 0;
   double cost = 0.0;
+  /// The part of both costs that does not come from spreads.
+  double least_cost = 0.0;
 
   // Nodes by what is first in their way.
   most by_condition;
@@ -119,8 +124,9 @@ struct remedy {
 
 class survey {
 public:
-  survey(const plan_input& input, placement_rules& rules, const std::map<node_id, std::uint32_t>& planned, bool seek)
-    : input_(input), rules_(rules), planned_(planned), seek_(seek), need_(rules.need()), columns_(columns_of(input)) {}
+  survey(const plan_input& input, placement_rules& rules, const view_columns& columns,
+         const std::map<node_id, std::uint32_t>& planned, bool seek)
+    : input_(input), rules_(rules), columns_(columns), planned_(planned), seek_(seek), need_(rules.need()) {}
 
   explanation run() {
     judge_kinds();
@@ -136,13 +142,6 @@ public:
   }
 
 private:
-  const view_columns& columns_of(const plan_input& input) {
-    if (input.columns)
-      return *input.columns;
-    own_columns_.emplace(input.nodes);
-    return *own_columns_;
-  }
-
   // -- kinds -----------------------------------------------------------------
 
   void judge_kinds() {
@@ -171,7 +170,7 @@ private:
       for (auto number : facts.failing)
         cost += rules_.conditions()[number].type == condition::what::taint ? cost_of_taint : cost_of_requirement;
       facts.plain_changes = facts.changes = changes;
-      facts.plain_cost = facts.cost = cost;
+      facts.plain_cost = facts.cost = facts.least_cost = cost;
       if (rules_.spreads().empty())
         continue;
       auto add = [&](const std::vector<std::uint32_t>& dropped, std::uint32_t& number, double& price) {
@@ -240,35 +239,43 @@ private:
 
   // -- nodes -----------------------------------------------------------------
 
+  using place = view_columns::place;
+  using group = view_columns::group;
+
   /// Nodes of which more is to be known than stands in the columns.
   void mark_nodes() {
-    auto mark = [this](const auto& nodes) {
-      for (auto& [id, value] : nodes) {
-        auto place = columns_.find(id);
-        if (place == view_columns::nowhere)
-          continue;
-        special_.resize(columns_.size());
-        if (!special_[place])
-          specials_.push_back(place);
-        special_[place] = 1;
-      }
+    auto& groups = columns_.groups();
+    specials_.resize(groups.size());
+    auto mark = [&](const auto& nodes) {
+      for (auto& [id, value] : nodes)
+        if (auto at = columns_.find(id))
+          specials_[at->group].push_back(at->offset);
     };
     mark(input_.corrections);
     mark(input_.claimed);
     mark(input_.excluded);
     mark(planned_);
+    for (auto& offsets : specials_) {
+      std::sort(offsets.begin(), offsets.end());
+      offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
+    }
     auto& rules = rules_.affinities();
+    apart_of_company_.resize(columns_.companies().size());
     for (std::uint32_t rule = 0; rule < rules.size(); ++rule) {
       if (!rules[rule].label.empty() || node_rules_.size() == node_rules_max)
         continue;
       auto bit = std::uint32_t{1} << node_rules_.size();
       node_rules_.push_back(rule);
-      apart_.resize(columns_.size(), 0);
       if (!rules[rule].anti)
         everywhere_ |= bit;
-      for (auto id : rules[rule].nodes)
-        if (auto place = columns_.find(id); place != view_columns::nowhere)
-          apart_[place] |= bit;
+      if (rules[rule].app == input_.spec.name())
+        mark_own(rules[rule], bit);
+      else if (auto number = columns_.number_of(rules[rule].app))
+        for (std::size_t i = 0; i < apart_of_company_.size(); ++i) {
+          auto& company = columns_.companies()[i];
+          if (std::binary_search(company.begin(), company.end(), *number))
+            apart_of_company_[i] |= bit;
+        }
     }
     for (auto home : columns_.homes()) {
       reachable_.push_back(input_.reachable.count(home) != 0);
@@ -277,48 +284,149 @@ private:
     }
   }
 
-  node_facts facts_at(std::size_t place) const {
+  /// Where the app itself is, which the plan knows better than the view.
+  void mark_own(const placement_rules::affinity_rule& rule, std::uint32_t bit) {
+    own_.resize(columns_.groups().size());
+    for (auto id : rule.nodes)
+      if (auto at = columns_.find(id)) {
+        auto& marks = own_[at->group];
+        marks.resize(columns_.groups()[at->group].size());
+        marks[at->offset] |= bit;
+      }
+  }
+
+  /// Per node of a group what `mark_own` said; null: nothing.
+  const std::uint32_t* own_marks(std::size_t number) const {
+    return own_.empty() || own_[number].empty() ? nullptr : own_[number].data();
+  }
+
+  /// An affinity is broken where the bit is not set, an anti-affinity where it is.
+  std::uint32_t apart_at(const group& nodes, const std::uint32_t* own, std::size_t offset) const {
+    return (apart_of_company_[nodes.companies[offset]] | (own ? own[offset] : 0)) ^ everywhere_;
+  }
+
+  node_facts facts_at(const group& nodes, const std::uint32_t* own, std::size_t offset) const {
     node_facts node;
-    node.id = columns_.id(place);
-    node.kind = columns_.kind_of(place);
-    node.cpu = columns_.cpu_free(place);
-    node.memory = columns_.memory_free(place);
-    node.cards = columns_.cards_free(place);
-    node.largest_cpu = columns_.largest_cpu(place);
-    node.largest_memory = columns_.largest_memory(place);
-    // An affinity is broken where the bit is not set, an anti-affinity where it is.
-    node.apart = apart_.empty() ? 0 : apart_[place] ^ everywhere_;
+    node.id = nodes.ids[offset];
+    node.kind = nodes.kind;
+    node.cpu = nodes.cpu_free[offset];
+    node.memory = nodes.memory_free[offset];
+    node.cards = nodes.cards_free.data() + offset * columns_.kinds()[nodes.kind].cards.size();
+    node.largest_cpu = nodes.largest_cpu[offset];
+    node.largest_memory = nodes.largest_memory[offset];
+    node.apart = node_rules_.empty() ? 0 : apart_at(nodes, own, offset);
     return node;
   }
 
-  void look_at_all() {
-    for (std::size_t place = 0; place < columns_.size(); ++place)
-      if ((special_.empty() || !special_[place]) && usable(place))
-        look_at(facts_at(place));
-    for (auto place : specials_)
-      if (usable(place))
-        look_at_special(place);
+  node_facts facts_at(place where) const {
+    return facts_at(columns_.groups()[where.group], own_marks(where.group), where.offset);
   }
 
-  bool usable(std::size_t place) {
-    auto state = columns_.state_of(place);
-    if (state != view_columns::state::usable) {
-      ++in_state_[static_cast<std::size_t>(state)];
+  void look_at_all() {
+    auto& groups = columns_.groups();
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      if (!usable(groups[i]))
+        continue;
+      // What is special is left out here.
+      std::size_t begin = 0;
+      for (auto offset : specials_[i]) {
+        scan(groups[i], own_marks(i), begin, offset);
+        begin = offset + 1;
+      }
+      scan(groups[i], own_marks(i), begin, groups[i].size());
+      for (auto offset : specials_[i])
+        look_at_special({static_cast<std::uint32_t>(i), offset});
+    }
+  }
+
+  /// Counts the nodes when nothing can be had of them.
+  bool usable(const group& nodes) {
+    if (nodes.condition != view_columns::state::usable) {
+      in_state_[static_cast<std::size_t>(nodes.condition)] += nodes.size();
       return false;
     }
-    if (auto group = elsewhere_[columns_.home_of(place)]) {
-      ++in_group_[*group];
+    if (auto name = elsewhere_[nodes.home]) {
+      if (nodes.size() > 0)
+        in_group_[*name] += nodes.size();
       return false;
     }
-    if (!reachable_[columns_.home_of(place)]) {
-      ++cut_off_;
+    if (!reachable_[nodes.home]) {
+      cut_off_ += nodes.size();
       return false;
     }
     return true;
   }
 
-  void look_at_special(std::size_t place) {
-    auto node = facts_at(place);
+  void scan(const group& nodes, const std::uint32_t* own, std::size_t begin, std::size_t end) {
+    auto& kind = kinds_[nodes.kind];
+    if (node_rules_.empty())
+      need_.cards.empty() ? scan_with<false, false>(nodes, kind, own, begin, end)
+                          : scan_with<false, true>(nodes, kind, own, begin, end);
+    else
+      need_.cards.empty() ? scan_with<true, false>(nodes, kind, own, begin, end)
+                          : scan_with<true, true>(nodes, kind, own, begin, end);
+  }
+
+  /// The same as `look_at` for each of them, in a loop that a million nodes go through.
+  template <bool WithApart, bool WithCards>
+  void scan_with(const group& nodes, kind_facts& kind, const std::uint32_t* own, std::size_t begin, std::size_t end) {
+    auto cards = columns_.kinds()[nodes.kind].cards.size();
+    auto unlike = kind.first != none;
+    auto base = static_cast<std::int64_t>(kind.changes);
+    // Locals stay in registers.
+    auto need_cpu = need_.cpu_milli;
+    auto need_memory = need_.memory_bytes;
+    auto ids = nodes.ids.data();
+    auto cpus = nodes.cpu_free.data();
+    auto memories = nodes.memory_free.data();
+    for (auto i = begin; i < end; ++i) {
+      auto cpu = cpus[i];
+      auto memory = memories[i];
+      auto short_of_cpu = cpu < need_cpu;
+      auto short_of_memory = memory < need_memory;
+      auto lacks = static_cast<std::uint32_t>(short_of_cpu) + static_cast<std::uint32_t>(short_of_memory);
+      std::size_t first = short_of_memory ? 1 : 0;
+      auto available = short_of_memory ? memory : cpu;
+      auto cost_of_cards = 0.0;
+      if constexpr (WithCards)
+        for (auto card = need_.cards.size(); card-- > 0;) {
+          auto at = kind.card_at[card];
+          auto free = at < 0 ? 0 : nodes.cards_free[i * cards + static_cast<std::size_t>(at)];
+          if (free < need_.cards[card].second) {
+            ++lacks;
+            first = 2 + card;
+            available = free;
+            cost_of_cards += static_cast<double>(need_.cards[card].second - std::max<std::int64_t>(free, 0))
+                             / static_cast<double>(need_.cards[card].second);
+          }
+        }
+      std::uint32_t apart_bits = 0;
+      std::uint32_t apart = 0;
+      if constexpr (WithApart) {
+        apart_bits = apart_at(nodes, own, i);
+        // Most of the time there is one rule.
+        apart = apart_bits <= 1 ? apart_bits : static_cast<std::uint32_t>(std::popcount(apart_bits));
+      }
+      auto changes = base + lacks + apart;
+      if (unlike)
+        kind.by_condition.note(-changes, ids[i]);
+      else if (lacks > 0)
+        kind.by_lack[first].note(std::max<std::int64_t>(available, 0), ids[i]);
+      else
+        note_whole(kind, changes, apart_bits, ids[i]);
+      if (!seek_ || changes == 0)
+        continue;
+      auto least_cost = kind.least_cost + apart * cost_of_requirement + cost_of_cards;
+      if (changes <= static_cast<std::int64_t>(best_.changes)
+          && may_be_better(static_cast<std::uint32_t>(changes), least_cost, lacks, cpu, memory, ids[i]))
+        try_without_freeing(facts_at(nodes, own, i), kind, lacks, apart);
+      if (lacks > 0 && kind.plain_changes + apart < best_.changes)
+        try_freeing_at(nodes, kind, own, i, apart);
+    }
+  }
+
+  void look_at_special(place where) {
+    auto node = facts_at(where);
     if (auto found = input_.excluded.find(node.id); found != input_.excluded.end()) {
       ++excluded_[found->second];
       return;
@@ -379,21 +487,64 @@ private:
       kind.by_condition.note(-static_cast<std::int64_t>(changes), node.id);
     else if (lacks > 0)
       kind.by_lack[first].note(std::max<std::int64_t>(available, 0), node.id);
-    else if (!kind.apart.empty())
-      kind.by_affinity.note(-static_cast<std::int64_t>(changes), node.id);
-    else if (apart > 0)
-      by_node_rule_[node_rules_[static_cast<std::size_t>(std::countr_zero(node.apart))]].note(
-          -static_cast<std::int64_t>(changes), node.id);
-    else if (changes > 0)
-      kind.by_spread.note(-static_cast<std::int64_t>(changes), node.id);
     else
-      ++fitting_;
+      note_whole(kind, changes, node.apart, node.id);
     if (!seek_ || changes == 0)
       return;
     if (changes <= best_.changes)
       try_without_freeing(node, kind, lacks, apart);
     if (lacks > 0 && node.largest_cpu + node.largest_memory > 0 && kind.plain_changes + apart < best_.changes)
       try_freeing(node, kind, apart);
+  }
+
+  /// A node that lacks nothing, of a kind that meets all conditions.
+  void note_whole(kind_facts& kind, std::int64_t changes, std::uint32_t apart, node_id id) {
+    if (!kind.apart.empty())
+      kind.by_affinity.note(-changes, id);
+    else if (apart != 0)
+      by_node_rule_[node_rules_[static_cast<std::size_t>(std::countr_zero(apart))]].note(-changes, id);
+    else if (changes > 0)
+      kind.by_spread.note(-changes, id);
+    else
+      ++fitting_;
+  }
+
+  /// False when what a node lacks, and cutting the demand costs, is too much for the best remedy.
+  /// @param cost Without that of less memory and fewer cores.
+  bool may_be_better(std::uint32_t changes, double cost, std::uint32_t lacks, std::int64_t cpu, std::int64_t memory,
+                     node_id id) const {
+    if (changes < best_.changes)
+      return true;
+    if (lacks == 0 && rules_.spreads().empty())
+      return cost < best_.cost || (cost == best_.cost && id < best_.node);
+    cost += static_cast<double>(std::max<std::int64_t>(need_.cpu_milli - cpu, 0)) * per_cpu_
+            + static_cast<double>(std::max<std::int64_t>(need_.memory_bytes - memory, 0)) * per_memory_;
+    return cost <= best_.cost + rounding;
+  }
+
+  /// Calls `try_freeing` when that may lead to something better.
+  void try_freeing_at(const group& nodes, const kind_facts& kind, const std::uint32_t* own, std::size_t offset,
+                      std::uint32_t apart) {
+    auto largest_cpu = nodes.largest_cpu[offset];
+    auto largest_memory = nodes.largest_memory[offset];
+    if (largest_cpu + largest_memory == 0)
+      return;
+    auto lack_of_cpu = need_.cpu_milli - nodes.cpu_free[offset];
+    auto lack_of_memory = need_.memory_bytes - nodes.memory_free[offset];
+    auto more = static_cast<std::uint32_t>(lack_of_cpu > largest_cpu)
+                + static_cast<std::uint32_t>(lack_of_memory > largest_memory);
+    auto changes = kind.plain_changes + apart + 1 + more;
+    if (changes > best_.changes)
+      return;
+    if (changes == best_.changes) {
+      auto cost = kind.least_cost + apart * cost_of_requirement + cost_of_replica;
+      if (more == 0)
+        cost += std::max(static_cast<double>(lack_of_cpu) * per_cpu_,
+                         static_cast<double>(lack_of_memory) * per_memory_);
+      if (cost > best_.cost + rounding)
+        return;
+    }
+    try_freeing(facts_at(nodes, own, offset), kind, apart);
   }
 
   // -- remedies --------------------------------------------------------------
@@ -660,8 +811,7 @@ private:
   void describe_best(explanation& result) {
     result.node = best_.node;
     result.node_name = name_of(best_.node);
-    auto place = columns_.find(best_.node);
-    auto node = facts_at(place);
+    auto node = facts_at(*columns_.find(best_.node));
     auto& kind = kinds_[node.kind];
     auto& row = newest_row(input_, input_.nodes.find(best_.node)->second);
     auto claimed = input_.claimed.find(best_.node);
@@ -721,23 +871,26 @@ private:
 
   const plan_input& input_;
   placement_rules& rules_;
+  const view_columns& columns_;
   const std::map<node_id, std::uint32_t>& planned_;
   bool seek_;
   const demand& need_;
-  std::optional<view_columns> own_columns_;
-  const view_columns& columns_;
+  /// What a thousandth of a core, and a byte, less of the demand cost.
+  double per_cpu_ = need_.cpu_milli > 0 ? 1.0 / static_cast<double>(need_.cpu_milli) : 0.0;
+  double per_memory_ = need_.memory_bytes > 0 ? 1.0 / static_cast<double>(need_.memory_bytes) : 0.0;
   std::vector<kind_facts> kinds_;
   std::map<std::vector<std::uint32_t>, std::vector<std::uint32_t>> minima_;
-  /// By place; empty: none is.
-  std::vector<std::uint8_t> special_;
-  std::vector<std::size_t> specials_;
+  /// By group, the offsets of such nodes, ascending.
+  std::vector<std::vector<std::uint32_t>> specials_;
   std::vector<std::uint8_t> reachable_;
   /// By home, the Resource group when it is not the app's.
   std::vector<const std::string*> elsewhere_;
   std::map<std::string, std::size_t> in_group_;
-  /// Numbers of the rules about single nodes; by place, a bit for each whose app is there; and those of affinities.
+  /// Numbers of the rules about single nodes.  There is a bit for each: those whose app is there, by company and, of the
+  /// app itself, by group and offset; and those that are affinities.
   std::vector<std::uint32_t> node_rules_;
-  std::vector<std::uint32_t> apart_;
+  std::vector<std::uint32_t> apart_of_company_;
+  std::vector<std::vector<std::uint32_t>> own_;
   std::uint32_t everywhere_ = 0;
 
   std::size_t fitting_ = 0;
@@ -748,16 +901,26 @@ private:
   remedy best_;
 };
 
+/// Those of the input, or new ones.
+const view_columns& columns_for(const plan_input& input, std::optional<view_columns>& own) {
+  if (input.columns)
+    return *input.columns;
+  return (input.made_columns ? *input.made_columns : own).emplace(input.nodes);
+}
+
 } // namespace
 
 explanation explain(const plan_input& input) {
-  placement_rules rules{input};
-  return survey{input, rules, {}, true}.run();
+  std::optional<view_columns> own;
+  auto& columns = columns_for(input, own);
+  placement_rules rules{input, columns};
+  return survey{input, rules, columns, {}, true}.run();
 }
 
 explanation count_reasons(const plan_input& input, placement_rules& rules,
                           const std::map<node_id, std::uint32_t>& planned) {
-  return survey{input, rules, planned, false}.run();
+  std::optional<view_columns> own;
+  return survey{input, rules, columns_for(input, own), planned, false}.run();
 }
 
 std::string to_text(const explanation& about) {

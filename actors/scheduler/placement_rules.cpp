@@ -1,6 +1,7 @@
 #include "actors/scheduler/placement_rules.hpp"
 
 #include "actors/scheduler/planner.hpp"
+#include "actors/scheduler/view_columns.hpp"
 #include "config/label_expression.hpp"
 
 #include <algorithm>
@@ -68,11 +69,11 @@ std::int64_t unused_cards(const pb::NodeProfile& shape, const std::string& kind)
   return result;
 }
 
+} // namespace
+
 bool works(const pb::ReplicaStatus& replica) {
   return replica.state() != pb::REPLICA_STOPPED && replica.state() != pb::REPLICA_FAILED;
 }
-
-} // namespace
 
 demand::demand(const pb::Resources& resources) : cpu_milli(resources.cpu_milli()), memory_bytes(memory_of(resources)) {
   std::map<std::string, std::int64_t> counts;
@@ -162,6 +163,23 @@ const node_row& newest_row(const plan_input& input, const node_entry& entry) {
 
 placement_rules::placement_rules(const plan_input& input)
   : input_(input), spec_(input.spec), need_(input.spec.per_replica()) {
+  read_spec();
+  count_own(input);
+  for (auto& rule : affinities_)
+    if (rule.app != spec_.name())
+      find_others(input, rule);
+}
+
+placement_rules::placement_rules(const plan_input& input, const view_columns& columns)
+  : input_(input), spec_(input.spec), need_(input.spec.per_replica()) {
+  read_spec();
+  count_own(input);
+  for (auto& rule : affinities_)
+    if (rule.app != spec_.name() && !rule.label.empty())
+      find_values(columns, rule);
+}
+
+void placement_rules::read_spec() {
   auto add = [this](condition::what type, int position, std::string text) {
     conditions_.push_back({type, position, std::move(text)});
   };
@@ -180,31 +198,50 @@ placement_rules::placement_rules(const plan_input& input)
     affinities_.push_back({placement.affinity(i).app(), placement.affinity(i).label(), false, i, {}, {}});
   for (int i = 0; i < placement.anti_affinity_size(); ++i)
     affinities_.push_back({placement.anti_affinity(i).app(), placement.anti_affinity(i).label(), true, i, {}, {}});
-  count_own(input);
-  for (auto& rule : affinities_)
-    if (rule.app != spec_.name())
-      find_others(input, rule);
+}
+
+/// Whether there are some, not how many: only of its own replicas do more come.
+void placement_rules::find_values(const view_columns& columns, affinity_rule& rule) {
+  auto number = columns.number_of(rule.app);
+  if (!number)
+    return;
+  std::vector<std::uint8_t> there;
+  for (auto& company : columns.companies())
+    there.push_back(std::binary_search(company.begin(), company.end(), *number));
+  for (auto& group : columns.groups()) {
+    if (group.condition == view_columns::state::offline)
+      continue;
+    auto value = label_of(columns.kinds()[group.kind].profile, rule.label);
+    if (value && rule.values.count(*value) == 0
+        && std::any_of(group.companies.begin(), group.companies.end(), [&](auto company) { return there[company]; }))
+      rule.values[*value] = 1;
+  }
 }
 
 void placement_rules::count_own(const plan_input& input) {
   if (spreads_.empty() && affinities_.empty())
     return;
-  for (auto& [id, count] : input.placed) {
-    auto entry = input.nodes.find(id);
-    if (entry == input.nodes.end() || count == 0)
-      continue;
-    auto& profile = entry->second.row.shape();
-    for (auto& rule : spreads_)
-      if (auto value = label_of(profile, rule.label))
-        rule.counts[*value] += count;
-    for (auto& rule : affinities_) {
-      if (rule.app != spec_.name())
+  auto count_all = [&](const std::map<node_id, std::uint32_t>& placed) {
+    for (auto& [id, count] : placed) {
+      auto entry = input.nodes.find(id);
+      if (entry == input.nodes.end() || count == 0)
         continue;
-      rule.nodes.insert(id);
-      if (auto value = label_of(profile, rule.label))
-        rule.values[*value] += count;
+      auto& profile = entry->second.row.shape();
+      for (auto& rule : spreads_)
+        if (auto value = label_of(profile, rule.label))
+          rule.counts[*value] += count;
+      for (auto& rule : affinities_) {
+        if (rule.app != spec_.name())
+          continue;
+        rule.nodes.insert(id);
+        if (auto value = label_of(profile, rule.label))
+          rule.values[*value] += count;
+      }
     }
-  }
+  };
+  count_all(input.placed);
+  if (input.also_placed)
+    count_all(*input.also_placed);
 }
 
 void placement_rules::find_others(const plan_input& input, affinity_rule& rule) {

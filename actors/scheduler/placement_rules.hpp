@@ -16,6 +16,7 @@
 namespace astra {
 
 struct plan_input;
+class view_columns;
 
 /// What one replica takes.
 struct demand {
@@ -46,6 +47,9 @@ free_amounts free_on(const node_row& row, const demand& need, std::uint32_t clai
 /// The same for one kind of accelerator, all claims being those in `held`.
 std::int64_t cards_free_in(const pb::NodeProfile& shape, const pb::Resources& held, const std::string& kind);
 
+/// Neither stopped nor failed.
+bool works(const pb::ReplicaStatus& replica);
+
 /// Why a node of that Resource group is none.
 std::string elsewhere_text(const std::string& group);
 
@@ -65,6 +69,8 @@ class placement_rules {
 public:
   /// Reads who is where.
   explicit placement_rules(const plan_input& input);
+  /// Of the nodes of other apps, which the columns of the input's nodes know, it reads only the values of labels.
+  placement_rules(const plan_input& input, const view_columns& columns);
 
   /// What nodes must have or must not have, whatever runs on them.
   struct condition {
@@ -125,7 +131,9 @@ public:
 private:
   bool tolerates(const pb::Label& taint) const;
   std::uint32_t taint_condition(const pb::Label& taint);
+  void read_spec();
   void count_own(const plan_input& input);
+  static void find_values(const view_columns& columns, affinity_rule& rule);
   void find_others(const plan_input& input, affinity_rule& rule);
 
   const plan_input& input_;

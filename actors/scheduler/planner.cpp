@@ -240,6 +240,10 @@ std::uint32_t value_or_zero(const std::map<node_id, std::uint32_t>& counts, node
 
 } // namespace
 
+std::uint32_t placed_on(const plan_input& input, node_id node) {
+  return value_or_zero(input.placed, node) + (input.also_placed ? value_or_zero(*input.also_placed, node) : 0);
+}
+
 std::uint32_t room_for(const pb::AppSpec& spec, const node_row& row, std::uint32_t claimed) {
   demand need{spec.per_replica()};
   auto free = free_on(row, need, claimed);
@@ -284,6 +288,16 @@ plan_result plan(const plan_input& input, random_source& random) {
   plan_result result;
   if (input.missing.empty())
     return result;
+  if (input.columns) {
+    // That nothing fits is found much sooner than what fits.
+    placement_rules rules{input, *input.columns};
+    auto counted = count_reasons(input, rules, {});
+    if (counted.fitting == 0) {
+      result.unplaced = input.missing;
+      result.reason = to_text(counted);
+      return result;
+    }
+  }
   placement_rules rules{input};
   auto& need = rules.need();
   candidate_pool pool{input, rules, random};
@@ -322,7 +336,7 @@ plan_result plan(const plan_input& input, random_source& random) {
     here.survival = about->survival;
     here.suspect = entry.row.liveness() == pb::LIVENESS_SUSPECT;
     here.away = id.value() % input.partitions != input.partition;
-    here.placed = value_or_zero(input.placed, id);
+    here.placed = placed_on(input, id);
     pool.add(*about, std::move(here));
   };
   if (auto likely = likely_nodes(input, need)) {

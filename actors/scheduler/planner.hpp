@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -42,6 +43,8 @@ struct plan_input {
   std::vector<std::uint32_t> missing;
   /// Replicas of this app on each node, running, starting or claimed: new ones go where there are fewer.
   std::map<node_id, std::uint32_t> placed;
+  /// More of them, kept by who plans again and again; null: there are none.
+  const std::map<node_id, std::uint32_t>* also_placed = nullptr;
   /// Those of `placed` that are not in the node's profile yet.
   std::map<node_id, std::uint32_t> claimed;
   /// Rows that are newer than those in `nodes`.
@@ -63,7 +66,18 @@ struct plan_input {
   pool_hazard hazard;
   /// Of `nodes`, for questions to all of them; null: they are made when there is one.
   const view_columns* columns = nullptr;
+  /// Where they are put when they are made; null: nowhere.
+  std::optional<view_columns>* made_columns = nullptr;
+
+  /// One more is claimed there.
+  void count_claim(node_id node) {
+    ++placed[node];
+    ++claimed[node];
+  }
 };
+
+/// Replicas of the app on the node, of `placed` and `also_placed`.
+std::uint32_t placed_on(const plan_input& input, node_id node);
 
 struct placement {
   std::uint32_t replica_index = 0;

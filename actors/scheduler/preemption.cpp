@@ -1,6 +1,7 @@
 #include "actors/scheduler/preemption.hpp"
 
 #include "actors/scheduler/placement_rules.hpp"
+#include "actors/scheduler/view_columns.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -70,6 +71,35 @@ std::vector<const pb::ReplicaStatus*> victims_on(const node_row& row, const pb::
   return {};
 }
 
+/// Nodes that may be an option, and others, ascending.
+std::vector<node_id> nodes_with_victims(const plan_input& input, placement_rules& rules) {
+  auto& columns = *input.columns;
+  auto& need = rules.need();
+  std::vector<std::uint8_t> kind_may;
+  for (auto& kind : columns.kinds()) {
+    auto& capacity = kind.profile.capacity();
+    kind_may.push_back(need.cpu_milli <= capacity.cpu_milli()
+                       && need.memory_bytes <= static_cast<std::int64_t>(capacity.memory_bytes())
+                       && rules.judge(kind.profile).failing.empty());
+  }
+  std::vector<node_id> result;
+  for (auto& group : columns.groups()) {
+    if (group.condition != view_columns::state::usable || !kind_may[group.kind]
+        || input.reachable.count(columns.homes()[group.home]) == 0)
+      continue;
+    for (std::size_t i = 0; i < group.size(); ++i)
+      if (group.least_priority[i] < input.spec.priority())
+        result.push_back(group.ids[i]);
+  }
+  // A newer row may have what the columns do not know of.
+  for (auto& [id, row] : input.corrections)
+    if (input.nodes.count(id) != 0)
+      result.push_back(id);
+  std::sort(result.begin(), result.end());
+  result.erase(std::unique(result.begin(), result.end()), result.end());
+  return result;
+}
+
 /// Whether one more replica there breaks a spread.
 bool too_uneven(const placement_rules& rules, const std::vector<std::set<std::string>>& values,
                 const placement_rules::verdict& about) {
@@ -96,27 +126,42 @@ std::vector<preempting_placement> plan_preemption(const plan_input& input, rando
   std::vector<option> options;
   // Values of the label of each spread that are part of it, as in a plan.
   std::vector<std::set<std::string>> values(rules.spreads().size());
-  for (auto& [id, entry] : input.nodes) {
+  auto look_at = [&](node_id id, const node_entry& entry) {
     if (!entry.usable())
-      continue;
+      return;
     auto about = rules.judge(entry.row.shape());
     if (!about.failing.empty())
-      continue;
+      return;
     for (std::size_t i = 0; i < values.size(); ++i)
       values[i].insert(*about.spread_values[i]);
     auto& row = newest_row(input, entry);
     if (!unusable_because(input, entry).empty() || input.claimed.count(id) != 0 || row.shape().replicas().empty()
         || rules.any_affinity_broken(about, id))
-      continue;
+      return;
     auto victims = victims_on(row, input.spec, need, free_on(row, need, 0));
     if (victims.empty())
-      continue;
+      return;
     option found{id, {}, 0, random.next(), std::move(about)};
     for (auto victim : victims) {
       found.victims.push_back(victim->token());
       found.highest = std::max(found.highest, victim->priority());
     }
     options.push_back(std::move(found));
+  };
+  if (input.columns) {
+    for (auto& kind : input.columns->kinds()) {
+      if (kind.usable == 0)
+        continue;
+      auto about = rules.judge(kind.profile);
+      if (about.failing.empty())
+        for (std::size_t i = 0; i < values.size(); ++i)
+          values[i].insert(*about.spread_values[i]);
+    }
+    for (auto id : nodes_with_victims(input, rules))
+      look_at(id, input.nodes.at(id));
+  } else {
+    for (auto& [id, entry] : input.nodes)
+      look_at(id, entry);
   }
   std::sort(options.begin(), options.end(), [](auto& a, auto& b) { return a.rank() < b.rank(); });
   std::vector<preempting_placement> result;

@@ -43,22 +43,27 @@ bool rollout::good(std::optional<time_point> ready_since, time_point now) const 
   return !policy_ || (ready_since && now - *ready_since >= ms(policy_->ready_for_ms()));
 }
 
+bool rollout::seasoned(std::optional<time_point> ready_since, time_point now) const {
+  return !policy_
+         || (ready_since && now - *ready_since >= ms(std::max(policy_->canary_for_ms(), policy_->ready_for_ms())));
+}
+
 bool rollout::may_release() const {
   return !policy_ || (!failed() && unavailable_ < policy_->max_unavailable());
 }
 
-rollout::step rollout::tick(const std::vector<index_state>& indices, time_point now) {
+rollout::step rollout::tick(const std::vector<index_state>& indices, const settled_indices& rest, time_point now) {
   step result;
   if (!policy_)
     return result;
-  total_ = static_cast<std::uint32_t>(indices.size());
-  updated_ = 0;
+  auto old_ones = rest.outdated ? rest.outdated->size() : 0;
+  total_ = static_cast<std::uint32_t>(indices.size() + rest.current + old_ones);
+  updated_ = rest.current;
   unavailable_ = 0;
-  std::uint32_t gone_over = 0;
+  auto gone_over = rest.current;
   std::uint32_t beside = 0;
-  std::uint32_t seasoned = 0;
-  auto outdated = false;
-  auto canary_for = ms(std::max(policy_->canary_for_ms(), policy_->ready_for_ms()));
+  auto seasoned_ones = rest.current;
+  auto outdated = old_ones > 0;
   for (auto& index : indices) {
     auto is_good = good(index.ready_since, now);
     updated_ += is_good;
@@ -67,7 +72,7 @@ rollout::step rollout::tick(const std::vector<index_state>& indices, time_point 
     // What has no replica, or one on a node that drains, gets one of the new spec in any case.
     gone_over += index.current || index.chosen || !index.outdated;
     beside += index.outdated && (index.current || index.chosen);
-    seasoned += index.ready_since && now - *index.ready_since >= canary_for;
+    seasoned_ones += seasoned(index.ready_since, now);
   }
   if (!active_ && !outdated) {
     evidence_.clear();
@@ -83,7 +88,7 @@ rollout::step rollout::tick(const std::vector<index_state>& indices, time_point 
     moved_ = now;
   }
   auto canaries = std::min(policy_->canary(), total_);
-  if (!canary_passed_ && seasoned >= canaries) {
+  if (!canary_passed_ && seasoned_ones >= canaries) {
     canary_passed_ = true;
     moved_ = now;
   }
@@ -99,19 +104,31 @@ rollout::step rollout::tick(const std::vector<index_state>& indices, time_point 
   if (failed())
     return result;
   auto limit = canary_passed_ ? total_ : canaries;
-  for (auto& index : indices) {
-    if (gone_over >= limit)
+  auto listed = indices.begin();
+  auto other = rest.outdated ? rest.outdated->next(0) : std::nullopt;
+  while (gone_over < limit) {
+    listed = std::find_if(listed, indices.end(),
+                          [](auto& index) { return index.outdated && !index.current && !index.chosen; });
+    // What takes requests stays where it is when both are used up.
+    if (beside >= policy_->max_surge() && unavailable_ >= policy_->max_unavailable())
+      other.reset();
+    if (listed == indices.end() && !other)
       break;
-    if (!index.outdated || index.current || index.chosen)
-      continue;
-    if (!index.old_ready) {
+    auto from_list = listed != indices.end() && (!other || listed->index < *other);
+    auto index = from_list ? listed->index : *other;
+    auto old_ready = !from_list || listed->old_ready;
+    if (from_list)
+      ++listed;
+    else
+      other = rest.outdated->next(std::uint64_t{index} + 1);
+    if (!old_ready) {
       // It costs nothing to go without it.
-      result.release.push_back(index.index);
+      result.release.push_back(index);
     } else if (beside < policy_->max_surge()) {
-      result.beside.push_back(index.index);
+      result.beside.push_back(index);
       ++beside;
     } else if (unavailable_ < policy_->max_unavailable()) {
-      result.release.push_back(index.index);
+      result.release.push_back(index);
       ++unavailable_;
     } else {
       continue;

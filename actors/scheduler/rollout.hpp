@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/scheduler/index_set.hpp"
 #include "messages/wire/app.pb.h"
 #include "messages/wire/membership.pb.h"
 
@@ -61,9 +62,18 @@ public:
   /// The update that is under way was halted before, by a scheduler that is gone.
   void halt(std::string reason);
 
+  /// Wanted indices of which more need not be told, as most are most of the time.
+  struct settled_indices {
+    /// One replica is there, of the wanted spec and seasoned.
+    std::uint32_t current = 0;
+    /// One replica is there, which takes requests, and nothing has been done for a successor; null: nowhere.
+    const index_set* outdated = nullptr;
+  };
+
   /// Which indices may be replaced, in this step.
-  /// @param indices Every wanted one, ascending.
-  step tick(const std::vector<index_state>& indices, time_point now);
+  /// @param indices Every wanted one that is not in `rest`, ascending.
+  step tick(const std::vector<index_state>& indices, const settled_indices& rest, time_point now);
+  step tick(const std::vector<index_state>& indices, time_point now) { return tick(indices, {}, now); }
 
   /// An update is under way or has failed.
   bool active() const { return active_; }
@@ -72,6 +82,8 @@ public:
   bool frozen() const { return failed() || (active_ && !canary_passed_); }
   /// One that takes requests since then counts as replaced.  Always, without a policy.
   bool good(std::optional<time_point> ready_since, time_point now) const;
+  /// The same for good: neither the time nor the end of a canary's trial makes a difference any more.
+  bool seasoned(std::optional<time_point> ready_since, time_point now) const;
 
   /// One more old replica may stop before its successor is ready, as there is no room for both.
   bool may_release() const;

@@ -6,22 +6,25 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
-#include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
 namespace astra {
 
 /// The nodes of a view in columns: what a question to every one of them needs, next to each other.  Who has the same
-/// capacity, labels and taints is of one kind, about which such a question is answered once.
-/// A plain class; about 100 bytes per node.
+/// capacity, labels and taints is of one kind, about which such a question is answered once; and nodes of a kind with
+/// one home, in the same state, are a group that lies together.
+/// A plain class; about 90 bytes per node.
 class view_columns {
 public:
   /// Of a node that has not described itself.
   static constexpr std::uint32_t no_kind = 0;
-  static constexpr std::size_t nowhere = static_cast<std::size_t>(-1);
+  static constexpr std::uint32_t no_priority = std::numeric_limits<std::uint32_t>::max();
 
   /// Whether a node may get anything.
   enum class state : std::uint8_t { usable, offline, draining, undescribed };
@@ -35,6 +38,33 @@ public:
     std::size_t usable = 0;
   };
 
+  /// Each column in the same order, which means nothing.
+  struct group {
+    std::uint32_t kind = no_kind;
+    std::uint32_t home = 0;
+    state condition = state::undescribed;
+    std::vector<node_id> ids;
+    // What replicas and claims under way have left; less than nothing when they have more than there is.
+    std::vector<std::int64_t> cpu_free;
+    std::vector<std::int64_t> memory_free;
+    /// For each node as many as the kind has `cards`, in that order.
+    std::vector<std::int64_t> cards_free;
+    // At most this is freed by the end of one replica; 0: there is none.
+    std::vector<std::int64_t> largest_cpu;
+    std::vector<std::int64_t> largest_memory;
+    /// Of the replicas that work, and do not drain; no_priority: there is none.
+    std::vector<std::uint32_t> least_priority;
+    /// Which apps have replicas there that work.
+    std::vector<std::uint32_t> companies;
+
+    std::size_t size() const { return ids.size(); }
+  };
+
+  struct place {
+    std::uint32_t group = 0;
+    std::uint32_t offset = 0;
+  };
+
   view_columns();
   /// Everything at once: cheaper than one by one.
   explicit view_columns(const std::map<node_id, node_entry>& nodes);
@@ -43,48 +73,43 @@ public:
   void update(const node_entry& entry);
   void erase(node_id node);
 
-  std::size_t size() const { return ids_.size(); }
-  std::size_t find(node_id node) const;
+  std::size_t size() const { return places_.size(); }
+  std::optional<place> find(node_id node) const;
 
   const std::vector<kind>& kinds() const { return kinds_; }
-  /// Home Resources; a node's home is an index into it.
+  /// Home Resources; a group's home is an index into it.
   const std::vector<resource_id>& homes() const { return homes_; }
-
-  // By place, in [0, size()): in no order.
-  node_id id(std::size_t place) const { return ids_[place]; }
-  state state_of(std::size_t place) const { return states_[place]; }
-  std::uint32_t kind_of(std::size_t place) const { return kind_of_[place]; }
-  std::uint32_t home_of(std::size_t place) const { return home_of_[place]; }
-  // What replicas and claims under way have left; less than nothing when they have more than there is.
-  std::int64_t cpu_free(std::size_t place) const { return cpu_free_[place]; }
-  std::int64_t memory_free(std::size_t place) const { return memory_free_[place]; }
-  /// As the kind's `cards`; null when it has none.
-  const std::int64_t* cards_free(std::size_t place) const { return cards_free_[place].get(); }
-  // At most this is freed by the end of one replica; 0: there is none.
-  std::int64_t largest_cpu(std::size_t place) const { return largest_cpu_[place]; }
-  std::int64_t largest_memory(std::size_t place) const { return largest_memory_[place]; }
+  const std::vector<group>& groups() const { return groups_; }
+  /// Numbers of apps, sorted; a node's company is an index into it.
+  const std::vector<std::vector<std::uint32_t>>& companies() const { return companies_; }
+  /// None: no node has ever had a replica of it.
+  std::optional<std::uint32_t> number_of(const std::string& app) const;
 
 private:
   using shape_cache = std::unordered_map<const pb::NodeProfile*, std::uint32_t>;
 
-  void write(std::size_t place, const node_entry& entry, shape_cache* known);
+  void write(const node_entry& entry, shape_cache* known);
+  void take_out(place where);
+  std::uint32_t group_for(const node_entry& entry, shape_cache* known);
   std::uint32_t kind_for(const pb::NodeProfile& shape);
   std::uint32_t home_for(resource_id home);
+  std::uint32_t number_for(const std::string& app);
+  std::uint32_t company_for(const pb::NodeProfile& shape);
 
-  std::vector<node_id> ids_;
-  std::vector<state> states_;
-  std::vector<std::uint32_t> kind_of_;
-  std::vector<std::uint32_t> home_of_;
-  std::vector<std::int64_t> cpu_free_;
-  std::vector<std::int64_t> memory_free_;
-  std::vector<std::unique_ptr<std::int64_t[]>> cards_free_;
-  std::vector<std::int64_t> largest_cpu_;
-  std::vector<std::int64_t> largest_memory_;
-  /// For look-ups only, as the next.
-  std::unordered_map<node_id, std::size_t> places_;
-  std::unordered_map<std::string, std::uint32_t> kind_by_key_;
+  std::vector<group> groups_;
+  /// By kind, home and condition.
+  std::map<std::tuple<std::uint32_t, std::uint32_t, state>, std::uint32_t> group_numbers_;
+  /// For look-ups only, as the next ones.
+  std::unordered_map<node_id, place> places_;
+  /// By a hash of what makes a kind.
+  std::unordered_multimap<std::uint64_t, std::uint32_t> kind_by_hash_;
+  std::unordered_map<std::string, std::uint32_t> app_numbers_;
+  std::map<std::vector<std::uint32_t>, std::uint32_t> company_numbers_;
   std::vector<kind> kinds_;
   std::vector<resource_id> homes_;
+  std::vector<std::vector<std::uint32_t>> companies_;
+  /// Scratch of company_for.
+  std::vector<std::uint32_t> apps_here_;
 };
 
 } // namespace astra
