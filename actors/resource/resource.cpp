@@ -596,6 +596,8 @@ private:
     for (auto& one : watch_.slowest(reported_subscribers, now()))
       *report.add_slowest() = std::move(one);
     report.set_last_event(events_.last());
+    for (auto& quota : quotas_.report(evidence_, now()))
+      *report.add_quotas() = std::move(quota);
     return resource_report{std::move(report)};
   }
 
@@ -897,9 +899,15 @@ private:
     whole->reply.set_newer_epoch(newer);
     std::map<node_id, pb::ClaimBatch> by_node;
     std::set<node_id> reserved;
+    // A gang that its business's quota has no room for holds no places either.
+    std::string over_quota;
+    if (batch.hold_ms() > 0 && batch.has_gang())
+      over_quota = quotas_.gang_misfit(batch.spec(), evidence_, now());
     for (auto& claim : batch.claims()) {
       node_id node{claim.node()};
-      auto result = newer != 0 ? fenced(claim, newer) : arbitrate(batch, claim);
+      auto result = newer != 0 ? fenced(claim, newer) : arbitrate(batch, claim, over_quota);
+      if (!over_quota.empty())
+        reserved.insert(node);
       if (result.outcome() == pb::CLAIM_HELD) {
         reserved.insert(node);
         *whole->reply.add_results() = std::move(result);
@@ -941,7 +949,8 @@ private:
     return result;
   }
 
-  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim) {
+  /// @param over_quota Why the business's quota has no room for the whole gang; empty: it has, or this is none.
+  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const std::string& over_quota) {
     node_id node{claim.node()};
     auto row = members_.find(node);
     auto elsewhere = keeper_.view().find(node);
@@ -956,8 +965,10 @@ private:
       result.set_outcome(pb::CLAIM_NODE_GONE);
       result.set_reason("the connection to the node is closed");
       *result.mutable_row() = row->to_pb();
-    } else if (result.outcome() == pb::CLAIM_CONFIRMED) {
-      if (auto reason = quotas_.claim(batch.spec(), claim, evidence_, now()); !reason.empty()) {
+    } else if (result.outcome() == pb::CLAIM_CONFIRMED || result.outcome() == pb::CLAIM_HELD) {
+      auto reason = result.outcome() == pb::CLAIM_HELD ? over_quota
+                                                       : quotas_.claim(batch.spec(), claim, evidence_, now());
+      if (!reason.empty()) {
         claims_.release(claim_token{claim.token()});
         result.set_outcome(pb::CLAIM_OVER_QUOTA);
         result.set_reason(std::move(reason));
