@@ -401,8 +401,7 @@ quota_book::amount quota_book::in_use(const ledger& of, const quota_evidence& ev
   return result;
 }
 
-std::string quota_book::used_up(std::size_t index, const amount& need, const quota_evidence& evidence,
-                                time_point now) {
+std::string quota_book::used_up(std::size_t index, const amount& need, const quota_evidence& evidence, time_point now) {
   auto& of = ledgers_[index];
   if (!of.counted || now - *of.counted >= count_again) {
     of.counted = now;
@@ -450,7 +449,7 @@ std::vector<pb::QuotaReport> quota_book::report(const quota_evidence& evidence, 
     entry.set_business(of.business);
     *entry.mutable_limit() = resources_of(of, of.quota);
     *entry.mutable_in_use() = resources_of(of, in_use(of, evidence));
-    *entry.mutable_given_out() = resources_of(of, given(i));
+    *entry.mutable_given_out() = resources_of(of, of.given);
     *entry.mutable_lease() = resources_of(of, held(i, now));
     entry.set_keeper(keeper_name(of, now));
     amount refused(of.quota.size());

@@ -967,8 +967,7 @@ private:
                           "[scale] out)",
                           spec.scale().min(), spec.scale().max());
     if (hash_of(before) != hash_of(spec))
-      text +=
-          fmt::format("{} {}", before.replicas() != spec.replicas() ? ";" : ":", update_text(spec));
+      text += fmt::format("{} {}", before.replicas() != spec.replicas() ? ";" : ":", update_text(spec));
     return reply(errc::none, std::move(text));
   }
 

@@ -52,8 +52,8 @@ constexpr std::uint32_t bit(pb::ReplicaState state) {
 }
 
 /// Of a replica that may come to take requests by itself.
-constexpr auto states_on_the_way = bit(pb::REPLICA_CLAIMED) | bit(pb::REPLICA_STARTING) | bit(pb::REPLICA_WARMING)
-                                   | bit(pb::REPLICA_BACKING_OFF);
+constexpr auto states_on_the_way =
+    bit(pb::REPLICA_CLAIMED) | bit(pb::REPLICA_STARTING) | bit(pb::REPLICA_WARMING) | bit(pb::REPLICA_BACKING_OFF);
 
 /// The node when these replicas are gone.
 node_row row_without(node_row row, const std::set<std::uint64_t>& tokens) {
@@ -540,6 +540,7 @@ void claim_book::place(const wishes& wanted, const holders_by_index& holders, co
     columns_.reset();
     if (claims_.empty())
       quota_reason_.clear();
+    quota_move_since_.reset();
     return;
   }
   if (!quota_reason_.empty() && now < quota_wait_) {
@@ -642,9 +643,15 @@ std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& vie
   if (deleting_ || std::all_of(slots_.begin(), slots_.end(), [](auto& entry) { return entry.second.unplaced.empty(); }))
     return std::nullopt;
   auto shown = spec_;
+  // Where the resources of the one that waits stand in the app's file.
+  std::string table;
   if (federation_) {
     auto first = std::find_if(slots_.begin(), slots_.end(), [](auto& entry) { return !entry.second.unplaced.empty(); });
-    shown = role_spec(spec_, first->first % cluster_stride == 0);
+    auto head = first->first % cluster_stride == 0;
+    shown = role_spec(spec_, head);
+    table = head ? "federation.head." : "federation.worker.";
+    if (head && spec_.has_per_request())
+      table = "federation.head.resources and ";
   }
   auto told = explain(input_for(shown, view, reachable, now));
   pb::PlacementReport result;
@@ -659,8 +666,10 @@ std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& vie
     entry.set_nearest(reason.nearest.value());
     entry.set_nearest_name(reason.nearest_name);
   }
-  for (auto& change : told.changes)
-    result.add_changes()->set_text(to_text(change));
+  for (auto& change : told.changes) {
+    auto text = to_text(change);
+    result.add_changes()->set_text(text.starts_with("resources.") ? table + text : text);
+  }
   result.set_node(told.node.value());
   result.set_node_name(told.node_name);
   return result;
@@ -671,12 +680,19 @@ void claim_book::wait_for_quota(const wishes& wanted, const holders_by_index& ho
   auto wait = [&](std::uint32_t index) { slots_[index].unplaced = quota_reason_; };
   std::for_each(wanted.place.begin(), wanted.place.end(), wait);
   std::for_each(wanted.move.begin(), wanted.move.end(), wait);
-  if (now - quota_since_ < options_.quota_patience)
+  if (wanted.move.empty())
+    quota_move_since_.reset();
+  else if (!quota_move_since_)
+    quota_move_since_ = now;
+  if (!quota_move_since_ || now - std::max(quota_since_, *quota_move_since_) < options_.quota_patience)
     return;
   for (auto index : wanted.move) {
     auto found = holders.find(index);
     if (!slots_[index].updating || found == holders.end())
       continue;
+    if (!rollout_.may_release())
+      return;
+    rollout_.on_release();
     for (auto& old : found->second)
       if (old.outdated && released_.count(old.token()) == 0)
         release_holder(
@@ -885,8 +901,8 @@ std::vector<pb::ReplicaStatus> claim_book::rows_at(std::uint32_t index, time_poi
       row.set_reason("runs the previous spec" + (unplaced.empty() ? "" : "; its successor waits: " + unplaced));
     }
   }
-  for (auto asked = claims_by_index_.lower_bound({index, {}});
-       asked != claims_by_index_.end() && asked->first == index; ++asked) {
+  for (auto asked = claims_by_index_.lower_bound({index, {}}); asked != claims_by_index_.end() && asked->first == index;
+       ++asked) {
     auto& claim = claims_.at(asked->second);
     auto& row = result.emplace_back();
     row.set_index(index);

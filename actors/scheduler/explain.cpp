@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <optional>
@@ -42,6 +43,7 @@ std::string cores(std::uint64_t cpu_milli) {
   return number + (cpu_milli == 1000 ? " core" : " cores");
 }
 
+/// Four digits, rounded down: nobody shall count on what is not there.
 std::string bytes(std::uint64_t value) {
   static constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   auto scaled = static_cast<double>(value);
@@ -50,7 +52,17 @@ std::string bytes(std::uint64_t value) {
     scaled /= 1024.0;
     ++unit;
   }
-  return fmt::format("{:.4g} {}", scaled, units[unit]);
+  auto decimals = scaled < 10.0 ? 1000.0 : scaled < 100.0 ? 100.0 : scaled < 1000.0 ? 10.0 : 1.0;
+  return fmt::format("{:.4g} {}", std::floor(scaled * decimals) / decimals, units[unit]);
+}
+
+/// What can be written into an app file, and is not more.
+std::string size_down(std::uint64_t value) {
+  constexpr std::uint64_t mebibyte = 1024 * 1024;
+  if (value < mebibyte)
+    return fmt::format("{} B", value);
+  auto whole = value / mebibyte;
+  return whole % 1024 == 0 ? fmt::format("{} GiB", whole / 1024) : fmt::format("{} MiB", whole);
 }
 
 /// One of several nodes: the one with the larger amount, or, of equals, the smaller id.
@@ -200,9 +212,15 @@ private:
       return found->second;
     auto& result = found->second;
     result.assign(rules_.spreads().size(), none);
+    if (of_the_app_.empty()) {
+      of_the_app_.resize(kinds_.size());
+      for (auto& nodes : columns_.groups())
+        if (nodes.condition == view_columns::state::usable && !elsewhere_[nodes.home])
+          of_the_app_[nodes.kind] += nodes.size();
+    }
     for (std::size_t i = 0; i < kinds_.size(); ++i) {
       auto& about = kinds_[i].about;
-      if (columns_.kinds()[i].usable == 0
+      if (of_the_app_[i] == 0
           || !std::includes(dropped.begin(), dropped.end(), about.failing.begin(), about.failing.end()))
         continue;
       for (std::size_t rule = 0; rule < result.size(); ++rule)
@@ -539,8 +557,8 @@ private:
     if (changes == best_.changes) {
       auto cost = kind.least_cost + apart * cost_of_requirement + cost_of_replica;
       if (more == 0)
-        cost += std::max(static_cast<double>(lack_of_cpu) * per_cpu_,
-                         static_cast<double>(lack_of_memory) * per_memory_);
+        cost +=
+            std::max(static_cast<double>(lack_of_cpu) * per_cpu_, static_cast<double>(lack_of_memory) * per_memory_);
       if (cost > best_.cost + rounding)
         return;
     }
@@ -885,9 +903,11 @@ private:
   std::vector<std::uint8_t> reachable_;
   /// By home, the Resource group when it is not the app's.
   std::vector<const std::string*> elsewhere_;
+  /// By kind: usable nodes of the app's Resource groups.
+  std::vector<std::size_t> of_the_app_;
   std::map<std::string, std::size_t> in_group_;
-  /// Numbers of the rules about single nodes.  There is a bit for each: those whose app is there, by company and, of the
-  /// app itself, by group and offset; and those that are affinities.
+  /// Numbers of the rules about single nodes.  There is a bit for each: those whose app is there, by company and, of
+  /// the app itself, by group and offset; and those that are affinities.
   std::vector<std::uint32_t> node_rules_;
   std::vector<std::uint32_t> apart_of_company_;
   std::vector<std::vector<std::uint32_t>> own_;
@@ -940,7 +960,7 @@ std::string to_text(const placement_change& change) {
   case what::cpu:
     return "resources.cpu down to " + cores(change.value);
   case what::memory:
-    return "resources.memory down to " + bytes(change.value);
+    return "resources.memory down to " + size_down(change.value);
   case what::accelerators:
     return change.value == 0 ? "resources.accelerators without " + change.subject
                              : fmt::format("resources.accelerators.{} down to {}", change.subject, change.value);

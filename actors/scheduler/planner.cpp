@@ -322,6 +322,9 @@ plan_result plan(const plan_input& input, random_source& random) {
     }
     if (!about->failing.empty())
       return;
+    // Nodes that are not the app's have no part in its spread either.
+    if (input.elsewhere.count(entry.origin) != 0)
+      return;
     pool.admit(*about);
     if (!unusable_because(input, entry).empty())
       return;

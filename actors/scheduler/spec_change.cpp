@@ -166,9 +166,7 @@ std::string change_of(const pb::AppRevision& revision, const pb::AppRevision* be
   if (spec.deleting())
     text = "deleted";
   else if (!before)
-    text = revision.number() == 1
-               ? "created with " + size_text(spec)
-               : "what was before is not kept any more";
+    text = revision.number() == 1 ? "created with " + size_text(spec) : "what was before is not kept any more";
   else
     text = describe_change(before->spec(), spec);
   if (!spec.deleting() && before && before->spec().deleting())

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <set>
 
 using namespace astra;
 using namespace astra::test;
@@ -580,6 +581,38 @@ TEST_CASE("an app whose business has used up its quota waits for up to a second,
   CHECK(placement->reasons(0).text() == reason);
   world.now += 1s;
   CHECK(world.book->tick(world.cluster.view, {model_home}, world.now, world.random).claims.size() == 2);
+}
+
+TEST_CASE("without room in the quota for old and new side by side no more old ones stop than may be missing") {
+  auto spec = small_app("ocr", 6);
+  spec.mutable_update()->set_max_surge(6);
+  spec.mutable_update()->set_progress_ms(600'000);
+  auto stopped_of = [](pb::AppSpec app) {
+    model world{app, 6};
+    world.cluster.publish(world.now, world.book.get());
+    world.ticks(3);
+    REQUIRE(world.running() == 6);
+    app.mutable_actor()->add_args("version=2");
+    world.book->want(app);
+    std::set<std::uint64_t> stopped;
+    for (int i = 0; i < 80; ++i) {
+      world.now += 100ms;
+      auto wishes = world.book->tick(world.cluster.view, {model_home}, world.now, world.random);
+      for (auto& release : wishes.releases)
+        stopped.insert(release.token());
+      for (auto& claim : wishes.claims) {
+        pb::ClaimResult result;
+        result.set_token(claim.token());
+        result.set_outcome(pb::CLAIM_OVER_QUOTA);
+        result.set_reason("used up");
+        world.book->on_result(result, world.now, world.random);
+      }
+    }
+    return stopped.size();
+  };
+  CHECK(stopped_of(spec) == 0);
+  spec.mutable_update()->set_max_unavailable(2);
+  CHECK(stopped_of(spec) == 2);
 }
 
 TEST_CASE("the row that comes with a refusal corrects the view until the view is newer") {

@@ -332,6 +332,12 @@ TEST_CASE_FIXTURE(fixture, "a demand that is too large comes down to what is fre
   node("n2", 4, 4);
   spec.mutable_per_replica()->set_memory_bytes(8 * gibibyte);
   CHECK(change_for(ask()) == "resources.memory down to 6 GiB on n1");
+  // What is said is never more than what is there.
+  cluster.rows["n1"].mutable_profile()->mutable_capacity()->set_memory_bytes(8245878784);
+  spec.mutable_per_replica()->set_memory_bytes(16 * gibibyte);
+  CHECK(change_for(ask()) == "resources.memory down to 7863 MiB on n1");
+  CHECK(to_text(explain(ask())).find("at most 7.679 GiB free, on n1") != std::string::npos);
+  node("n1", 2, 6);
   spec = small_app("ocr", 1);
   spec.mutable_per_replica()->set_cpu_milli(8000);
   CHECK(change_for(ask()) == "resources.cpu down to 4 cores on n2");

@@ -438,6 +438,35 @@ TEST_CASE("a spread with max_skew 1 is 4, 3 and 3 replicas in three zones, howev
     CHECK((count == 3 || count == 4));
 }
 
+TEST_CASE("a zone where only nodes of other Resource groups are has no part in a spread") {
+  model_view cluster;
+  add_zones(cluster, 2, {"a", "b"});
+  cluster.publish(start);
+  pb::ViewDelta other;
+  other.set_origin(99);
+  other.set_epoch(1);
+  other.set_version(1);
+  auto& row = *other.add_nodes();
+  row = make_row("n3", 64, 64);
+  add_label(row, "zone", "c");
+  view_changes changes;
+  REQUIRE(cluster.view.apply(other, start, changes) == cluster_view::apply_outcome::applied);
+  auto spec = small_app("ocr", 6);
+  spread_over(spec, "zone", 1);
+  auto input = input_for(spec, cluster);
+  input.elsewhere[resource_id{99}] = "vision";
+  random_source random{1};
+  CHECK(per_zone(plan(input, random), cluster) == std::map<std::string, std::uint32_t>{{"a", 3}, {"b", 3}});
+  // Full up, and explained in the same way.
+  for (auto name : {"n1", "n2"})
+    cluster.rows[name].mutable_held()->set_cpu_milli(64000);
+  cluster.publish(start);
+  auto full = plan(input, random);
+  CHECK(full.placements.empty());
+  CHECK(full.reason.find("max_skew") == std::string::npos);
+  CHECK(full.reason.find("2 lack cores") != std::string::npos);
+}
+
 TEST_CASE("a spread counts what is there, waits for a full zone, and not for one where no replica can ever be") {
   model_view cluster;
   add_zones(cluster, 3, {"a", "b", "c"});

@@ -261,7 +261,8 @@ TEST_CASE("what an apply says about how replicas are replaced") {
   CHECK(update_text(spec) == "its replicas are replaced one at a time");
   *spec.mutable_update() = policy(3, 1);
   CHECK(update_text(spec)
-        == "its replicas are replaced, up to 3 at once beside the old ones and up to 1 at once after the old one has stopped");
+        == "its replicas are replaced, up to 3 at once beside the old ones and up to 1 at once after the old one has "
+           "stopped");
   spec.mutable_update()->set_canary(2);
   spec.mutable_update()->set_max_unavailable(0);
   CHECK(update_text(spec)
