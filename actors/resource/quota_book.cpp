@@ -1,5 +1,6 @@
 #include "actors/resource/quota_book.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/rendezvous.hpp"
 #include "actors/resource/cluster_view.hpp"
 
@@ -20,6 +21,8 @@ constexpr milliseconds renewal{1000};
 constexpr milliseconds demand_window{400};
 /// Nobody has come back for what was refused.
 constexpr milliseconds demand_memory{2500};
+/// Who was refused asks again within a second, and if not, does not wait any more.
+constexpr milliseconds refusal_memory{3000};
 /// Between countings of what is in use.
 constexpr milliseconds count_again{200};
 
@@ -123,6 +126,18 @@ bool view_evidence::knows(node_id node) const {
   return view_.find(node) != nullptr;
 }
 
+std::uint32_t view_evidence::running(const std::string& app) const {
+  std::uint32_t result = 0;
+  for (auto& [id, entry] : view_.nodes()) {
+    if (entry.row.liveness() == pb::LIVENESS_OFFLINE)
+      continue;
+    for (auto& replica : entry.row.shape().replicas())
+      if (replica.app() == app && runs(replica))
+        ++result;
+  }
+  return result;
+}
+
 quota_evidence::sighting view_evidence::look(node_id node, std::uint64_t incarnation, claim_token token) const {
   auto entry = view_.find(node);
   if (!entry || entry->origin != self_ || entry->row.incarnation() < incarnation)
@@ -219,6 +234,8 @@ void quota_book::tick(const quota_evidence& evidence, time_point now) {
   if (none())
     return;
   retire(evidence, now);
+  for (auto& of : ledgers_)
+    std::erase_if(of.refusals, [now](auto& entry) { return now - entry.second.last >= refusal_memory; });
   for (std::size_t i = 0; i < ledgers_.size(); ++i) {
     auto& of = ledgers_[i];
     if (now - started_ >= limits_.quiet && of.preferred == self_
@@ -302,13 +319,16 @@ std::string quota_book::claim(const pb::AppSpec& spec, const pb::Claim& claim, c
     review(of, now);
     if (of.elected)
       serve_self(index, evidence, now);
-    if (!covered(index, need, now))
+    if (!covered(index, need, now) && !MUTANT(quota_ignored)) {
+      of.refusals[{spec.name(), claim.replica_index()}] = {need, now};
       return why_not(index, need, evidence, now);
+    }
   }
+  of.refusals.erase({spec.name(), claim.replica_index()});
   subtract(of.demand, need);
   add(of.given, need);
   add(of.unseen, need);
-  tokens_[token] = {index, std::move(need), node, claim.node_incarnation(), now, std::nullopt};
+  tokens_[token] = {spec.name(), index, std::move(need), node, claim.node_incarnation(), now, std::nullopt};
   return {};
 }
 
@@ -356,29 +376,97 @@ void quota_book::retire(const quota_evidence& evidence, time_point now) {
   });
 }
 
-std::string quota_book::why_not(std::size_t index, const amount& need, const quota_evidence& evidence, time_point now) {
+std::string quota_book::gang_misfit(const pb::AppSpec& spec, const quota_evidence& evidence, time_point now) {
+  auto index = find(spec.business());
+  // How many replicas an app with [scale] has in the end, its file does not say.
+  if (spec.business().empty() || index == ledgers_.size() || spec.has_scale() || spec.has_federation())
+    return {};
+  auto& of = ledgers_[index];
+  auto missing = spec.replicas() - std::min(spec.replicas(), evidence.running(spec.name()));
+  auto need = amount_of(of, spec.per_replica());
+  for (auto& value : need)
+    value *= missing;
+  // What it holds here counts as given out.
+  for (auto& [token, record] : tokens_)
+    if (record.ledger == index && !record.shown_in && record.app == spec.name())
+      subtract(need, record.takes);
+  of.counted.reset();
+  return used_up(index, need, evidence, now);
+}
+
+quota_book::amount quota_book::in_use(const ledger& of, const quota_evidence& evidence) const {
+  amount result(of.quota.size());
+  for (auto& use : evidence.used(of.business))
+    add(result, amount_of(of, use.amount));
+  return result;
+}
+
+std::string quota_book::used_up(std::size_t index, const amount& need, const quota_evidence& evidence,
+                                time_point now) {
   auto& of = ledgers_[index];
   if (!of.counted || now - *of.counted >= count_again) {
     of.counted = now;
-    of.in_use.assign(of.in_use.size(), 0);
-    for (auto& use : evidence.used(of.business))
-      add(of.in_use, amount_of(of, use.amount));
+    of.in_use = in_use(of, evidence);
   }
   auto used = of.in_use;
   add(used, of.unseen);
   for (std::size_t i = 0; i < need.size(); ++i)
     if (used[i] + need[i] > of.quota[i])
-      return fmt::format("business {} has {} of {} {} in use, and {} {} needed; quota of [[resource.quotas]]",
-                         of.business, number_text(of.dimensions[i], used[i]),
-                         number_text(of.dimensions[i], of.quota[i]), unit_text(of.dimensions[i]),
-                         number_text(of.dimensions[i], need[i]),
-                         number_text(of.dimensions[i], need[i]) == "1" ? "is" : "are");
+      return fmt::format("business {} has {} of {} {} in use, and {} {} needed; quota of {}", of.business,
+                         number_text(of.dimensions[i], used[i]), number_text(of.dimensions[i], of.quota[i]),
+                         unit_text(of.dimensions[i]), number_text(of.dimensions[i], need[i]),
+                         number_text(of.dimensions[i], need[i]) == "1" ? "is" : "are", quota_key);
+  return {};
+}
+
+std::string quota_book::why_not(std::size_t index, const amount& need, const quota_evidence& evidence, time_point now) {
+  auto& of = ledgers_[index];
+  if (auto reason = used_up(index, need, evidence, now); !reason.empty())
+    return reason;
   if (heard_.size() + 1 < all_ / 2 + 1)
-    return fmt::format("business {} gets no more of its quota ([[resource.quotas]]) at {} for now: it hears {} of {} "
-                       "Resources, and a majority decides",
-                       of.business, name_, heard_.size() + 1, all_);
-  return fmt::format("business {} has a quota ([[resource.quotas]]), and {}'s lease of it is being renewed",
-                     of.business, name_);
+    return fmt::format("business {} gets no more of its quota ({}) at {} for now: it hears {} of {} Resources, and a "
+                       "majority decides",
+                       of.business, quota_key, name_, heard_.size() + 1, all_);
+  return fmt::format("business {} has a quota ({}), and {}'s lease of it is being renewed", of.business, quota_key,
+                     name_);
+}
+
+// -- for operators ---------------------------------------------------------------
+
+std::string quota_book::keeper_name(const ledger& of, time_point now) const {
+  if (!of.lease_until || *of.lease_until <= now)
+    return {};
+  if (of.keeper == self_)
+    return name_;
+  auto heard = heard_.find(of.keeper);
+  return heard == heard_.end() ? to_string(of.keeper) : heard->second;
+}
+
+std::vector<pb::QuotaReport> quota_book::report(const quota_evidence& evidence, time_point now) const {
+  std::vector<pb::QuotaReport> result;
+  for (std::size_t i = 0; i < ledgers_.size(); ++i) {
+    auto& of = ledgers_[i];
+    auto& entry = result.emplace_back();
+    entry.set_business(of.business);
+    *entry.mutable_limit() = resources_of(of, of.quota);
+    *entry.mutable_in_use() = resources_of(of, in_use(of, evidence));
+    *entry.mutable_given_out() = resources_of(of, given(i));
+    *entry.mutable_lease() = resources_of(of, held(i, now));
+    entry.set_keeper(keeper_name(of, now));
+    amount refused(of.quota.size());
+    std::optional<time_point> last;
+    for (auto& [who, one] : of.refusals)
+      if (now - one.last < refusal_memory) {
+        add(refused, one.need);
+        last = std::max(last.value_or(one.last), one.last);
+      }
+    *entry.mutable_refused() = resources_of(of, refused);
+    if (last)
+      entry.set_refused_ms_ago(
+          static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(now - *last).count()));
+  }
+  std::sort(result.begin(), result.end(), [](auto& a, auto& b) { return a.business() < b.business(); });
+  return result;
 }
 
 // -- as a keeper -----------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include "messages/ids.hpp"
 #include "messages/wire/app.pb.h"
 #include "messages/wire/claim.pb.h"
+#include "messages/wire/inspection.pb.h"
 #include "messages/wire/view.pb.h"
 
 #include <chrono>
@@ -12,11 +13,16 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace astra {
 
 class cluster_view;
+
+/// Where quotas stand in a file.  Every reason that a quota gives has this in it, and no other reason has.
+inline constexpr std::string_view quota_key = "[[resource.quotas]]";
 
 /// What a Resource knows of running replicas, as far as quotas ask.
 class quota_evidence {
@@ -31,6 +37,8 @@ public:
   virtual std::vector<use> used(const std::string& business) const = 0;
   /// Whether anything is known of the node, be it that it is offline.
   virtual bool knows(node_id node) const = 0;
+  /// Replicas of an app that run, on nodes that are not offline.
+  virtual std::uint32_t running(const std::string& app) const = 0;
 
   enum class sighting {
     unseen,
@@ -51,6 +59,7 @@ public:
   view_evidence(const cluster_view& view, resource_id self) : view_(view), self_(self) {}
   std::vector<use> used(const std::string& business) const override;
   bool knows(node_id node) const override;
+  std::uint32_t running(const std::string& app) const override;
   sighting look(node_id node, std::uint64_t incarnation, claim_token token) const override;
   std::uint64_t version() const override;
 
@@ -123,6 +132,10 @@ public:
   /// @returns why not; empty when it was given out or is nobody's quota.
   std::string claim(const pb::AppSpec& spec, const pb::Claim& claim, const quota_evidence& evidence, time_point now);
 
+  /// Why the quota has no room for all of a gang, some of whose places may be held already; empty: it has, as far as is
+  /// known here.
+  std::string gang_misfit(const pb::AppSpec& spec, const quota_evidence& evidence, time_point now);
+
   /// The node did not take it, or was not asked.
   void refused(claim_token token);
 
@@ -141,6 +154,10 @@ public:
   /// Not visible to all yet, of what was given out.
   std::size_t given_out() const { return tokens_.size(); }
 
+  /// How each quota looks from here, sorted by business.  For about a second what has begun to run counts as in use and
+  /// as given out.
+  std::vector<pb::QuotaReport> report(const quota_evidence& evidence, time_point now) const;
+
 private:
   /// By dimension of the quota.
   using amount = std::vector<std::uint64_t>;
@@ -155,6 +172,11 @@ private:
   struct lingering {
     amount used;
     std::optional<time_point> since;
+  };
+
+  struct refusal {
+    amount need;
+    time_point last;
   };
 
   struct ledger {
@@ -194,9 +216,12 @@ private:
     /// For texts.
     std::optional<time_point> counted;
     amount in_use;
+    /// By app and index: what was wanted last and not given out.
+    std::map<std::pair<std::string, std::uint32_t>, refusal> refusals;
   };
 
   struct token_record {
+    std::string app;
     std::size_t ledger = 0;
     amount takes;
     node_id node;
@@ -230,6 +255,10 @@ private:
   void demand(ledger& of, const amount& need, time_point now) const;
   void retire(const quota_evidence& evidence, time_point now);
   void forget(const token_record& record);
+  amount in_use(const ledger& of, const quota_evidence& evidence) const;
+  std::string keeper_name(const ledger& of, time_point now) const;
+  /// Why there is no room beside what runs and was given out; empty: there is.
+  std::string used_up(std::size_t index, const amount& need, const quota_evidence& evidence, time_point now);
   std::string why_not(std::size_t index, const amount& need, const quota_evidence& evidence, time_point now);
 
   resource_id self_;

@@ -598,6 +598,8 @@ private:
     for (auto& one : watch_.slowest(reported_subscribers, now()))
       *report.add_slowest() = std::move(one);
     report.set_last_event(events_.last());
+    for (auto& quota : quotas_.report(evidence_, now()))
+      *report.add_quotas() = std::move(quota);
     return resource_report{std::move(report)};
   }
 
@@ -900,10 +902,14 @@ private:
     whole->reply.set_newer_epoch(newer);
     std::map<node_id, pb::ClaimBatch> by_node;
     std::set<node_id> changed;
+    // A gang that its business's quota has no room for holds no places either.
+    std::string over_quota;
+    if (batch.hold_ms() > 0 && batch.has_gang())
+      over_quota = quotas_.gang_misfit(batch.spec(), evidence_, now());
     for (auto& claim : batch.claims()) {
       node_id node{claim.node()};
       auto holds = claims_.size();
-      auto result = newer != 0 ? fenced(claim, newer) : arbitrate(batch, claim);
+      auto result = newer != 0 ? fenced(claim, newer) : arbitrate(batch, claim, over_quota);
       // One that is refused may lose what it held.
       if (result.outcome() == pb::CLAIM_HELD || claims_.size() < holds)
         changed.insert(node);
@@ -947,13 +953,16 @@ private:
     return result;
   }
 
-  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim) {
+  /// @param over_quota Why the business's quota has no room for the whole gang; empty: it has, or this is none.
+  pb::ClaimResult arbitrate(const pb::ClaimBatch& batch, const pb::Claim& claim, const std::string& over_quota) {
     node_id node{claim.node()};
     auto row = members_.find(node);
     auto elsewhere = keeper_.view().find(node);
     auto result = claims_.arbitrate(batch, claim, row, now(), [&]() -> claim_table::refusal {
       if (node_handles_.count(node) == 0)
         return {pb::CLAIM_NODE_GONE, "the connection to the node is closed"};
+      if (!over_quota.empty())
+        return {pb::CLAIM_OVER_QUOTA, over_quota};
       give_back_quotas();
       return {pb::CLAIM_OVER_QUOTA, quotas_.claim(batch.spec(), claim, evidence_, now())};
     });

@@ -6,6 +6,7 @@
 #include "runtime/cli/command_context.hpp"
 #include "runtime/cli/commands/claims.hpp"
 #include "runtime/cli/commands/commands.hpp"
+#include "runtime/cli/commands/quota.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/http/fetch.hpp"
 
@@ -128,6 +129,7 @@ private:
   void add_run_and_dev();
   void add_node();
   void add_events();
+  void add_quota();
   void add_app();
   void add_claims();
   void add_invoke_and_router();
@@ -187,6 +189,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add(&root_, "status", status_text, show_status);
   add_node();
   add_events();
+  add_quota();
   add_app();
   add_claims();
   add_invoke_and_router();
@@ -355,6 +358,11 @@ void command_line::add_events() {
           "--last", [this](const std::string& text) { events_.last = read_count("--last", text, 10'000); },
           "At most so many that have happened already (default: 100, with --since all)")
       ->type_name("N");
+}
+
+void command_line::add_quota() {
+  auto* quota = add(&root_, "quota", quota_text);
+  add(quota, "list", quota_list_text, list_quotas);
 }
 
 void command_line::add_app() {

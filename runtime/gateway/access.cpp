@@ -74,6 +74,7 @@ access_right needed_for(gateway_route route) {
   case gateway_route::nodes:
   case gateway_route::node:
   case gateway_route::events:
+  case gateway_route::quotas:
   case gateway_route::apps:
   case gateway_route::app:
   case gateway_route::app_history:

@@ -13,6 +13,8 @@
 #include "runtime/gateway/join_desk.hpp"
 #include "runtime/gateway/json.hpp"
 #include "runtime/gateway/node_listing.hpp"
+#include "runtime/gateway/quota_summary.hpp"
+#include "runtime/gateway/quota_waits.hpp"
 #include "runtime/gateway/resource_link.hpp"
 #include "runtime/gateway/routes.hpp"
 
@@ -179,8 +181,10 @@ private:
       subscribe_to_view(true);
       return;
     }
-    for (auto& app : changes.apps)
+    for (auto& app : changes.apps) {
       follow_app(app);
+      waits_.note(app, view_.find_app(app), now());
+    }
   }
 
   // -- routers -------------------------------------------------------------------------------------------------------
@@ -294,6 +298,8 @@ private:
       return answer(exchange, refusal(404, "unknown_route", "metrics are served by the process, not by its actors"));
     case gateway_route::status:
       return show_status(exchange);
+    case gateway_route::quotas:
+      return show_quotas(exchange);
     case gateway_route::nodes:
       return list_nodes(exchange);
     case gateway_route::events:
@@ -587,15 +593,44 @@ private:
                                     world_.wall_time(), exchange));
   }
 
-  /// Answers with what this gateway knows and what every Resource says of itself within the time for it.
+  /// Answers with what this gateway knows and what every Resource says of itself.
   void show_status(const http_exchange_ptr& exchange) {
+    poll_resources([this, exchange](const resource_answers& answers, const std::vector<quota_row>& quotas) {
+      gateway_info info{setup_.name, setup_.version, duration_cast<milliseconds>(now() - started_),
+                        !setup_.narrow_view};
+      answer(exchange, reply(200, status_json(view_, info, answers, now(), quotas)));
+    });
+  }
+
+  void show_quotas(const http_exchange_ptr& exchange) {
+    poll_resources([this, exchange](const resource_answers& answers, const std::vector<quota_row>& quotas) {
+      if (answers.reports.empty())
+        return answer(exchange,
+                      with_retry_after(refusal(503, "unavailable", "no Resource answers" + why(answers)), retry_soon));
+      answer(exchange, reply(200, quotas_json(quotas, answers)));
+    });
+  }
+
+  static std::string why(const resource_answers& answers) {
+    std::string text;
+    for (auto& [address, reason] : answers.silent)
+      text += fmt::format("{} {}: {}", text.empty() ? ":" : ";", address, reason);
+    return text;
+  }
+
+  using on_answers = std::function<void(const resource_answers&, const std::vector<quota_row>&)>;
+
+  /// Asks every Resource what it says of itself, and goes on when all have answered or the time for it is over.
+  void poll_resources(on_answers then) {
     struct poll {
       resource_answers answers;
       std::map<std::string, bool> open;
+      /// Of those that answered, by address.
+      std::map<std::string, std::string> groups;
       bool over = false;
     };
     auto asked = std::make_shared<poll>();
-    auto finish = [this, asked, exchange] {
+    auto finish = [this, asked, then = std::move(then)] {
       if (std::exchange(asked->over, true))
         return;
       for (auto& [address, waits] : asked->open)
@@ -605,9 +640,7 @@ private:
       std::sort(asked->answers.reports.begin(), asked->answers.reports.end(),
                 [](auto& a, auto& b) { return a.name() < b.name(); });
       std::sort(asked->answers.silent.begin(), asked->answers.silent.end());
-      gateway_info info{setup_.name, setup_.version, duration_cast<milliseconds>(now() - started_),
-                        !setup_.narrow_view};
-      answer(exchange, reply(200, status_json(view_, info, asked->answers, now())));
+      then(asked->answers, quotas_in(asked->answers, asked->groups));
     };
     if (setup_.resources.empty())
       return finish();
@@ -622,8 +655,10 @@ private:
       ask_resource<resource_report>(
           self_, links(setup_.report_timeout), address, report_query{}, milliseconds{0},
           [asked, one_done, address](const pb::ResourceReport& report) {
-            if (!asked->over)
+            if (!asked->over) {
+              asked->groups[address] = report.group();
               asked->answers.reports.push_back(report);
+            }
             one_done(address);
           },
           [asked, one_done, address](const caf::error& reason) {
@@ -632,6 +667,24 @@ private:
             one_done(address);
           });
     self_->run_delayed(setup_.report_timeout, finish);
+  }
+
+  /// @param groups of the Resources that answered, by address.
+  std::vector<quota_row> quotas_in(const resource_answers& answers,
+                                   const std::map<std::string, std::string>& groups) const {
+    quota_witnesses from{answers.reports, {}, {}};
+    for (auto& addresses : setup_.groups)
+      for (auto& address : addresses)
+        if (auto group = groups.find(address); group != groups.end())
+          from.configured[group->second] = addresses.size();
+    for (auto& [id, shard] : view_.shards()) {
+      auto name = resource_name(view_, id);
+      auto reported = std::any_of(answers.reports.begin(), answers.reports.end(),
+                                  [&](auto& report) { return report.name() == name; });
+      if (!reported)
+        from.silent[shard.group].push_back(std::move(name));
+    }
+    return summarise_quotas(from, waits_.waiting(now()));
   }
 
   /// Calls `then` with what is known of a node, by its name or its id; answers when there is none.
@@ -1070,6 +1123,7 @@ private:
   const std::string id_prefix_;
   const time_point started_;
   cluster_view view_;
+  quota_waits waits_;
   std::map<std::string, router_slot> routers_;
   /// Of the apps that have a router: whether the last record said so.
   std::map<std::string, bool> was_deleted_;

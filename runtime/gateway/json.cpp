@@ -172,6 +172,44 @@ json to_json(const view_difference& difference) {
           {"detail", difference.detail}};
 }
 
+json silent_of(const resource_answers& answers) {
+  json silent = json::array();
+  for (auto& [address, reason] : answers.silent)
+    silent.push_back({{"address", address}, {"reason", reason}});
+  return silent;
+}
+
+json to_json(const quota_row& row) {
+  json dimensions = json::array();
+  for (auto& dimension : row.dimensions) {
+    auto amount = [&](std::uint64_t value) { return dimension.name == "cpu" ? json(cores(value)) : json(value); };
+    dimensions.push_back({{"dimension", dimension.name},
+                          {"unit", dimension.name == "cpu"      ? "cores"
+                                   : dimension.name == "memory" ? "bytes"
+                                                                : "cards"},
+                          {"limit", amount(dimension.limit)},
+                          {"in_use", amount(dimension.in_use)},
+                          {"given_out", amount(dimension.given_out)},
+                          {"leased", amount(dimension.leased)},
+                          {"left", amount(dimension.left())}});
+  }
+  json waiting = json::array();
+  for (auto& wait : row.waiting)
+    waiting.push_back(
+        {{"app", wait.app}, {"replicas", wait.replicas}, {"for_ms", wait.lasts.count()}, {"reason", wait.reason}});
+  return {{"business", row.business}, {"group", row.group},
+          {"keeper", row.keeper},     {"dimensions", std::move(dimensions)},
+          {"used_up", row.used_up()}, {"waiting", std::move(waiting)},
+          {"reason", row.reason}};
+}
+
+json to_json(const std::vector<quota_row>& quotas) {
+  json result = json::array();
+  for (auto& row : quotas)
+    result.push_back(to_json(row));
+  return result;
+}
+
 json views_of(const resource_answers& answers) {
   json reports = json::array();
   for (auto& report : answers.reports) {
@@ -198,13 +236,11 @@ json views_of(const resource_answers& answers) {
                        {"slowest", std::move(slowest)},
                        {"shards", std::move(shards)}});
   }
-  json silent = json::array();
-  for (auto& [address, reason] : answers.silent)
-    silent.push_back({{"address", address}, {"reason", reason}});
   json differences = json::array();
   for (auto& difference : compare_views(answers.reports))
     differences.push_back(to_json(difference));
-  return {{"reports", std::move(reports)}, {"unreachable", std::move(silent)}, {"differences", std::move(differences)}};
+  return {
+      {"reports", std::move(reports)}, {"unreachable", silent_of(answers)}, {"differences", std::move(differences)}};
 }
 
 std::uint32_t wanted_in(const pb::AppRecord& record) {
@@ -312,7 +348,7 @@ json to_json(const pb::AppSpec& spec) {
 } // namespace
 
 std::string status_json(const cluster_view& view, const gateway_info& gateway, const resource_answers& answers,
-                        view_time now) {
+                        view_time now, const std::vector<quota_row>& quotas) {
   std::int64_t view_age_ms = -1;
   json resources = json::array();
   for (auto& [id, shard] : view.shards()) {
@@ -358,7 +394,7 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
                     {"ready", app.record.ready()},
                     {"replicas", wanted_in(app.record)},
                     {"reason", app.record.reason()}});
-  return dump({
+  json result = {
       {"cluster",
        {{"gateway", gateway.name},
         {"version", gateway.version},
@@ -381,7 +417,14 @@ std::string status_json(const cluster_view& view, const gateway_info& gateway, c
       {"apps", std::move(apps)},
       {"requests", {{"running", nodes.running()}, {"queued", nodes.queued()}}},
       {"views", views_of(answers)},
-  });
+  };
+  if (!quotas.empty())
+    result["quotas"] = to_json(quotas);
+  return dump(result);
+}
+
+std::string quotas_json(const std::vector<quota_row>& quotas, const resource_answers& answers) {
+  return dump({{"quotas", to_json(quotas)}, {"unreachable", silent_of(answers)}});
 }
 
 std::string node_json(const cluster_view& view, const node_entry& node, view_time now) {

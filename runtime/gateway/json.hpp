@@ -5,6 +5,7 @@
 #include "messages/local.hpp"
 #include "messages/wire/control.pb.h"
 #include "messages/wire/inspection.pb.h"
+#include "runtime/gateway/quota_summary.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -37,8 +38,12 @@ struct resource_answers {
   std::vector<std::pair<std::string, std::string>> silent;
 };
 
+/// @param quotas where there are none, the answer does not mention any.
 std::string status_json(const cluster_view& view, const gateway_info& gateway, const resource_answers& answers,
-                        view_time now);
+                        view_time now, const std::vector<quota_row>& quotas = {});
+
+/// Cores as a number, memory in bytes.
+std::string quotas_json(const std::vector<quota_row>& quotas, const resource_answers& answers);
 
 std::string node_json(const cluster_view& view, const node_entry& node, view_time now);
 

@@ -26,6 +26,7 @@ constexpr route_row rows[] = {
     {"GET", "/v1/nodes/*", gateway_route::node},
     {"POST", "/v1/nodes/*/drain", gateway_route::drain_node},
     {"GET", "/v1/events", gateway_route::events},
+    {"GET", "/v1/quotas", gateway_route::quotas},
     {"GET", "/v1/apps", gateway_route::apps},
     {"GET", "/v1/apps/*", gateway_route::app},
     {"PUT", "/v1/apps/*", gateway_route::apply_app},

@@ -19,6 +19,7 @@ enum class gateway_route {
   node,
   drain_node,
   events,
+  quotas,
   apps,
   app,
   apply_app,

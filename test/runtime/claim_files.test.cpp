@@ -97,14 +97,14 @@ TEST_CASE_FIXTURE(fixture, "rotation keeps what it must, and the chain goes on a
 
 TEST_CASE_FIXTURE(fixture, "a page behind the end of a log is empty, however far behind it begins") {
   auto store = open_claim_files(directory, 1 << 20);
-  write(*store, 300);
-  for (auto from : {std::uint64_t{301}, ~std::uint64_t{0} - 1, ~std::uint64_t{0}}) {
+  write(*store, 600);
+  for (auto from : {std::uint64_t{601}, ~std::uint64_t{0} - 1, ~std::uint64_t{0}}) {
     auto page = store->read("ocr", from, 1);
     REQUIRE(page);
-    CHECK(page->last() == 300);
+    CHECK(page->last() == 600);
     CHECK(page->records().empty());
   }
-  CHECK(store->read("ocr", 300, 1)->records_size() == 1);
+  CHECK(store->read("ocr", 600, 1)->records_size() == 1);
 }
 
 TEST_CASE_FIXTURE(fixture, "a file that was cut anywhere loses what was cut and goes on") {

@@ -1,5 +1,6 @@
 #include "runtime/cli/commands/commands.hpp"
 
+#include "runtime/cli/commands/quota.hpp"
 #include "runtime/cli/human.hpp"
 #include "runtime/cli/table.hpp"
 
@@ -149,9 +150,9 @@ const command_text status_text = {
     "Show the whole cluster on one screen",
     "Nodes by state, cores, memory and cards, apps that are not as they should be and why, the Resources with the age "
     "of what "
-    "is known from them, whether they see the same cluster, the subscriber that is the furthest behind, and the "
-    "command "
-    "to try next.",
+    "is known from them, whether they see the same cluster, the subscriber that is the furthest behind, quotas if "
+    "there "
+    "are any, and the command to try next.",
     "astra status\nastra status -o json",
 };
 
@@ -258,6 +259,8 @@ std::string render_status(const json& status, bool colour) {
        fmt::format("{} ready   {}", fine, apps.size() > fine ? paint(not_fine, tone::warning, colour) : not_fine));
   if (!troubled.empty())
     out += troubled.render(colour);
+  if (const auto& quotas = list_in(status, "quotas"); !quotas.empty())
+    line("quotas", quota_summary(quotas, colour));
   out += fmt::format("{}{}\n", paint("next       ", tone::faint, colour), next_command(status));
   return out;
 }

@@ -69,8 +69,10 @@ std::string placement_lines(const json& app) {
     auto nearest = text_in(reason, "nearest");
     auto text = text_in(reason, "text");
     auto told = nearest.empty() || text.find(nearest) != std::string::npos;
-    out += printable(
-        fmt::format("  {:>9} {}{}", count_in(reason, "nodes"), text, told ? "" : "; " + nearest + " comes closest"));
+    // What is in the way whatever the node, such as a quota, counts none.
+    auto count = count_in(reason, "nodes");
+    auto nodes = count > 0 ? std::to_string(count) : "";
+    out += printable(fmt::format("  {:>9} {}{}", nodes, text, told ? "" : "; " + nearest + " comes closest"));
     out += '\n';
   }
   std::string changes;

@@ -85,6 +85,12 @@ public:
       return result;
     }
     bool knows(node_id node) const override { return merged().count(node.value()) != 0; }
+    std::uint32_t running(const std::string&) const override {
+      std::size_t sum = 0;
+      for (auto& [node, where] : merged())
+        sum += where.second->replicas.size();
+      return static_cast<std::uint32_t>(sum);
+    }
     sighting look(node_id node, std::uint64_t, claim_token token) const override {
       auto& mine = view.at(own).rows;
       auto found = mine.find(node.value());
@@ -433,6 +439,89 @@ TEST_CASE("of two Resources that lost each other none gives out more, of three t
     CHECK(world.last_reason.find("a majority decides") != std::string::npos);
     CHECK(granted_at(1) == (size == 3));
   }
+}
+
+TEST_CASE("a report tells limit, use, what is given out and leased, the keeper, and for 3 s what was refused") {
+  model world{1, 1, 2, 10'000};
+  auto report = [&](std::size_t i = 0) {
+    auto all = world.at(i).book->report(world.at(i), world.clock(i));
+    REQUIRE(all.size() == 1);
+    return all.front();
+  };
+  CHECK(report().keeper().empty());
+  world.run(6s);
+  CHECK(report().keeper() == "r1");
+  CHECK(report().refused().cpu_milli() == 0);
+  while (!world.claim(0, 4000))
+    world.run(100ms);
+  auto given = report();
+  CHECK(given.business() == "search");
+  CHECK(given.limit().cpu_milli() == 10'000);
+  // Memory has no limit.
+  CHECK(given.limit().memory_bytes() == 0);
+  CHECK(given.in_use().cpu_milli() == 0);
+  CHECK(given.given_out().cpu_milli() == 4000);
+  CHECK(given.lease().cpu_milli() >= 4000);
+  while (world.given() < 4000 || report().in_use().cpu_milli() != 4000 || report().given_out().cpu_milli() != 0) {
+    if (world.given() < 4000)
+      world.claim(0, 4000); // The node may not have taken it.
+    world.run(100ms);
+  }
+  world.claim(1, 9000);
+  CHECK(report().refused().cpu_milli() == 9000);
+  CHECK(report().refused_ms_ago() == 0);
+  world.run(1s);
+  world.claim(1, 9000);
+  CHECK(report().refused().cpu_milli() == 9000);
+  world.run(3500ms);
+  CHECK(report().refused().cpu_milli() == 0);
+}
+
+TEST_CASE("a report of several quotas is sorted by business and has only what is limited") {
+  auto t = time_point{} + 1h;
+  quota_options video;
+  video.business = "video";
+  video.accelerators = {{"t4", 3}};
+  quota_book book{make_resource_id("r1"), "r1", 1, {video, search_quota(5000)}, t};
+  model nothing_runs{1, 1, 1, 1};
+  auto report = book.report(nothing_runs.at(0), t);
+  REQUIRE(report.size() == 2);
+  CHECK(report[0].business() == "search");
+  CHECK(report[1].business() == "video");
+  CHECK(report[1].limit().cpu_milli() == 0);
+  REQUIRE(report[1].limit().accelerators_size() == 1);
+  CHECK(report[1].limit().accelerators(0).kind() == "t4");
+  CHECK(report[1].limit().accelerators(0).count() == 3);
+}
+
+TEST_CASE("a report of one of two Resources that lost each other names no keeper") {
+  model world{3, 2, 2, 10'000};
+  auto keeper = [&](std::size_t i) { return world.at(i).book->report(world.at(i), world.clock(i)).front().keeper(); };
+  world.run(12s);
+  CHECK(!keeper(0).empty());
+  CHECK(keeper(0) == keeper(1));
+  world.cut(0, 1, true);
+  world.run(10s);
+  CHECK(keeper(0).empty());
+  CHECK(keeper(1).empty());
+}
+
+TEST_CASE("a gang is refused as a whole when the quota has no room for all of it") {
+  model world{1, 1, 2, 10'000};
+  world.run(6s);
+  pb::AppSpec gang;
+  gang.set_name("train");
+  gang.set_business("search");
+  gang.set_gang(true);
+  gang.mutable_per_replica()->set_cpu_milli(4000);
+  auto misfit = [&](std::uint32_t replicas) {
+    gang.set_replicas(replicas);
+    return world.at(0).book->gang_misfit(gang, world.at(0), world.clock(0));
+  };
+  CHECK(misfit(2).empty());
+  CHECK(misfit(3) == "business search has 0 of 10 cores in use, and 12 are needed; quota of [[resource.quotas]]");
+  gang.set_business("");
+  CHECK(misfit(3).empty());
 }
 
 TEST_CASE(

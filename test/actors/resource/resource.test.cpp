@@ -461,6 +461,41 @@ TEST_CASE_FIXTURE(fixture, "a hold reserves without asking the node, and the cla
   }
 }
 
+TEST_CASE_FIXTURE(fixture,
+                  "a gang that its business's quota has no room for holds nothing, and the report tells the quota") {
+  quotas.push_back({"search", 4000, std::nullopt, {}});
+  auto r1 = start("r1");
+  auto node = join("r1", 8000);
+  auto seen = watch(r1);
+  advance(6s);
+  auto wanted = batch(1, 1000);
+  wanted.mutable_spec()->set_business("search");
+  wanted.mutable_spec()->set_gang(true);
+  wanted.mutable_spec()->set_replicas(5);
+  wanted.set_hold_ms(3000);
+  wanted.mutable_gang()->set_since_wall_ms(10);
+  add_claim(wanted, *node, 11);
+  auto refused = claim(r1, wanted);
+  CHECK(refused.results(0).outcome() == pb::CLAIM_OVER_QUOTA);
+  CHECK(refused.results(0).reason()
+        == "business search has 0 of 4 cores in use, and 5 are needed; quota of [[resource.quotas]]");
+  advance(200ms);
+  CHECK(held(*seen, *node).cpu_milli() == 0);
+  wanted.mutable_spec()->set_replicas(4);
+  CHECK(claim(r1, wanted).results(0).outcome() == pb::CLAIM_HELD);
+  // Its business has become too small for it meanwhile.
+  wanted.mutable_spec()->set_replicas(5);
+  CHECK(claim(r1, wanted).results(0).outcome() == pb::CLAIM_OVER_QUOTA);
+  advance(200ms);
+  CHECK(held(*seen, *node).cpu_milli() == 0);
+
+  auto report = ask<resource_report>(r1, report_query{});
+  REQUIRE((*report)->quotas_size() == 1);
+  CHECK((*report)->quotas(0).business() == "search");
+  CHECK((*report)->quotas(0).limit().cpu_milli() == 4000);
+  CHECK((*report)->quotas(0).keeper() == "r1");
+}
+
 TEST_CASE_FIXTURE(fixture, "a claim that the node refuses frees its hold") {
   auto r1 = start("r1");
   auto node = join("r1", 1000);

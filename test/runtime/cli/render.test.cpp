@@ -1,4 +1,5 @@
 #include "runtime/cli/commands/commands.hpp"
+#include "runtime/cli/commands/quota.hpp"
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -65,6 +66,8 @@ TEST_CASE("an answer without any field is rendered without a crash by every comm
     CHECK_FALSE(render_apps(answer, false).empty());
     CHECK_FALSE(render_app(answer, false).empty());
     CHECK_FALSE(render_router_table(answer, false).empty());
+    CHECK_FALSE(render_quotas(answer, false).empty());
+    CHECK_FALSE(quota_summary(answer, false).empty());
   }
 }
 
@@ -213,6 +216,49 @@ TEST_CASE("status adds up by Resource group where there are several") {
   CHECK(has("groups     2 Resource groups\n"));
   CHECK(has("  GROUP   ONLINE  SUSPECT  DRAINING  OFFLINE  CORES  RESERVED\n"));
   CHECK(has("  vision       2        0         0        1      4       0.5\n"));
+}
+
+TEST_CASE("quota list has a row per business and dimension, the reason once, and names who is silent") {
+  auto answer = json::parse(R"json({"quotas": [
+      {"business": "media", "group": "main", "keeper": "r-1", "used_up": ["cpu"], "reason": "cpu used up: 4 replicas wait",
+       "waiting": [{"app": "ocr", "replicas": 3}, {"app": "tts", "replicas": 1}], "dimensions": [
+        {"dimension": "cpu", "unit": "cores", "limit": 16.0, "in_use": 15.5, "given_out": 0.5, "left": 0.0},
+        {"dimension": "memory", "unit": "bytes", "limit": 68719476736, "in_use": 1073741824, "given_out": 0,
+         "left": 67645734912}]},
+      {"business": "search", "group": "main", "keeper": "r-1", "used_up": [], "waiting": [], "reason": "", "dimensions": [
+        {"dimension": "t4", "unit": "cards", "limit": 4, "in_use": 1, "given_out": 0, "left": 3}]}],
+    "unreachable": [{"address": "127.0.0.1:9", "reason": "refused"}]})json");
+  CHECK(render_quotas(answer, false)
+        == "BUSINESS  WHAT     LIMIT  IN USE  GIVEN OUT    LEFT  KEEPER  REASON\n"
+           "media     cpu         16    15.5        0.5       0  r-1     cpu used up: 4 replicas wait\n"
+           "media     memory  64 GiB   1 GiB        0 B  63 GiB  r-1\n"
+           "search    t4           4       1          0       3  r-1\n"
+           "127.0.0.1:9 does not answer: refused\n");
+  CHECK(quota_summary(answer["quotas"], false) == "2 businesses, 1 used up: media (cpu 15.5 of 16, 4 replicas wait)");
+  answer["quotas"][1]["reason"] = "no Resource keeps it";
+  CHECK(quota_summary(answer["quotas"], false)
+        == "2 businesses, 1 used up: media (cpu 15.5 of 16, 4 replicas wait); search: no Resource keeps it");
+  auto status = json::parse(status_text_json);
+  CHECK(render_status(status, false).find("quotas ") == std::string::npos);
+  answer["quotas"].erase(0);
+  answer["quotas"][0]["reason"] = "";
+  status["quotas"] = answer["quotas"];
+  CHECK(render_status(status, false).find("quotas     1 business\n") != std::string::npos);
+  answer["quotas"].push_back(answer["quotas"][0]);
+  answer["quotas"][1]["group"] = "vision";
+  CHECK(render_quotas(answer, false).find("search    vision  t4") != std::string::npos);
+  CHECK(render_quotas(json::parse(R"({"quotas": []})"), false).find("no business has a quota") == 0);
+}
+
+TEST_CASE("why tells a quota without a count of nodes") {
+  auto app = json::parse(R"json({"name": "ocr", "replicas": 1, "reason": "1 not placed", "replicas_detail": [],
+    "placement": {"nodes": 2, "fitting": 2, "reasons": [
+      {"nodes": 0, "text": "business media has 4 of 4 cores in use, and 1 is needed"}, {"nodes": 1, "text": "is full"}]}})json");
+  CHECK(render_why_app(app, {}, false)
+        == "ocr: 1 not placed\n"
+           "a place for one more: 2 of 2 nodes\n"
+           "            business media has 4 of 4 cores in use, and 1 is needed\n"
+           "          1 is full\n");
 }
 
 TEST_CASE("why tells what is in the way on how many nodes, and the smallest change") {

@@ -726,6 +726,57 @@ TEST_CASE_FIXTURE(fixture, "a gateway of some apps routes to these alone and ask
   CHECK(status->body()["cores"]["total"] == 160.0);
 }
 
+TEST_CASE_FIXTURE(fixture, "quotas are what the Resources report, with the apps that wait and who does not answer") {
+  auto desk = own(sys.spawn([](inspection_desk::pointer) -> inspection_desk::behavior_type {
+    return {
+        [](const event_query&) { return event_page{}; },
+        [](const node_query&) { return node_page{}; },
+        [](const report_query&) {
+          pb::ResourceReport report;
+          report.set_name("r1");
+          report.set_group("main");
+          report.add_shards()->set_name("r1");
+          auto& quota = *report.add_quotas();
+          quota.set_business("media");
+          quota.mutable_limit()->set_cpu_milli(4000);
+          quota.mutable_in_use()->set_cpu_milli(4000);
+          return resource_report{report};
+        },
+    };
+  }));
+  network.services[{"r1:1", resource_service}] = caf::actor_cast<caf::strong_actor_ptr>(desk);
+  gateway_setup setup;
+  setup.name = "gw";
+  setup.view = view;
+  setup.resources = {"r0:1", "r1:1"};
+  setup.groups = {setup.resources};
+  setup.start_router = [this](const std::string& app) { return start_router(app); };
+  gateway = own(spawn_gateway_actor(sys, world, std::move(setup)));
+  run();
+  auto what = delta(0, 1);
+  add_app(what, "ocr", "s1");
+  auto& app = *what.mutable_apps(0);
+  app.mutable_spec()->set_business("media");
+  app.set_pending(2);
+  app.set_reason("2 not placed: quota of [[resource.quotas]]");
+  show(std::move(what));
+  advance(5s);
+  auto body = call("GET", "/v1/quotas")->body();
+  REQUIRE(body["quotas"].size() == 1);
+  auto& quota = body["quotas"][0];
+  CHECK(quota["business"] == "media");
+  CHECK(quota["waiting"][0]["app"] == "ocr");
+  CHECK(quota["waiting"][0]["for_ms"] == 5000);
+  CHECK(quota["reason"].get<std::string>().find("r1 hears 1 of 2 Resources") != std::string::npos);
+  CHECK(body["unreachable"][0]["address"] == "r0:1");
+  CHECK(call("GET", "/v1/status")->body()["quotas"].size() == 1);
+
+  network.services.erase({"r1:1", resource_service});
+  auto nobody = call("GET", "/v1/quotas");
+  CHECK(nobody->answers.at(0).status == 503);
+  CHECK(nobody->message().find("no Resource answers: r0:1: ") == 0);
+}
+
 TEST_CASE_FIXTURE(fixture, "status, apps and routers are there; other paths and methods say what to do") {
   show_cluster();
   CHECK(call("GET", "/v1/status")->body()["cluster"]["gateway"] == "gw");

@@ -117,6 +117,21 @@ TEST_CASE("/v1/status sums what is not offline, and counts nodes by state") {
     "views": {"reports": [], "unreachable": [{"address": "127.0.0.1:9", "reason": "refused"}], "differences": []}})"));
 }
 
+TEST_CASE("/v1/quotas has cores, bytes and cards, who waits and who is silent; /v1/status the same quotas") {
+  quota_row row{"media", "main", "r1", {{"cpu", 16'000, 15'500, 500, 500}, {"t4", 2, 1, 0, 0}}, {}, "cpu used up"};
+  row.waiting.push_back({"ocr", 3, 32s, "16 of 16 cores in use"});
+  resource_answers answers;
+  answers.silent.emplace_back("127.0.0.1:9", "refused");
+  auto expected = json::parse(R"({"quotas": [{"business": "media", "group": "main", "keeper": "r1", "dimensions": [
+      {"dimension": "cpu", "unit": "cores", "limit": 16.0, "in_use": 15.5, "given_out": 0.5, "leased": 0.5, "left": 0.0},
+      {"dimension": "t4", "unit": "cards", "limit": 2, "in_use": 1, "given_out": 0, "leased": 0, "left": 1}],
+    "used_up": ["cpu"], "waiting": [{"app": "ocr", "replicas": 3, "for_ms": 32000, "reason": "16 of 16 cores in use"}],
+    "reason": "cpu used up"}], "unreachable": [{"address": "127.0.0.1:9", "reason": "refused"}]})");
+  CHECK(json::parse(quotas_json({row}, answers)) == expected);
+  CHECK(json::parse(status_json({}, {"gw", "0.1.0", 0ms}, {}, start, {row}))["quotas"] == expected["quotas"]);
+  CHECK(!json::parse(status_json({}, {"gw", "0.1.0", 0ms}, {}, start)).contains("quotas"));
+}
+
 TEST_CASE("/v1/status of an empty view says that nothing is known") {
   auto status = json::parse(status_json({}, {"gw", "0.1.0", 0ms}, {}, start));
   CHECK(status["cluster"]["view_age_ms"].is_null());

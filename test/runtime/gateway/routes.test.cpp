@@ -17,6 +17,7 @@ TEST_CASE("every route of the API is found by method and path, with its name dec
       {"GET", "/metrics", gateway_route::metrics, ""},
       {"GET", "/v1/events?follow=1", gateway_route::events, ""},
       {"GET", "/v1/status", gateway_route::status, ""},
+      {"GET", "/v1/quotas", gateway_route::quotas, ""},
       {"GET", "/v1/nodes", gateway_route::nodes, ""},
       {"GET", "/v1/nodes/n1.example", gateway_route::node, "n1.example"},
       {"POST", "/v1/nodes/n1/drain", gateway_route::drain_node, "n1"},
