@@ -2,10 +2,13 @@
 // (claim_table) with messages that take simulated milliseconds, on one core.
 //   cmake --build build/release --target perf_claims && build/release/test/perf_claims conflicts [PERCENT] [SECONDS]
 //   build/release/test/perf_claims place [NODES] [REPLICAS] [APPS]
+//   build/release/test/perf_claims idle [REPLICAS]
 //
 // conflicts: 32 apps, one of which is 70 % of the load, on 2,000 nodes that are so full, while 2 % of the replicas end
 // every second and are placed anew.  Beside it the same with every app taking the node that its view ranks best.
 // place: apps that have nothing yet place REPLICAS in all on empty nodes.
+// idle: what one tick of a scheduler and its record cost an app of which all replicas are ready, then while one of them
+// is away, and while one more is wanted for which there is no room.
 
 #include "actors/random.hpp"
 #include "actors/resource/claim_table.hpp"
@@ -456,6 +459,72 @@ void place(std::size_t nodes, std::uint32_t replicas, std::uint32_t apps) {
              1e6 * world.resource_s / count, world.view_s, world.refused);
 }
 
+void idle(std::uint32_t replicas) {
+  auto spec = app_of(0, replicas, 1);
+  claim_book book{1, {}};
+  book.want(spec);
+  cluster_view view;
+  pb::ViewDelta snapshot;
+  snapshot.set_origin(1);
+  snapshot.set_epoch(1);
+  snapshot.set_version(1);
+  for (std::uint32_t i = 0; i < replicas; ++i) {
+    auto& row = *snapshot.add_nodes();
+    auto name = "node-" + std::to_string(i);
+    row.set_node(make_node_id(name).value());
+    row.set_incarnation(1);
+    row.set_home_epoch(1);
+    row.set_liveness(pb::LIVENESS_ONLINE);
+    auto& profile = *row.mutable_profile();
+    profile.set_node(row.node());
+    profile.set_incarnation(1);
+    profile.set_version(1);
+    profile.set_name(name);
+    profile.mutable_capacity()->set_cpu_milli(1000);
+    profile.mutable_capacity()->set_memory_bytes(64 * gibibyte);
+    auto& replica = *profile.add_replicas();
+    replica.set_app(spec.name());
+    replica.set_index(i);
+    replica.set_token(name_hash(name));
+    replica.set_epoch(1);
+    replica.set_spec_hash(book.spec_hash());
+    replica.set_state(pb::REPLICA_READY);
+    *replica.mutable_resources() = spec.per_replica();
+  }
+  view_changes changes;
+  view.apply(snapshot, {}, changes);
+  claim_book::time_point now{};
+  auto began = cpu_s();
+  for (auto id : changes.nodes)
+    book.observe(*view.find(id), now);
+  fmt::print("{} replicas: {:.2f} us for each that is observed first\n", replicas, 1e6 * (cpu_s() - began) / replicas);
+  random_source random{1};
+  auto ticks = [&](const char* what) {
+    constexpr int count = 10;
+    std::size_t ready = 0;
+    for (auto warm : {true, false}) {
+      began = cpu_s();
+      for (int i = 0; i < (warm ? 1 : count); ++i) {
+        now += milliseconds{100};
+        book.tick(view, {resource_id{1}}, now, random);
+        ready = book.record(now).ready();
+      }
+    }
+    fmt::print("{:<32} {:9.3f} ms per tick and record, {} ready\n", what, 1e3 * (cpu_s() - began) / count, ready);
+  };
+  ticks("all ready");
+  auto away = snapshot.nodes(0);
+  away.mutable_profile()->mutable_replicas(0)->set_state(pb::REPLICA_WARMING);
+  node_entry entry;
+  entry.row = node_row{away};
+  entry.origin = resource_id{1};
+  book.observe(entry, now);
+  ticks("one is not ready");
+  spec.set_replicas(replicas + 1);
+  book.want(spec);
+  ticks("one more has no room");
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -473,6 +542,10 @@ int main(int argc, char** argv) {
           static_cast<std::uint32_t>(number(4, 1)));
     return 0;
   }
-  std::fprintf(stderr, "usage: perf_claims conflicts [PERCENT] [SECONDS] | place [NODES] [REPLICAS] [APPS]\n");
+  if (verb == "idle") {
+    idle(static_cast<std::uint32_t>(number(2, 1'000'000)));
+    return 0;
+  }
+  std::fprintf(stderr, "usage: perf_claims conflicts [PERCENT] [SECONDS] | place [NODES] [REPLICAS] [APPS] | idle [REPLICAS]\n");
   return 2;
 }
