@@ -149,7 +149,7 @@ private:
                                 victim->spec->priority(), std::chrono::duration<double>(notice).count());
       spdlog::info("node.preempt node={} app={} replica={} token={} reason=\"{}\"", options_.name, victim->spec->name(),
                    victim->index, to_hex(token.value()), reason);
-      drain_replica(token, notice, reason);
+      drain_replica(token, MUTANT(preempted_without_notice) ? milliseconds{0} : notice, reason);
     }
   }
 

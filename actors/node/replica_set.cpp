@@ -147,7 +147,7 @@ std::optional<std::string> replica_set::why_no_room(const pb::AppSpec& spec, con
     auto victim = replicas_.find(claim_token{token});
     if (victim == replicas_.end())
       return "a replica that was to make room is gone";
-    if (victim->second.spec->priority() >= spec.priority())
+    if (victim->second.spec->priority() >= spec.priority() && !MUTANT(preempted_by_lower))
       return fmt::format("replica {}/{} has priority {}, which is not below {}", victim->second.spec->name(),
                          victim->second.index, victim->second.spec->priority(), spec.priority());
     if (std::find(victims.begin(), victims.end(), claim_token{token}) == victims.end())

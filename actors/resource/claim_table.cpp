@@ -112,7 +112,7 @@ std::string why_not_preempted(const pb::AppSpec& spec, const pb::Claim& claim, c
                                [token](auto& replica) { return replica.token() == token; });
     if (victim == profile.replicas().end() || !runs(*victim))
       return "a replica that was to make room is gone";
-    if (victim->priority() >= spec.priority())
+    if (victim->priority() >= spec.priority() && !MUTANT(preempted_by_lower))
       return "replica " + victim->app() + "/" + std::to_string(victim->index()) + " has priority "
              + std::to_string(victim->priority()) + ", which is not below " + std::to_string(spec.priority());
   }

@@ -280,7 +280,7 @@ quota_book::amount quota_book::held(std::size_t index, time_point now) const {
 /// Whether this much more may be given out.
 bool quota_book::covered(std::size_t index, const amount& need, time_point now) const {
   auto& of = ledgers_[index];
-  if (!of.lease_until || *of.lease_until <= now)
+  if (!of.lease_until || (*of.lease_until <= now && !MUTANT(quota_lease_never_ends)))
     return false;
   auto sum = of.given;
   add(sum, need);
@@ -363,7 +363,7 @@ void quota_book::retire(const quota_evidence& evidence, time_point now) {
                          auto has = has_version_.find(peer.first);
                          return has != has_version_.end() && has->second >= *record.shown_in;
                        });
-    if (!all_have_it && now - record.since < limits_.settle)
+    if ((!all_have_it && now - record.since < limits_.settle) || MUTANT(quota_given_out_for_ever))
       return false;
     if (record.shown_in)
       retired_in_ = std::max(retired_in_, *record.shown_in);
@@ -477,10 +477,10 @@ std::optional<time_point> quota_book::keeper_until(const ledger& of, time_point 
     if (until > now)
       ends.push_back(until);
   auto majority = all_ / 2 + 1;
-  if (ends.size() < majority)
+  if (ends.size() < majority && (ends.empty() || !MUTANT(quota_kept_by_minority)))
     return std::nullopt;
   std::sort(ends.begin(), ends.end(), std::greater<>{});
-  return ends[majority - 1];
+  return ends[std::min(majority, ends.size()) - 1];
 }
 
 /// Begins or ends the time as keeper.
@@ -505,7 +505,7 @@ bool quota_book::ready(const ledger& of, time_point now) const {
     return true;
   auto told = std::count_if(of.holders.begin(), of.holders.end(),
                             [&](auto& entry) { return entry.first != self_ && entry.second.reported >= *of.elected; });
-  return static_cast<std::size_t>(told) + 1 >= all_;
+  return static_cast<std::size_t>(told) + 1 >= all_ || MUTANT(quota_keeper_forgets);
 }
 
 quota_book::amount quota_book::count_used(ledger& of, const quota_evidence& evidence, time_point now) const {

@@ -1,5 +1,6 @@
 #include "actors/scheduler/preemption.hpp"
 
+#include "actors/mutant.hpp"
 #include "actors/scheduler/placement_rules.hpp"
 #include "actors/scheduler/view_columns.hpp"
 
@@ -45,8 +46,9 @@ std::vector<const pb::ReplicaStatus*> victims_on(const node_row& row, const pb::
                                                  const free_amounts& free) {
   std::vector<const pb::ReplicaStatus*> lower;
   for (auto& replica : row.shape().replicas())
-    if (replica.app() != spec.name() && replica.priority() < spec.priority() && replica.state() != pb::REPLICA_STOPPED
-        && replica.state() != pb::REPLICA_FAILED && replica.state() != pb::REPLICA_DRAINING)
+    if (replica.app() != spec.name() && replica.state() != pb::REPLICA_STOPPED && replica.state() != pb::REPLICA_FAILED
+        && replica.state() != pb::REPLICA_DRAINING
+        && (replica.priority() < spec.priority() || MUTANT(preempted_by_lower)))
       lower.push_back(&replica);
   std::sort(lower.begin(), lower.end(), [](auto a, auto b) {
     return std::tuple{a->priority(), a->token()} < std::tuple{b->priority(), b->token()};

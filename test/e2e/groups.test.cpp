@@ -1,60 +1,16 @@
 #include "test/e2e/cluster.hpp"
+#include "test/e2e/processes.hpp"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <signal.h>
 
 #include <fstream>
-#include <map>
 
 using namespace astra::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// Processes that are started from files of their own.
-class processes {
-public:
-  ~processes() {
-    for (auto& [name, pid] : pids_) {
-      ::kill(pid, SIGKILL);
-      wait_for_end(pid, 10s);
-    }
-  }
-
-  /// @returns what its run file says once it is up.
-  nlohmann::json start(const std::string& name, const std::string& text) {
-    auto file = home_.path() / (name + ".toml");
-    std::ofstream{file} << "name = \"" << name << "\"\nstate_dir = \"" << (home_.path() / name).string() << "\"\n"
-                        << text;
-    pids_[name] = start_astra({"run", "-c", file.string()}, home_.path() / (name + ".log"));
-    nlohmann::json run;
-    CHECK_MESSAGE(eventually(20s,
-                             [&] {
-                               std::ifstream in{home_.path() / name / "run.json"};
-                               run = nlohmann::json::parse(in, nullptr, false);
-                               return !run.is_discarded() && run.contains("address");
-                             }),
-                  name);
-    return run;
-  }
-
-  void signal(const std::string& name, int signal) { ::kill(pids_.at(name), signal); }
-
-  /// @returns its exit code.
-  int end(const std::string& name) {
-    signal(name, SIGTERM);
-    auto code = wait_for_end(pids_.at(name), 20s).value_or(-1);
-    pids_.erase(name);
-    return code;
-  }
-
-  const std::filesystem::path& path() const { return home_.path(); }
-
-private:
-  temporary_directory home_;
-  std::map<std::string, pid_t> pids_;
-};
 
 std::string node_text(const std::string& resource) {
   return fmt::format("roles = [\"node\"]\nresources = [\"{}\"]\n[capacity]\ncores = 2\nmemory = \"1GiB\"\n", resource);

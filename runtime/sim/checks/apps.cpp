@@ -1,5 +1,6 @@
 #include "runtime/sim/checks/history.hpp"
 #include "runtime/sim/checks/node_profiles.hpp"
+#include "runtime/sim/checks/sharing.hpp"
 
 #include "actors/scheduler/claim_book.hpp"
 #include "messages/replica_state.hpp"
@@ -53,10 +54,10 @@ std::uint64_t accelerators_of(const pb::Resources& resources, const std::string&
   return sum;
 }
 
-/// Whether one more replica fits beside those that the node holds.
-bool has_room(const pb::NodeProfile& profile, const pb::Resources& wanted) {
+/// Whether so many more replicas fit beside those that the node holds.
+bool has_room(const pb::NodeProfile& profile, const pb::Resources& wanted, std::uint64_t replicas = 1) {
   auto fits = [&](auto of) {
-    auto used = of(wanted);
+    auto used = of(wanted) * replicas;
     for (auto& replica : profile.replicas())
       used += of(replica.resources());
     return used <= of(profile.capacity());
@@ -313,7 +314,7 @@ private:
                            replica_state_text(replica.state()), seconds_text(age)));
         break;
       case pb::REPLICA_PLANNED:
-        look_for_room(name, wish, replica, facts);
+        look_for_room(name, wish, detail, replica, facts);
         break;
       default:
         break;
@@ -326,18 +327,42 @@ private:
                        detail.record().pending(), wish.spec.replicas()));
   }
 
-  void look_for_room(const std::string& name, const app_wish& wish, const pb::ReplicaStatus& replica,
-                     const world_facts& facts) {
+  void look_for_room(const std::string& name, const app_wish& wish, const pb::AppDetail& detail,
+                     const pb::ReplicaStatus& replica, const world_facts& facts) {
+    if (!quota_has_room(wish.spec, facts))
+      return;
+    // A gang needs a place for each before it gets the first one.
+    std::uint64_t needed = wish.spec.gang() && detail.record().ready() == 0 ? wish.spec.replicas() : 1;
+    std::uint64_t places = 0;
     for (std::uint32_t i = 1; i < facts.machines().size(); ++i) {
       machine_id machine{i};
       auto profile = nodes_.profile_of(machine);
       if (!profile || !settled(machine, facts) || nodes_[machine].draining
           || facts.now() - nodes_[machine].changed < bound())
         continue;
-      if (carries(*profile, wish.spec) && has_room(*profile, wish.spec.per_replica()))
+      if (!carries(*profile, wish.spec))
+        continue;
+      for (std::uint64_t here = 1; places < needed && has_room(*profile, wish.spec.per_replica(), here); ++here)
+        ++places;
+      if (places >= needed)
         return fail(fmt::format("replica {} of app {} waits ({}), and node {} has room for it", replica.index(), name,
                                 replica.reason(), facts_of(machine, facts).name));
     }
+  }
+
+  /// Of all nodes of the group that is the scheduler's own, as they tell it themselves.
+  bool quota_has_room(const pb::AppSpec& spec, const world_facts& facts) {
+    auto quota = quota_of(spec.business(), facts.what());
+    if (quota == nullptr)
+      return true;
+    auto sum = spec.per_replica();
+    for (std::uint32_t i = 1; i < facts.machines().size(); ++i)
+      if (auto profile = nodes_.profile_of(machine_id{i}); profile && healthy(machine_id{i}, facts))
+        for (auto& replica : profile->replicas())
+          if (replica.business() == spec.business() && replica.state() != pb::REPLICA_STOPPED
+              && replica.state() != pb::REPLICA_FAILED)
+            add_resources(sum, replica.resources());
+    return within(*quota, sum);
   }
 
   void look_at_deleted(const std::string& name, const app_wish& wish, const final_state& state,

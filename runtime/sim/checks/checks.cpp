@@ -1,4 +1,5 @@
 #include "runtime/sim/checks/history.hpp"
+#include "runtime/sim/checks/sharing.hpp"
 
 #include <algorithm>
 #include <cassert>
@@ -25,6 +26,7 @@ const std::vector<check_kind>& all_kinds() {
     add_log_checks(all);
     add_budget_checks(all);
     add_placement_checks(all);
+    add_sharing_checks(all);
     add_router_checks(all);
     std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.info.name < b.info.name; });
     return all;

@@ -2,6 +2,7 @@
 
 #include "messages/wire/app.pb.h"
 #include "messages/wire/claim.pb.h"
+#include "runtime/sim/checks/sharing.hpp"
 
 #include <fmt/format.h>
 
@@ -119,7 +120,7 @@ public:
     if (what.kind == event_kind::log && first_word(what.text) == "node.replica_crash")
       failed_at_.insert({what.machine, std::string{field(what.text, "app=")}});
     if (auto beat = content_as<scheduler_beat>(what))
-      on_beat(**beat, what);
+      on_beat(**beat, what, facts);
     if (what.at >= next_look_)
       look(what.at, facts);
   }
@@ -139,7 +140,7 @@ private:
     bool picky = false;
   };
 
-  void on_beat(const pb::SchedulerBeat& beat, const event& what) {
+  void on_beat(const pb::SchedulerBeat& beat, const event& what, const world_facts& facts) {
     for (auto& record : beat.apps()) {
       auto& known = wishes_[record.spec().name()];
       wish now;
@@ -150,9 +151,9 @@ private:
       auto& size = record.spec().per_replica();
       now.cpu_milli = size.cpu_milli();
       now.memory = size.memory_bytes();
-      // A gang waits for as many places as it has replicas, a worker for its head.
+      // A gang waits for as many places as it has replicas, a worker for its head, and whoever has a quota for that.
       now.picky = !record.spec().require().empty() || !size.accelerators().empty() || record.spec().gang()
-                  || record.spec().has_federation();
+                  || record.spec().has_federation() || quota_of(record.spec().business(), facts.what()) != nullptr;
       auto same = known.replicas == now.replicas && known.hash == now.hash && known.deleting == now.deleting
                   && known.scheduler == now.scheduler;
       now.since = same ? known.since : what.at;

@@ -1,5 +1,6 @@
 #include "runtime/sim/checks/history.hpp"
 
+#include "actors/node/replica_set.hpp"
 #include "actors/router/dispatch.hpp"
 #include "messages/wire/app.pb.h"
 
@@ -338,31 +339,38 @@ private:
   doubt doubtful_;
 };
 
-/// A release has a time for work that is under way.
+/// A release has a time for work that is under way, and so has the word that a replica makes room for another one.
 class release_finishes : public named_check<release_finishes> {
 public:
   static constexpr const char* label = "release-finishes";
-  static constexpr const char* about = "No work is lost to the release of its replica before the time for it is over.";
+  static constexpr const char* about =
+      "No work is lost to the release or preemption of its replica before the time for it is over.";
   static constexpr nanoseconds default_bound{0};
 
   using named_check::named_check;
 
   topics wants() const override {
-    return topics{}.add(event_kind::step, {message_kind::release_batch}).said({message_kind::invoke_reply});
+    return topics{}
+        .add(event_kind::step, {message_kind::release_batch})
+        .add(event_kind::log)
+        .said({message_kind::invoke_reply});
   }
 
   void on_event(const event& what, const world_facts& facts) override {
-    if (auto releases = content_as<release_batch>(what)) {
+    if (what.kind == event_kind::log) {
+      if (first_word(what.text) == "node.preempt")
+        on_preemption(what, facts);
+    } else if (auto releases = content_as<release_batch>(what)) {
       if (roles_.of(what.actor, facts) == actor_role::node)
         for (auto& release : (*releases)->releases())
           if (release.grace_ms() > 0 && !release.reason().empty())
-            times_[{what.actor, release.reason()}] = {what.at, std::chrono::milliseconds{release.grace_ms()}};
+            times_[{what.machine, release.reason()}] = {what.at, std::chrono::milliseconds{release.grace_ms()}};
     } else if (auto reply = content_as<invoke_reply>(what)) {
       if (!said(what) || (*reply)->outcome() != pb::INVOKE_REPLICA_LOST)
         return;
       for (auto& [key, time] : times_)
         // Clocks may drift by some per cent.
-        if (key.first == what.sender && what.at - time.first < time.second * 9 / 10
+        if (key.first == what.machine && what.at - time.first < time.second * 9 / 10
             && (*reply)->reason().find(key.second) != std::string::npos)
           fail(fmt::format("{} loses attempt {} {} after a release that gave {}: {}", facts.actor_name(what.sender),
                            to_hex((*reply)->attempt()), seconds_text(what.at - time.first), seconds_text(time.second),
@@ -371,9 +379,20 @@ public:
   }
 
 private:
+  void on_preemption(const event& what, const world_facts& facts) {
+    auto victim = spec_of(field(what.text, "app="), facts.what());
+    if (victim == nullptr)
+      return;
+    std::pair<instant, nanoseconds> fresh{what.at, preempt_notice_of(*victim)};
+    auto [known, first] = times_.try_emplace({what.machine, std::string{field(what.text, "reason=")}}, fresh);
+    // The time of one that makes room for the same app already is over earlier.
+    if (!first && what.at - known->second.first > known->second.second)
+      known->second = fresh;
+  }
+
   actor_roles roles_;
-  /// Time and length of the last release, by (node actor, reason).
-  std::map<std::pair<std::uint64_t, std::string>, std::pair<instant, nanoseconds>> times_;
+  /// Time and length of the last release, by the node's machine and the reason.
+  std::map<std::pair<machine_id, std::string>, std::pair<instant, nanoseconds>> times_;
 };
 
 /// A node that refuses because all slots are taken has work or grants for all of them.

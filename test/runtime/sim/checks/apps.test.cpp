@@ -23,8 +23,26 @@ struct app_fixture : staged_history {
   std::uint64_t gateway = actor(gate, "gateway");
   std::uint64_t node = actor(worker, "node");
   std::uint64_t version = 0;
+  std::string business;
 
-  void hold(const std::vector<replica_text>& held) { tell(node, resource, profile_of(facts(worker), ++version, held)); }
+  void hold(const std::vector<replica_text>& held, const std::string& business = {}) {
+    auto profile = profile_of(facts(worker), ++version, held);
+    for (auto& replica : *profile->mutable_profile()->mutable_replicas())
+      replica.set_business(business);
+    tell(node, resource, profile);
+  }
+
+  /// The app's business has a quota of so much.
+  void limit(std::uint32_t cpu_milli) {
+    quota_options quota;
+    quota.business = "media";
+    quota.cpu_milli = cpu_milli;
+    world.script.options.resource.quotas.push_back(quota);
+    business = "media";
+    auto spec = *spec_of("ocr", 2);
+    spec.set_business(business);
+    apply(spec);
+  }
 
   /// @param tokens of replicas 0, 1, ... that are ready.
   pb::AppDetail detail_of(std::vector<std::uint64_t> tokens, std::uint32_t wanted = 2) {
@@ -32,6 +50,8 @@ struct app_fixture : staged_history {
     detail.set_found(true);
     auto& record = *detail.mutable_record();
     *record.mutable_spec() = *spec_of("ocr", wanted);
+    if (!business.empty())
+      record.mutable_spec()->set_business(business);
     record.set_epoch(1);
     record.set_ready(static_cast<std::uint32_t>(tokens.size()));
     std::uint32_t index = 0;
@@ -66,12 +86,14 @@ struct app_fixture : staged_history {
     tell(apps, gateway, reply);
   }
 
-  void scale(std::uint32_t replicas, bool ok = true) {
+  void apply(const pb::AppSpec& spec, bool ok = true) {
     apply_app wish;
-    *wish->mutable_spec() = *spec_of("ocr", replicas);
+    *wish->mutable_spec() = spec;
     tell(gateway, apps, wish);
     answered(ok);
   }
+
+  void scale(std::uint32_t replicas, bool ok = true) { apply(*spec_of("ocr", replicas), ok); }
 
   void remove() {
     delete_app wish;
@@ -121,6 +143,14 @@ TEST_CASE_FIXTURE(converge_fixture, "apps-converge: an app that is lost, doubled
     add_pending(detail, 1);
     quiet_with(detail);
   }
+  SUBCASE("short, with room in the quota, too") {
+    limit(2000);
+    hold({{"ocr", 1}}, "media");
+    at(70s);
+    auto detail = detail_of({1});
+    add_pending(detail, 1);
+    quiet_with(detail);
+  }
   SUBCASE("starting for ever") {
     auto detail = detail_of({1, 2});
     detail.mutable_record()->set_ready(1);
@@ -160,6 +190,22 @@ TEST_CASE_FIXTURE(converge_fixture, "apps-converge: no room, and a crash of late
   SUBCASE("no room") {
     hold({{"ocr", 1}, {"x", 5}, {"x", 6}, {"x", 7}});
     at(70s);
+  }
+  SUBCASE("no room in the quota") {
+    limit(1000);
+    hold({{"ocr", 1}}, "media");
+    at(70s);
+  }
+  SUBCASE("a gang that wants more places than there are") {
+    auto detail = detail_of({}, 5);
+    detail.mutable_record()->mutable_spec()->set_gang(true);
+    apply(detail.record().spec());
+    hold({});
+    at(70s);
+    for (std::uint32_t index = 0; index < 5; ++index)
+      add_pending(detail, index);
+    CHECK(quiet_with(detail) == "");
+    return;
   }
   SUBCASE("a crash") {
     hold({{"ocr", 1}});
