@@ -52,8 +52,8 @@ constexpr std::uint32_t bit(pb::ReplicaState state) {
 }
 
 /// Of a replica that may come to take requests by itself.
-constexpr auto states_on_the_way = bit(pb::REPLICA_CLAIMED) | bit(pb::REPLICA_STARTING) | bit(pb::REPLICA_WARMING)
-                                   | bit(pb::REPLICA_BACKING_OFF);
+constexpr auto states_on_the_way =
+    bit(pb::REPLICA_CLAIMED) | bit(pb::REPLICA_STARTING) | bit(pb::REPLICA_WARMING) | bit(pb::REPLICA_BACKING_OFF);
 
 /// The node when these replicas are gone.
 node_row row_without(node_row row, const std::set<std::uint64_t>& tokens) {
@@ -885,8 +885,8 @@ std::vector<pb::ReplicaStatus> claim_book::rows_at(std::uint32_t index, time_poi
       row.set_reason("runs the previous spec" + (unplaced.empty() ? "" : "; its successor waits: " + unplaced));
     }
   }
-  for (auto asked = claims_by_index_.lower_bound({index, {}});
-       asked != claims_by_index_.end() && asked->first == index; ++asked) {
+  for (auto asked = claims_by_index_.lower_bound({index, {}}); asked != claims_by_index_.end() && asked->first == index;
+       ++asked) {
     auto& claim = claims_.at(asked->second);
     auto& row = result.emplace_back();
     row.set_index(index);

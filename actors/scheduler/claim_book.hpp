@@ -30,8 +30,8 @@
 
 namespace astra {
 
-/// Hash of what a replica runs: the spec without the number of replicas, how they are placed, updated and scaled, and how
-/// requests are spread over them, so that a change of these restarts nothing.
+/// Hash of what a replica runs: the spec without the number of replicas, how they are placed, updated and scaled, and
+/// how requests are spread over them, so that a change of these restarts nothing.
 std::uint64_t hash_of(pb::AppSpec spec);
 
 struct claim_book_options {
@@ -338,8 +338,8 @@ private:
   std::string scale_reason_;
   std::uint64_t sequence_ = 0;
   seen_nodes seen_;
-  // What is in `seen_`, to be found quickly: replicas by index, those that failed for good, nodes that have vanished, and
-  // replicas that count by node.
+  // What is in `seen_`, to be found quickly: replicas by index, those that failed for good, nodes that have vanished,
+  // and replicas that count by node.
   std::set<std::tuple<std::uint32_t, node_id, claim_token>> sightings_;
   std::set<std::pair<node_id, claim_token>> failed_;
   std::set<node_id> vanished_;

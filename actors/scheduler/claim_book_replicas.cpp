@@ -98,8 +98,7 @@ void claim_book::note_changes(node_id id, const seen_node& node, const replicas_
     reopen(replica.index());
   };
   auto same = [](const pb::ReplicaStatus& a, const pb::ReplicaStatus& b) {
-    return a.index() == b.index() && a.state() == b.state() && a.spec_hash() == b.spec_hash()
-           && a.epoch() == b.epoch();
+    return a.index() == b.index() && a.state() == b.state() && a.spec_hash() == b.spec_hash() && a.epoch() == b.epoch();
   };
   auto old = before.begin();
   auto now = node.replicas.begin();

@@ -539,8 +539,8 @@ private:
     if (changes == best_.changes) {
       auto cost = kind.least_cost + apart * cost_of_requirement + cost_of_replica;
       if (more == 0)
-        cost += std::max(static_cast<double>(lack_of_cpu) * per_cpu_,
-                         static_cast<double>(lack_of_memory) * per_memory_);
+        cost +=
+            std::max(static_cast<double>(lack_of_cpu) * per_cpu_, static_cast<double>(lack_of_memory) * per_memory_);
       if (cost > best_.cost + rounding)
         return;
     }
@@ -886,8 +886,8 @@ private:
   /// By home, the Resource group when it is not the app's.
   std::vector<const std::string*> elsewhere_;
   std::map<std::string, std::size_t> in_group_;
-  /// Numbers of the rules about single nodes.  There is a bit for each: those whose app is there, by company and, of the
-  /// app itself, by group and offset; and those that are affinities.
+  /// Numbers of the rules about single nodes.  There is a bit for each: those whose app is there, by company and, of
+  /// the app itself, by group and offset; and those that are affinities.
   std::vector<std::uint32_t> node_rules_;
   std::vector<std::uint32_t> apart_of_company_;
   std::vector<std::vector<std::uint32_t>> own_;

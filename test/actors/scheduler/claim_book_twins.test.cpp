@@ -24,7 +24,8 @@ enum trait : std::uint32_t { with_updates = 1, with_gang = 2, with_clusters = 4,
 
 class twins {
 public:
-  twins(std::uint64_t seed, std::uint32_t traits) : draw_(seed), traits_(traits), left_random_(seed), right_random_(seed) {
+  twins(std::uint64_t seed, std::uint32_t traits)
+    : draw_(seed), traits_(traits), left_random_(seed), right_random_(seed) {
     for (std::size_t i = 0; i < 3 + draw_.below(6); ++i) {
       auto name = "n" + std::to_string(i);
       auto& row = cluster_.rows[name] = make_row(name, 2 + static_cast<std::uint32_t>(draw_.below(3)), 64);
@@ -196,8 +197,8 @@ private:
       return;
     auto& profile = *row->mutable_profile();
     auto replica = profile.replicas().empty() ? nullptr
-                                              : profile.mutable_replicas(static_cast<int>(draw_.below(
-                                                    static_cast<std::uint64_t>(profile.replicas_size()))));
+                                              : profile.mutable_replicas(static_cast<int>(
+                                                  draw_.below(static_cast<std::uint64_t>(profile.replicas_size()))));
     switch (draw_.below(9)) {
     case 0:
       away_.insert(*cluster_.rows.find(profile.name()));
@@ -225,9 +226,9 @@ private:
       break;
     case 5:
       if (replica)
-        profile.mutable_replicas()->erase(profile.replicas().begin()
-                                          + static_cast<int>(draw_.below(
-                                              static_cast<std::uint64_t>(profile.replicas_size()))));
+        profile.mutable_replicas()->erase(
+            profile.replicas().begin()
+            + static_cast<int>(draw_.below(static_cast<std::uint64_t>(profile.replicas_size()))));
       break;
     default:
       if (replica) {
