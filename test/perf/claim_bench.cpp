@@ -546,6 +546,7 @@ int main(int argc, char** argv) {
     idle(static_cast<std::uint32_t>(number(2, 1'000'000)));
     return 0;
   }
-  std::fprintf(stderr, "usage: perf_claims conflicts [PERCENT] [SECONDS] | place [NODES] [REPLICAS] [APPS] | idle [REPLICAS]\n");
+  std::fprintf(
+      stderr, "usage: perf_claims conflicts [PERCENT] [SECONDS] | place [NODES] [REPLICAS] [APPS] | idle [REPLICAS]\n");
   return 2;
 }
