@@ -20,6 +20,7 @@
 #include "runtime/process/launcher_client.hpp"
 #include "runtime/process/machine_probe.hpp"
 #include "runtime/roles.hpp"
+#include "runtime/tasks/task_db.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
@@ -181,6 +182,8 @@ private:
   std::shared_ptr<incarnation_file> incarnations_;
   /// Null in processes that host no app schedulers.
   std::unique_ptr<claim_store> claims_;
+  /// Empty in processes without the role gateway.
+  gateway_tasks tasks_;
   peer_identity self_;
   incarnation life_;
   std::unique_ptr<launcher_client> launcher_;
@@ -394,6 +397,13 @@ int host::run_roles() {
     if (options_.scheduler.claim_log_bytes != 0)
       claims_ = open_claim_files(state_dir_, options_.scheduler.claim_log_bytes);
   }
+  if (options_.has(process_role::gateway)) {
+    // A gateway whose tasks cannot be read still has requests to answer.
+    if (auto store = open_task_db(state_dir_))
+      tasks_.keeper = std::make_shared<task_keeper>(std::move(*store));
+    else
+      spdlog::error("gateway.no_tasks reason=\"{}\"", tasks_.problem = error_text(store.error()));
+  }
   if (!listen() || !serve_metrics())
     return EXIT_FAILURE;
 
@@ -416,7 +426,7 @@ int host::run_roles() {
         failed_ = true;
         wake_.notify();
       },
-      self_.nodes, claims_.get());
+      self_.nodes, claims_.get(), tasks_);
   if (options_.has(process_role::gateway)) {
     gateway_doors doors{tls_, (state_dir_ / "gateway.sock").string()};
     // A socket's path is short; one that does not fit is no reason not to run.

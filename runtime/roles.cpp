@@ -6,7 +6,6 @@
 #include "actors/resource/view_client.hpp"
 #include "actors/scheduler/apps.hpp"
 #include "messages/wire/app.pb.h"
-#include "runtime/gateway/gateway.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/event_based_actor.hpp>
@@ -19,7 +18,7 @@ namespace astra {
 
 role_set::role_set(caf::actor_system& sys, platform& world, const process_options& options,
                    std::vector<pb::AppSpec> apps, const app_registry& actors, on_failed failed,
-                   std::vector<std::string> aggregated_nodes, claim_store* claims)
+                   std::vector<std::string> aggregated_nodes, claim_store* claims, gateway_tasks tasks)
   : sys_(sys), world_(world), options_(options), apps_(std::move(apps)), actors_(actors),
     aggregated_nodes_(std::move(aggregated_nodes)), claims_(claims) {
   // A scheduler places replicas anywhere, and says why not: it needs every node.
@@ -37,7 +36,8 @@ role_set::role_set(caf::actor_system& sys, platform& world, const process_option
   }
   supervisor_ = spawn_supervisor(sys_, world_, supervisor_options{}, children(), std::move(failed));
   if (options_.has(process_role::gateway))
-    gateway_ = spawn_gateway(sys_, world_, options_.router, view_, options_.name, options_.gateway, narrow);
+    gateway_ =
+        spawn_gateway(sys_, world_, options_.router, view_, options_.name, options_.gateway, narrow, std::move(tasks));
 }
 
 std::vector<child_spec> role_set::children() {

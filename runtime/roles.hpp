@@ -6,7 +6,7 @@
 #include "actors/supervisor/supervisor.hpp"
 #include "config/options.hpp"
 #include "messages/node_protocol.hpp"
-#include "runtime/gateway/gateway_actor.hpp"
+#include "runtime/gateway/gateway.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/timespan.hpp>
@@ -28,10 +28,11 @@ public:
   /// @param aggregated_nodes whom an aggregator may speak for; empty: all.
   /// @param failed called once for a role that its supervisor gives up, on that actor's thread.
   /// @param claims where schedulers log their claims; null: nowhere.
+  /// @param tasks where a gateway keeps its tasks.
   /// @pre `validate(options)` returned no error; system, platform and registry outlive the set.
   role_set(caf::actor_system& sys, platform& world, const process_options& options, std::vector<pb::AppSpec> apps,
            const app_registry& actors, on_failed failed, std::vector<std::string> aggregated_nodes = {},
-           claim_store* claims = nullptr);
+           claim_store* claims = nullptr, gateway_tasks tasks = {});
   role_set(const role_set&) = delete;
   role_set& operator=(const role_set&) = delete;
 

@@ -133,6 +133,7 @@ private:
   void add_app();
   void add_claims();
   void add_invoke_and_router();
+  void add_task();
   void add_config();
   void add_ca();
   void add_bench();
@@ -169,6 +170,10 @@ private:
   claims_options claims_;
   std::string wait_;
   invoke_options invoke_;
+  task_submit_options task_submit_;
+  task_list_options task_list_;
+  task_options task_;
+  std::string task_wait_;
   config_check_options config_check_;
   config_show_options config_show_;
   ca_options ca_;
@@ -193,6 +198,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_app();
   add_claims();
   add_invoke_and_router();
+  add_task();
   add_config();
   add_ca();
   add_bench();
@@ -429,6 +435,72 @@ void command_line::add_invoke_and_router() {
       [this](command_context& context) { return show_router_table(context, name_); })
       ->add_option("APP", name_, "The app's name")
       ->required();
+}
+
+void command_line::add_task() {
+  auto* task = add(&root_, "task", task_text);
+  auto* submit = add(task, "submit", task_submit_text,
+                     [this](command_context& context) { return submit_task(context, task_submit_); });
+  submit->add_option("APP", task_submit_.app, "The app's name")->required();
+  submit->add_option("FILE", task_submit_.file, "The task's body; -: stdin (default)");
+  submit
+      ->add_option("--content-type", task_submit_.content_type, "Type of the body (default: application/octet-stream)")
+      ->type_name("TYPE");
+  submit->add_option("--key", task_submit_.key, "Your own name for it: sent twice, it is taken once")->type_name("KEY");
+  submit
+      ->add_option_function<std::string>(
+          "--priority",
+          [this](const std::string& text) {
+            if (text.size() != 1 || text.front() < '0' || text.front() > '9')
+              reject("--priority", fmt::format("'{}' is not a number from 0 to 9, the highest first", text));
+            task_submit_.priority = static_cast<std::uint32_t>(text.front() - '0');
+          },
+          "0 to 9, the highest first (default: 5)")
+      ->type_name("N");
+  auto duration = [submit](const std::string& name, std::optional<milliseconds>& to, const std::string& what) {
+    submit
+        ->add_option_function<std::string>(
+            name, [name, &to](const std::string& text) { to = read_duration(name, text); }, what)
+        ->type_name("DURATION");
+  };
+  duration("--deadline", task_submit_.deadline, "It is given up this long from now (default: 24h)");
+  duration("--keep", task_submit_.keep, "Its result is kept this long after its end (default: as the gateway's file says, 24h)");
+  submit->add_flag("--wait{30d}", task_wait_, "Wait for its end, and print its result (default: however long it takes)")
+      ->type_name("[DURATION]");
+
+  auto* list =
+      add(task, "list", task_list_text, [this](command_context& context) { return list_tasks(context, task_list_); });
+  list->add_option("--app", task_list_.app, "Only of this app")->type_name("APP");
+  list->add_option_function<std::string>(
+          "--state",
+          [this](const std::string& text) {
+            static const std::vector<std::string> states = {"queued", "running",   "done",
+                                                            "failed", "cancelled", "expired"};
+            if (std::find(states.begin(), states.end(), text) == states.end()) {
+              auto meant = closest(text, states);
+              reject("--state", fmt::format("no state '{}'{}", text,
+                                            meant ? fmt::format("; did you mean '{}'?", *meant)
+                                                  : fmt::format("; there are {}", fmt::join(states, ", "))));
+            }
+            task_list_.state = text;
+          },
+          "Only those that are queued, running, done, failed, cancelled or expired")
+      ->type_name("STATE");
+  list->add_option_function<std::string>(
+          "--limit", [this](const std::string& text) { task_list_.limit = read_count("--limit", text, 1000); },
+          "At most so many, the newest first (default: 100)")
+      ->type_name("N");
+  auto with_id = [&](const char* verb, const command_text& text, int (*what)(command_context&, const task_options&)) {
+    auto* made = add(task, verb, text, [this, what](command_context& context) { return what(context, task_); });
+    made->add_option("ID", task_.id, "The task's id")->required();
+    return made;
+  };
+  with_id("show", task_show_text, show_task);
+  with_id("result", task_result_text, fetch_task_result)
+      ->add_option("-f,--file", task_.file, "Write it here (default: stdout)")
+      ->type_name("FILE");
+  with_id("cancel", task_cancel_text, cancel_task)
+      ->add_flag("--drop", task_.drop, "If it has ended, forget it and its result");
 }
 
 void command_line::add_config() {
@@ -707,6 +779,8 @@ int command_line::run(int argc, const char* const* argv) {
     root_.parse(words);
     if (!wait_.empty())
       apply_.wait = read_duration("--wait", wait_);
+    if (!task_wait_.empty())
+      task_submit_.wait = read_duration("--wait", task_wait_);
   } catch (const CLI::CallForHelp&) {
     *environment_.out << help_of(deepest());
     return exit_ok;

@@ -82,8 +82,16 @@ access_right needed_for(gateway_route route) {
   // Tells what would change, and changes nothing.
   case gateway_route::plan_app:
   case gateway_route::router:
+  // Names every task, and who has a name has the task.
+  case gateway_route::tasks:
     return access_right::read;
   case gateway_route::invoke:
+  // Whoever sent a task in knows its name, which nobody can guess.
+  case gateway_route::submit_task:
+  case gateway_route::task:
+  case gateway_route::task_result:
+  case gateway_route::task_events:
+  case gateway_route::cancel_task:
     return access_right::invoke;
   case gateway_route::drain_node:
   case gateway_route::apply_app:

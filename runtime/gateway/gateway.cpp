@@ -39,7 +39,7 @@ http_body_rule rule_for(std::string_view method, std::string_view target, const 
     response.body = error_json(refused->code, refused->message);
     return {stranger_bytes_max, std::move(response)};
   }
-  if (route == gateway_route::invoke)
+  if (route == gateway_route::invoke || route == gateway_route::submit_task)
     return {options.body_limit_bytes, std::nullopt};
   auto known = client.door != http_door::tls || client.identity;
   return {known ? command_bytes_max : stranger_bytes_max, std::nullopt};
@@ -139,7 +139,8 @@ void gateway::stop(std::chrono::milliseconds limit) {
 }
 
 gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const router_options& routers, view_source view,
-                            std::string process_name, const gateway_options& options, bool narrow_view) {
+                            std::string process_name, const gateway_options& options, bool narrow_view,
+                            gateway_tasks tasks) {
   gateway_setup setup;
   setup.name = std::move(process_name);
   setup.version = ASTRA_VERSION;
@@ -155,6 +156,18 @@ gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const route
   setup.narrow_view = narrow_view;
   if (!options.ca_dir.empty())
     setup.desk = std::make_shared<const join_desk>(options.ca_dir);
+  if (tasks.keeper)
+    setup.start_tasks = [&sys, &world, gateway = setup.name, keeper = tasks.keeper, options] {
+      task_desk_setup desk;
+      desk.gateway = gateway;
+      desk.keeper = keeper;
+      desk.limits.unfinished_per_app_max = options.task_limit;
+      desk.limits.store_bytes_max = options.task_bytes;
+      desk.limits.keep = options.task_keep;
+      return spawn_task_desk(sys, world, std::move(desk));
+    };
+  else if (!tasks.problem.empty())
+    setup.no_tasks = "this gateway takes no tasks: " + tasks.problem;
   setup.start_router = [&sys, &world, routers, view](const std::string& app) {
     return spawn_router(sys, world, routers, app, view);
   };

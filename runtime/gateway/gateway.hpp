@@ -58,10 +58,19 @@ private:
   gateway_actor actor_;
 };
 
+/// Where a gateway keeps its tasks.
+struct gateway_tasks {
+  /// Null: nowhere.
+  std::shared_ptr<task_keeper> keeper;
+  /// Why nowhere; empty: nobody wanted it.
+  std::string problem;
+};
+
 /// Spawns a gateway's actor with the routers of actors/router.
 /// @param narrow_view `view` has only the nodes that hold replicas of `options.apps`.
 /// @pre `validate(routers)` returned no error; `world` outlives the actor.
 gateway_actor spawn_gateway(caf::actor_system& sys, platform& world, const router_options& routers, view_source view,
-                            std::string process_name, const gateway_options& options = {}, bool narrow_view = false);
+                            std::string process_name, const gateway_options& options = {}, bool narrow_view = false,
+                            gateway_tasks tasks = {});
 
 } // namespace astra

@@ -119,10 +119,13 @@ public:
         caf::anon_send_exit(slot.router, caf::exit_reason::user_shutdown);
     for (auto& reader : readers_)
       caf::anon_send_exit(reader, caf::exit_reason::user_shutdown);
+    if (tasks_)
+      caf::anon_send_exit(tasks_, caf::exit_reason::user_shutdown);
   }
 
   gateway_actor::behavior_type make_behavior() {
     self_->set_down_handler([this](const caf::down_msg& down) { on_down(down); });
+    start_tasks();
     renew();
     return {
         [this](const view_delta& delta) { on_delta(*delta); },
@@ -216,6 +219,7 @@ private:
     slot.router = setup_.start_router(app);
     slot.born = now();
     self_->monitor(slot.router);
+    tell_tasks(app, slot.router);
   }
 
   void end_orphans() {
@@ -231,6 +235,7 @@ private:
         self_->demonitor(entry.router);
         self_->send_exit(entry.router, caf::exit_reason::user_shutdown);
       }
+      tell_tasks(app, nullptr);
       was_deleted_.erase(app);
       slot = routers_.erase(slot);
     }
@@ -243,12 +248,15 @@ private:
   void on_down(const caf::down_msg& down) {
     if (std::erase_if(readers_, [&](auto& reader) { return reader == down.source; }) > 0)
       return;
+    if (tasks_ && tasks_ == down.source)
+      return on_tasks_down(down.reason);
     auto slot = std::find_if(routers_.begin(), routers_.end(),
                              [&](auto& entry) { return entry.second.router && entry.second.router == down.source; });
     if (slot == routers_.end())
       return;
     auto& [app, entry] = *slot;
     entry.router = nullptr;
+    tell_tasks(app, nullptr);
     auto lived = now() - entry.born;
     entry.backoff = lived > setup_.restart_max ? setup_.restart_min
                                                : std::clamp(entry.backoff * 2, setup_.restart_min, setup_.restart_max);
@@ -267,6 +275,44 @@ private:
       finish(id, with_retry_after(
                      refusal(503, "lost", "the router of the app failed; whether the request was worked on is unknown"),
                      retry_soon));
+  }
+
+  // -- tasks ---------------------------------------------------------------------------------------------------------
+
+  void start_tasks() {
+    if (!setup_.start_tasks || draining_)
+      return;
+    tasks_ = setup_.start_tasks();
+    self_->monitor(tasks_);
+    for (auto& [app, slot] : routers_)
+      if (slot.router)
+        tell_tasks(app, slot.router);
+  }
+
+  void tell_tasks(const std::string& app, const router_actor& router) {
+    if (tasks_)
+      self_->send(tasks_, app, caf::actor_cast<caf::strong_actor_ptr>(router));
+  }
+
+  /// What it took is in its store: the next one goes on with it.
+  void on_tasks_down(const caf::error& reason) {
+    tasks_ = nullptr;
+    spdlog::error("gateway.tasks_died reason=\"{}\" restart_ms={}", error_text(reason), setup_.restart_max.count());
+    tasks_drained_ = true;
+    tell_drained();
+    self_->run_delayed(setup_.restart_max, [this] { start_tasks(); });
+  }
+
+  void pass_to_tasks(http_exchange_ptr exchange, const route_match& route) {
+    if (!setup_.start_tasks)
+      return answer(exchange, refusal(501, "unavailable", setup_.no_tasks));
+    if (!tasks_)
+      return answer(exchange,
+                    with_retry_after(refusal(503, "unavailable", "what keeps the tasks failed and is being restarted"),
+                                     retry_soon));
+    if (route.what == gateway_route::submit_task && !takes_requests(route.name))
+      return answer(exchange, unknown_app(route.name));
+    self_->send(tasks_, std::move(exchange));
   }
 
   // -- requests ------------------------------------------------------------------------------------------------------
@@ -329,6 +375,13 @@ private:
       return plan(exchange, route.name);
     case gateway_route::invoke:
       return invoke(std::move(exchange), route.name);
+    case gateway_route::submit_task:
+    case gateway_route::tasks:
+    case gateway_route::task:
+    case gateway_route::task_result:
+    case gateway_route::task_events:
+    case gateway_route::cancel_task:
+      return pass_to_tasks(std::move(exchange), route);
     case gateway_route::router:
       return show_router(exchange, route.name);
     case gateway_route::join:
@@ -416,10 +469,10 @@ private:
     }
     if (draining_)
       return answer(exchange, with_retry_after(refusal(503, "draining", "this gateway is shutting down"), retry_soon));
+    if (!takes_requests(app))
+      return answer(exchange, unknown_app(app));
     auto slot = routers_.find(app);
     auto entry = view_.find_app(app);
-    if (slot == routers_.end() || (entry == nullptr ? was_deleted_[app] : entry->record.deleting()))
-      return answer(exchange, unknown_app(app));
     if (!slot->second.router)
       return answer(exchange, with_retry_after(refusal(503, "unavailable", "the router of the app is being restarted"),
                                                retry_soon));
@@ -441,6 +494,11 @@ private:
                                                "worked on is unknown",
                                                error_text(reason))));
               });
+  }
+
+  bool takes_requests(const std::string& app) {
+    auto entry = view_.find_app(app);
+    return routers_.contains(app) && !(entry == nullptr ? was_deleted_[app] : entry->record.deleting());
   }
 
   static caf::timespan patience_for(const app_entry* entry, caf::timespan wished) {
@@ -467,7 +525,11 @@ private:
                 result != nullptr && !result->node.empty() ? result->node : "-", result != nullptr ? result->tries : 0);
     response.headers.emplace_back("Astra-Request-Id", flight.client_id);
     flight.exchange->answer(std::move(response));
-    if (!flights_.empty())
+    tell_drained();
+  }
+
+  void tell_drained() {
+    if (!draining_ || !flights_.empty() || !tasks_drained_)
       return;
     for (auto& waiter : drained_)
       waiter.deliver();
@@ -527,10 +589,19 @@ private:
     draining_ = true;
     for (auto& reader : readers_) // A listing goes on to its end; what has none is told to.
       caf::anon_send(reader, stop_atom_v);
-    if (flights_.empty())
+    tasks_drained_ = !tasks_;
+    if (tasks_)
+      self_->request(tasks_, caf::infinite, stop_atom_v)
+          .then([this] { on_tasks_drained(); }, [this](const caf::error&) { on_tasks_drained(); });
+    if (flights_.empty() && tasks_drained_)
       return caf::unit;
     drained_.push_back(self_->make_response_promise<void>());
     return drained_.back();
+  }
+
+  void on_tasks_drained() {
+    tasks_drained_ = true;
+    tell_drained();
   }
 
   // -- other processes -----------------------------------------------------------------------------------------------
@@ -1128,6 +1199,9 @@ private:
   /// Of the apps that have a router: whether the last record said so.
   std::map<std::string, bool> was_deleted_;
   std::map<std::string, flight> flights_;
+  /// Null: there is none, or it is being restarted.
+  task_desk_actor tasks_;
+  bool tasks_drained_ = false;
   std::uint64_t last_request_ = 0;
   /// Listings and event streams under way.
   std::vector<caf::actor> readers_;

@@ -3,6 +3,7 @@
 #include "actors/platform.hpp"
 #include "messages/http_exchange.hpp"
 #include "messages/router_protocol.hpp"
+#include "runtime/tasks/task_desk.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/typed_actor.hpp>
@@ -45,6 +46,10 @@ struct gateway_setup {
   std::shared_ptr<const join_desk> desk;
   /// Starts the router of one app.
   std::function<router_actor(const std::string& app)> start_router;
+  /// Starts who answers for tasks; unset: there are none here.
+  std::function<task_desk_actor()> start_tasks;
+  /// Why there are none.
+  std::string no_tasks = "this gateway keeps no tasks; ask another one";
   std::chrono::milliseconds renew{1000};
   /// Waits for other processes: the dial, then the answer of a scheduler or node.
   std::chrono::milliseconds dial_timeout{2000};

@@ -152,7 +152,8 @@ std::string_view witness_name(pb::EventWitness witness) {
   }
 }
 
-/// "2026-11-26T19:10:03.123Z"
+} // namespace
+
 std::string utc(std::uint64_t wall_ms) {
   auto seconds = static_cast<std::time_t>(wall_ms / 1000);
   std::tm parts{};
@@ -160,6 +161,8 @@ std::string utc(std::uint64_t wall_ms) {
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
                      parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, wall_ms % 1000);
 }
+
+namespace {
 
 json to_json(const view_difference& difference) {
   auto kind = difference.what == view_difference::kind::behind       ? "behind"

@@ -22,6 +22,9 @@ namespace astra {
 
 using view_time = cluster_view::time_point;
 
+/// A time of day: "2026-11-26T19:10:03.123Z".
+std::string utc(std::uint64_t wall_ms);
+
 /// Who answers, for /v1/status.
 struct gateway_info {
   std::string name;

@@ -117,6 +117,43 @@ struct invoke_options {
   std::string content_type = "application/octet-stream";
 };
 int invoke_app(command_context& context, const invoke_options& options);
+/// The body of a request.  @param file empty or "-": stdin
+caf::expected<std::string> read_body(command_context& context, const std::string& file);
+
+extern const command_text task_text, task_submit_text, task_list_text, task_show_text, task_result_text,
+    task_cancel_text;
+struct task_submit_options {
+  std::string app;
+  /// Empty or "-": stdin.
+  std::string file;
+  std::string content_type = "application/octet-stream";
+  std::string key;
+  std::optional<std::uint32_t> priority;
+  std::optional<std::chrono::milliseconds> deadline;
+  std::optional<std::chrono::milliseconds> keep;
+  /// How long to wait for its end; unset: not at all.
+  std::optional<std::chrono::milliseconds> wait;
+};
+struct task_list_options {
+  /// Empty: of all.
+  std::string app;
+  std::string state;
+  std::optional<std::uint32_t> limit;
+};
+struct task_options {
+  std::string id;
+  /// Where a result goes; empty or "-": to stdout.
+  std::string file;
+  /// Forget one that has ended.
+  bool drop = false;
+};
+int submit_task(command_context& context, const task_submit_options& options);
+int list_tasks(command_context& context, const task_list_options& options);
+int show_task(command_context& context, const task_options& options);
+int fetch_task_result(command_context& context, const task_options& options);
+int cancel_task(command_context& context, const task_options& options);
+std::string render_tasks(const json& answer, bool colour);
+std::string render_task(const json& task, bool colour);
 
 extern const command_text router_text, router_table_text;
 int show_router_table(command_context& context, const std::string& app);

@@ -26,15 +26,6 @@ constexpr auto answer_grace = 2s;
 // died without closing its connections.
 constexpr auto longest_wait = 24h;
 
-caf::expected<std::string> read_body(command_context& context, const std::string& file) {
-  if (file.empty() || file == "-") {
-    if (context.environment.in_is_terminal)
-      context.say("reading the request from the terminal; Ctrl-D ends it");
-    return std::string{std::istreambuf_iterator<char>{*context.environment.in}, {}};
-  }
-  return read_input_file(file);
-}
-
 std::string header_of(const http_answer& answer, std::string_view name) {
   auto same = [](char a, char b) {
     return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
@@ -64,6 +55,15 @@ std::string describe_route(const http_answer& answer, milliseconds total) {
 }
 
 } // namespace
+
+caf::expected<std::string> read_body(command_context& context, const std::string& file) {
+  if (file.empty() || file == "-") {
+    if (context.environment.in_is_terminal)
+      context.say("reading the request from the terminal; Ctrl-D ends it");
+    return std::string{std::istreambuf_iterator<char>{*context.environment.in}, {}};
+  }
+  return read_input_file(file);
+}
 
 const command_text invoke_text = {
     "Send one request to an app and print its answer",

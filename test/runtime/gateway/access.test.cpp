@@ -77,3 +77,13 @@ TEST_CASE("who has sent a request travels with it and cannot be said by a client
   CHECK(read.fingerprint == "ab");
   CHECK(client_info_of({}).door == http_door::none);
 }
+
+TEST_CASE("who may send requests may send and fetch tasks, and only who may read sees the ids of all") {
+  for (auto route : {gateway_route::submit_task, gateway_route::task, gateway_route::task_result,
+                     gateway_route::task_events, gateway_route::cancel_task})
+    CHECK(needed_for(route) == access_right::invoke);
+  CHECK(needed_for(gateway_route::tasks) == access_right::read);
+  http_client_info stranger{http_door::tls, "192.0.2.7:5", {}, {}};
+  CHECK_FALSE(refuse_access(stranger, needed_for(gateway_route::submit_task), true));
+  CHECK(refuse_access(stranger, needed_for(gateway_route::tasks), true)->status == 401);
+}

@@ -4,6 +4,7 @@
 #include "messages/resource_protocol.hpp"
 #include "messages/scheduler_protocol.hpp"
 #include "runtime/http/client_info.hpp"
+#include "runtime/tasks/task_memory.hpp"
 #include "test/runtime/gateway/recorded_exchange.hpp"
 #include "test/support/actor_fixture.hpp"
 
@@ -926,4 +927,117 @@ TEST_CASE_FIXTURE(fixture, "a plan is asked for with the spec of the body; a ref
   reply->set_ok(true);
   CHECK(call("PUT", "/v1/apps/ocr?plan=3-a-b-c", good_app, as_json)->answers.at(0).status == 200);
   CHECK(applied.at(0).second.plan_index() == "3-a-b-c");
+}
+
+namespace {
+
+/// A gateway that keeps tasks.
+struct task_fixture : fixture {
+  task_fixture() {
+    kill(gateway);
+    keeper = std::make_shared<task_keeper>(std::make_unique<task_memory>(), task_keeper::mode::by_hand);
+    gateway_setup setup;
+    setup.name = "gw";
+    setup.view = view;
+    setup.start_router = [this](const std::string& app) { return start_router(app); };
+    setup.start_tasks = [this] {
+      ++desks;
+      task_desk_setup desk;
+      desk.gateway = "gw";
+      desk.keeper = keeper;
+      last_desk = own(spawn_task_desk(sys, world, std::move(desk)));
+      return last_desk;
+    };
+    gateway = own(spawn_gateway_actor(sys, world, std::move(setup)));
+    settle();
+    show_cluster();
+  }
+
+  void settle() {
+    do
+      run();
+    while (keeper->step());
+    run();
+  }
+
+  exchange_ptr ask(std::string method, std::string target, std::string body = {}) {
+    auto exchange = call(std::move(method), std::move(target), std::move(body));
+    settle();
+    return exchange;
+  }
+
+  std::shared_ptr<task_keeper> keeper;
+  task_desk_actor last_desk;
+  int desks = 0;
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(task_fixture, "tasks go through the router of their app, as requests do") {
+  auto posted = ask("POST", "/v1/apps/ocr/tasks", "page");
+  REQUIRE(posted->answers.at(0).status == 202);
+  std::string id = posted->body()["id"];
+  REQUIRE(routers.calls.size() == 1);
+  CHECK(routers.calls[0].app == "ocr");
+  CHECK(*routers.calls[0].request.body == "page");
+  auto good = outcome(route_outcome::ok);
+  good.body = "text";
+  answer_route(good);
+  settle();
+  CHECK(ask("GET", "/v1/tasks/" + id + "/result")->answers.at(0).body == "text");
+}
+
+TEST_CASE_FIXTURE(task_fixture, "a task for an app that is not there is refused as a request is") {
+  auto refused = ask("POST", "/v1/apps/ocrr/tasks", "page");
+  CHECK(refused->answers.at(0).status == 404);
+  CHECK(refused->code() == "unknown_app");
+  CHECK(refused->message().find("did you mean 'ocr'") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(task_fixture, "when a router dies its tasks wait for the next one") {
+  std::string id = ask("POST", "/v1/apps/ocr/tasks", "page")->body()["id"];
+  kill(routers.last["ocr"]);
+  settle();
+  CHECK(ask("GET", "/v1/tasks/" + id)->body()["state"] == "queued");
+  routers.calls.clear();
+  advance(2s);
+  settle();
+  REQUIRE(routers.calls.size() == 1);
+  answer_route(outcome(route_outcome::ok));
+  settle();
+  CHECK(ask("GET", "/v1/tasks/" + id)->body()["state"] == "done");
+}
+
+TEST_CASE_FIXTURE(task_fixture, "what keeps the tasks is started again when it dies, and goes on with them") {
+  std::string id = ask("POST", "/v1/apps/ocr/tasks", "page")->body()["id"];
+  kill(last_desk);
+  auto meanwhile = ask("GET", "/v1/tasks/" + id);
+  CHECK(meanwhile->answers.at(0).status == 503);
+  routers.calls.clear();
+  advance(5s);
+  settle();
+  CHECK(desks == 2);
+  REQUIRE(routers.calls.size() == 1);
+  answer_route(outcome(route_outcome::ok));
+  settle();
+  CHECK(ask("GET", "/v1/tasks/" + id)->body()["attempts"] == 2);
+}
+
+TEST_CASE_FIXTURE(task_fixture, "a drain waits for tasks in progress") {
+  ask("POST", "/v1/apps/ocr/tasks", "page");
+  caf::scoped_actor self{sys};
+  auto stopping = self->request(gateway, caf::infinite, stop_atom_v);
+  settle();
+  CHECK_FALSE(self->has_next_message());
+  answer_route(outcome(route_outcome::ok));
+  settle();
+  CHECK(self->has_next_message());
+  stopping.receive([] {}, [](const caf::error&) { FAIL("the drain failed"); });
+}
+
+TEST_CASE_FIXTURE(fixture, "a gateway without a store says that it keeps no tasks") {
+  show_cluster();
+  auto refused = call("POST", "/v1/apps/ocr/tasks", "page");
+  CHECK(refused->answers.at(0).status == 501);
+  CHECK(refused->message() == "this gateway keeps no tasks; ask another one");
 }

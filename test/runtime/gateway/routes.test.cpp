@@ -31,6 +31,12 @@ TEST_CASE("every route of the API is found by method and path, with its name dec
       {"POST", "/v1/apps/ocr/rollback?to=3", gateway_route::rollback_app, "ocr"},
       {"POST", "/v1/apps/ocr/plan", gateway_route::plan_app, "ocr"},
       {"GET", "/v1/routers/ocr", gateway_route::router, "ocr"},
+      {"POST", "/v1/apps/ocr/tasks", gateway_route::submit_task, "ocr"},
+      {"GET", "/v1/tasks?app=ocr", gateway_route::tasks, ""},
+      {"GET", "/v1/tasks/gw.1.ab?wait=30s", gateway_route::task, "gw.1.ab"},
+      {"DELETE", "/v1/tasks/gw.1.ab", gateway_route::cancel_task, "gw.1.ab"},
+      {"GET", "/v1/tasks/gw.1.ab/result", gateway_route::task_result, "gw.1.ab"},
+      {"GET", "/v1/tasks/gw.1.ab/events", gateway_route::task_events, "gw.1.ab"},
   };
   for (auto& row : rows) {
     CAPTURE(row.target);
