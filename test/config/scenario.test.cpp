@@ -104,8 +104,8 @@ auto fields(const router_options& x) {
 }
 
 auto fields(const gateway_options& x) {
-  auto& [listen, body, header, connections, idle, anonymous, ca_dir, apps] = x;
-  return std::tie(listen, body, header, connections, idle, anonymous, ca_dir, apps);
+  auto& [listen, body, header, connections, idle, anonymous, ca_dir, apps, keep, bytes, limit] = x;
+  return std::tie(listen, body, header, connections, idle, anonymous, ca_dir, apps, keep, bytes, limit);
 }
 
 template <class T>
@@ -387,6 +387,8 @@ private:
     maybe([&] { o.aggregator.tick = 100ms; });
     maybe([&] { o.gateway.connections_max = 3; });
     maybe([&] { o.gateway.body_limit_bytes = 5000; });
+    maybe([&] { o.gateway.task_keep = 90s; });
+    maybe([&] { o.gateway.task_limit = 12; });
     maybe([&] { o.shutdown_timeout = 1234ms; });
   }
 

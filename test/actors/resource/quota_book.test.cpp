@@ -601,6 +601,7 @@ struct lone_shard : quota_evidence {
     result.back().amount.set_cpu_milli(static_cast<std::uint32_t>(sum()));
     return result;
   }
+  std::uint32_t running(const std::string&) const override { return static_cast<std::uint32_t>(replicas.size()); }
   bool knows(node_id) const override { return true; }
   sighting look(node_id, std::uint64_t, claim_token token) const override {
     return replicas.count(token.value()) != 0 ? sighting::shown : sighting::unseen;
