@@ -150,7 +150,7 @@ TEST_CASE_FIXTURE(pool_of_four, "weights follow the load at a refresh, and not b
   observe(pool, busy);
   pool.settle(now);
   CHECK(pool.find(a)->weight == before);
-  pool.refresh();
+  pool.refresh(now);
   CHECK(pool.find(a)->weight < before / 100);
 }
 
