@@ -166,7 +166,8 @@ std::vector<order::turn> calendar_queue::turns() const {
   std::int64_t sum = 0;
   for (auto who : in_order) {
     auto& sits = seats_[who];
-    auto ahead = static_cast<double>(static_cast<std::int64_t>(sits.deadline - now())) / static_cast<double>(sits.period);
+    auto ahead =
+        static_cast<double>(static_cast<std::int64_t>(sits.deadline - now())) / static_cast<double>(sits.period);
     auto weight = weighed_[who] * round_ticks;
     result.push_back({who, std::max<std::int64_t>(1, std::llround(weight)), std::llround((0.5 - ahead) * round_ticks)});
     sum += result.back().credit;

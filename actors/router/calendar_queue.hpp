@@ -15,8 +15,8 @@ namespace astra {
 /// own.  Time counts turns: in a pool of weights that do not change one turn is due per unit of time, and the calendar
 /// has a day for each, with all that are due in it in no order.  A pick looks at one or two days.
 ///
-/// Each node begins at a random point of its period, so routers that start together do not begin with the same nodes, and
-/// nodes of equal weight do not stay bunched.
+/// Each node begins at a random point of its period, so routers that start together do not begin with the same nodes,
+/// and nodes of equal weight do not stay bunched.
 ///
 /// Turns of a node are spaced more evenly than in smooth weighted round robin and the counts deviate no more (see the
 /// tests), but these are other sequences.  A node that refused and is passed over has had its turn, as there; unlike

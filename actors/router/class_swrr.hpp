@@ -20,9 +20,10 @@ namespace astra {
 /// nodes, and at one class.
 ///
 /// A class is a queue.  Who is picked pays a whole round, which puts him behind everybody who has waited since; that is
-/// the end of the queue, without a search.  Who does not fit there (he joined in the middle of a round, came from another
-/// class, or was passed over) waits in a heap beside the queue until his turn has come; so in a pool at rest the heaps
-/// are empty.  Both hold tickets.  Whoever moves leaves his old ticket behind, which is thrown away when it turns up.
+/// the end of the queue, without a search.  Who does not fit there (he joined in the middle of a round, came from
+/// another class, or was passed over) waits in a heap beside the queue until his turn has come; so in a pool at rest
+/// the heaps are empty.  Both hold tickets.  Whoever moves leaves his old ticket behind, which is thrown away when it
+/// turns up.
 class class_swrr final : public order {
 public:
   using order::pick;
@@ -90,8 +91,8 @@ private:
     bool head_in_turn = false;
   };
 
-  /// Credits of heads, by group, as a scan wants them: whole numbers far below 2^53, so these are exact.  A group without
-  /// a head, and what fills up the last block, has one that never wins.
+  /// Credits of heads, by group, as a scan wants them: whole numbers far below 2^53, so these are exact.  A group
+  /// without a head, and what fills up the last block, has one that never wins.
   struct head_block {
     static constexpr std::size_t size = 16;
     std::array<double, size> credit{};

@@ -97,7 +97,8 @@ void set_counters(service_meter::sample& counters, const node_load& load) {
 }
 
 double hardware_per_slot(const weight_input& load) {
-  auto hardware = bounded(load.cores, least_reported, most_reported) * bounded(load.coefficient, least_reported, most_reported);
+  auto hardware =
+      bounded(load.cores, least_reported, most_reported) * bounded(load.coefficient, least_reported, most_reported);
   return hardware / std::max(1.0, load.slots);
 }
 

@@ -31,8 +31,8 @@ namespace astra {
 /// on this side, and guesses are ignored (panic rule, as in Envoy).  A node's own refusal is no guess and is always
 /// kept.
 ///
-/// Pools of up to `scan_max` nodes are settled as a whole: any change computes all weights anew.  In larger ones a change
-/// moves the nodes that it is about, and all weights follow at the next refresh.
+/// Pools of up to `scan_max` nodes are settled as a whole: any change computes all weights anew.  In larger ones a
+/// change moves the nodes that it is about, and all weights follow at the next refresh.
 ///
 /// A plain class: the time is an argument.
 class node_pool {
@@ -154,9 +154,7 @@ private:
   void hold(node_id node, std::string reason, bool refused, time_point now);
   void expire(time_point now);
   static bool is_able(const member& who) { return who.cannot_serve.empty() && (who.held.empty() || !who.refused); }
-  static bool is_doubted(const member& who) {
-    return is_able(who) && (!who.suspected.empty() || !who.held.empty());
-  }
+  static bool is_doubted(const member& who) { return is_able(who) && (!who.suspected.empty() || !who.held.empty()); }
   /// Takes everybody in or out who has to go, and leaves weights to the caller.
   moves move_in_and_out();
   void take_seat(node_id node, member& who);

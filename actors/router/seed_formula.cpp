@@ -68,14 +68,10 @@ double seed_formula::weight(const weight_input& node) const {
 
 weight_terms seed_formula::terms(const weight_input& node) const {
   auto of = compute(node, mean_);
-  return {{"cores", of.cores},
-          {"coefficient", of.coefficient},
-          {"r", of.remaining},
-          {"L", of.log_remaining},
-          {"U", of.busy},
-          {"C", of.requests},
-          {"e0", mean_},
-          {"e", of.cores_per_request}};
+  return {{"cores", of.cores}, {"coefficient", of.coefficient},
+          {"r", of.remaining}, {"L", of.log_remaining},
+          {"U", of.busy},      {"C", of.requests},
+          {"e0", mean_},       {"e", of.cores_per_request}};
 }
 
 } // namespace astra

@@ -115,6 +115,8 @@ void smooth_wrr::adopt(std::span<const entry> pool, std::span<const turn> turns,
 }
 
 void smooth_wrr::insert(const entry& who, random_source* phase) {
+  if (members_.empty())
+    scale_ = who.weight > 0.0 ? round_ticks / who.weight : 1.0;
   turn joined{who.at, ticks_of(who.weight)};
   auto round = total() + joined.weight;
   // The mean of those that are there is 0.

@@ -201,9 +201,9 @@ water_filling::share water_filling::of(const node& who) const {
   auto filled = level_ * result.preference;
   result.target = who.slots * (filled > 1.0 ? 1.0 + result.relative_rate * (filled - 1.0) : filled);
   auto decay = static_cast<float>(who.rate * horizon_s_);
-  auto wants = need_of(static_cast<float>(level_), static_cast<float>(who.slots), static_cast<float>(who.in_flight),
-                       decay, growth_of(decay), static_cast<float>(result.preference),
-                       static_cast<float>(result.relative_rate));
+  auto wants =
+      need_of(static_cast<float>(level_), static_cast<float>(who.slots), static_cast<float>(who.in_flight), decay,
+              growth_of(decay), static_cast<float>(result.preference), static_cast<float>(result.relative_rate));
   result.arrivals = static_cast<double>(wants.arrivals) / horizon_s_;
   result.weight = std::max(result.arrivals, floor_share * arrival_rate_ * who.slots * who.rate / capacity_);
   return result;

@@ -10,8 +10,8 @@ namespace astra {
 /// like water in vessels that are connected.  From the present state straight to the wanted one: a node that is above
 /// the common level gets nothing for now, and nobody gets more than once what brings it there.
 ///
-/// A node has k slots, c requests in flight, and completes mu per second and busy slot; rel = mu / mean mu.  For a common
-/// level L, 1 when all slots are busy and nothing is queued,
+/// A node has k slots, c requests in flight, and completes mu per second and busy slot; rel = mu / mean mu.  For a
+/// common level L, 1 when all slots are busy and nothing is queued,
 ///
 ///     s      = rel^beta                                        how much fuller fast nodes shall be
 ///     N(L)   = k min(1, L s) + k rel max(0, L s - 1)           in flight at the end of the horizon H

@@ -160,7 +160,8 @@ TEST_CASE("calendar: shares hold while nodes join, leave and change") {
       if (weight[who] > 0.0)
         RC_ASSERT(owed[who] > -8.0);
     }
-    RC_ASSERT(order.size() == static_cast<std::size_t>(std::ranges::count_if(weight, [](double x) { return x > 0.0; })));
+    RC_ASSERT(order.size()
+              == static_cast<std::size_t>(std::ranges::count_if(weight, [](double x) { return x > 0.0; })));
   }));
 }
 

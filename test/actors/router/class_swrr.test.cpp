@@ -38,16 +38,20 @@ public:
 
   peer& find(seat at) { return *std::ranges::find(peers, at, &peer::at); }
   bool holds(seat at) const { return std::ranges::find(peers, at, &peer::at) != peers.end(); }
-  void remove(seat at) { std::erase_if(peers, [at](const peer& x) { return x.at == at; }); }
+  void remove(seat at) {
+    std::erase_if(peers, [at](const peer& x) { return x.at == at; });
+  }
 
   std::int64_t total() const {
-    return std::accumulate(peers.begin(), peers.end(), std::int64_t{0}, [](auto sum, auto& x) { return sum + x.weight; });
+    return std::accumulate(peers.begin(), peers.end(), std::int64_t{0},
+                           [](auto sum, auto& x) { return sum + x.weight; });
   }
 
   std::int64_t mean() const {
     if (peers.empty())
       return 0;
-    auto sum = std::accumulate(peers.begin(), peers.end(), std::int64_t{0}, [](auto a, auto& x) { return a + x.credit; });
+    auto sum =
+        std::accumulate(peers.begin(), peers.end(), std::int64_t{0}, [](auto a, auto& x) { return a + x.credit; });
     auto count = static_cast<std::int64_t>(peers.size());
     return sum / count - (sum % count < 0 ? 1 : 0);
   }
@@ -125,7 +129,8 @@ void compare(std::uint64_t seed, int steps, std::size_t seats, double range) {
   auto phased = random.below(2) == 0;
   order.assign(pool, phased ? &phase : nullptr);
   auto turns = order.turns();
-  auto round = std::accumulate(turns.begin(), turns.end(), std::int64_t{0}, [](auto a, auto& x) { return a + x.weight; });
+  auto round =
+      std::accumulate(turns.begin(), turns.end(), std::int64_t{0}, [](auto a, auto& x) { return a + x.weight; });
   for (auto& turn : turns)
     model.insert(turn.at, turn.weight, round, 0, phased ? &model_phase : nullptr);
 

@@ -14,8 +14,8 @@ using namespace std::chrono_literals;
 namespace {
 
 service_meter::time_point at(double seconds) {
-  return service_meter::time_point{} + std::chrono::duration_cast<service_meter::time_point::duration>(
-                                           std::chrono::duration<double>(seconds));
+  return service_meter::time_point{}
+         + std::chrono::duration_cast<service_meter::time_point::duration>(std::chrono::duration<double>(seconds));
 }
 
 } // namespace
@@ -77,9 +77,9 @@ TEST_CASE("rates are finite and positive, whatever counters and clocks do") {
     auto count = [&] { return random.next() >> random.below(64); };
     constexpr auto inf = std::numeric_limits<double>::infinity();
     const double busy[] = {0.0, 1.0, -1.0, 1e300, inf, -inf, std::nan("")};
-    meter.observe({incarnation{1 + random.below(3)}, count(), count(), count(), busy[random.below(7)],
-                   busy[random.below(7)]},
-                  at(random.unit() * 1e6));
+    meter.observe(
+        {incarnation{1 + random.below(3)}, count(), count(), count(), busy[random.below(7)], busy[random.below(7)]},
+        at(random.unit() * 1e6));
     REQUIRE(std::isfinite(meter.arrival_rate()));
     REQUIRE(meter.arrival_rate() >= 0.0);
     for (auto expected : {1e-5, 1.0, 1e4}) {
