@@ -7,7 +7,7 @@
 namespace astra {
 
 /// A store that lives as long as this object: for tests.
-class task_memory final : public task_store {
+class task_memory : public task_store {
 public:
   const std::string& secret() const override { return secret_; }
   caf::error begin() override;

@@ -106,7 +106,7 @@ void check_contract(task_store& store) {
   auto first = add(store, make("ocr", "k1"));
   auto second = add(store, make("ocr"), std::string("\0bytes\xff", 7));
   CHECK(second == first + 1);
-  CHECK(*store.body(second)->operator->() == '\0');
+  CHECK((**store.body(second)).front() == '\0');
   CHECK((*store.body(second))->size() == 7);
 
   // One task per key and app.
