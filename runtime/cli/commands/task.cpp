@@ -2,6 +2,7 @@
 
 #include "config/units.hpp"
 #include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 #include "runtime/cli/human.hpp"
 #include "runtime/cli/table.hpp"
 
