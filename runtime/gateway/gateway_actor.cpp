@@ -235,7 +235,7 @@ private:
         self_->demonitor(entry.router);
         self_->send_exit(entry.router, caf::exit_reason::user_shutdown);
       }
-      tell_tasks(app, router_actor{});
+      tell_tasks(app, {});
       was_deleted_.erase(app);
       slot = routers_.erase(slot);
     }
@@ -256,7 +256,7 @@ private:
       return;
     auto& [app, entry] = *slot;
     entry.router = nullptr;
-    tell_tasks(app, router_actor{});
+    tell_tasks(app, {});
     auto lived = now() - entry.born;
     entry.backoff = lived > setup_.restart_max ? setup_.restart_min
                                                : std::clamp(entry.backoff * 2, setup_.restart_min, setup_.restart_max);

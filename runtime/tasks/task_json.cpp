@@ -38,7 +38,8 @@ json object_of(const task_record& task, const std::string& id, task_time next_tr
   out["kept_until"] = time(task.kept_until());
   if (task.state == task_state::done) {
     out["result_bytes"] = task.result_bytes;
-    out["result_type"] = task.result_type;
+    if (!task.result_type.empty())
+      out["result_type"] = task.result_type;
   }
   return out;
 }

@@ -100,12 +100,13 @@ TEST_CASE_FIXTURE(command_fixture, "bench view: counts, shares and the Resources
   CHECK_FALSE(started_bench);
 }
 
-TEST_CASE_FIXTURE(command_fixture, "'astra help' lists all 18 commands and the exit codes") {
+TEST_CASE_FIXTURE(command_fixture, "'astra help' lists all 23 commands and the exit codes") {
   auto result = run({"help"});
   CHECK(result.code == exit_ok);
-  for (auto command :
-       {"run", "dev", "status", "node list", "node show", "node drain", "app list", "app show", "app apply",
-        "app delete", "quota list", "why", "invoke", "router table", "config check", "config show", "version", "help"})
+  for (auto command : {"run",          "dev",          "status",      "node list",  "node show",   "node drain",
+                       "app list",     "app show",     "app apply",   "app delete", "quota list",  "why",
+                       "invoke",       "task submit",  "task list",   "task show",  "task result", "task cancel",
+                       "router table", "config check", "config show", "version",    "help"})
     CHECK(contains(result.out, std::string{"\n  "} + command + " "));
   CHECK(contains(result.out, "78 bad config"));
   CHECK(run({"--help"}).out == result.out);
