@@ -464,7 +464,8 @@ void command_line::add_task() {
         ->type_name("DURATION");
   };
   duration("--deadline", task_submit_.deadline, "It is given up this long from now (default: 24h)");
-  duration("--keep", task_submit_.keep, "Its result is kept this long after its end (default: as the gateway's file says, 24h)");
+  duration("--keep", task_submit_.keep,
+           "Its result is kept this long after its end (default: as the gateway's file says, 24h)");
   submit->add_flag("--wait{30d}", task_wait_, "Wait for its end, and print its result (default: however long it takes)")
       ->type_name("[DURATION]");
 
