@@ -215,7 +215,7 @@ private:
     if (of_the_app_.empty()) {
       of_the_app_.resize(kinds_.size());
       for (auto& nodes : columns_.groups())
-        if (nodes.condition == view_columns::state::usable && !elsewhere_[nodes.home])
+        if (nodes.condition == view_columns::state::usable && input_.elsewhere.count(columns_.homes()[nodes.home]) == 0)
           of_the_app_[nodes.kind] += nodes.size();
     }
     for (std::size_t i = 0; i < kinds_.size(); ++i) {

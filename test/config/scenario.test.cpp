@@ -85,9 +85,8 @@ auto fields(const aggregator_options& x) {
 auto fields(const resource_options& x) {
   auto& [name, group, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim, peer,
          chunk, events, quotas] = x;
-  CHECK(quotas.empty());
   return std::tie(name, group, peers, heartbeat, suspect, evict, sweep, liveness, claims, load, forget, orphan, claim,
-                  peer, chunk, events);
+                  peer, chunk, events, quotas);
 }
 
 auto fields(const scheduler_options& x) {

@@ -440,6 +440,7 @@ TEST_CASE_FIXTURE(ready, "a task is dropped with its result when its time is ove
   pass(50s);
   CHECK(state(id) == "done");
   pass(20s);
+  pass(5s); // the next sweep
   auto gone = call("GET", "/v1/tasks/" + id + "/result");
   CHECK(gone->answers.at(0).status == 410);
   CHECK(gone->code() == "dropped");
@@ -550,10 +551,11 @@ TEST_CASE_FIXTURE(ready,
 
 TEST_CASE_FIXTURE(ready, "a router that dies takes no task with it") {
   auto id = id_of(submit());
+  // Its promises die with it.
+  calls.clear();
   kill(router);
   settle();
   CHECK(state(id) == "queued");
-  calls.clear();
   open("ocr");
   pass(1s);
   REQUIRE(calls.size() == 1);
