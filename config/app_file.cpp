@@ -410,13 +410,6 @@ void to_file(const pb::Resources& resources, schema::AppResources& file) {
     (*file.mutable_accelerators())[accelerator.kind()] = accelerator.count();
 }
 
-/// The schema refuses other words.
-pb::WeightFormula to_weight(const std::string& word) {
-  if (word == "flat")
-    return pb::WEIGHT_FLAT;
-  return word == "fast" ? pb::WEIGHT_FAST : pb::WEIGHT_SEED;
-}
-
 pb::UpdatePolicy to_update(const schema::AppUpdate& file) {
   auto full = default_update();
   full.MergeFrom(file);
@@ -681,8 +674,8 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   spec.set_request_timeout_ms(static_cast<std::uint64_t>(full.timeout()));
   spec.set_idempotent(full.idempotent());
   spec.set_queue_limit(full.queue_limit());
-  spec.set_hedge_after_ms(static_cast<std::uint64_t>(full.hedge()));
-  spec.set_weight(to_weight(full.weight()));
+  // The one formula there is; the schema refuses other words.
+  spec.set_weight(pb::WEIGHT_SEED);
   auto& restart = *spec.mutable_restart();
   restart.set_backoff_min_ms(static_cast<std::uint64_t>(full.restart().backoff_min()));
   restart.set_backoff_max_ms(static_cast<std::uint64_t>(full.restart().backoff_max()));
@@ -718,8 +711,6 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
   result.set_timeout(static_cast<std::int64_t>(spec.request_timeout_ms()));
   result.set_idempotent(spec.idempotent());
   result.set_queue_limit(spec.queue_limit());
-  if (spec.hedge_after_ms() > 0)
-    result.set_hedge(static_cast<std::int64_t>(spec.hedge_after_ms()));
   to_file(spec.per_replica(), *result.mutable_resources());
   for (auto& label : spec.require())
     (*result.mutable_require()->mutable_labels())[label.key()] = label.value();
@@ -784,11 +775,8 @@ std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {
   rules.between("concurrency", spec.concurrency(), 1, 10'000);
   rules.duration_between("timeout", spec.request_timeout_ms(), 1);
   rules.between("queue_limit", spec.queue_limit(), 0, 1'000'000);
-  rules.duration_between("hedge", spec.hedge_after_ms(), 0);
-  if (spec.hedge_after_ms() > 0 && !spec.idempotent())
-    rules.add("hedge", "starts work twice, which needs idempotent = true", {"idempotent"});
-  if (!pb::WeightFormula_IsValid(spec.weight()))
-    rules.add("weight", "unknown value; use \"seed\", \"flat\" or \"fast\"");
+  if (spec.weight() != pb::WEIGHT_SEED)
+    rules.add("weight", "unknown value; use \"seed\"");
   if (spec.per_replica().cpu_milli() < 1 || spec.per_replica().cpu_milli() > 100'000'000)
     rules.add("resources.cpu",
               "must be between 0.001 and 100000 cores, not " + format_cores(spec.per_replica().cpu_milli()));
