@@ -147,7 +147,7 @@ pb::SchedulerBeat without_taken_apps(pb::SchedulerBeat beat, const cluster_view&
     if (!shown || shown->record.scheduler() == beat.scheduler())
       return false;
     auto owner = view.find_scheduler(scheduler_id{shown->record.scheduler()});
-    return owner && owner->row.liveness() != pb::LIVENESS_OFFLINE;
+    return owner && owner->row.liveness() != pb::LIVENESS_OFFLINE && (owner->row.standby() || beat.standby());
   };
   auto& apps = *beat.mutable_apps();
   apps.erase(std::remove_if(apps.begin(), apps.end(), taken), apps.end());

@@ -63,8 +63,8 @@ private:
   std::map<scheduler_id, member> members_;
 };
 
-/// What to take of the beat of a process that has just started: not the apps that another process has, which may have
-/// got them while it was away.  Records of these would win over the right ones by their newer epochs.
+/// What to take of the beat of a process that has just started: not the apps that another process took over while it
+/// was away, if one of the two is a standby.  Records of these would win over the right ones by their newer epochs.
 pb::SchedulerBeat without_taken_apps(pb::SchedulerBeat beat, const cluster_view& view);
 
 } // namespace astra

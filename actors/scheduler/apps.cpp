@@ -376,12 +376,13 @@ private:
     }
   }
 
-  /// Of processes that may have what it starts with, taken over while this one was away or applied there.  Nothing is
-  /// claimed before they have answered.
+  /// Of processes that may have taken over, while this one was away, what it starts with.  Nothing is claimed before
+  /// they have answered.
   void ask_who_has_mine() {
     for (auto& [id, shown] : view_.schedulers()) {
       auto& row = shown.row;
-      if (id == process_ || row.liveness() == pb::LIVENESS_OFFLINE || asked_.count(id) != 0)
+      if (id == process_ || row.liveness() == pb::LIVENESS_OFFLINE || !(row.standby() || options_.standby)
+          || asked_.count(id) != 0)
         continue;
       std::vector<std::string> names;
       for (auto& [name, entry] : apps_)

@@ -189,7 +189,7 @@ TEST_CASE("who has an app is who took it last, whatever the clocks say") {
   CHECK(whose_app(nothing, answer(false, deleted), "s11") == app_claim::mine);
 }
 
-TEST_CASE("a Resource takes no record of an app that another living process has from one that has just started") {
+TEST_CASE("a Resource takes no record of an app that a living standby has from a process that has just started") {
   board shown;
   shown.processes["s2"] = process_row("s2", pb::LIVENESS_ONLINE, true);
   shown.processes["s3"] = process_row("s3", pb::LIVENESS_ONLINE);
@@ -200,6 +200,8 @@ TEST_CASE("a Resource takes no record of an app that another living process has 
   beat.set_settling(true);
   for (auto app : {"ocr", "echo", "own", "new"})
     *beat.add_apps() = record_of(app, "s1", 1000);
+  CHECK(without_taken_apps(beat, shown.view).apps_size() == 3);
+  beat.set_standby(true);
   CHECK(without_taken_apps(beat, shown.view).apps_size() == 2);
   beat.set_settling(false);
   CHECK(without_taken_apps(beat, shown.view).apps_size() == 4);
@@ -232,7 +234,7 @@ public:
     scheduler_options options;
     options.name = name;
     options.resources = {"r1:1"};
-    options.standby = name == standby;
+    options.standby = name == "s2";
     fronts[name] = own(spawn_apps(sys, name == "s1" ? first : second, options, std::move(files), resource,
                                   name == "s1" ? nullptr : &claims));
     show(name, pb::LIVENESS_ONLINE);
@@ -247,7 +249,7 @@ public:
 
   void show(const std::string& name, pb::Liveness liveness) {
     std::erase_if(nodes.schedulers, [&](auto& row) { return row.name() == name; });
-    nodes.schedulers.push_back(process_row(name, liveness, name == standby));
+    nodes.schedulers.push_back(process_row(name, liveness, name == "s2"));
     nodes.publish();
     run();
   }
@@ -330,7 +332,6 @@ public:
   claim_memory claims;
   resource_actor resource;
   std::map<std::string, apps_actor> fronts;
-  std::string standby = "s2";
   std::size_t seen = 0;
 };
 
@@ -476,30 +477,6 @@ TEST_CASE_FIXTURE(two_processes,
     pass(6s);
     CHECK(owner("ocr") == "s1");
     CHECK(each_index_once(4));
-  }
-}
-
-TEST_CASE_FIXTURE(two_processes,
-                  "an app that was applied elsewhere while its process was away stays there, without standbys, too") {
-  standby.clear();
-  start("s1");
-  start("s2");
-  pass(4s);
-  CHECK(apply("s1", small_app("ocr", 3)));
-  pass(1s);
-  stop("s1");
-  pass(2s);
-  REQUIRE(owner("ocr") == "s1");
-  CHECK(apply("s2", small_app("ocr", 2)));
-  pass(2s);
-  REQUIRE(owner("ocr") == "s2");
-  for (auto restarts = 0; restarts < 2; ++restarts) {
-    start("s1");
-    pass(6s);
-    CHECK(owner("ocr") == "s2");
-    CHECK(each_index_once(2));
-    CHECK(first.store.specs.empty());
-    stop("s1");
   }
 }
 
