@@ -223,7 +223,7 @@ private:
   const schema::ProcessFile& file_;
 };
 
-/// Copies plain options and lists of words into the file; other lists and tables have no default to show.
+/// Copies plain options, lists of words and quotas into the file; other lists and tables have no default to show.
 class into_file {
 public:
   explicit into_file(schema::ProcessFile& file) : file_(file) {}
@@ -261,6 +261,19 @@ private:
                   const std::vector<std::string>& in) {
     for (auto& text : in)
       r.AddString(&m, &f, text);
+  }
+  static void set(proto::Message& m, const proto::Reflection&, const proto::FieldDescriptor&,
+                  const std::vector<quota_options>& in) {
+    for (auto& quota : in) {
+      auto& entry = *static_cast<schema::Resource&>(m).add_quotas();
+      entry.set_business(quota.business);
+      if (quota.cpu_milli)
+        entry.set_cpu(*quota.cpu_milli);
+      if (quota.memory_bytes)
+        entry.set_memory(*quota.memory_bytes);
+      for (auto& [kind, count] : quota.accelerators)
+        (*entry.mutable_accelerators())[kind] = count;
+    }
   }
   template <class T>
   static void set(proto::Message&, const proto::Reflection&, const proto::FieldDescriptor&, const std::vector<T>& in) {
@@ -318,7 +331,6 @@ schema::ProcessFile to_file(process_options options) {
   options.node.accelerators.clear();
   options.scheduler.app_files.clear();
   options.scheduler.groups.clear();
-  options.resource.quotas.clear();
   schema::ProcessFile result;
   into_file io{result};
   pair_fields(io, options);
