@@ -51,7 +51,7 @@ class Cluster(RealCluster):
         self.configure("scheduler", "scheduler")
         self.configure("gateway", "gateway", '[gateway]\nlisten = "127.0.0.1:0"\n')
         for name in self.first:
-            self.configure(name, "node", '[node]\ncpu = 4\nmemory = "2GiB"\n')
+            self.configure(name, "node", '[capacity]\ncores = 4\nmemory = "2GiB"\n')
         for name in self.names:
             self.start(name)
         self.gateway()
