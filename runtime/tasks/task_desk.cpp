@@ -689,7 +689,8 @@ private:
 
   http_response already_ended(const task_record& task) const {
     return refusal(409, "conflict",
-                   fmt::format("task {} has ended as {}; to drop it and its result, DELETE it with ?drop=1",
+                   fmt::format("task {} has ended as {}; to drop it and its result, DELETE it with ?drop=1 (astra "
+                               "task cancel --drop)",
                                id_of(task.number), to_string(task.state)));
   }
 

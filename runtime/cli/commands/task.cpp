@@ -328,9 +328,9 @@ std::string render_task(const json& task, bool colour) {
     std::replace(title.begin(), title.end(), '_', ' ');
     add(title, readable(printable(text_in(task, key))));
   }
+  auto type = printable(text_in(task, "result_type"));
   if (state == "done")
-    add("result",
-        fmt::format("{} {}", human_bytes(count_in(task, "result_bytes")), printable(text_in(task, "result_type"))));
+    add("result", human_bytes(count_in(task, "result_bytes")) + (type.empty() ? "" : ", " + type));
   auto tail = text_in(task, "stderr");
   for (std::size_t begin = 0; begin < tail.size();) {
     auto end = std::min(tail.find('\n', begin), tail.size());
