@@ -438,6 +438,8 @@ private:
     auto& entry = found->second;
     if (entry.questions > 0)
       --entry.questions;
+    if (fenced_here(entry))
+      return settle_fence(entry, other, id, answer);
     if (entry.state != phase::asking)
       return;
     auto what = app_claim::mine;
@@ -465,7 +467,7 @@ private:
       return;
     auto& entry = found->second;
     spdlog::warn("apps.no_word app={} from={} reason=\"{}\"", name, other, error_text(reason));
-    if (entry.state == phase::asking && entry.from_before && has_now(name, id)) {
+    if (((entry.state == phase::asking && entry.from_before) || fenced_here(entry)) && has_now(name, id)) {
       // It may be busy with taking over, and what is stored here be old.  One that is gone is not alive for long.
       entry.record.set_version(entry.record.version() + 1);
       entry.record.set_reason(
@@ -480,7 +482,9 @@ private:
     }
     if (entry.questions > 0)
       --entry.questions;
-    if (entry.state == phase::asking && entry.questions == 0)
+    if (fenced_here(entry))
+      give_up(entry, other, id, entry.fenced_by);
+    else if (entry.state == phase::asking && entry.questions == 0)
       go_on(entry);
   }
 
@@ -520,18 +524,49 @@ private:
     trouble(entry, std::move(text));
   }
 
+  /// Its scheduler was fenced by another process, and which of the two has the app is not settled.
+  bool fenced_here(const app& entry) const {
+    return entry.state == phase::down && entry.fenced_by != 0 && !entry.given_up
+           && entry.record.scheduler() == process_.value();
+  }
+
   /// Schedulers that were fenced: who has their apps now?
   void look_who_took() {
     for (auto& [name, entry] : apps_) {
-      if (entry.state != phase::down || entry.fenced_by == 0 || entry.given_up)
+      if (!fenced_here(entry) || entry.questions > 0)
         continue;
       auto shown = view_.find_app(name);
       if (!shown || shown->record.epoch() < entry.fenced_by)
         continue;
       scheduler_id owner{shown->record.scheduler()};
-      if (owner != process_ && view_.find_scheduler(owner) && entry.record.scheduler() == process_.value())
+      auto known = view_.find_scheduler(owner);
+      if (owner == process_ || !known)
+        continue;
+      if (noted_here(name) == 0) {
         give_up(entry, name_of(owner), owner, shown->record.epoch());
+      } else {
+        entry.questions = 1;
+        ask(owner, known->row, {name});
+      }
     }
+  }
+
+  std::uint64_t noted_here(const std::string& name) {
+    auto history = world_.apps().history(name);
+    return history ? noted_epoch(*history) : 0;
+  }
+
+  /// A process that starts again publishes newer epochs for what it had before, also for an app that was applied here
+  /// meanwhile.  Of two that both have an app, the one that took it last goes on.
+  void settle_fence(app& entry, const std::string& other, scheduler_id id, const pb::AppDetail& answer) {
+    auto& name = entry.spec.name();
+    auto theirs = noted_epoch({answer.history().revisions().begin(), answer.history().revisions().end()});
+    auto epoch = std::max(entry.fenced_by, answer.record().epoch());
+    if (!answer.found() || noted_here(name) <= theirs)
+      return give_up(entry, other, id, epoch);
+    spdlog::warn("apps.taken_back app={} from={} epoch={} reason=\"it was applied here after {} had it last\"", name,
+                 other, epoch, other);
+    take_over(entry, epoch);
   }
 
   /// What the revision of an apply says beside what its sender wished, when the app is another process's.
@@ -539,8 +574,10 @@ private:
     auto known = apps_.find(name);
     if (known != apps_.end()) {
       auto& entry = known->second;
-      scheduler_id owner{entry.record.scheduler()};
-      return entry.state == phase::down && entry.fenced_by != 0 ? taken_over_note(name_of(owner), entry.fenced_by) : "";
+      if (entry.state == phase::down && entry.fenced_by != 0)
+        return taken_over_note(name_of(scheduler_id{entry.record.scheduler()}), entry.fenced_by);
+      if (entry.state != phase::asking && !entry.from_before)
+        return {};
     }
     auto shown = view_.find_app(name);
     if (!shown || scheduler_id{shown->record.scheduler()} == process_)

@@ -234,7 +234,7 @@ public:
     scheduler_options options;
     options.name = name;
     options.resources = {"r1:1"};
-    options.standby = name == "s2";
+    options.standby = name == standby;
     fronts[name] = own(spawn_apps(sys, name == "s1" ? first : second, options, std::move(files), resource,
                                   name == "s1" ? nullptr : &claims));
     show(name, pb::LIVENESS_ONLINE);
@@ -249,7 +249,7 @@ public:
 
   void show(const std::string& name, pb::Liveness liveness) {
     std::erase_if(nodes.schedulers, [&](auto& row) { return row.name() == name; });
-    nodes.schedulers.push_back(process_row(name, liveness, name == "s2"));
+    nodes.schedulers.push_back(process_row(name, liveness, name == standby));
     nodes.publish();
     run();
   }
@@ -325,6 +325,7 @@ public:
     return found.size() == replicas;
   }
 
+  std::string standby = "s2";
   fake_shard nodes;
   fake_platform& home = process("r1:1");
   fake_platform& first = process("s1:1");
@@ -477,6 +478,50 @@ TEST_CASE_FIXTURE(two_processes,
     pass(6s);
     CHECK(owner("ocr") == "s1");
     CHECK(each_index_once(4));
+  }
+}
+
+TEST_CASE_FIXTURE(two_processes,
+                  "an app that was applied elsewhere while its process was away stays there, without standbys") {
+  standby.clear();
+  start("s1");
+  start("s2");
+  pass(4s);
+  CHECK(apply("s1", small_app("ocr", 3)));
+  pass(1s);
+  stop("s1");
+  pass(2s);
+  REQUIRE(owner("ocr") == "s1");
+  SUBCASE("long before it comes back") {
+    CHECK(apply("s2", small_app("ocr", 2)));
+    pass(2s);
+    REQUIRE(owner("ocr") == "s2");
+    start("s1");
+  }
+  SUBCASE("just before") {
+    CHECK(apply("s2", small_app("ocr", 2)));
+    start("s1");
+  }
+  SUBCASE("just after") {
+    start("s1");
+    CHECK(apply("s2", small_app("ocr", 2)));
+  }
+  SUBCASE("when they cannot reach each other at first") {
+    CHECK(apply("s2", small_app("ocr", 2)));
+    pass(2s);
+    network.cut.insert("s1:1");
+    start("s1");
+    pass(4s);
+    network.cut.clear();
+  }
+  pass(8s);
+  for (auto restarts = 0; restarts < 2; ++restarts) {
+    CHECK(owner("ocr") == "s2");
+    CHECK(each_index_once(2));
+    CHECK(first.store.specs.empty());
+    stop("s1");
+    start("s1");
+    pass(6s);
   }
 }
 
