@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 // When Resources give nodes up: not too late, not too early, and never without cause.
 
@@ -35,6 +36,8 @@ public:
     bool gone = false;
     /// When its connection ended after what was heard last; negative: it has not.
     instant closed{-1};
+    /// The node has started again, and the end of a connection with its former life has not been seen.
+    bool former_open = false;
   };
 
   /// A Resource handles a beat.
@@ -56,8 +59,10 @@ public:
     auto was_gone = known.gone;
     // A beat alone does not end that: a node that comes and goes stays suspect for a while.
     auto suspect = known.suspect;
+    auto former_open = known.former_open;
     known = {};
     known.suspect = suspect;
+    known.former_open = former_open;
     known.node = beat.node();
     known.resource = what.machine;
     known.from = what.peer == machine_id{} ? what.machine : what.peer;
@@ -97,6 +102,12 @@ public:
   }
 
   std::vector<lease_record>& all() { return records_; }
+
+  void on_boot(machine_id node) {
+    for (auto& lease : records_)
+      if (lease.from == node)
+        lease.former_open = true;
+  }
 
 private:
   std::vector<lease_record> records_;
@@ -140,6 +151,7 @@ public:
       on_log(what, facts);
     } else if (what.kind == event_kind::boot) {
       booted_[what.machine] = what.at;
+      leases_.on_boot(what.machine);
     } else if (what.kind == event_kind::disconnect) {
       on_disconnect(what, facts);
     } else if (auto beat = content_as<heartbeat>(what)) {
@@ -191,11 +203,14 @@ private:
 
   void on_disconnect(const event& what, const world_facts& facts) {
     auto& other = facts_of(what.peer, facts);
-    // Right after a start the connection with the former life may be the one that ends.
-    if (!other.node || (booted_[what.peer] > instant{0} && what.at - booted_[what.peer] < settled))
+    if (!other.node)
       return;
+    // The connection with the former life may be the one that ends: right after a start, and where links are slow, much
+    // later.
+    auto just_booted = booted_[what.peer] > instant{0} && what.at - booted_[what.peer] < settled;
     for (auto& lease : leases_.all())
-      if (lease.resource == what.machine && lease.from == what.peer && what.peer != what.machine)
+      if (lease.resource == what.machine && lease.from == what.peer && what.peer != what.machine
+          && !std::exchange(lease.former_open, false) && !just_booted)
         lease.closed = what.at;
   }
 
