@@ -221,11 +221,11 @@ void claim_book::expire(const cluster_view& view, time_point now) {
   }
   on_no_answer(given_up, "claimed and not seen at its node in time", now);
   for (auto next = released_.begin(); next != released_.end();) {
-    auto [token, what] = *next;
-    if (now - what.since < release_memory) {
+    if (now - next->second.since < release_memory) {
       ++next;
       continue;
     }
+    auto [token, what] = *next;
     next = released_.erase(next);
     on_ended(token, what.node);
   }

@@ -64,6 +64,21 @@ std::int64_t signed_of(std::uint64_t value) {
   return static_cast<std::int64_t>(value);
 }
 
+/// What changes of a task, in the order of the statements.
+running& with_state(running& statement, const task_record& task) {
+  return statement.number(static_cast<std::int64_t>(task.state))
+      .number(task.attempts)
+      .number(task.failures)
+      .number(task.started.count())
+      .text(task.node)
+      .text(task.reason)
+      .number(task.code)
+      .text(task.stderr_tail)
+      .number(task.ended.count())
+      .text(task.result_type)
+      .number(signed_of(task.result_bytes));
+}
+
 class task_db final : public task_store {
 public:
   explicit task_db(const std::filesystem::path& state_dir) : db_(state_dir / "tasks.db", task_database) {}
@@ -133,26 +148,14 @@ public:
       insert.null();
     else
       insert.text(task.key);
-    auto good = insert.text(task.content_type)
-                    .number(signed_of(task.body_bytes))
-                    .number(signed_of(task.body_hash))
-                    .number(task.priority)
-                    .number(task.created.count())
-                    .number(task.deadline.count())
-                    .number(task.keep.count())
-                    .number(static_cast<std::int64_t>(task.state))
-                    .number(task.attempts)
-                    .number(task.failures)
-                    .number(task.started.count())
-                    .text(task.node)
-                    .text(task.reason)
-                    .number(task.code)
-                    .text(task.stderr_tail)
-                    .number(task.ended.count())
-                    .text(task.result_type)
-                    .number(signed_of(task.result_bytes))
-                    .done();
-    if (!good)
+    insert.text(task.content_type)
+        .number(signed_of(task.body_bytes))
+        .number(signed_of(task.body_hash))
+        .number(task.priority)
+        .number(task.created.count())
+        .number(task.deadline.count())
+        .number(task.keep.count());
+    if (!with_state(insert, task).done())
       return db_.last_error("keep a task");
     added result{task, true};
     result.task.number = static_cast<task_number>(db_.last_row());
@@ -162,21 +165,9 @@ public:
   }
 
   caf::error update(const task_record& task) override {
-    auto good = running{update_}
-                    .number(static_cast<std::int64_t>(task.state))
-                    .number(task.attempts)
-                    .number(task.failures)
-                    .number(task.started.count())
-                    .text(task.node)
-                    .text(task.reason)
-                    .number(task.code)
-                    .text(task.stderr_tail)
-                    .number(task.ended.count())
-                    .text(task.result_type)
-                    .number(signed_of(task.result_bytes))
-                    .number(signed_of(task.number))
-                    .done();
-    return good ? caf::error{} : db_.last_error("keep the state of a task");
+    running change{update_};
+    return with_state(change, task).number(signed_of(task.number)).done() ? caf::error{}
+                                                                          : db_.last_error("keep the state of a task");
   }
 
   caf::error end(const task_record& task, std::string_view result) override {
