@@ -1,9 +1,13 @@
 #include "actors/router/node_pool.hpp"
 
 #include "actors/mutant.hpp"
+#include "actors/router/smooth_wrr.hpp"
+#include "actors/router/weight_bounds.hpp"
 #include "messages/replica_state.hpp"
 
 #include <algorithm>
+#include <cassert>
+#include <cmath>
 #include <tuple>
 
 namespace astra {
@@ -13,6 +17,8 @@ namespace {
 struct replica_summary {
   bool any = false;
   std::uint32_t slots = 0;
+  /// Of all apps.
+  std::uint32_t node_slots = 0;
   /// It is the head of a cluster: its node may drain, and it serves on until it is told to stop itself.
   bool serves_on = false;
   /// Of the first replica that is not ready.
@@ -26,6 +32,8 @@ std::string with_reason(std::string what, const std::string& reason) {
 replica_summary summarise(const node_row& row, const std::string& app, const std::set<std::uint64_t>& serving) {
   replica_summary result;
   for (auto& replica : row.shape().replicas()) {
+    if (replica.state() == pb::REPLICA_READY)
+      result.node_slots += std::max(1U, replica.concurrency());
     if (replica.app() != app || (replica.has_member() && replica.member().slot() != 0))
       continue;
     result.any = true;
@@ -80,7 +88,34 @@ weight_input weight_of(const node_row& row, const node_load& load) {
   return result;
 }
 
+/// The node counts for all of its apps together; of that, this one has what it has of the slots.
+void set_counters(service_meter::sample& counters, const node_load& load) {
+  counters.done = load.requests_done();
+  counters.failed = load.requests_failed();
+  counters.in_flight = std::uint64_t{load.running()} + load.queued();
+  counters.busy_slots = load.concurrency();
+}
+
+double hardware_per_slot(const weight_input& load) {
+  auto hardware =
+      bounded(load.cores, least_reported, most_reported) * bounded(load.coefficient, least_reported, most_reported);
+  return hardware / std::max(1.0, load.slots);
+}
+
 } // namespace
+
+node_pool::node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon)
+  : app_(std::move(app)), ejection_(ejection), phase_(phase), horizon_(horizon),
+    formula_(make_weight_formula(formula_kind_, horizon_)), order_(make_order(order_kind_)) {}
+
+void node_pool::use(pb::WeightFormula formula) {
+  if (formula == formula_kind_)
+    return;
+  formula_kind_ = formula;
+  formula_ = make_weight_formula(formula, horizon_);
+  reweigh_ = true;
+  unsettled_ = true;
+}
 
 bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_t word) {
   auto node = node_id{row.node()};
@@ -97,17 +132,28 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
     return lost;
   }
   auto& member = members_[node];
+  if (auto former = forgotten_.find(node); former != forgotten_.end()) {
+    member.at = former->second;
+    seats_[former->second].who = &member;
+    ++in_rotation_;
+    forgotten_.erase(former);
+  }
   auto was = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
   member.name = row.name();
   member.address = row.address();
   member.life = life;
   member.load = weight_of(row, load);
   member.slots = replicas.slots;
+  member.load.slots = std::max(1U, replicas.slots);
+  member.counters.life = life;
+  member.counters.share = replicas.node_slots > 0 ? static_cast<double>(replicas.slots) / replicas.node_slots : 1.0;
+  set_counters(member.counters, load);
   member.cannot_serve = why_not_serving(row, replicas);
   member.suspected = row.liveness() == pb::LIVENESS_SUSPECT ? with_reason("suspect", row.reason()) : std::string{};
   heard(member, word);
   auto is = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
-  unsettled_ = unsettled_ || known == members_.end() || was != is;
+  if (known == members_.end() || was != is)
+    touch(node, member);
   return lost;
 }
 
@@ -117,9 +163,11 @@ void node_pool::observe_load(node_id node, const node_load& load, std::uint64_t 
     return;
   auto& member = known->second;
   set_load(member.load, load);
+  set_counters(member.counters, load);
   auto was_held = !member.held.empty();
   heard(member, word);
-  unsettled_ = unsettled_ || was_held != !member.held.empty();
+  if (was_held != !member.held.empty())
+    touch(node, member);
 }
 
 void node_pool::heard(member& who, std::uint64_t word) {
@@ -129,8 +177,25 @@ void node_pool::heard(member& who, std::uint64_t word) {
 }
 
 void node_pool::forget(node_id node) {
-  if (!MUTANT(vanished_node_keeps_weight) && members_.erase(node) != 0)
-    unsettled_ = true;
+  auto found = members_.find(node);
+  if (found == members_.end() || MUTANT(vanished_node_keeps_weight))
+    return;
+  auto& member = found->second;
+  able_ -= member.able ? 1 : 0;
+  doubted_ -= member.doubted ? 1 : 0;
+  if (member.at) {
+    seats_[*member.at].who = nullptr;
+    --in_rotation_;
+    forgotten_.emplace(node, *member.at);
+  }
+  members_.erase(found);
+  unsettled_ = true;
+}
+
+void node_pool::touch(node_id node, member& who) {
+  unsettled_ = true;
+  if (!std::exchange(who.unsettled, true))
+    touched_.push_back(node);
 }
 
 void node_pool::eject(node_id node, std::string reason, time_point now) {
@@ -145,61 +210,156 @@ std::vector<node_id> node_pool::settle(time_point now) {
   expire(now);
   if (!unsettled_)
     return {};
-  std::vector<node_id> left;
-  for (auto& entry : order_.members())
-    left.push_back(entry.node);
-  refresh();
-  std::erase_if(left, [this](node_id node) { return in_rotation(node); });
-  return left;
+  auto moves = move_in_and_out();
+  auto kind = kind_for(in_rotation_, order_kind_);
+  if (std::exchange(reweigh_, false) || kind == order_kind::scan || kind != order_kind_)
+    weigh_all();
+  else
+    weigh_joined(moves.joined);
+  return std::move(moves.left);
 }
 
-void node_pool::refresh() {
-  std::vector<std::pair<node_id, member*>> able;
-  std::size_t doubted = 0;
-  auto doubt = [](const member& x) { return !x.suspected.empty() || (!x.held.empty() && !x.refused); };
+void node_pool::refresh(time_point now) {
+  move_in_and_out();
+  prior_ = {};
   for (auto& [node, member] : members_) {
-    member.in_rotation = false;
-    member.weight = 0.0;
-    member.terms.clear();
-    if (!member.cannot_serve.empty() || (!member.held.empty() && member.refused))
-      continue;
-    able.emplace_back(node, &member);
-    doubted += doubt(member) ? 1 : 0;
+    member.service.observe(member.counters, now);
+    prior_.add(member.service, hardware_per_slot(member.load));
   }
-  if (2 * doubted <= able.size() || MUTANT(mass_doubt_empties_rotation))
-    std::erase_if(able, [&](auto& entry) { return doubt(*entry.second); });
+  weigh_all();
+}
 
-  std::vector<weight_input> inputs;
-  for (auto& [node, member] : able)
-    inputs.push_back(member->load);
-  auto weights = seed_weights(inputs);
-  std::vector<double> values;
-  for (auto& weight : weights)
-    values.push_back(weight.weight);
-  auto ticks = to_ticks(values);
-  std::vector<smooth_wrr::member> pool;
-  for (std::size_t i = 0; i < able.size(); ++i) {
-    auto& [node, member] = able[i];
-    member->in_rotation = true;
-    member->weight = weights[i].weight;
-    member->terms = std::move(weights[i].terms);
-    pool.push_back({node, ticks[i]});
+node_pool::moves node_pool::move_in_and_out() {
+  moves result;
+  for (auto& [node, at] : forgotten_)
+    result.left.push_back(node);
+  std::ranges::sort(touched_);
+  for (auto node : touched_) {
+    auto found = members_.find(node);
+    if (found == members_.end())
+      continue;
+    auto& member = found->second;
+    able_ -= member.able ? 1 : 0;
+    doubted_ -= member.doubted ? 1 : 0;
+    member.able = is_able(member);
+    member.doubted = is_doubted(member);
+    able_ += member.able ? 1 : 0;
+    doubted_ += member.doubted ? 1 : 0;
   }
-  order_.assign(std::move(pool), &phase_);
+  auto heed = 2 * doubted_ <= able_ || MUTANT(mass_doubt_empties_rotation);
+  if (heed != std::exchange(heeded_, heed)) {
+    touched_.clear();
+    for (auto& [node, member] : members_)
+      touched_.push_back(node);
+  }
+  // Seats that become free are not given away at once: who leaves would pass his credit on.
+  std::vector<seat> vacated;
+  for (auto& [node, at] : std::exchange(forgotten_, {}))
+    vacated.push_back(at);
+  for (auto node : touched_) {
+    auto found = members_.find(node);
+    if (found == members_.end())
+      continue;
+    auto& member = found->second;
+    member.unsettled = false;
+    auto in = member.able && !(heed && member.doubted);
+    if (in && !member.at) {
+      take_seat(node, member);
+      result.joined.push_back(node);
+    } else if (!in && member.at) {
+      vacated.push_back(*member.at);
+      result.left.push_back(node);
+      seats_[*member.at].who = nullptr;
+      member.at.reset();
+      member.weight = 0.0;
+      --in_rotation_;
+    }
+  }
+  for (auto at : vacated) {
+    // A scan is assigned as a whole.
+    if (order_kind_ != order_kind::scan)
+      order_->remove(at);
+    free_seats_.push_back(at);
+  }
+  touched_.clear();
   unsettled_ = false;
+  std::ranges::sort(result.left);
+  return result;
+}
+
+void node_pool::take_seat(node_id node, member& who) {
+  if (free_seats_.empty()) {
+    free_seats_.push_back(static_cast<seat>(seats_.size()));
+    seats_.emplace_back();
+  }
+  who.at = free_seats_.back();
+  free_seats_.pop_back();
+  seats_[*who.at] = {node, &who};
+  ++in_rotation_;
+}
+
+void node_pool::set_input(member& who) const {
+  auto& load = who.load;
+  load.in_flight = static_cast<double>(who.counters.in_flight) * who.counters.share;
+  load.service_rate = who.service.service_rate(prior_.rate(hardware_per_slot(load)));
+  load.arrival_rate = who.service.arrival_rate();
+  who.weighed = load;
+}
+
+/// Computes all weights anew, and makes the order that suits the size of the pool.
+void node_pool::weigh_all() {
+  inputs_.clear();
+  entries_.clear();
+  std::vector<member*> able;
+  able.reserve(in_rotation_);
+  for (auto& [node, member] : members_) {
+    if (!member.at)
+      continue;
+    set_input(member);
+    able.push_back(&member);
+    inputs_.push_back(member.weighed);
+  }
+  weights_.resize(able.size());
+  formula_->weigh(inputs_, weights_);
+  for (std::size_t i = 0; i < able.size(); ++i) {
+    able[i]->weight = weights_[i];
+    entries_.push_back({*able[i]->at, weights_[i]});
+  }
+  auto kind = kind_for(in_rotation_, order_kind_);
+  if (kind == std::exchange(order_kind_, kind)) {
+    order_->assign(entries_, &phase_);
+    return;
+  }
+  auto former = std::exchange(order_, make_order(kind));
+  order_->adopt(entries_, former->turns(), &phase_);
+}
+
+void node_pool::weigh_joined(const std::vector<node_id>& joined) {
+  for (auto node : joined) {
+    auto& member = members_.at(node);
+    set_input(member);
+    member.weight = formula_->weight(member.weighed);
+    order_->insert({*member.at, member.weight}, &phase_);
+  }
 }
 
 std::optional<node_id> node_pool::pick(std::span<const node_id> asked, time_point now) {
   settle(now);
-  auto node = order_.pick(asked);
-  if (node)
-    ++members_.at(*node).picked;
-  return node;
+  std::vector<seat> passed_over;
+  for (auto node : asked)
+    if (auto member = find(node); member != nullptr && member->at)
+      passed_over.push_back(*member->at);
+  auto at = order_->pick(passed_over);
+  if (!at)
+    return std::nullopt;
+  auto& picked = seats_[*at];
+  ++picked.who->picked;
+  return picked.node;
 }
 
 bool node_pool::empty(time_point now) {
   settle(now);
-  return order_.members().empty();
+  return in_rotation_ == 0;
 }
 
 void node_pool::set_eta(node_id node, milliseconds eta) {
@@ -214,14 +374,14 @@ void node_pool::count_served(node_id node) {
 
 bool node_pool::in_rotation(node_id node) const {
   auto member = find(node);
-  return member != nullptr && member->in_rotation;
+  return member != nullptr && member->at;
 }
 
 std::string node_pool::out_reason(node_id node) const {
   auto member = find(node);
   if (member == nullptr)
     return "it holds no replica";
-  if (member->in_rotation)
+  if (member->at)
     return {};
   if (!member->cannot_serve.empty())
     return member->cannot_serve;
@@ -230,12 +390,39 @@ std::string node_pool::out_reason(node_id node) const {
 
 node_pool::milliseconds node_pool::best_eta() const {
   milliseconds best{0};
-  for (auto& entry : order_.members()) {
-    auto eta = members_.at(entry.node).eta;
+  for (auto& sits : seats_) {
+    auto eta = sits.who != nullptr ? sits.who->eta : milliseconds{0};
     if (eta > milliseconds{0} && (best == milliseconds{0} || eta < best))
       best = eta;
   }
   return best;
+}
+
+weight_terms node_pool::terms(const member& who) const {
+  return who.at ? formula_->terms(who.weighed) : weight_terms{};
+}
+
+std::map<node_id, double> node_pool::credits() const {
+  std::map<node_id, double> result;
+  auto turns = order_->turns();
+  std::erase_if(turns, [this](const order::turn& x) { return seats_[x.at].who == nullptr; });
+  if (order_kind_ != order_kind::scan) {
+    // The same number of rounds in ticks of the weights as they are, not as they were rounded.
+    std::vector<double> weights;
+    auto round = 0.0;
+    for (auto& turn : turns) {
+      weights.push_back(seats_[turn.at].who->weight);
+      round += static_cast<double>(turn.weight);
+    }
+    auto ticks = to_ticks(weights);
+    for (std::size_t i = 0; i < turns.size(); ++i)
+      turns[i] = {turns[i].at, ticks[i], std::llround(std::ldexp(static_cast<double>(turns[i].credit) / round, 32))};
+  }
+  for (auto& turn : turns) {
+    auto& sits = seats_[turn.at];
+    result.emplace(sits.node, sits.who->weight * static_cast<double>(turn.credit) / static_cast<double>(turn.weight));
+  }
+  return result;
 }
 
 const node_pool::member* node_pool::find(node_id node) const {
@@ -254,7 +441,7 @@ void node_pool::hold(node_id node, std::string reason, bool refused, time_point 
   member.held_at = {member.life, member.word};
   held_.insert(node);
   next_expiry_ = std::min(next_expiry_, member.held_until);
-  unsettled_ = true;
+  touch(node, member);
 }
 
 void node_pool::expire(time_point now) {
@@ -271,7 +458,7 @@ void node_pool::expire(time_point now) {
       return false;
     }
     member.held.clear();
-    unsettled_ = true;
+    touch(node, member);
     return true;
   });
 }

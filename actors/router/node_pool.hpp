@@ -3,18 +3,21 @@
 #include "actors/random.hpp"
 #include "actors/resource/node_load.hpp"
 #include "actors/resource/node_row.hpp"
-#include "actors/router/node_weight.hpp"
-#include "actors/router/smooth_wrr.hpp"
+#include "actors/router/order.hpp"
+#include "actors/router/service_meter.hpp"
+#include "actors/router/weight_formula.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/view.pb.h"
 
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,6 +30,9 @@ namespace astra {
 /// dispatch of ours (ejected).  Both are guesses.  When they hit more than half of the nodes, the fault is more likely
 /// on this side, and guesses are ignored (panic rule, as in Envoy).  A node's own refusal is no guess and is always
 /// kept.
+///
+/// Pools of up to `scan_max` nodes are settled as a whole: any change computes all weights anew.  In larger ones a
+/// change moves the nodes that it is about, and all weights follow at the next refresh.
 ///
 /// A plain class: the time is an argument.
 class node_pool {
@@ -41,6 +47,9 @@ public:
     /// Number of the last word about it.
     std::uint64_t word = 0;
     weight_input load;
+    /// What its counters have told.
+    service_meter service;
+    service_meter::sample counters;
     /// Requests its ready replicas take at once.
     std::uint32_t slots = 0;
     /// Why the view says that it cannot serve; empty when it can.
@@ -54,17 +63,26 @@ public:
     time_point held_until;
     std::pair<incarnation, std::uint64_t> held_at;
     double weight = 0.0;
-    std::vector<std::pair<std::string, double>> terms;
+    /// What the weight was made of.
+    weight_input weighed;
     /// Until a slot is free, as it last said.
     milliseconds eta{0};
     std::uint64_t picked = 0;
     std::uint64_t served = 0;
-    bool in_rotation = false;
+    /// In the order, while in rotation.
+    std::optional<seat> at;
+    /// As counted when the pool was settled last.
+    bool able = false;
+    bool doubted = false;
+    bool unsettled = false;
   };
 
   /// @param ejection how long something is held against a node that is not seen again.
-  node_pool(std::string app, milliseconds ejection, random_source phase)
-    : app_(std::move(app)), ejection_(ejection), phase_(phase) {}
+  /// @param horizon how far water filling looks ahead; its `refresh` is how often refresh is called.
+  node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon = {});
+
+  /// Which formula makes the weights.  Takes effect with `settle`.
+  void use(pb::WeightFormula formula);
 
   /// Takes over what the view says now; `row` must be complete.  Takes effect with `settle`.
   /// @param word grows with every word about the node, see cluster_view::last_word.
@@ -90,8 +108,8 @@ public:
   /// @returns the nodes that left the rotation, in ascending order: what waits there must go elsewhere.
   std::vector<node_id> settle(time_point now);
 
-  /// Computes the weights anew from the newest loads.
-  void refresh();
+  /// Computes the weights anew from the newest loads, and learns from the counters in them.
+  void refresh(time_point now);
 
   /// The next node in turn that is not among `asked`.
   std::optional<node_id> pick(std::span<const node_id> asked, time_point now);
@@ -110,26 +128,75 @@ public:
   /// Null when it holds no replica of the app.
   const member* find(node_id node) const;
   const std::map<node_id, member>& members() const { return members_; }
-  const smooth_wrr& order() const { return order_; }
+  std::string_view formula() const { return formula_->name(); }
+  /// What the weight of a node is made of; empty when it is out of rotation.
+  weight_terms terms(const member& who) const;
+  /// Of those in rotation, in the unit of the weights.
+  std::map<node_id, double> credits() const;
   /// Nodes against which something may be held.
   const std::set<node_id>& held() const { return held_; }
 
 private:
+  struct sitting {
+    node_id node;
+    /// Null: the seat is free.
+    member* who = nullptr;
+  };
+
+  /// In ascending order.
+  struct moves {
+    std::vector<node_id> joined;
+    std::vector<node_id> left;
+  };
+
   static void heard(member& who, std::uint64_t word);
+  void touch(node_id node, member& who);
   void hold(node_id node, std::string reason, bool refused, time_point now);
   void expire(time_point now);
+  static bool is_able(const member& who) { return who.cannot_serve.empty() && (who.held.empty() || !who.refused); }
+  static bool is_doubted(const member& who) { return is_able(who) && (!who.suspected.empty() || !who.held.empty()); }
+  /// Takes everybody in or out who has to go, and leaves weights to the caller.
+  moves move_in_and_out();
+  void take_seat(node_id node, member& who);
+  void set_input(member& who) const;
+  void weigh_all();
+  void weigh_joined(const std::vector<node_id>& joined);
 
   std::string app_;
   std::set<std::uint64_t> serving_;
   milliseconds ejection_;
   random_source phase_;
+  weight_horizon horizon_;
   std::map<node_id, member> members_;
-  smooth_wrr order_;
+  pb::WeightFormula formula_kind_ = pb::WEIGHT_SEED;
+  std::unique_ptr<weight_formula> formula_;
+  service_prior prior_;
+  order_kind order_kind_ = order_kind::scan;
+  std::unique_ptr<order> order_;
+  std::vector<sitting> seats_;
+  std::vector<seat> free_seats_;
+  std::size_t in_rotation_ = 0;
+  /// Of all members.
+  std::size_t able_ = 0;
+  std::size_t doubted_ = 0;
+  /// Doubts were heeded when the pool was settled last.
+  bool heeded_ = true;
+  /// Those of which something was said since.
+  std::vector<node_id> touched_;
+  /// Those that were forgotten since, with the seats they had.
+  std::map<node_id, seat> forgotten_;
   std::set<node_id> held_;
   /// The earliest `held_until`, or later.
   time_point next_expiry_ = time_point::max();
   /// Something was said since the last `settle`.
   bool unsettled_ = false;
+  /// All weights are to be computed anew then.
+  bool reweigh_ = false;
+
+  // Kept for their memory.
+  std::vector<weight_input> inputs_;
+  std::vector<double> weights_;
+  std::vector<order::entry> entries_;
 };
 
 } // namespace astra

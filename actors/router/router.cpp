@@ -83,7 +83,7 @@ public:
     : self_(self), world_(world), options_(options), app_(std::move(app)), source_(std::move(view)),
       // A router that is started again in the same process must not repeat attempts of the one before it.
       attempts_(world.seed("router.attempt/" + app_) ^ world.next_incarnation().value()),
-      pool_(app_, options.ejection, random_source{world.seed("router.phase/" + app_)}),
+      pool_(app_, options.ejection, random_source{world.seed("router.phase/" + app_)}, {.refresh = options.refresh}),
       budget_(options.retry_budget, options.retry_budget_min) {}
 
   router_actor::behavior_type make_behavior() {
@@ -216,6 +216,7 @@ private:
     if (entry == nullptr)
       return;
     record_ = entry->record;
+    pool_.use(record_.spec().weight());
     if (!record_.deleting())
       return;
     for (auto key : std::vector<request_key>(parked_.begin(), parked_.end()))
@@ -807,7 +808,7 @@ private:
     self_->run_delayed(options_.refresh, [this] {
       for (auto& [node, member] : pool_.members())
         take_load(node);
-      pool_.refresh();
+      pool_.refresh(now());
       schedule_refresh();
     });
   }
@@ -817,12 +818,10 @@ private:
     for (auto& [key, request] : requests_)
       if (request.way.where() == dispatch::phase::running)
         ++in_flight[request.way.node()];
-    std::map<node_id, const smooth_wrr::member*> turns;
-    for (auto& turn : pool_.order().members())
-      turns.emplace(turn.node, &turn);
+    auto credits = pool_.credits();
     router_table table;
     table.app = app_;
-    table.formula = "seed";
+    table.formula = pool_.formula();
     table.requests = taken_;
     table.answered = answered_;
     table.waiting = waiting_;
@@ -832,9 +831,9 @@ private:
       row.name = member.name;
       row.address = member.address;
       row.weight = member.weight;
-      row.terms = member.terms;
-      if (auto turn = turns.find(node); turn != turns.end())
-        row.credit = turns_to_weight(member, *turn->second);
+      row.terms = pool_.terms(member);
+      if (auto credit = credits.find(node); credit != credits.end())
+        row.credit = credit->second;
       row.slots = member.slots;
       row.in_flight = in_flight[node];
       row.picked = member.picked;
@@ -843,11 +842,6 @@ private:
       table.rows.push_back(std::move(row));
     }
     return table;
-  }
-
-  /// The credit in the unit of the weight.
-  static double turns_to_weight(const node_pool::member& member, const smooth_wrr::member& turn) {
-    return member.weight * static_cast<double>(turn.credit) / static_cast<double>(turn.weight);
   }
 
   router_actor::pointer self_;

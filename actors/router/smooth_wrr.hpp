@@ -1,7 +1,6 @@
 #pragma once
 
-#include "actors/random.hpp"
-#include "messages/ids.hpp"
+#include "actors/router/order.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -20,32 +19,36 @@ namespace astra {
 /// so that a credit means the same number of turns before and after a change of the weights.
 ///
 /// A pick takes time linear in the pool.
-class smooth_wrr {
+class smooth_wrr final : public order {
 public:
-  struct member {
-    node_id node;
-    /// In ticks, positive; the sum of all is at most 2^40.
-    std::int64_t weight = 0;
-    std::int64_t credit = 0;
-  };
+  using order::pick;
 
-  /// Replaces the pool; its order decides ties.  Nodes that stay keep their credit, those that left are gone at once,
-  /// those that join begin at the mean credit of those that stay, plus a random part of half a round either way when
-  /// there is a `phase`: routers that start together must not all begin with the same node.
-  /// The credit fields of `pool` are not read.
-  /// @pre no node occurs twice and all weights are positive.
-  void assign(std::vector<member> pool, random_source* phase = nullptr);
+  /// As `order::assign`, with weights in ticks; the sum of all is at most 2^40.  The credits in `pool` are not read.
+  void assign_ticks(std::vector<turn> pool, random_source* phase = nullptr);
 
-  /// The next node in turn, except those in `passed_over`, as nginx does it for a request that these have refused: they
-  /// neither earn nor pay and their weights are not in the sum.  A node that was picked and then refused has had its
-  /// turn: it gets the next one at its usual time and saves nothing up, so no burst follows when it is free again.
-  /// Empty when nobody is left.
-  std::optional<node_id> pick(std::span<const node_id> passed_over = {});
+  void assign(std::span<const entry> pool, random_source* phase) override;
+  void adopt(std::span<const entry> pool, std::span<const turn> turns, random_source* phase) override;
+  void insert(const entry& who, random_source* phase) override;
+  void update(const entry& who) override;
+  void remove(seat who) override;
 
-  const std::vector<member>& members() const { return members_; }
+  /// As nginx does it for a request that some have refused: these neither earn nor pay and their weights are not in
+  /// the sum.  A node that was picked and then refused has had its turn: it gets the next one at its usual time and
+  /// saves nothing up, so no burst follows when it is free again.
+  std::optional<seat> pick(std::span<const seat> passed_over) override;
+
+  std::size_t size() const override { return members_.size(); }
+  std::vector<turn> turns() const override { return members_; }
+  const std::vector<turn>& members() const { return members_; }
 
 private:
-  std::vector<member> members_;
+  std::int64_t ticks_of(double weight) const;
+  std::int64_t total() const;
+  void keep_scale();
+
+  std::vector<turn> members_;
+  /// Ticks per unit of weight.
+  double scale_ = 1.0;
 };
 
 /// Weights scaled to integers that sum up to about 2^32, each at least 1.

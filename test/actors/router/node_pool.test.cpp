@@ -2,7 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <map>
 #include <set>
+#include <string>
+#include <vector>
 
 using namespace astra;
 using namespace std::chrono_literals;
@@ -150,7 +155,7 @@ TEST_CASE_FIXTURE(pool_of_four, "weights follow the load at a refresh, and not b
   observe(pool, busy);
   pool.settle(now);
   CHECK(pool.find(a)->weight == before);
-  pool.refresh();
+  pool.refresh(now);
   CHECK(pool.find(a)->weight < before / 100);
 }
 
@@ -165,4 +170,127 @@ TEST_CASE_FIXTURE(pool_of_four, "slots are those of the ready replicas, the coef
   observe(pool, two);
   CHECK(pool.find(a)->slots == 4);
   CHECK(pool.find(a)->load.coefficient == 3.0);
+}
+
+TEST_CASE_FIXTURE(pool_of_four, "the formula is that of the app, from the next settlement on") {
+  CHECK(pool.formula() == "seed");
+  auto terms = [&] {
+    std::set<std::string> names;
+    for (auto& [name, value] : pool.terms(*pool.find(a)))
+      names.insert(name);
+    return names;
+  };
+  CHECK(terms().contains("e0"));
+  pool.use(pb::WEIGHT_FAST);
+  pool.settle(now);
+  CHECK(pool.formula() == "fast");
+  CHECK(terms().contains("mu"));
+  CHECK(pool.find(a)->weight > 0.0);
+  CHECK(pool.find(a)->weight == pool.find(b)->weight);
+  pool.eject(a, "no answer", now);
+  pool.settle(now);
+  CHECK(pool.terms(*pool.find(a)).empty());
+}
+
+TEST_CASE_FIXTURE(pool_of_four,
+                  "water filling learns speeds from counters: a node that completes twice as much gets more") {
+  pool.use(pb::WEIGHT_FLAT);
+  for (std::uint64_t second = 0; second <= 60; second += 3) {
+    for (auto name : {"a", "b", "c", "d"}) {
+      pb::NodeLoad load;
+      load.set_concurrency(2.0);
+      load.set_running(2);
+      load.set_requests_done((std::string{name} == "a" ? 4 : 2) * second);
+      pool.observe_load(make_node_id(name), node_load{load}, second + 2);
+    }
+    pool.refresh(now + std::chrono::seconds{second});
+  }
+  CHECK(pool.find(a)->weighed.service_rate > 1.6 * pool.find(b)->weighed.service_rate);
+  CHECK(pool.find(a)->weight > 1.4 * pool.find(b)->weight);
+}
+
+TEST_CASE_FIXTURE(pool_of_four,
+                  "a node that is forgotten and told again before anything was settled keeps its credit") {
+  for (int i = 0; i < 6; ++i)
+    pool.pick({}, now);
+  auto before = pool.credits();
+  pool.forget(b);
+  observe(pool, row("b", 2));
+  CHECK(pool.settle(now).empty());
+  CHECK(pool.credits() == before);
+  pool.forget(b);
+  CHECK(pool.settle(now) == std::vector{b});
+}
+
+TEST_CASE("a pool that grows and shrinks through all kinds of order picks only who is in rotation, each by its share") {
+  node_pool::time_point now{1h};
+  node_pool pool{"ocr", 3000ms, random_source{1}};
+  std::set<std::string> there;
+  auto name_of = [](int i) { return "node-" + std::to_string(i); };
+  auto grow_to = [&](int count) {
+    for (int i = 0; i < count; ++i)
+      if (there.insert(name_of(i)).second)
+        observe(pool, row(name_of(i)));
+    pool.settle(now);
+  };
+  auto check_shares = [&] {
+    std::map<node_id, int> count;
+    auto rounds = 5;
+    for (std::size_t i = 0; i < rounds * there.size(); ++i) {
+      auto node = pool.pick({}, now);
+      REQUIRE(node);
+      REQUIRE(pool.in_rotation(*node));
+      ++count[*node];
+    }
+    CHECK(count.size() == there.size());
+    for (auto& [node, times] : count)
+      REQUIRE(std::abs(times - rounds) <= 2);
+  };
+  for (auto count : {40, 64, 65, 300}) {
+    grow_to(count);
+    CHECK(pool.members().size() == static_cast<std::size_t>(count));
+    check_shares();
+  }
+  // One by one, as offline nodes go: what is left is picked on, and who leaves is named.
+  for (int i = 0; i < 250; ++i) {
+    auto gone = make_node_id(name_of(i));
+    observe(pool, with_liveness(row(name_of(i), 2), pb::LIVENESS_OFFLINE, "silent"));
+    CHECK(pool.settle(now) == std::vector{gone});
+    there.erase(name_of(i));
+    REQUIRE_FALSE(pool.in_rotation(gone));
+    for (int n = 0; n < 3; ++n)
+      REQUIRE(pool.in_rotation(*pool.pick({}, now)));
+  }
+  check_shares();
+  pool.refresh(now + 3s);
+  check_shares();
+  auto sum = 0.0;
+  for (auto& [node, credit] : pool.credits())
+    sum += credit;
+  CHECK(std::abs(sum) < 1e-3);
+}
+
+TEST_CASE("in a large pool a refused request passes over those that it asked, and doubts of most are ignored") {
+  node_pool::time_point now{1h};
+  node_pool pool{"ocr", 3000ms, random_source{1}};
+  for (int i = 0; i < 200; ++i)
+    observe(pool, row("node-" + std::to_string(i)));
+  std::vector<node_id> asked;
+  for (int i = 0; i < 200; ++i) {
+    auto node = pool.pick(asked, now);
+    REQUIRE(node);
+    REQUIRE(std::ranges::find(asked, *node) == asked.end());
+    asked.push_back(*node);
+  }
+  CHECK_FALSE(pool.pick(asked, now));
+  for (int i = 0; i < 100; ++i)
+    pool.eject(asked[static_cast<std::size_t>(i)], "no answer", now);
+  CHECK(pool.settle(now).size() == 100);
+  pool.eject(asked[100], "no answer", now);
+  CHECK(pool.settle(now).empty());
+  CHECK(pool.in_rotation(asked[0]));
+  // All doubts end.
+  pool.settle(now + 3s);
+  for (auto node : asked)
+    REQUIRE(pool.in_rotation(node));
 }

@@ -1,30 +1,11 @@
 #pragma once
 
-#include <string>
-#include <utility>
-#include <vector>
+#include "actors/router/weight_formula.hpp"
+
+#include <span>
+#include <string_view>
 
 namespace astra {
-
-/// What the `seed` formula reads of one node: averages over its last heartbeat interval, as reported, right or wrong.
-struct weight_input {
-  double cores = 0.0;
-  /// Performance relative to the reference device: the largest of its accelerators, 1 without any.
-  double coefficient = 1.0;
-  /// Busy share of the cores, own work and that of others together, in [0, 1].
-  double host_utilisation = 0.0;
-  /// Busy cores spent on Astra's replicas.
-  double own_busy_cores = 0.0;
-  /// Requests in progress.
-  double concurrency = 0.0;
-};
-
-struct node_weight {
-  /// Finite and positive, whatever the input was.
-  double weight = 0.0;
-  /// The terms as they entered the formula, by the names used below.
-  std::vector<std::pair<std::string, double>> terms;
-};
 
 /// The `seed` formula, cores x log(remaining) x utilisation / concurrency, in a form that is defined for idle, cold and
 /// saturated nodes.  Per node, with averages and not instants:
@@ -38,8 +19,16 @@ struct node_weight {
 ///
 /// U are own busy cores, C is concurrency.  The weight of a saturated node stays above zero, so that it is still asked
 /// now and then and its recovery is noticed.
-///
-/// @returns one weight per input, in the same order.
-std::vector<node_weight> seed_weights(const std::vector<weight_input>& nodes);
+class seed_formula final : public weight_formula {
+public:
+  std::string_view name() const override { return "seed"; }
+  void weigh(std::span<const weight_input> nodes, std::span<double> weights) override;
+  double weight(const weight_input& node) const override;
+  weight_terms terms(const weight_input& node) const override;
+
+private:
+  /// e0 of the last time.
+  double mean_ = 1.0;
+};
 
 } // namespace astra
