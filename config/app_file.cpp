@@ -40,6 +40,7 @@ schema::AppFile default_app_file() {
   result.set_timeout(30'000);
   result.set_idempotent(false);
   result.set_queue_limit(64);
+  result.set_weight("fast");
   result.mutable_resources()->set_cpu(1000);
   result.mutable_resources()->set_memory(512 * mebibyte);
   result.mutable_placement()->set_strategy("spread");
@@ -410,6 +411,24 @@ void to_file(const pb::Resources& resources, schema::AppResources& file) {
     (*file.mutable_accelerators())[accelerator.kind()] = accelerator.count();
 }
 
+/// The schema refuses other words.
+pb::WeightFormula to_weight(const std::string& word) {
+  if (word == "flat")
+    return pb::WEIGHT_FLAT;
+  return word == "fast" ? pb::WEIGHT_FAST : pb::WEIGHT_SEED;
+}
+
+const char* to_word(pb::WeightFormula weight) {
+  switch (weight) {
+  case pb::WEIGHT_FLAT:
+    return "flat";
+  case pb::WEIGHT_FAST:
+    return "fast";
+  default:
+    return "seed";
+  }
+}
+
 pb::UpdatePolicy to_update(const schema::AppUpdate& file) {
   auto full = default_update();
   full.MergeFrom(file);
@@ -674,8 +693,8 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   spec.set_request_timeout_ms(static_cast<std::uint64_t>(full.timeout()));
   spec.set_idempotent(full.idempotent());
   spec.set_queue_limit(full.queue_limit());
-  // The one formula there is; the schema refuses other words.
-  spec.set_weight(pb::WEIGHT_SEED);
+  spec.set_hedge_after_ms(static_cast<std::uint64_t>(full.hedge()));
+  spec.set_weight(to_weight(full.weight()));
   auto& restart = *spec.mutable_restart();
   restart.set_backoff_min_ms(static_cast<std::uint64_t>(full.restart().backoff_min()));
   restart.set_backoff_max_ms(static_cast<std::uint64_t>(full.restart().backoff_max()));
@@ -711,6 +730,9 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
   result.set_timeout(static_cast<std::int64_t>(spec.request_timeout_ms()));
   result.set_idempotent(spec.idempotent());
   result.set_queue_limit(spec.queue_limit());
+  result.set_weight(to_word(spec.weight()));
+  if (spec.hedge_after_ms() > 0)
+    result.set_hedge(static_cast<std::int64_t>(spec.hedge_after_ms()));
   to_file(spec.per_replica(), *result.mutable_resources());
   for (auto& label : spec.require())
     (*result.mutable_require()->mutable_labels())[label.key()] = label.value();
@@ -775,8 +797,11 @@ std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {
   rules.between("concurrency", spec.concurrency(), 1, 10'000);
   rules.duration_between("timeout", spec.request_timeout_ms(), 1);
   rules.between("queue_limit", spec.queue_limit(), 0, 1'000'000);
-  if (spec.weight() != pb::WEIGHT_SEED)
-    rules.add("weight", "unknown value; use \"seed\"");
+  rules.duration_between("hedge", spec.hedge_after_ms(), 0);
+  if (spec.hedge_after_ms() > 0 && !spec.idempotent())
+    rules.add("hedge", "starts work twice, which needs idempotent = true", {"idempotent"});
+  if (!pb::WeightFormula_IsValid(spec.weight()))
+    rules.add("weight", "unknown value; use \"seed\", \"flat\" or \"fast\"");
   if (spec.per_replica().cpu_milli() < 1 || spec.per_replica().cpu_milli() > 100'000'000)
     rules.add("resources.cpu",
               "must be between 0.001 and 100000 cores, not " + format_cores(spec.per_replica().cpu_milli()));

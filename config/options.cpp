@@ -262,6 +262,15 @@ std::vector<broken_rule> validate(const router_options& options) {
   if (options.no_replica_wait < milliseconds{0} || options.no_replica_wait > longest)
     rules.add("router.no_replica_wait", "must be between \"0s\" and \"24h\", not " + show(options.no_replica_wait));
   rules.positive("router.ejection", options.ejection);
+  if (options.slow_start < milliseconds{0} || options.slow_start > longest)
+    rules.add("router.slow_start", "must be between \"0s\" and \"24h\", not " + show(options.slow_start));
+  rules.between("router.outlier_errors", options.outlier_errors, 0, 1'000'000);
+  if (!(options.outlier_latency == 0 || (options.outlier_latency >= 1.5 && options.outlier_latency <= 1e6)))
+    rules.add("router.outlier_latency",
+              fmt::format("must be 0 or between 1.5 and 1000000, not {}; it is how many times as long as others a node "
+                          "may need",
+                          options.outlier_latency));
+  rules.positive("router.outlier_ejection", options.outlier_ejection);
   if (!std::isfinite(options.retry_budget) || options.retry_budget < 0 || options.retry_budget > 1)
     rules.add("router.retry_budget",
               fmt::format("must be between 0 and 1, not {}; it is a share of all starts", options.retry_budget));

@@ -161,6 +161,14 @@ struct router_options {
   milliseconds no_replica_wait{2000};
   /// A node that failed a dispatch gets nothing for this long, or until it is seen alive.
   milliseconds ejection{3000};
+  /// A node that comes into rotation while others work gets its whole share only after this; zero: at once.
+  milliseconds slow_start{10000};
+  /// So many errors of the app one after the other at a node, while other nodes have fewer, eject it; 0: never.
+  std::uint32_t outlier_errors = 5;
+  /// A node that needs so many times as long as its hardware and the others let expect is ejected; 0: never.
+  double outlier_latency = 8.0;
+  /// For how long both do so the first time; each time after that twice as long, up to 5 minutes.
+  milliseconds outlier_ejection{10000};
   /// Second starts of idempotent work, as a share of all starts, and how many are always allowed.
   double retry_budget = 0.1;
   std::uint32_t retry_budget_min = 10;

@@ -84,6 +84,10 @@ void pair_fields(Io& io, process_options& o) {
   io("router.admission_timeout", o.router.admission_timeout);
   io("router.no_replica_wait", o.router.no_replica_wait);
   io("router.ejection", o.router.ejection);
+  io("router.slow_start", o.router.slow_start);
+  io("router.outlier_errors", o.router.outlier_errors);
+  io("router.outlier_latency", o.router.outlier_latency);
+  io("router.outlier_ejection", o.router.outlier_ejection);
   io("router.retry_budget", o.router.retry_budget);
   io("router.retry_budget_min", o.router.retry_budget_min);
   io("gateway.listen", o.gateway.listen);

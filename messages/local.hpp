@@ -46,9 +46,25 @@ struct router_table {
   std::string app;
   std::string formula;
   std::vector<router_table_row> rows;
+  /// How turns are kept: scan, classes, calendar.
+  std::string order;
   std::uint64_t requests = 0;
   std::uint64_t answered = 0;
   std::uint32_t waiting = 0;
+  /// Second starts of work that was lost, and of work that took long.
+  std::uint64_t retries = 0;
+  std::uint64_t hedges = 0;
+};
+
+/// Answer of a router to (report_atom, count): whose turn the next requests would be.  Changes nothing.
+struct router_picks {
+  std::string app;
+  std::string formula;
+  std::string order;
+  /// Of nodes; fewer than asked for when no node can serve.
+  std::vector<std::string> picks;
+  /// Why there are none.
+  std::string reason;
 };
 
 struct child_report {

@@ -25,6 +25,12 @@ struct route_request {
   std::string request_id;
   /// Time left; zero: the app's request timeout.  Never longer than that.
   caf::timespan deadline{0};
+  /// Whose request it is: requests of one client do not take the places of others.  Empty: one of those who do not say.
+  std::string client;
+  /// Requests with the same key go to the same node as long as that has room.  Empty: to any.
+  std::string affinity;
+  /// Expected work, relative to the mean of the app; 0: unknown.
+  double size = 0.0;
 };
 
 enum class route_outcome : std::uint8_t {

@@ -86,6 +86,7 @@ CAF_ADD_ATOM(astra_local, astra, report_atom)
 /// Begins an orderly stop; answered when it is complete.
 CAF_ADD_ATOM(astra_local, astra, stop_atom)
 CAF_ADD_TYPE_ID(astra_local, (astra::http_exchange_ptr))
+CAF_ADD_TYPE_ID(astra_local, (astra::router_picks))
 CAF_END_TYPE_ID_BLOCK(astra_local)
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::route_request)
@@ -103,4 +104,5 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::http_exchange_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::work_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::work_result)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::router_table)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::router_picks)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::children_report)

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -36,6 +37,7 @@ public:
   std::optional<seat> pick(std::span<const seat> passed_over) override;
   std::size_t size() const override { return size_; }
   std::vector<turn> turns() const override;
+  std::unique_ptr<order> copy() const override { return std::make_unique<calendar_queue>(*this); }
 
 private:
   /// Days, with 20 bits after the point.

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -37,6 +38,7 @@ public:
   std::optional<seat> pick(std::span<const seat> passed_over) override;
   std::size_t size() const override { return size_; }
   std::vector<turn> turns() const override;
+  std::unique_ptr<order> copy() const override { return std::make_unique<class_swrr>(*this); }
 
 private:
   static constexpr std::uint16_t nobody = 0xffff;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <limits>
 #include <tuple>
 
 namespace astra {
@@ -104,8 +105,9 @@ double hardware_per_slot(const weight_input& load) {
 
 } // namespace
 
-node_pool::node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon)
-  : app_(std::move(app)), ejection_(ejection), phase_(phase), horizon_(horizon),
+node_pool::node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon,
+                     milliseconds slow_start)
+  : app_(std::move(app)), ejection_(ejection), slow_start_(slow_start), phase_(phase), horizon_(horizon),
     formula_(make_weight_formula(formula_kind_, horizon_)), order_(make_order(order_kind_)) {}
 
 void node_pool::use(pb::WeightFormula formula) {
@@ -151,6 +153,7 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
   member.cannot_serve = why_not_serving(row, replicas);
   member.suspected = row.liveness() == pb::LIVENESS_SUSPECT ? with_reason("suspect", row.reason()) : std::string{};
   heard(member, word);
+  member.fresh = member.fresh || !member.cannot_serve.empty();
   auto is = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
   if (known == members_.end() || was != is)
     touch(node, member);
@@ -199,38 +202,45 @@ void node_pool::touch(node_id node, member& who) {
 }
 
 void node_pool::eject(node_id node, std::string reason, time_point now) {
-  hold(node, std::move(reason), false, now);
+  hold(node, std::move(reason), false, ejection_, now);
+}
+
+void node_pool::expel(node_id node, std::string reason, milliseconds length, time_point now) {
+  if (auto member = hold(node, std::move(reason), false, length, now))
+    member->held_at.second = std::numeric_limits<std::uint64_t>::max();
 }
 
 void node_pool::refuse(node_id node, std::string reason, time_point now) {
-  hold(node, std::move(reason), true, now);
+  hold(node, std::move(reason), true, ejection_, now);
 }
 
 std::vector<node_id> node_pool::settle(time_point now) {
   expire(now);
   if (!unsettled_)
     return {};
-  auto moves = move_in_and_out();
+  auto moves = move_in_and_out(now);
   auto kind = kind_for(in_rotation_, order_kind_);
   if (std::exchange(reweigh_, false) || kind == order_kind::scan || kind != order_kind_)
-    weigh_all();
+    weigh_all(now);
   else
-    weigh_joined(moves.joined);
+    weigh_joined(moves.joined, now);
   return std::move(moves.left);
 }
 
 void node_pool::refresh(time_point now) {
-  move_in_and_out();
+  expire(now);
+  move_in_and_out(now);
   prior_ = {};
   for (auto& [node, member] : members_) {
     member.service.observe(member.counters, now);
     prior_.add(member.service, hardware_per_slot(member.load));
   }
-  weigh_all();
+  weigh_all(now);
 }
 
-node_pool::moves node_pool::move_in_and_out() {
+node_pool::moves node_pool::move_in_and_out(time_point now) {
   moves result;
+  auto others_work = in_rotation_ > 0;
   for (auto& [node, at] : forgotten_)
     result.left.push_back(node);
   std::ranges::sort(touched_);
@@ -265,6 +275,8 @@ node_pool::moves node_pool::move_in_and_out() {
     auto in = member.able && !(heed && member.doubted);
     if (in && !member.at) {
       take_seat(node, member);
+      if (std::exchange(member.fresh, false))
+        member.joined = others_work ? now : now - slow_start_;
       result.joined.push_back(node);
     } else if (!in && member.at) {
       vacated.push_back(*member.at);
@@ -306,8 +318,14 @@ void node_pool::set_input(member& who) const {
   who.weighed = load;
 }
 
+void node_pool::set_ramp(member& who, time_point now) const {
+  constexpr auto least = 0.1;
+  auto age = now - who.joined;
+  who.ramp = age >= slow_start_ ? 1.0 : std::max(least, std::chrono::duration<double>(age) / slow_start_);
+}
+
 /// Computes all weights anew, and makes the order that suits the size of the pool.
-void node_pool::weigh_all() {
+void node_pool::weigh_all(time_point now) {
   inputs_.clear();
   entries_.clear();
   std::vector<member*> able;
@@ -322,8 +340,9 @@ void node_pool::weigh_all() {
   weights_.resize(able.size());
   formula_->weigh(inputs_, weights_);
   for (std::size_t i = 0; i < able.size(); ++i) {
-    able[i]->weight = weights_[i];
-    entries_.push_back({*able[i]->at, weights_[i]});
+    set_ramp(*able[i], now);
+    able[i]->weight = weights_[i] * able[i]->ramp;
+    entries_.push_back({*able[i]->at, able[i]->weight});
   }
   auto kind = kind_for(in_rotation_, order_kind_);
   if (kind == std::exchange(order_kind_, kind)) {
@@ -334,11 +353,12 @@ void node_pool::weigh_all() {
   order_->adopt(entries_, former->turns(), &phase_);
 }
 
-void node_pool::weigh_joined(const std::vector<node_id>& joined) {
+void node_pool::weigh_joined(const std::vector<node_id>& joined, time_point now) {
   for (auto node : joined) {
     auto& member = members_.at(node);
     set_input(member);
-    member.weight = formula_->weight(member.weighed);
+    set_ramp(member, now);
+    member.weight = formula_->weight(member.weighed) * member.ramp;
     order_->insert({*member.at, member.weight}, &phase_);
   }
 }
@@ -355,6 +375,65 @@ std::optional<node_id> node_pool::pick(std::span<const node_id> asked, time_poin
   auto& picked = seats_[*at];
   ++picked.who->picked;
   return picked.node;
+}
+
+std::optional<node_id> node_pool::pick_by_key(std::string_view key, std::span<const node_id> asked, time_point now) {
+  settle(now);
+  auto hash = name_hash(key);
+  sitting* best = nullptr;
+  auto best_score = -1.0;
+  for (auto& sits : seats_) {
+    if (sits.who == nullptr || std::ranges::find(asked, sits.node) != asked.end())
+      continue;
+    // Never 0, nor 1.
+    auto draw = std::max(0x1.0p-53, random_source{hash ^ sits.node.value()}.unit());
+    auto score = std::max(1U, sits.who->slots) / -std::log(draw);
+    // Seats are given in the order of arrival; the choice must not depend on that.
+    if (score > best_score || (score == best_score && sits.node < best->node)) {
+      best_score = score;
+      best = &sits;
+    }
+  }
+  if (best == nullptr)
+    return std::nullopt;
+  ++best->who->picked;
+  return best->node;
+}
+
+std::optional<node_id> node_pool::pick(sized_walk& walk, std::span<const node_id> asked, time_point now) {
+  settle(now);
+  auto& in_turn = walk.in_turn;
+  if (asked.empty()) {
+    in_turn.clear();
+    while (in_turn.size() < walk.count) {
+      auto next = pick(in_turn, now);
+      if (!next)
+        break;
+      in_turn.push_back(*next);
+    }
+    auto speed = [this](node_id node) { return find(node)->load.service_rate; };
+    // Equals stay in turn.
+    if (walk.size >= 1.0)
+      std::ranges::stable_sort(in_turn, std::greater<>{}, speed);
+    else
+      std::ranges::stable_sort(in_turn, std::less<>{}, speed);
+  }
+  auto next = std::ranges::find_if(
+      in_turn, [&](node_id node) { return in_rotation(node) && std::ranges::find(asked, node) == asked.end(); });
+  return next == in_turn.end() ? std::nullopt : std::optional{*next};
+}
+
+std::vector<std::string> node_pool::preview(std::size_t count, time_point now) {
+  settle(now);
+  auto copy = order_->copy();
+  std::vector<std::string> result;
+  while (result.size() < count) {
+    auto at = copy->pick();
+    if (!at)
+      break;
+    result.push_back(seats_[*at].who->name);
+  }
+  return result;
 }
 
 bool node_pool::empty(time_point now) {
@@ -398,8 +477,17 @@ node_pool::milliseconds node_pool::best_eta() const {
   return best;
 }
 
+double node_pool::expected_rate(const member& who) const {
+  return prior_.rate(hardware_per_slot(who.load));
+}
+
 weight_terms node_pool::terms(const member& who) const {
-  return who.at ? formula_->terms(who.weighed) : weight_terms{};
+  if (!who.at)
+    return {};
+  auto result = formula_->terms(who.weighed);
+  if (who.ramp < 1.0)
+    result.emplace_back("slow_start", who.ramp);
+  return result;
 }
 
 std::map<node_id, double> node_pool::credits() const {
@@ -430,18 +518,20 @@ const node_pool::member* node_pool::find(node_id node) const {
   return found != members_.end() ? &found->second : nullptr;
 }
 
-void node_pool::hold(node_id node, std::string reason, bool refused, time_point now) {
+node_pool::member* node_pool::hold(node_id node, std::string reason, bool refused, milliseconds length,
+                                   time_point now) {
   auto found = members_.find(node);
   if (found == members_.end())
-    return;
+    return nullptr;
   auto& member = found->second;
   member.held = std::move(reason);
   member.refused = refused;
-  member.held_until = now + ejection_;
+  member.held_until = now + length;
   member.held_at = {member.life, member.word};
   held_.insert(node);
   next_expiry_ = std::min(next_expiry_, member.held_until);
   touch(node, member);
+  return &member;
 }
 
 void node_pool::expire(time_point now) {

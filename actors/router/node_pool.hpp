@@ -65,6 +65,11 @@ public:
     double weight = 0.0;
     /// What the weight was made of.
     weight_input weighed;
+    /// Its replicas have just become ready; nothing was sent to them yet.
+    bool fresh = true;
+    /// Since when its share grows, and how much of it it has, in (0, 1].
+    time_point joined;
+    double ramp = 1.0;
     /// Until a slot is free, as it last said.
     milliseconds eta{0};
     std::uint64_t picked = 0;
@@ -79,7 +84,10 @@ public:
 
   /// @param ejection how long something is held against a node that is not seen again.
   /// @param horizon how far water filling looks ahead; its `refresh` is how often refresh is called.
-  node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon = {});
+  /// @param slow_start how long the share of a node whose replicas become ready while others work takes to grow from a
+  ///        tenth to the whole.
+  node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon = {},
+            milliseconds slow_start = milliseconds{0});
 
   /// Which formula makes the weights.  Takes effect with `settle`.
   void use(pb::WeightFormula formula);
@@ -100,6 +108,8 @@ public:
   /// A dispatch to the node failed: it gets nothing for a while, or until it is seen alive.  Takes effect with
   /// `settle`.
   void eject(node_id node, std::string reason, time_point now);
+  /// The same, and being seen alive does not end it: it answers, and answers badly.  A restart of the node ends it.
+  void expel(node_id node, std::string reason, milliseconds length, time_point now);
   /// The node itself said that it takes no work of this app, for example because it drains.  Takes effect with
   /// `settle`.
   void refuse(node_id node, std::string reason, time_point now);
@@ -114,6 +124,27 @@ public:
   /// The next node in turn that is not among `asked`.
   std::optional<node_id> pick(std::span<const node_id> asked, time_point now);
 
+  /// The node at which requests with this key are at home and that is not among `asked`: the same for the same nodes in
+  /// rotation, and with shares by slots (rendezvous hashing with weights).  Its turn in the order stays what it was.
+  std::optional<node_id> pick_by_key(std::string_view key, std::span<const node_id> asked, time_point now);
+
+  /// The walk of a request of known size: of the next nodes in turn a large one is offered to the fastest first, a
+  /// small one to the slowest.
+  struct sized_walk {
+    /// Expected work relative to the mean, positive.
+    double size = 1.0;
+    /// How many turns it takes.
+    std::size_t count = 4;
+    /// Whom to ask, in this order.
+    std::vector<node_id> in_turn;
+  };
+
+  /// The next node of the walk that is not among `asked`; a new walk when nobody was.
+  std::optional<node_id> pick(sized_walk& walk, std::span<const node_id> asked, time_point now);
+
+  /// Whose turn the next picks are.  Nothing changes.
+  std::vector<std::string> preview(std::size_t count, time_point now);
+
   /// No node can serve.
   bool empty(time_point now);
 
@@ -121,14 +152,18 @@ public:
   void count_served(node_id node);
 
   bool in_rotation(node_id node) const;
+  std::size_t nodes_in_rotation() const { return in_rotation_; }
   /// Why it is out of rotation; empty when it is in.
   std::string out_reason(node_id node) const;
+  /// Completions per second of one of its slots, by its hardware and what others achieve; positive.
+  double expected_rate(const member& who) const;
   /// The shortest that a node in rotation gave; zero when none is known.
   milliseconds best_eta() const;
   /// Null when it holds no replica of the app.
   const member* find(node_id node) const;
   const std::map<node_id, member>& members() const { return members_; }
   std::string_view formula() const { return formula_->name(); }
+  order_kind turns_by() const { return order_kind_; }
   /// What the weight of a node is made of; empty when it is out of rotation.
   weight_terms terms(const member& who) const;
   /// Of those in rotation, in the unit of the weights.
@@ -151,20 +186,22 @@ private:
 
   static void heard(member& who, std::uint64_t word);
   void touch(node_id node, member& who);
-  void hold(node_id node, std::string reason, bool refused, time_point now);
+  member* hold(node_id node, std::string reason, bool refused, milliseconds length, time_point now);
   void expire(time_point now);
   static bool is_able(const member& who) { return who.cannot_serve.empty() && (who.held.empty() || !who.refused); }
   static bool is_doubted(const member& who) { return is_able(who) && (!who.suspected.empty() || !who.held.empty()); }
   /// Takes everybody in or out who has to go, and leaves weights to the caller.
-  moves move_in_and_out();
+  moves move_in_and_out(time_point now);
   void take_seat(node_id node, member& who);
   void set_input(member& who) const;
-  void weigh_all();
-  void weigh_joined(const std::vector<node_id>& joined);
+  void set_ramp(member& who, time_point now) const;
+  void weigh_all(time_point now);
+  void weigh_joined(const std::vector<node_id>& joined, time_point now);
 
   std::string app_;
   std::set<std::uint64_t> serving_;
   milliseconds ejection_;
+  milliseconds slow_start_;
   random_source phase_;
   weight_horizon horizon_;
   std::map<node_id, member> members_;

@@ -6,6 +6,18 @@
 
 namespace astra {
 
+std::string_view to_string(order_kind kind) {
+  switch (kind) {
+  case order_kind::classes:
+    return "classes";
+  case order_kind::calendar:
+    return "calendar";
+  case order_kind::scan:
+    break;
+  }
+  return "scan";
+}
+
 order_kind kind_for(std::size_t nodes, order_kind now) {
   if (nodes <= scan_max)
     return order_kind::scan;

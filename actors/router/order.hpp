@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace astra {
@@ -43,7 +44,6 @@ public:
   };
 
   order() = default;
-  order(const order&) = delete;
   order& operator=(const order&) = delete;
   virtual ~order() = default;
 
@@ -73,10 +73,18 @@ public:
   virtual std::size_t size() const = 0;
   /// In the order of the pool.  Takes time linear in it, or more.
   virtual std::vector<turn> turns() const = 0;
+
+  /// Another one in the same state.
+  virtual std::unique_ptr<order> copy() const = 0;
+
+protected:
+  order(const order&) = default;
 };
 
 /// The kinds of order, by the size of the pools for which they are made.
 enum class order_kind : std::uint8_t { scan, classes, calendar };
+
+std::string_view to_string(order_kind kind);
 
 /// Pools of up to this many nodes are scanned.
 inline constexpr std::size_t scan_max = 64;

@@ -4,7 +4,9 @@
 #include "actors/random.hpp"
 #include "actors/resource/cluster_view.hpp"
 #include "actors/router/dispatch.hpp"
+#include "actors/router/fair_queue.hpp"
 #include "actors/router/node_pool.hpp"
+#include "actors/router/outlier_detector.hpp"
 #include "actors/router/retry_budget.hpp"
 #include "messages/node_protocol.hpp"
 
@@ -83,7 +85,9 @@ public:
     : self_(self), world_(world), options_(options), app_(std::move(app)), source_(std::move(view)),
       // A router that is started again in the same process must not repeat attempts of the one before it.
       attempts_(world.seed("router.attempt/" + app_) ^ world.next_incarnation().value()),
-      pool_(app_, options.ejection, random_source{world.seed("router.phase/" + app_)}, {.refresh = options.refresh}),
+      pool_(app_, options.ejection, random_source{world.seed("router.phase/" + app_)}, {.refresh = options.refresh},
+            options.slow_start),
+      outliers_({options.outlier_errors, options.outlier_latency, options.outlier_ejection}),
       budget_(options.retry_budget, options.retry_budget_min) {}
 
   router_actor::behavior_type make_behavior() {
@@ -96,6 +100,7 @@ public:
         [this](route_request& what) { return on_request(std::move(what)); },
         [this](const route_cancel& what) { on_cancel(what.request_id); },
         [this](report_atom) { return report(); },
+        [this](report_atom, std::uint32_t count) { return preview(count); },
     };
   }
 
@@ -103,14 +108,19 @@ private:
   /// Grows with every request; the order in which parked requests try again.
   using request_key = std::uint64_t;
 
+  /// Second starts are no requests, and have keys of their own.
+  static constexpr request_key first_hedge = 1ULL << 63;
+
   struct pending {
     dispatch way;
     route_request what;
     owed_answer reply;
     milliseconds timeout;
     caf::disposable deadline_timer;
-    /// Holds one of the app's `queue_limit` places.
-    bool has_place = false;
+    /// Of a request of known size.
+    node_pool::sized_walk walk;
+    /// Holds one of the app's `queue_limit` places, and when it is its turn.
+    std::optional<fair_queue::turn> place;
     /// While parked for want of a replica: when to give up.
     time_point give_up = time_point::max();
     /// Of the node it is at.
@@ -118,6 +128,13 @@ private:
     /// How often a node took it and could not start it, and why the last time.
     std::uint32_t not_started = 0;
     std::string not_started_reason;
+    /// The request whose work this is a second start of; 0: none.
+    request_key leader = 0;
+    /// The second start of this one's work; 0: none.
+    request_key hedge = 0;
+    caf::disposable hedge_timer;
+    /// Its work was lost while its hedge goes on: why.
+    std::string lost;
   };
 
   struct session {
@@ -175,10 +192,13 @@ private:
     std::vector<node_id> lost;
     for (auto node : changes.nodes) {
       auto entry = view_.find(node);
-      if (entry == nullptr)
+      if (entry == nullptr) {
         pool_.forget(node);
-      else if (pool_.observe(entry->row, view_.load(*entry), view_.last_word(*entry)))
+        outliers_.forget(node);
+      } else if (pool_.observe(entry->row, view_.load(*entry), view_.last_word(*entry))) {
+        outliers_.forget(node);
         lost.push_back(node);
+      }
     }
     // Who speaks of its load is alive.
     if (!delta.loads().empty())
@@ -219,8 +239,8 @@ private:
     pool_.use(record_.spec().weight());
     if (!record_.deleting())
       return;
-    for (auto key : std::vector<request_key>(parked_.begin(), parked_.end()))
-      answer(key, unavailable());
+    for (auto& turn : std::vector<fair_queue::turn>(parked_.begin(), parked_.end()))
+      answer(turn.arrival, unavailable());
   }
 
   route_result unavailable() const {
@@ -251,7 +271,9 @@ private:
       timeout = std::min(timeout, std::chrono::ceil<milliseconds>(what.deadline));
     dispatch way{now() + timeout, record_.spec().idempotent(), options_.tries};
     auto timer = self_->run_delayed(timeout, [this, key] { on_deadline(key); });
-    requests_.emplace(key, pending{std::move(way), std::move(what), owed_answer{promise}, timeout, std::move(timer)});
+    pending taken{std::move(way), std::move(what), owed_answer{promise}, timeout, std::move(timer)};
+    taken.walk = {taken.what.size, options_.tries, {}};
+    requests_.emplace(key, std::move(taken));
     if (record_.deleting())
       answer(key, unavailable());
     else if (!parked_.empty() || pool_.empty(now()))
@@ -267,7 +289,7 @@ private:
       return;
     auto& request = found->second;
     auto limit = in_ms(request.timeout);
-    auto running = request.way.where() == dispatch::phase::running;
+    auto running = request.way.where() == dispatch::phase::running || !request.lost.empty();
     if (!running && MUTANT(deadline_of_waiting_ignored))
       return;
     withdraw(request, "deadline of " + limit + " passed");
@@ -280,7 +302,7 @@ private:
   void on_cancel(const std::string& request_id) {
     std::vector<request_key> matching;
     for (auto& [key, request] : requests_)
-      if (request.what.request_id == request_id)
+      if (request.what.request_id == request_id && request.leader == 0)
         matching.push_back(key);
     for (auto key : matching) {
       withdraw(requests_.at(key), "its client is gone");
@@ -289,7 +311,7 @@ private:
   }
 
   void stop(caf::error reason) {
-    while (!requests_.empty()) {
+    while (!requests_.empty()) { // hedges come last, and go with their leaders
       withdraw(requests_.begin()->second, "its router is stopping");
       answer(requests_.begin()->first, make_result(route_outcome::unavailable, "the router is stopping"));
     }
@@ -298,21 +320,77 @@ private:
 
   /// Ends a request.  The only place that does.
   void answer(request_key key, route_result result) {
+    if (requests_.at(key).leader != 0)
+      return end_hedge(key, std::move(result));
     auto entry = requests_.extract(key);
     auto& request = entry.mapped();
-    parked_.erase(key);
+    if (request.hedge != 0) {
+      auto hedge = requests_.extract(request.hedge);
+      withdraw(hedge.mapped(), "the other start of this work has ended");
+      result.tries += hedge.mapped().way.tries();
+      result.starts += hedge.mapped().way.starts();
+    }
+    if (request.place)
+      parked_.erase(*request.place);
     if (!MUTANT(queue_place_leaked))
-      give_place_back(request);
+      give_place_back(request, false);
     request.deadline_timer.dispose();
-    result.node = request.node_name;
-    result.tries = request.way.tries();
-    result.starts = request.way.starts();
+    request.hedge_timer.dispose();
+    if (result.node.empty())
+      result.node = request.node_name;
+    result.tries += request.way.tries();
+    result.starts += request.way.starts();
     if (result.outcome != route_outcome::ok)
       spdlog::debug("router.answer app={} request={} outcome={} node={} tries={} starts={} reason=\"{}\"", app_,
                     request.what.request_id, to_string(result.outcome), result.node, result.tries, result.starts,
                     result.reason);
     ++answered_;
     request.reply.deliver(std::move(result));
+  }
+
+  // -- second starts of work that takes long --------------------------------------------------------------------------
+
+  /// Hedged requests (Dean and Barroso, "The Tail at Scale", CACM 2013): idempotent work that has not ended after a
+  /// while is started a second time elsewhere, if a node has a slot for it now, and the first answer counts.
+  void hedge_later(request_key key, pending& request) {
+    auto& spec = record_.spec();
+    if (spec.hedge_after_ms() == 0 || !spec.idempotent() || request.leader != 0 || request.hedge != 0)
+      return;
+    request.hedge_timer.dispose();
+    request.hedge_timer = self_->run_delayed(milliseconds{spec.hedge_after_ms()},
+                                             [this, key, attempt = request.way.attempt()] { hedge(key, attempt); });
+  }
+
+  void hedge(request_key key, attempt_id attempt) {
+    auto request = current(key, attempt);
+    if (request == nullptr || request->way.where() != dispatch::phase::running || record_.deleting())
+      return;
+    request->hedge = first_hedge + ++hedged_;
+    pending second{dispatch{request->way.deadline(), true, options_.tries},
+                   request->what,
+                   owed_answer{owed_answer::promise{}},
+                   request->timeout,
+                   {}};
+    second.leader = key;
+    walk(requests_.emplace(request->hedge, std::move(second)).first->first);
+  }
+
+  /// A second start is over, with an answer or without.
+  void end_hedge(request_key key, route_result result) {
+    auto entry = requests_.extract(key);
+    auto& second = entry.mapped();
+    auto leader = second.leader;
+    auto& first = requests_.at(leader);
+    first.hedge = 0;
+    if (result.outcome == route_outcome::ok || result.outcome == route_outcome::app_failed) {
+      withdraw(first, "the other start of this work has ended");
+      result.node = second.node_name;
+      result.tries = second.way.tries();
+      result.starts = second.way.starts();
+      answer(leader, std::move(result));
+    } else if (!first.lost.empty()) {
+      on_work_lost(leader, std::exchange(first.lost, {}));
+    }
   }
 
   /// Tells the node that the attempt is over, so that it frees the slot or stops the work.
@@ -332,9 +410,20 @@ private:
 
   void walk(request_key key) {
     auto& request = requests_.at(key);
-    auto pick = [this](std::span<const node_id> asked) { return pool_.pick(asked, now()); };
+    auto pick = [this, &request](std::span<const node_id> asked) {
+      std::vector<node_id> passed_over{asked.begin(), asked.end()};
+      if (request.leader != 0)
+        passed_over.push_back(requests_.at(request.leader).way.node());
+      if (request.leader == 0 && !request.what.affinity.empty())
+        return pool_.pick_by_key(request.what.affinity, passed_over, now());
+      if (request.leader == 0 && request.what.size > 0.0)
+        return pool_.pick(request.walk, asked, now());
+      return pool_.pick(passed_over, now());
+    };
     for (;;) {
       auto step = request.way.next(pick);
+      if (request.leader != 0 && step.what != dispatch::step::kind::ask)
+        return answer(key, saturated()); // where others wait a second start would only be in their way
       switch (step.what) {
       case dispatch::step::kind::ask:
         request.way.ask(step.node, next_attempt());
@@ -343,7 +432,7 @@ private:
       case dispatch::step::kind::queue:
         if (!pool_.in_rotation(step.node))
           continue; // it made its offer before it left
-        if (!take_place(request))
+        if (!take_place(key, request))
           return answer(key, saturated());
         request.way.queue(step.node, next_attempt());
         reserve_slot(key, request);
@@ -356,18 +445,18 @@ private:
 
   void park(request_key key) {
     auto& request = requests_.at(key);
-    if (!take_place(request))
+    if (!take_place(key, request))
       return answer(key, saturated());
     request.way.park();
     request.node_name.clear();
     request.give_up = pool_.empty(now()) ? now() + options_.no_replica_wait : time_point::max();
-    parked_.insert(key);
+    parked_.insert(*request.place);
     schedule_retry();
   }
 
   /// Lets the first `count` parked requests try again: there is reason to believe that something has changed.
   void unpark(std::size_t count) {
-    unparked_up_to_ = 0;
+    unparked_up_to_ = {};
     unpark_more(count);
   }
 
@@ -379,7 +468,7 @@ private:
         return;
       unparked_up_to_ = *next;
       parked_.erase(next);
-      walk(unparked_up_to_);
+      walk(unparked_up_to_.arrival);
     }
   }
 
@@ -397,40 +486,49 @@ private:
     if (!pool_.empty(now())) {
       unpark(retry_batch);
     } else {
-      for (auto key : std::vector<request_key>(parked_.begin(), parked_.end())) {
-        auto& request = requests_.at(key);
+      for (auto& turn : std::vector<fair_queue::turn>(parked_.begin(), parked_.end())) {
+        auto& request = requests_.at(turn.arrival);
         if (request.give_up == time_point::max())
           request.give_up = now() + options_.no_replica_wait;
         else if (request.give_up <= now())
-          answer(key, unavailable());
+          answer(turn.arrival, unavailable());
       }
     }
     if (!parked_.empty())
       schedule_retry();
   }
 
-  /// Work that was started once is not sent away for want of a place.
-  bool take_place(pending& request) {
+  /// Work that was started once is not sent away for want of a place, and whoever has few waiting is not kept out by
+  /// one who has many.
+  bool take_place(request_key key, pending& request) {
+    if (request.place)
+      return true;
     auto limit = record_.has_spec() ? record_.spec().queue_limit() : queue_limit_unknown;
-    if (!request.has_place) {
-      if (waiting_ >= limit && request.way.starts() == 0 && !MUTANT(queue_limit_ignored))
+    auto& client = request.what.client;
+    if (queue_.places() >= limit && request.way.starts() == 0 && !MUTANT(queue_limit_ignored)) {
+      auto other = queue_.to_give_way(client, [this](const fair_queue::turn& turn) {
+        return parked_.contains(turn) && requests_.at(turn.arrival).way.starts() == 0;
+      });
+      if (!other)
         return false;
-      request.has_place = true;
-      ++waiting_;
+      auto result = saturated();
+      result.reason += ", more of them of its client than of others: it gave its place to a client with fewer";
+      answer(other->arrival, std::move(result));
     }
+    request.place = queue_.enter(client, key);
     return true;
   }
 
-  void give_place_back(pending& request) {
-    if (request.has_place)
-      --waiting_;
-    request.has_place = false;
+  void give_place_back(pending& request, bool served) {
+    if (request.place)
+      queue_.leave(request.what.client, *request.place, served);
+    request.place.reset();
   }
 
   route_result saturated() const {
     auto result =
         make_result(route_outcome::saturated, "all slots of app '" + app_ + "' are taken and "
-                                                  + std::to_string(waiting_) + " requests wait for one already");
+                                                  + std::to_string(queue_.places()) + " requests wait for one already");
     auto eta = pool_.best_eta();
     result.retry_after = eta > milliseconds{0} ? eta : retry_after_default;
     return result;
@@ -553,9 +651,19 @@ private:
   void start_work(request_key key, pending& request) {
     auto open = sessions_.find(request.way.node());
     assert(open != sessions_.end() && open->second.node); // requests leave with their session
-    give_place_back(request);
-    if (request.way.start())
-      budget_.count_start(now());
+    if (request.leader != 0) {
+      if (!budget_.take(now())) {
+        withdraw(request, "the app's retry budget is spent");
+        return answer(key, saturated());
+      }
+      ++hedges_started_;
+      request.way.start();
+    } else {
+      give_place_back(request, true);
+      if (request.way.start())
+        budget_.count_start(now());
+      hedge_later(key, request);
+    }
     auto attempt = request.way.attempt();
     pb::Invoke body;
     body.set_app(app_);
@@ -578,10 +686,13 @@ private:
       return;
     switch (reply.outcome()) {
     case pb::INVOKE_OK:
-      pool_.count_served(request->way.node());
+      count_served(request->way.node(), std::chrono::microseconds{reply.service_us()});
       answer(key, finished(route_outcome::ok, reply));
       break;
     case pb::INVOKE_APP_FAILED:
+      count_failed(request->way.node(), reply.reason());
+      answer(key, finished(route_outcome::app_failed, reply));
+      break;
     case pb::INVOKE_MEMORY_EXCEEDED:
     case pb::INVOKE_OUTPUT_EXCEEDED:
       answer(key, finished(route_outcome::app_failed, reply));
@@ -593,6 +704,7 @@ private:
       request->way.not_started();
       request->not_started_reason =
           "at node " + request->node_name + ": " + (reply.reason().empty() ? "it was not started" : reply.reason());
+      count_failed(request->way.node(), request->not_started_reason);
       if (++request->not_started >= not_started_max) {
         auto result = make_result(route_outcome::unavailable, "not started at " + std::to_string(not_started_max)
                                                                   + " tries, at last " + request->not_started_reason);
@@ -604,11 +716,31 @@ private:
       return; // no slot was freed by work that ended
     default: {
       auto reason = reply.reason().empty() ? "the replica was lost" : reply.reason();
+      count_failed(request->way.node(), reason);
       on_work_lost(key, "at node " + request->node_name + ": " + reason);
       break;
     }
     }
     unpark(1);
+  }
+
+  void count_served(node_id node, std::chrono::microseconds service_time) {
+    pool_.count_served(node);
+    if (auto member = pool_.find(node))
+      outliers_.served(node, service_time, pool_.expected_rate(*member), now());
+  }
+
+  void count_failed(node_id node, const std::string& reason) {
+    if (auto bad = outliers_.failed(node, reason, pool_.nodes_in_rotation(), now()))
+      expel(*bad);
+  }
+
+  /// A node that answers, and answers badly.
+  void expel(const outlier_detector::ejection& what) {
+    spdlog::warn("router.expel app={} node={} ms={} reason=\"{}\"", app_, name_of(what.node), what.length.count(),
+                 what.reason);
+    pool_.expel(what.node, what.reason, what.length, now());
+    leave(pool_.settle(now()));
   }
 
   static route_result finished(route_outcome outcome, pb::InvokeReply& reply) {
@@ -636,11 +768,20 @@ private:
   /// The work was started, and nobody will say how it ended.
   void on_work_lost(request_key key, const std::string& why) {
     auto& request = requests_.at(key);
+    if (request.leader != 0)
+      return answer(key, make_result(route_outcome::lost, why));
+    request.hedge_timer.dispose();
+    if (request.hedge != 0) {
+      request.lost = why;
+      request.way.park();
+      return;
+    }
     std::string verdict;
     switch (request.way.lost(budget_, now())) {
     case dispatch::verdict::again:
       spdlog::info("router.retry app={} request={} starts={} reason=\"{}\"", app_, request.what.request_id,
                    request.way.starts(), why);
+      ++retried_;
       request.way.new_walk();
       walk(key);
       return;
@@ -809,6 +950,8 @@ private:
       for (auto& [node, member] : pool_.members())
         take_load(node);
       pool_.refresh(now());
+      for (auto& slow : outliers_.too_slow(pool_.nodes_in_rotation(), now()))
+        expel(slow);
       schedule_refresh();
     });
   }
@@ -822,9 +965,12 @@ private:
     router_table table;
     table.app = app_;
     table.formula = pool_.formula();
+    table.order = to_string(pool_.turns_by());
     table.requests = taken_;
     table.answered = answered_;
-    table.waiting = waiting_;
+    table.waiting = static_cast<std::uint32_t>(queue_.places());
+    table.retries = retried_;
+    table.hedges = hedges_started_;
     for (auto& [node, member] : pool_.members()) {
       router_table_row row;
       row.node = node;
@@ -844,6 +990,18 @@ private:
     return table;
   }
 
+  router_picks preview(std::uint32_t count) {
+    constexpr std::uint32_t most = 10'000;
+    router_picks result;
+    result.app = app_;
+    result.formula = pool_.formula();
+    result.picks = pool_.preview(std::min(count, most), now());
+    result.order = to_string(pool_.turns_by());
+    if (result.picks.empty())
+      result.reason = unavailable().reason;
+    return result;
+  }
+
   router_actor::pointer self_;
   platform& world_;
   router_options options_;
@@ -852,22 +1010,26 @@ private:
   random_source attempts_;
   cluster_view view_;
   node_pool pool_;
+  outlier_detector outliers_;
   retry_budget budget_;
   /// The newest that a scheduler said of the app; empty until then.
   pb::AppRecord record_;
   bool announced_ = false;
   std::map<request_key, pending> requests_;
-  /// Those at no node, in order of arrival.
-  std::set<request_key> parked_;
+  /// Those at no node.
+  std::set<fair_queue::turn> parked_;
   /// The last one that was let go in this round.
-  request_key unparked_up_to_ = 0;
+  fair_queue::turn unparked_up_to_;
   /// Requests that hold a place: parked, queued at a node, or on a walk in between.
-  std::uint32_t waiting_ = 0;
+  fair_queue queue_;
   bool retry_scheduled_ = false;
   session_map sessions_;
   std::uint64_t dials_ = 0;
   std::uint64_t taken_ = 0;
   std::uint64_t answered_ = 0;
+  std::uint64_t retried_ = 0;
+  std::uint64_t hedged_ = 0;
+  std::uint64_t hedges_started_ = 0;
 };
 
 } // namespace

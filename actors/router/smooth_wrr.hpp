@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -39,6 +40,7 @@ public:
 
   std::size_t size() const override { return members_.size(); }
   std::vector<turn> turns() const override { return members_; }
+  std::unique_ptr<order> copy() const override { return std::make_unique<smooth_wrr>(*this); }
   const std::vector<turn>& members() const { return members_; }
 
 private:

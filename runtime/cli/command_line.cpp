@@ -170,6 +170,7 @@ private:
   claims_options claims_;
   std::string wait_;
   invoke_options invoke_;
+  std::uint32_t picks_ = 20;
   task_submit_options task_submit_;
   task_list_options task_list_;
   task_options task_;
@@ -430,11 +431,22 @@ void command_line::add_invoke_and_router() {
   invoke->add_option("--content-type", invoke_.content_type, "Type of the body (default: application/octet-stream)")
       ->type_name("TYPE");
 
+  invoke->add_option("--client", invoke_.client, "Whose request it is: places in a full queue are shared by client")
+      ->type_name("NAME");
+  invoke->add_option("--affinity", invoke_.affinity, "Requests with the same key go to the same node while it has room")
+      ->type_name("KEY");
+  invoke->add_option("--size", invoke_.size, "Expected work relative to the app's mean, such as 4 or 0.2")
+      ->type_name("FACTOR");
+
   auto* router = add(&root_, "router", router_text);
   add(router, "table", router_table_text,
       [this](command_context& context) { return show_router_table(context, name_); })
       ->add_option("APP", name_, "The app's name")
       ->required();
+  auto* pick = add(router, "pick", router_pick_text,
+                   [this](command_context& context) { return show_router_picks(context, name_, picks_); });
+  pick->add_option("APP", name_, "The app's name")->required();
+  pick->add_option("--n", picks_, "How many (default: 20)")->type_name("N")->check(CLI::Range(1, 10'000));
 }
 
 void command_line::add_task() {

@@ -82,6 +82,7 @@ access_right needed_for(gateway_route route) {
   // Tells what would change, and changes nothing.
   case gateway_route::plan_app:
   case gateway_route::router:
+  case gateway_route::router_picks:
   // Names every task, and who has a name has the task.
   case gateway_route::tasks:
     return access_right::read;

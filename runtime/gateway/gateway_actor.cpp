@@ -10,11 +10,13 @@
 #include "messages/text.hpp"
 #include "runtime/gateway/access.hpp"
 #include "runtime/gateway/event_stream.hpp"
+#include "runtime/gateway/invoke_request.hpp"
 #include "runtime/gateway/join_desk.hpp"
 #include "runtime/gateway/json.hpp"
 #include "runtime/gateway/node_listing.hpp"
 #include "runtime/gateway/quota_summary.hpp"
 #include "runtime/gateway/quota_waits.hpp"
+#include "runtime/gateway/replies.hpp"
 #include "runtime/gateway/resource_link.hpp"
 #include "runtime/gateway/routes.hpp"
 
@@ -54,24 +56,6 @@ constexpr int at_desk_max = 4;
 /// Listings and event streams at the same time.
 constexpr std::size_t readers_max = 256;
 
-http_response reply(std::uint16_t status, std::string body) {
-  http_response result;
-  result.status = status;
-  result.body = std::move(body);
-  return result;
-}
-
-http_response refusal(std::uint16_t status, std::string_view code, std::string_view message) {
-  return reply(status, error_json(code, message));
-}
-
-/// Whole seconds, at least one: finer ones do not exist in HTTP.
-http_response with_retry_after(http_response response, caf::timespan wait) {
-  auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
-  response.headers.emplace_back("Retry-After", std::to_string(std::max<std::int64_t>(1, seconds)));
-  return response;
-}
-
 /// HTTP status of a scheduler's refusal, by the name of its errc.
 std::uint16_t status_of_refusal(const std::string& code) {
   errc value = errc::none;
@@ -95,12 +79,6 @@ std::uint16_t status_of_refusal(const std::string& code) {
   default:
     return 500;
   }
-}
-
-/// An id from a client goes to logs and back to it, so it must be a short printable word.
-bool is_good_id(std::string_view id) {
-  return id.size() <= 128
-         && std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < '\x7f' && c != '"'; });
 }
 
 class gateway_state {
@@ -383,7 +361,9 @@ private:
     case gateway_route::cancel_task:
       return pass_to_tasks(std::move(exchange), route);
     case gateway_route::router:
-      return show_router(exchange, route.name);
+      return ask_router(exchange, route.name, router_table_json, report_atom_v);
+    case gateway_route::router_picks:
+      return show_picks(exchange, route.name);
     case gateway_route::join:
     case gateway_route::renew:
       return hand_out(std::move(exchange), route.what);
@@ -450,23 +430,16 @@ private:
 
   void invoke(http_exchange_ptr exchange, const std::string& app) {
     auto& request = exchange->request();
-    auto client_id = std::string{request.header("astra-request-id")};
-    if (!is_good_id(client_id))
-      return answer(exchange, refusal(400, "invalid_argument",
-                                      "Astra-Request-Id must be at most 128 printable characters without spaces"));
+    auto reading = read_invoke(request);
+    if (auto wrong = std::get_if<std::string>(&reading))
+      return answer(exchange, refusal(400, "invalid_argument", *wrong));
+    auto& wish = std::get<route_request>(reading);
+    auto client_id = wish.request_id;
     // Two clients may choose the same id; ours stays unique, and logs of routers and nodes show both.
     auto id = fmt::format("{}/{}", client_id.empty() ? id_prefix_ : client_id, ++last_request_);
     if (client_id.empty())
       client_id = id;
-    route_request wish;
-    if (auto limit = request.header("astra-timeout"); !limit.empty()) {
-      auto parsed = parse_duration(limit);
-      if (!parsed.value || *parsed.value <= milliseconds{0})
-        return answer(exchange,
-                      refusal(400, "invalid_argument",
-                              fmt::format("Astra-Timeout: {}", parsed.value ? "must be more than 0" : parsed.problem)));
-      wish.deadline = *parsed.value;
-    }
+    wish.request_id = id;
     if (draining_)
       return answer(exchange, with_retry_after(refusal(503, "draining", "this gateway is shutting down"), retry_soon));
     if (!takes_requests(app))
@@ -476,9 +449,6 @@ private:
     if (!slot->second.router)
       return answer(exchange, with_retry_after(refusal(503, "unavailable", "the router of the app is being restarted"),
                                                retry_soon));
-    wish.body = request.body;
-    wish.content_type = to_utf8(std::string{request.header("content-type")});
-    wish.request_id = id;
     auto patience = setup_.answer_grace + patience_for(entry, wish.deadline);
     exchange->on_gone([addr = self_->address(), id] {
       if (auto gateway = caf::actor_cast<caf::actor>(addr))
@@ -847,18 +817,36 @@ private:
         });
   }
 
-  void show_router(const http_exchange_ptr& exchange, const std::string& app) {
+  template <class Report, class... Question>
+  void ask_router(const http_exchange_ptr& exchange, const std::string& app, std::string (*render)(const Report&),
+                  Question... question) {
     auto slot = routers_.find(app);
     if (slot == routers_.end())
       return answer(exchange, unknown_app(app));
     if (!slot->second.router)
       return answer(exchange, with_retry_after(refusal(503, "unavailable", "the router of the app is being restarted"),
                                                retry_soon));
-    self_->request(slot->second.router, setup_.control_timeout, report_atom_v)
-        .then([this, exchange](const router_table& table) { answer(exchange, reply(200, router_table_json(table))); },
+    self_->request(slot->second.router, setup_.control_timeout, question...)
+        .then([this, exchange, render](const Report& report) { answer(exchange, reply(200, render(report))); },
               [this, exchange](const caf::error& reason) {
                 answer(exchange, refusal(503, "unavailable", "the router gives no report: " + error_text(reason)));
               });
+  }
+
+  void show_picks(const http_exchange_ptr& exchange, const std::string& app) {
+    constexpr std::uint32_t most = 10'000;
+    std::uint32_t count = 20;
+    auto parameters = find_query(exchange->request().target);
+    if (parameters && parameters->count("n") != 0) {
+      auto& text = (*parameters)["n"];
+      auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+      if (error != std::errc{} || end != text.data() + text.size() || count == 0 || count > most)
+        parameters.reset();
+    }
+    if (!parameters)
+      return answer(exchange, refusal(400, "invalid_argument",
+                                      fmt::format("n must be a number of picks from 1 to {}, such as n=20", most)));
+    ask_router(exchange, app, router_picks_json, report_atom_v, count);
   }
 
   void describe(const http_exchange_ptr& exchange, const std::string& app) {

@@ -623,10 +623,21 @@ std::string router_table_json(const router_table& table) {
   }
   return dump({{"app", table.app},
                {"formula", table.formula},
+               {"order", table.order},
                {"requests", table.requests},
                {"answered", table.answered},
                {"waiting", table.waiting},
+               {"retries", table.retries},
+               {"hedges", table.hedges},
                {"rows", std::move(rows)}});
+}
+
+std::string router_picks_json(const router_picks& picks) {
+  return dump({{"app", picks.app},
+               {"formula", picks.formula},
+               {"order", picks.order},
+               {"picks", picks.picks},
+               {"reason", picks.reason}});
 }
 
 std::string health_json(std::string_view status, std::string_view reason) {

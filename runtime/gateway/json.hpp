@@ -79,6 +79,7 @@ std::string app_history_json(const std::string& app, const pb::AppHistory& histo
 std::string app_plan_json(const std::string& app, const pb::AppPlan& plan);
 
 std::string router_table_json(const router_table& table);
+std::string router_picks_json(const router_picks& picks);
 
 /// {"status":..., "reason":...}
 std::string health_json(std::string_view status, std::string_view reason);

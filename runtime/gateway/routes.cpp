@@ -43,6 +43,7 @@ constexpr route_row rows[] = {
     {"GET", "/v1/tasks/*/result", gateway_route::task_result},
     {"GET", "/v1/tasks/*/events", gateway_route::task_events},
     {"GET", "/v1/routers/*", gateway_route::router},
+    {"GET", "/v1/routers/*/picks", gateway_route::router_picks},
     {"POST", "/v1/join", gateway_route::join},
     {"POST", "/v1/renew", gateway_route::renew},
 };

@@ -36,6 +36,7 @@ enum class gateway_route {
   task_events,
   cancel_task,
   router,
+  router_picks,
   join,
   renew,
 };

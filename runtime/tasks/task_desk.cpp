@@ -5,6 +5,7 @@
 #include "messages/router_protocol.hpp"
 #include "messages/text.hpp"
 #include "runtime/gateway/json.hpp"
+#include "runtime/gateway/replies.hpp"
 #include "runtime/gateway/routes.hpp"
 #include "runtime/tasks/task_json.hpp"
 #include "runtime/tasks/task_request.hpp"
@@ -42,22 +43,8 @@ constexpr std::size_t stderr_bytes_max = 4096;
 /// Requests that came before the store was read.
 constexpr std::size_t held_max = 1024;
 
-http_response reply(std::uint16_t status, std::string body) {
-  http_response result;
-  result.status = status;
-  result.body = std::move(body);
-  return result;
-}
-
-http_response refusal(std::uint16_t status, std::string_view code, std::string_view message) {
-  return reply(status, error_json(code, message));
-}
-
-http_response with_retry_after(http_response response, milliseconds wait) {
-  auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
-  response.headers.emplace_back("Retry-After", std::to_string(std::max<std::int64_t>(1, seconds)));
-  return response;
-}
+/// As whose requests tasks go: many of them leave room for those who wait for an answer.
+constexpr auto tasks_client = "astra.tasks";
 
 std::string bounded(std::string text, std::size_t bytes_max) {
   return shorten(to_utf8(std::move(text)), bytes_max);
@@ -399,6 +386,7 @@ private:
     request.body = std::move(body);
     request.content_type = task->content_type;
     request.request_id = request_id(number, attempt);
+    request.client = tasks_client;
     request.deadline = std::max(task->deadline - now(), milliseconds{1});
     auto patience = caf::timespan{request.deadline} + caf::timespan{setup_.answer_grace};
     auto begun = now();

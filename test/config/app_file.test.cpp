@@ -27,7 +27,8 @@ TEST_CASE("a file of two lines is an app with every default filled in") {
   CHECK(spec.request_timeout_ms() == 30'000);
   CHECK_FALSE(spec.idempotent());
   CHECK(spec.queue_limit() == 64);
-  CHECK(spec.weight() == pb::WEIGHT_SEED);
+  CHECK(spec.weight() == pb::WEIGHT_FAST);
+  CHECK(spec.hedge_after_ms() == 0);
   CHECK(spec.restart().backoff_min_ms() == 100);
   CHECK(spec.restart().backoff_max_ms() == 30'000);
   CHECK(spec.restart().healthy_after_ms() == 60'000);

@@ -98,8 +98,10 @@ auto fields(const scheduler_options& x) {
 }
 
 auto fields(const router_options& x) {
-  auto& [resources, groups, refresh, tries, admission, wait, ejection, budget, budget_min] = x;
-  return std::tie(resources, refresh, tries, admission, wait, ejection, budget, budget_min);
+  auto& [resources, groups, refresh, tries, admission, wait, ejection, slow_start, errors, latency, outlier, budget,
+         budget_min] = x;
+  return std::tie(resources, refresh, tries, admission, wait, ejection, slow_start, errors, latency, outlier, budget,
+                  budget_min);
 }
 
 auto fields(const gateway_options& x) {
@@ -383,6 +385,10 @@ private:
     maybe([&] { o.scheduler.plan = 30ms; });
     maybe([&] { o.router.retry_budget = real(0, 1); });
     maybe([&] { o.router.no_replica_wait = 0ms; });
+    maybe([&] { o.router.slow_start = 0ms; });
+    maybe([&] { o.router.outlier_errors = 3; });
+    maybe([&] { o.router.outlier_latency = real(2, 10); });
+    maybe([&] { o.router.outlier_ejection = 7s; });
     maybe([&] { o.aggregator.tick = 100ms; });
     maybe([&] { o.gateway.connections_max = 3; });
     maybe([&] { o.gateway.body_limit_bytes = 5000; });

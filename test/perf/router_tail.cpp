@@ -57,12 +57,15 @@ constexpr double retry_s = 0.05;
 constexpr std::size_t retry_batch = 4;
 constexpr double round_trip_s = 0.001;
 constexpr double warm_up_s = 60.0;
+constexpr double window_s = 30.0;
 constexpr std::uint32_t tries = 4;
 constexpr int attempt_bits = 20;
 
 enum class policy : std::uint8_t {
   fast,
   flat,
+  fast_size,
+  flat_size,
   seed,
   seed_queue,
   round_robin,
@@ -78,15 +81,20 @@ struct policy_name {
 };
 
 constexpr std::array policies{
-    policy_name{policy::jswq, "JSWQ (oracle)"},      policy_name{policy::work, "least work (oracle)"},
-    policy_name{policy::fast, "fast + admission"},   policy_name{policy::flat, "flat + admission"},
-    policy_name{policy::seed, "seed + admission"},   policy_name{policy::seed_queue, "seed, queues at nodes"},
-    policy_name{policy::two_choices, "two choices"}, policy_name{policy::least_connections, "least connections"},
+    policy_name{policy::jswq, "JSWQ (oracle)"},         policy_name{policy::work, "least work (oracle)"},
+    policy_name{policy::fast, "fast + admission"},      policy_name{policy::flat, "flat + admission"},
+    policy_name{policy::fast_size, "fast + size hint"}, policy_name{policy::flat_size, "flat + size hint"},
+    policy_name{policy::seed, "seed + admission"},      policy_name{policy::seed_queue, "seed, queues at nodes"},
+    policy_name{policy::two_choices, "two choices"},    policy_name{policy::least_connections, "least connections"},
     policy_name{policy::round_robin, "round robin"},
 };
 
+bool told_sizes(policy which) {
+  return which == policy::fast_size || which == policy::flat_size;
+}
+
 bool asks(policy which) {
-  return which == policy::fast || which == policy::flat || which == policy::seed;
+  return which == policy::fast || which == policy::flat || which == policy::seed || told_sizes(which);
 }
 
 bool has_pool(policy which) {
@@ -111,6 +119,9 @@ struct results {
   std::vector<double> seconds;
   std::size_t lost = 0;
   std::size_t sent = 0;
+  /// Sum over windows of the coefficient of variation of what the machines use of what is there for them.
+  double spread = 0.0;
+  std::size_t windows = 0;
 };
 
 class simulation {
@@ -136,15 +147,17 @@ public:
       router.next = random_.below(machines);
       if (!has_pool(which))
         continue;
-      router.pool = std::make_unique<node_pool>("app", std::chrono::milliseconds{3000}, random_source{seed * 1000 + i});
-      router.pool->use(which == policy::fast   ? pb::WEIGHT_FAST
-                       : which == policy::flat ? pb::WEIGHT_FLAT
-                                               : pb::WEIGHT_SEED);
+      router.pool = std::make_unique<node_pool>("app", std::chrono::milliseconds{3000}, random_source{seed * 1000 + i},
+                                                weight_horizon{}, std::chrono::milliseconds{10'000});
+      auto fast = which == policy::fast || which == policy::fast_size;
+      auto flat = which == policy::flat || which == policy::flat_size;
+      router.pool->use(fast ? pb::WEIGHT_FAST : flat ? pb::WEIGHT_FLAT : pb::WEIGHT_SEED);
       for (std::size_t node = 0; node < machines; ++node)
         tell(router, node);
       later(refresh_s * random_.unit(), kind::refresh, i);
     }
     later(exponential(random_, 1.0 / rate_), kind::arrival, 0);
+    later(window_s, kind::window, 0);
   }
 
   results run() {
@@ -172,7 +185,8 @@ private:
     notice,
     death,
     noticed,
-    retry
+    retry,
+    window
   };
 
   struct event {
@@ -220,6 +234,9 @@ private:
     std::uint64_t seen_life = 1;
     std::uint64_t word = 1;
     double work_left = 0.0;
+    // In the window under way, in core-seconds.
+    double used = 0.0;
+    double available = 0.0;
   };
 
   struct request {
@@ -228,6 +245,7 @@ private:
     std::size_t router;
     std::size_t node;
     dispatch way;
+    node_pool::sized_walk sized;
   };
 
   struct router {
@@ -303,6 +321,9 @@ private:
         start(what.a, cold_s, true);
       return;
     }
+    case kind::window:
+      look_at_spread();
+      return later(window_s, kind::window, 0);
     case kind::retry: {
       auto& router = routers_[what.a];
       router.retry = false;
@@ -310,6 +331,23 @@ private:
       return schedule_retry(what.a);
     }
     }
+  }
+
+  void look_at_spread() {
+    auto sum = 0.0;
+    auto squares = 0.0;
+    for (auto& node : machines_) {
+      advance(node);
+      auto share = node.available > 0.0 ? node.used / node.available : 0.0;
+      node.used = node.available = 0.0;
+      sum += share;
+      squares += share * share;
+    }
+    if (now_ < warm_up_s + window_s || now_ > end_)
+      return;
+    auto mean = sum / machines;
+    results_.spread += std::sqrt(std::max(0.0, squares / machines - mean * mean)) / mean;
+    ++results_.windows;
   }
 
   static node_id id(std::size_t i) { return node_id{i + 1}; }
@@ -348,7 +386,10 @@ private:
     auto tasks = static_cast<double>(node.tasks.size());
     node.work_left -= step * tasks;
     node.task_s += tasks * passed;
-    node.busy_s += std::min(tasks * cores_per_task, node.cores * (1.0 - node.interference)) * passed;
+    auto available = node.cores * (1.0 - node.interference);
+    node.busy_s += std::min(tasks * cores_per_task, available) * passed;
+    node.used += std::min(tasks * cores_per_task, available) * passed;
+    node.available += available * passed;
     node.progress_at = now_;
   }
 
@@ -487,7 +528,8 @@ private:
     auto work = work_mean * std::exp(normal(random_) - 0.5);
     if (now_ >= warm_up_s && now_ < end_)
       ++results_.sent;
-    tasks_.emplace(key, request{now_, work, router, 0, dispatch{at(now_ + 1e6), false, tries}});
+    tasks_.emplace(
+        key, request{now_, work, router, 0, dispatch{at(now_ + 1e6), false, tries}, {work / work_mean, tries, {}}});
     if (!asks(policy_))
       return send(key);
     if (!routers_[router].parked.empty())
@@ -498,7 +540,9 @@ private:
   void walk(std::uint64_t key) {
     auto& task = tasks_.at(key);
     auto& router = routers_[task.router];
-    auto pick = [&](std::span<const node_id> asked) { return router.pool->pick(asked, at(now_)); };
+    auto pick = [&](std::span<const node_id> asked) {
+      return told_sizes(policy_) ? router.pool->pick(task.sized, asked, at(now_)) : router.pool->pick(asked, at(now_));
+    };
     for (;;) {
       auto step = task.way.next(pick);
       if (step.what == dispatch::step::kind::park)
@@ -732,11 +776,12 @@ int main(int argc, char** argv) {
   auto seconds = argc > 1 ? std::strtod(argv[1], nullptr) : 300.0;
   auto seeds = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1ULL;
   for (auto routers : {std::size_t{1}, std::size_t{16}}) {
-    fmt::print("\n{} router{}: p50 / p99 in seconds, p99 against JSWQ, lost per 10 000\n{:24}", routers,
-               routers > 1 ? "s" : "", "load");
+    fmt::print(
+        "\n{} router{}: p50 / p99 in seconds, p99 against JSWQ, spread of use (CV, 30 s), lost per 10 000\n{:24}",
+        routers, routers > 1 ? "s" : "", "load");
     constexpr std::array loads{0.3, 0.6, 0.8, 0.95};
     for (auto load : loads)
-      fmt::print("{:>32}", load);
+      fmt::print("{:>37}", load);
     fmt::print("\n");
     std::array<double, loads.size()> oracle{};
     for (auto& [which, name] : policies) {
@@ -747,13 +792,16 @@ int main(int argc, char** argv) {
           auto one = simulation{which, loads[i], routers, warm_up_s + seconds, seed}.run();
           all.seconds.insert(all.seconds.end(), one.seconds.begin(), one.seconds.end());
           all.lost += one.lost;
+          all.spread += one.spread;
+          all.windows += one.windows;
           all.sent += one.sent;
         }
         auto p50 = quantile(all.seconds, 0.5);
         auto p99 = quantile(all.seconds, 0.99);
         if (which == policy::jswq)
           oracle[i] = p99;
-        fmt::print("{:>8.2f} /{:>7.1f} {:>6.2f}x {:>6.1f}", p50, p99, p99 / oracle[i],
+        fmt::print("{:>8.2f} /{:>7.1f} {:>6.2f}x {:>4.2f} {:>6.1f}", p50, p99, p99 / oracle[i],
+                   all.spread / static_cast<double>(std::max<std::size_t>(1, all.windows)),
                    1e4 * static_cast<double>(all.lost) / static_cast<double>(std::max<std::size_t>(1, all.sent)));
         std::fflush(stdout);
       }

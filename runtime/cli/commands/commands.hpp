@@ -115,6 +115,9 @@ struct invoke_options {
   /// Empty or "-": stdin.
   std::string file;
   std::string content_type = "application/octet-stream";
+  std::string client;
+  std::string affinity;
+  std::string size;
 };
 int invoke_app(command_context& context, const invoke_options& options);
 /// The body of a request.  @param file empty or "-": stdin
@@ -155,9 +158,11 @@ int cancel_task(command_context& context, const task_options& options);
 std::string render_tasks(const json& answer, bool colour);
 std::string render_task(const json& task, bool colour);
 
-extern const command_text router_text, router_table_text;
+extern const command_text router_text, router_table_text, router_pick_text;
 int show_router_table(command_context& context, const std::string& app);
 std::string render_router_table(const json& table, bool colour);
+int show_router_picks(command_context& context, const std::string& app, std::uint32_t count);
+std::string render_router_picks(const json& picks, bool colour);
 
 extern const command_text config_text, config_check_text, config_show_text;
 enum class file_kind { process, app };

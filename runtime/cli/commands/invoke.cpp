@@ -83,6 +83,11 @@ int invoke_app(command_context& context, const invoke_options& options) {
   request.body = std::make_shared<const std::string>(std::move(*body));
   request.content_type = options.content_type;
   request.timeout = longest_wait;
+  for (auto& [header, value] : {std::pair{"Astra-Client", &options.client},
+                                {"Astra-Affinity", &options.affinity},
+                                {"Astra-Size", &options.size}})
+    if (!value->empty())
+      request.headers.emplace_back(header, *value);
   if (auto deadline = context.options.timeout) {
     request.headers.emplace_back("Astra-Timeout", format_duration(*deadline));
     request.timeout = *deadline + answer_grace;

@@ -52,10 +52,51 @@ std::string render_router_table(const json& table, bool colour) {
     cells.emplace_back(text_in(row, "out_reason"), tone::warning);
     nodes.add(std::move(cells));
   }
-  return fmt::format("app {}   formula {}   {} taken   {} answered   {} waiting\n{}", printable(text_in(table, "app")),
-                     printable(text_in(table, "formula")), counted(count_in(table, "requests"), "request"),
-                     count_in(table, "answered"), count_in(table, "waiting"),
+  auto again = std::string{};
+  for (auto key : {"retries", "hedges"})
+    if (auto count = count_in(table, key); count > 0)
+      again += fmt::format("   {} {}", count, key);
+  return fmt::format("app {}   formula {}   order {}   {} taken   {} answered   {} waiting{}\n{}",
+                     printable(text_in(table, "app")), printable(text_in(table, "formula")),
+                     printable(text_in(table, "order")), counted(count_in(table, "requests"), "request"),
+                     count_in(table, "answered"), count_in(table, "waiting"), again,
                      nodes.empty() ? "no node can serve it now\n" : nodes.render(colour));
+}
+
+const command_text router_pick_text = {
+    "Show which nodes an app's next requests would be offered to",
+    "A dry run: nothing is sent, and no turn is used up.  A node that has no free slot when its turn comes passes the "
+    "request on to the next one.",
+    "astra router pick ocr --n 20",
+};
+
+int show_router_picks(command_context& context, const std::string& app, std::uint32_t count) {
+  return context.show(fmt::format("/v1/routers/{}/picks?n={}", percent_encoded(app), count), render_router_picks);
+}
+
+std::string render_router_picks(const json& picks, bool colour) {
+  auto& list = list_in(picks, "picks");
+  auto head = fmt::format("app {}   formula {}   order {}\n", printable(text_in(picks, "app")),
+                          printable(text_in(picks, "formula")), printable(text_in(picks, "order")));
+  if (list.empty())
+    return head + fmt::format("nobody: {}\n", printable(text_in(picks, "reason")));
+  std::vector<std::pair<std::string, std::size_t>> shares;
+  std::string turns;
+  for (auto& pick : list) {
+    auto node = printable(pick.is_string() ? pick.get<std::string>() : std::string{});
+    turns += (turns.empty() ? "" : " ") + node;
+    auto share = std::find_if(shares.begin(), shares.end(), [&](auto& entry) { return entry.first == node; });
+    if (share == shares.end())
+      share = shares.insert(shares.end(), {node, 0});
+    ++share->second;
+  }
+  std::stable_sort(shares.begin(), shares.end(), [](auto& a, auto& b) { return a.second > b.second; });
+  text_table table{{{"NODE"}, {"TURNS", align::right}, {"SHARE", align::right}}};
+  for (auto& [node, count] : shares)
+    table.add(
+        {table_cell{node}, table_cell{std::to_string(count)},
+         table_cell{fmt::format("{:.1f} %", 100.0 * static_cast<double>(count) / static_cast<double>(list.size()))}});
+  return head + turns + "\n\n" + table.render(colour);
 }
 
 } // namespace astra

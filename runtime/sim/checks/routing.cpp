@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <set>
 #include <tuple>
@@ -111,9 +112,14 @@ public:
 
   using named_check::named_check;
 
-  topics wants() const override { return node_profiles::wants(); }
+  topics wants() const override { return node_profiles::wants().add(event_kind::log); }
 
-  void on_event(const event& what, const world_facts& facts) override { nodes_.observe(what, facts); }
+  void on_event(const event& what, const world_facts& facts) override {
+    nodes_.observe(what, facts);
+    if (what.kind == event_kind::log && first_word(what.text) == "router.expel")
+      expelled_until_[{what.machine, std::string{field(what.text, "app=")}, std::string{field(what.text, "node=")}}] =
+          what.at + std::chrono::milliseconds{std::strtoll(std::string{field(what.text, "ms=")}.c_str(), nullptr, 10)};
+  }
 
   void at_quiet(const final_state& state, const world_facts& facts) override {
     for (auto& [gateway, tables] : state.tables) {
@@ -121,7 +127,7 @@ public:
       if (!healthy(gateway, facts) || facts.now() - machine.since < bound())
         continue;
       for (auto& [app, table] : tables)
-        compare(machine, app, table, state, facts);
+        compare(gateway, machine, app, table, state, facts);
       auto& served = facts.what().options.gateway.apps;
       for (auto& [scheduler, details] : state.apps)
         for (auto& [app, detail] : details)
@@ -132,7 +138,7 @@ public:
   }
 
 private:
-  void compare(const machine_facts& gateway, const std::string& app, const router_table& table,
+  void compare(machine_id at, const machine_facts& gateway, const std::string& app, const router_table& table,
                const final_state& state, const world_facts& facts) {
     // Which heads of a federated app count depends on their clusters.
     if (!exists(app, state) || is_federated(app, facts.what()))
@@ -160,9 +166,11 @@ private:
       }
       auto row =
           std::find_if(table.rows.begin(), table.rows.end(), [&](auto& entry) { return entry.node == machine.node; });
-      // A node that flapped must stay for a while.
-      auto in_rotation =
-          row != table.rows.end() && (row->out_reason.empty() || row->out_reason.find("flapping") != std::string::npos);
+      // A node that flapped must stay for a while, and so must one that answered badly.
+      auto until = expelled_until_.find({at, app, machine.name});
+      auto waits = until != expelled_until_.end() && facts.now() < until->second + bound();
+      auto in_rotation = row != table.rows.end()
+                         && (row->out_reason.empty() || waits || row->out_reason.find("flapping") != std::string::npos);
       if (replicas > 0 && row == table.rows.end())
         fail(fmt::format("node {} holds {} replicas of app {} and is not in the table of {}", machine.name, replicas,
                          app, gateway.name));
@@ -209,6 +217,8 @@ private:
   }
 
   node_profiles nodes_;
+  /// By gateway, app and node.
+  std::map<std::tuple<machine_id, std::string, std::string>, instant> expelled_until_;
 };
 
 /// Smooth weighted round robin keeps the sum of credits at zero, whatever joins, leaves or refuses.

@@ -294,3 +294,141 @@ TEST_CASE("in a large pool a refused request passes over those that it asked, an
   for (auto node : asked)
     REQUIRE(pool.in_rotation(node));
 }
+
+TEST_CASE("a node whose replica becomes ready while others work gets its share slowly, one that was there at once") {
+  node_pool pool{"ocr", 3000ms, random_source{1}, {}, 10s};
+  node_pool::time_point now{1h};
+  for (auto name : {"a", "b"})
+    observe(pool, row(name));
+  pool.settle(now);
+  auto share = [&](node_id node) { return pool.find(node)->weight / pool.find(a)->weight; };
+  CHECK(share(b) == doctest::Approx(1.0));
+  observe(pool, row("c"));
+  pool.settle(now);
+  CHECK(share(c) == doctest::Approx(0.1));
+  auto terms = pool.terms(*pool.find(c));
+  CHECK(terms.back() == std::pair<std::string, double>{"slow_start", 0.1});
+  for (auto [after, expected] : {std::pair{5s, 0.5}, {9s, 0.9}, {10s, 1.0}}) {
+    pool.refresh(now + after);
+    CHECK(share(c) == doctest::Approx(expected));
+  }
+  // Doubts, and their end, do not make it cold.
+  now += 1min;
+  pool.eject(c, "no answer", now);
+  pool.settle(now);
+  pool.settle(now + 3s);
+  CHECK(share(c) == doctest::Approx(1.0));
+  // A replica that starts again does.
+  auto starting = row("c", 2);
+  starting.mutable_profile()->mutable_replicas(0)->set_state(pb::REPLICA_STARTING);
+  observe(pool, starting);
+  pool.settle(now + 4s);
+  observe(pool, row("c", 3));
+  pool.settle(now + 5s);
+  CHECK(share(c) == doctest::Approx(0.1));
+}
+
+TEST_CASE_FIXTURE(pool_of_four,
+                  "an expelled node stays out although it is seen alive, until its time is over or it is another") {
+  pool.expel(a, "5 errors", 20s, now);
+  pool.settle(now);
+  observe(pool, row("a", 9));
+  pool.settle(now + 19s);
+  CHECK(pool.out_reason(a) == "5 errors");
+  SUBCASE("its time is over") {
+    pool.settle(now + 20s);
+    CHECK(pool.in_rotation(a));
+  }
+  SUBCASE("it starts again") {
+    auto restarted = row("a", 1);
+    restarted.set_incarnation(2);
+    observe(pool, restarted);
+    pool.settle(now + 19s);
+    CHECK(pool.in_rotation(a));
+  }
+}
+
+TEST_CASE("keys have homes, by the slots of nodes, that stay when others come and go") {
+  node_pool pool{"ocr", 3000ms, random_source{1}};
+  node_pool::time_point now{1h};
+  constexpr auto nodes = 20;
+  constexpr auto keys = 4000;
+  auto of = [](int i) { return make_node_id("n" + std::to_string(i)); };
+  for (auto i = 0; i < nodes; ++i) {
+    auto made = row("n" + std::to_string(i));
+    made.mutable_profile()->mutable_replicas(0)->set_concurrency(i == 0 ? 21 : 1);
+    observe(pool, made);
+  }
+  pool.settle(now);
+  std::map<std::string, node_id> homes;
+  std::map<node_id, int> counts;
+  for (auto i = 0; i < keys; ++i) {
+    auto key = "key-" + std::to_string(i);
+    auto home = pool.pick_by_key(key, {}, now);
+    REQUIRE(home);
+    homes[key] = *home;
+    ++counts[*home];
+    std::vector<node_id> asked{*home};
+    CHECK(pool.pick_by_key(key, asked, now) != home);
+  }
+  // 21 of 40 slots.
+  CHECK(std::abs(counts[of(0)] - keys * 21 / 40) < keys / 25);
+  observe(pool, with_liveness(row("n7", 2), pb::LIVENESS_OFFLINE, "gone"));
+  pool.settle(now);
+  for (auto& [key, home] : homes)
+    CHECK((pool.pick_by_key(key, {}, now) == home) == (home != of(7)));
+}
+
+TEST_CASE("a preview is what is picked then, in pools of every kind") {
+  for (auto size : {5, 500}) {
+    node_pool pool{"ocr", 3000ms, random_source{1}};
+    node_pool::time_point now{1h};
+    for (auto i = 0; i < size; ++i) {
+      auto made = row("n" + std::to_string(i));
+      made.mutable_profile()->mutable_capacity()->set_cpu_milli(1000 * (1 + i % 7));
+      observe(pool, made);
+    }
+    pool.settle(now);
+    for (auto i = 0; i < 100; ++i)
+      pool.pick({}, now);
+    auto told = pool.preview(300, now);
+    REQUIRE(told.size() == 300);
+    for (auto& name : told)
+      CHECK(pool.find(*pool.pick({}, now))->name == name);
+  }
+  node_pool nobody{"ocr", 3000ms, random_source{1}};
+  CHECK(nobody.preview(10, node_pool::time_point{1h}).empty());
+}
+
+TEST_CASE_FIXTURE(pool_of_four,
+                  "of the next in turn a large request is offered to the fastest first, a small one to the slowest") {
+  // Both have two busy slots; a and b end ten times as much.
+  for (auto second = 0; second < 60; ++second) {
+    now += 1s;
+    for (auto name : {"a", "b", "c", "d"}) {
+      auto said = row(name, 2 + second);
+      auto fast = name[0] < 'c';
+      said.mutable_load()->set_concurrency(2.0);
+      said.mutable_load()->set_requests_done((fast ? 100 : 10) * (second + 1));
+      observe(pool, said);
+    }
+    pool.refresh(now);
+  }
+  auto names = [this](const std::vector<node_id>& nodes) {
+    std::string result;
+    for (auto node : nodes)
+      result += pool.find(node)->name;
+    return result;
+  };
+  auto walk_of = [&](double size, std::size_t count) {
+    node_pool::sized_walk walk{size, count, {}};
+    std::vector<node_id> asked;
+    while (auto next = pool.pick(walk, asked, now))
+      asked.push_back(*next);
+    return names(asked);
+  };
+  CHECK(walk_of(3.0, 4).find_first_of("cd") == 2);
+  CHECK(walk_of(0.3, 4).find_first_of("ab") == 2);
+  CHECK(walk_of(1.0, 2).size() == 2);
+  CHECK(walk_of(1.0, 9).size() == 4);
+}

@@ -256,8 +256,11 @@ public:
   }
 
   call invoke_app(const std::string& id, caf::timespan deadline = caf::timespan{0}) {
+    return invoke_app(id, deadline, route_request{});
+  }
+
+  call invoke_app(const std::string& id, caf::timespan deadline, route_request what) {
     auto log = std::make_shared<client_log>();
-    route_request what;
     what.body = std::make_shared<const std::string>("body of " + id);
     what.request_id = id;
     what.deadline = deadline;
@@ -268,6 +271,18 @@ public:
     }));
     run();
     return log;
+  }
+
+  call invoke_for(const std::string& client, const std::string& id) {
+    route_request what;
+    what.client = client;
+    return invoke_app(id, caf::timespan{0}, std::move(what));
+  }
+
+  call invoke_with_key(const std::string& key, const std::string& id) {
+    route_request what;
+    what.affinity = key;
+    return invoke_app(id, caf::timespan{0}, std::move(what));
   }
 
   int starts(const std::string& id) const {
@@ -815,6 +830,264 @@ TEST_CASE_FIXTURE(router_fixture, "two routers of one app work side by side") {
   advance(100ms);
   CHECK(first->answer().outcome == route_outcome::ok);
   CHECK(second->answer().outcome == route_outcome::ok);
+}
+
+TEST_CASE_FIXTURE(router_fixture, "places in a full queue are shared by clients, and turns as well") {
+  auto node = add_node("n1");
+  node->queue_max = 0;
+  app.mutable_spec()->set_queue_limit(4);
+  start();
+  std::vector<call> many;
+  for (int i = 0; i < 5; ++i) // one runs, four wait
+    many.push_back(invoke_for("a", "a" + std::to_string(i)));
+  CHECK(invoke_for("a", "a5")->answer().outcome == route_outcome::saturated);
+  auto first = invoke_for("b", "b0");
+  CHECK(many[4]->answer().outcome == route_outcome::saturated);
+  CHECK(many[4]->answer().reason.find("a client with fewer") != std::string::npos);
+  CHECK(first->open());
+  auto second = invoke_for("b", "b1");
+  CHECK(many[3]->answer().outcome == route_outcome::saturated);
+  CHECK(invoke_for("b", "b2")->answer().outcome == route_outcome::saturated);
+  CHECK(table().waiting == 4);
+  advance(200ms); // a0, then a1
+  CHECK_FALSE(many[1]->open());
+  CHECK(first->open());
+  advance(100ms);
+  CHECK(first->answer().outcome == route_outcome::ok);
+  CHECK(many[2]->open());
+  advance(200ms);
+  CHECK(many[2]->answer().outcome == route_outcome::ok);
+  CHECK(second->answer().outcome == route_outcome::ok);
+  CHECK(table().waiting == 0);
+}
+
+TEST_CASE_FIXTURE(router_fixture,
+                  "requests with a key go to one node while that has a slot, and then to the next one") {
+  for (auto name : {"n1", "n2", "n3", "n4"})
+    add_node(name, 2);
+  start();
+  std::map<std::string, std::set<std::string>> homes;
+  for (int i = 0; i < 40; ++i) {
+    auto key = "session-" + std::to_string(i % 10);
+    auto log = invoke_with_key(key, "q" + std::to_string(i));
+    advance(100ms);
+    homes[key].insert(log->answer().node);
+  }
+  std::set<std::string> all;
+  for (auto& [key, nodes] : homes) {
+    CHECK(nodes.size() == 1);
+    all.insert(*nodes.begin());
+  }
+  CHECK(all.size() > 1);
+  std::vector<call> logs;
+  for (int i = 0; i < 3; ++i)
+    logs.push_back(invoke_with_key("session-0", "s" + std::to_string(i)));
+  advance(100ms);
+  CHECK(logs[0]->answer().node == logs[1]->answer().node);
+  CHECK(logs[2]->answer().node != logs[0]->answer().node);
+  // Only those at home there move when a node goes.
+  auto gone = *homes["session-0"].begin();
+  set_liveness(gone, pb::LIVENESS_DRAINING);
+  for (auto& [key, nodes] : homes) {
+    auto log = invoke_with_key(key, "again-" + key);
+    advance(100ms);
+    CHECK((log->answer().node == *nodes.begin()) == (*nodes.begin() != gone));
+  }
+}
+
+TEST_CASE_FIXTURE(router_fixture,
+                  "a node that answers everything with an error at once is ejected after five, and asked again later") {
+  add_node("hole", 10)->outcome = pb::INVOKE_APP_FAILED;
+  scripts["hole"]->reason = "exit code 1";
+  add_node("n1", 10);
+  add_node("n2", 10);
+  start();
+  auto failed = 0;
+  for (int i = 0; i < 60; ++i) {
+    auto log = invoke_app("q" + std::to_string(i));
+    advance(100ms);
+    // Seen alive, which makes it no better.
+    rows["hole"].set_sequence(rows["hole"].sequence() + 1);
+    push();
+    failed += log->answer().outcome == route_outcome::app_failed ? 1 : 0;
+  }
+  CHECK(failed == 5);
+  CHECK(out_reason("hole") == "5 errors one after the other, at last: exit code 1; other nodes have fewer");
+  SUBCASE("it is well again") {
+    scripts["hole"]->outcome.reset();
+    advance(10s);
+    CHECK(out_reason("hole").empty());
+    for (int i = 0; i < 10; ++i) {
+      auto log = invoke_app("later" + std::to_string(i));
+      advance(100ms);
+      CHECK(log->answer().outcome == route_outcome::ok);
+    }
+    CHECK_FALSE(scripts["hole"]->starts.empty());
+  }
+  SUBCASE("it starts again") {
+    rows["hole"].set_incarnation(2);
+    rows["hole"].mutable_profile()->set_incarnation(2);
+    rows["hole"].set_sequence(1);
+    push();
+    CHECK(out_reason("hole").empty());
+  }
+}
+
+TEST_CASE_FIXTURE(router_fixture, "a dry run tells whose turn it is, and uses no turn up") {
+  add_node("n1", 10, 20);
+  add_node("n2", 10, 4);
+  add_node("n3", 10, 4);
+  start();
+  auto picks = [this](std::uint32_t count) {
+    auto result = ask<router_picks>(router, report_atom_v, count);
+    REQUIRE(result);
+    return *result;
+  };
+  auto told = picks(14);
+  CHECK(told.order == "scan");
+  CHECK(told.picks == picks(14).picks);
+  REQUIRE(told.picks.size() == 14);
+  CHECK(std::count(told.picks.begin(), told.picks.end(), "n1") == 10);
+  for (auto& node : told.picks) {
+    auto log = invoke_app("q" + std::to_string(starts("x") + table().requests));
+    advance(100ms);
+    CHECK(log->answer().node == node);
+  }
+  for (auto name : {"n1", "n2", "n3"})
+    set_liveness(name, pb::LIVENESS_OFFLINE);
+  CHECK(picks(3).picks.empty());
+  CHECK(picks(3).reason.find("no replica of app 'ocr' is ready") == 0);
+}
+
+namespace {
+
+class hedging_fixture : public router_fixture {
+public:
+  hedging_fixture() {
+    app.mutable_spec()->set_idempotent(true);
+    app.mutable_spec()->set_hedge_after_ms(300);
+    slow = add_node("n1", 1, 64);
+    fast = add_node("n2", 1, 1);
+    slow->service = 5s;
+  }
+
+  script_ptr slow;
+  script_ptr fast;
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(hedging_fixture,
+                  "work that takes long is started a second time elsewhere, and the first answer counts") {
+  start();
+  auto log = invoke_app("q1");
+  REQUIRE(slow->starts.size() == 1);
+  advance(299ms);
+  CHECK(fast->starts.empty());
+  advance(1ms);
+  CHECK(fast->starts.size() == 1);
+  CHECK(log->open());
+  SUBCASE("the second is first: the other one is told to stop") {
+    advance(100ms);
+    CHECK(log->answer().outcome == route_outcome::ok);
+    CHECK(log->answer().node == "n2");
+    CHECK(log->answer().starts == 2);
+    CHECK(slow->cancels.size() == 1);
+    CHECK(slow->granted.empty());
+    CHECK(table().hedges == 1);
+    CHECK(table().requests == 1);
+    CHECK(table().answered == 1);
+  }
+  SUBCASE("the second one's node dies: nothing is lost") {
+    kill_node("n2");
+    CHECK(log->open());
+    advance(5s);
+    CHECK(log->answer().outcome == route_outcome::ok);
+    CHECK(log->answer().node == "n1");
+  }
+  SUBCASE("the first one's node dies: the second one goes on alone") {
+    kill_node("n1");
+    CHECK(log->open());
+    advance(100ms);
+    CHECK(log->answer().node == "n2");
+    CHECK(starts("q1") == 2);
+  }
+  SUBCASE("both die: a retry as without hedging") {
+    kill_node("n1");
+    auto third = add_node("n3");
+    push();
+    kill_node("n2");
+    advance(200ms);
+    CHECK(log->answer().node == "n3");
+    CHECK(third->starts.size() == 1);
+    CHECK(table().retries == 1);
+  }
+  SUBCASE("the client leaves: both are told") {
+    fast->service = 5s;
+    caf::anon_send(router, route_cancel{"q1"});
+    run();
+    CHECK(log->answer().outcome == route_outcome::cancelled);
+    CHECK(slow->granted.empty());
+    CHECK(fast->granted.empty());
+  }
+  SUBCASE("the router stops: one answer") {
+    kill(router);
+    run();
+    CHECK(log->answers.size() + log->errors.size() == 1);
+  }
+}
+
+TEST_CASE_FIXTURE(hedging_fixture, "the first start may be first after all, and the second is told to stop") {
+  slow->service = 350ms;
+  fast->service = 5s;
+  start();
+  auto log = invoke_app("q1");
+  advance(300ms);
+  CHECK(fast->starts.size() == 1);
+  advance(50ms);
+  CHECK(log->answer().node == "n1");
+  CHECK(log->answer().starts == 2);
+  CHECK(fast->cancels.size() == 1);
+  CHECK(fast->granted.empty());
+}
+
+TEST_CASE_FIXTURE(hedging_fixture, "at the deadline both starts are over") {
+  fast->service = 5s;
+  start();
+  auto log = invoke_app("q1", 1s);
+  advance(1s);
+  CHECK(log->answer().outcome == route_outcome::timed_out);
+  CHECK(log->answer().reason == "not finished within 1000 ms");
+  CHECK(slow->granted.empty());
+  CHECK(fast->granted.empty());
+}
+
+TEST_CASE_FIXTURE(hedging_fixture,
+                  "nothing is hedged when all slots are taken, the budget is spent or the app says no") {
+  SUBCASE("slots") {
+    fast->slots = 0;
+    start();
+    auto log = invoke_app("q1");
+    advance(5s);
+    CHECK(log->answer().node == "n1");
+    CHECK(fast->starts.empty());
+    CHECK(fast->queue.empty());
+  }
+  SUBCASE("budget") {
+    start({.retry_budget = 0, .retry_budget_min = 0});
+    invoke_app("q1");
+    advance(1s);
+    CHECK(fast->starts.empty());
+    CHECK(fast->granted.empty());
+  }
+  SUBCASE("not idempotent") {
+    app.mutable_spec()->set_idempotent(false);
+    start();
+    invoke_app("q1");
+    advance(1s);
+    CHECK(fast->starts.empty());
+  }
+  CHECK(table().hedges == 0);
 }
 
 TEST_CASE_FIXTURE(router_fixture, "the table shows every node with the terms of its weight") {

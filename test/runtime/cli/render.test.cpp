@@ -143,18 +143,36 @@ TEST_CASE("app show understands Protobuf's 64-bit numbers in quotes") {
 }
 
 TEST_CASE("the router table has a column for each term of the weight") {
-  auto text = render_router_table(json::parse(R"({"app": "ocr", "formula": "seed", "requests": 10, "answered": 9,
-    "waiting": 1, "rows": [
+  auto text = render_router_table(json::parse(R"({"app": "ocr", "formula": "seed", "order": "scan", "requests": 10,
+    "answered": 9, "waiting": 1, "retries": 2, "hedges": 0, "rows": [
       {"name": "node-1", "weight": 3.25, "credit": -1.5, "terms": {"cores": 4, "log_free": 0.81}, "slots": 2,
        "in_flight": 1, "picked": 8, "served": 7, "out_reason": ""},
       {"name": "node-2", "weight": 0, "credit": 0, "terms": {"cores": 2}, "slots": 1, "in_flight": 0, "picked": 2,
        "served": 2, "out_reason": "draining"}]})"),
                                   false);
   CHECK(text
-        == "app ocr   formula seed   10 requests taken   9 answered   1 waiting\n"
+        == "app ocr   formula seed   order scan   10 requests taken   9 answered   1 waiting   2 retries\n"
            "NODE    WEIGHT  cores  log_free  CREDIT  SLOTS  IN FLIGHT  PICKED  SERVED  OUT\n"
            "node-1    3.25      4      0.81    -1.5      2          1       8       7\n"
            "node-2       0      2         0       0      1          0       2       2  draining\n");
+}
+
+TEST_CASE("the next turns are shown in order, with the share of each node") {
+  auto text = render_router_picks(json::parse(R"({"app": "ocr", "formula": "fast", "order": "scan",
+    "picks": ["b", "a", "b", "c"], "reason": ""})"),
+                                  false);
+  CHECK(text
+        == "app ocr   formula fast   order scan\n"
+           "b a b c\n"
+           "\n"
+           "NODE  TURNS   SHARE\n"
+           "b         2  50.0 %\n"
+           "a         1  25.0 %\n"
+           "c         1  25.0 %\n");
+  CHECK(render_router_picks(json::parse(R"({"app": "ocr", "formula": "fast", "order": "scan", "picks": [],
+                                             "reason": "no replica of app 'ocr' is ready"})"),
+                            false)
+        == "app ocr   formula fast   order scan\nnobody: no replica of app 'ocr' is ready\n");
 }
 
 TEST_CASE("spec_changes names every field that differs and no other") {

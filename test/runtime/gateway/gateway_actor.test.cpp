@@ -84,6 +84,14 @@ struct fixture : test::actor_fixture {
             table.app = app;
             return table;
           },
+          [app](report_atom, std::uint32_t count) {
+            router_picks picks;
+            picks.app = app;
+            picks.formula = "flat";
+            picks.order = "scan";
+            picks.picks.assign(count, "n1");
+            return picks;
+          },
           [this](const route_result& answer) {
             routers.calls.front().promise.deliver(answer);
             routers.calls.pop_front();
@@ -783,6 +791,10 @@ TEST_CASE_FIXTURE(fixture, "status, apps and routers are there; other paths and 
   CHECK(call("GET", "/v1/status")->body()["cluster"]["gateway"] == "gw");
   CHECK(call("GET", "/v1/apps")->body()["apps"].size() == 2);
   CHECK(call("GET", "/v1/routers/ocr")->body()["app"] == "ocr");
+  CHECK(call("GET", "/v1/routers/ocr/picks?n=3")->body()["picks"].size() == 3);
+  CHECK(call("GET", "/v1/routers/ocr/picks")->body()["picks"].size() == 20);
+  for (auto query : {"n=0", "n=10001", "n=x", "n=3x", "n=%zz"})
+    CHECK(call("GET", std::string{"/v1/routers/ocr/picks?"} + query)->answers.at(0).status == 400);
   CHECK(call("GET", "/nowhere")->answers.at(0).status == 404);
   auto wrong = call("PATCH", "/v1/apps/ocr");
   CHECK(wrong->answers.at(0).status == 405);

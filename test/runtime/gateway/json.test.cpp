@@ -215,6 +215,14 @@ TEST_CASE("a router's table keeps every term of the weight") {
   CHECK(shown["rows"][0]["node"] == to_string(make_node_id("a")));
 }
 
+TEST_CASE("a dry run of a router keeps the order of the turns") {
+  router_picks picks{"ocr", "fast", "scan", {"b", "a", "b"}, ""};
+  auto shown = json::parse(router_picks_json(picks));
+  CHECK(shown["picks"] == json::parse(R"(["b", "a", "b"])"));
+  CHECK(shown["formula"] == "fast");
+  CHECK(shown["order"] == "scan");
+}
+
 TEST_CASE("hostile names and reasons come out as valid JSON that reads back, whatever their bytes") {
   const std::string hostile = "\"quote\\ </script> \n\t\x01\x7f {\"a\":1} \xe6\xa8\xa1";
   auto error = json::parse(error_json("app_failed", hostile));

@@ -56,6 +56,7 @@ struct router_state {
             entry.mapped().deliver(result);
         },
         [](report_atom) { return router_table{}; },
+        [](report_atom, std::uint32_t) { return router_picks{}; },
     };
   }
 

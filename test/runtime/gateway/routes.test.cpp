@@ -31,6 +31,7 @@ TEST_CASE("every route of the API is found by method and path, with its name dec
       {"POST", "/v1/apps/ocr/rollback?to=3", gateway_route::rollback_app, "ocr"},
       {"POST", "/v1/apps/ocr/plan", gateway_route::plan_app, "ocr"},
       {"GET", "/v1/routers/ocr", gateway_route::router, "ocr"},
+      {"GET", "/v1/routers/ocr/picks?n=5", gateway_route::router_picks, "ocr"},
       {"POST", "/v1/apps/ocr/tasks", gateway_route::submit_task, "ocr"},
       {"GET", "/v1/tasks?app=ocr", gateway_route::tasks, ""},
       {"GET", "/v1/tasks/gw.1.ab?wait=30s", gateway_route::task, "gw.1.ab"},

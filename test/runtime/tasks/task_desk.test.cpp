@@ -70,6 +70,7 @@ struct fixture : test::actor_fixture {
                 call.promise.deliver(result);
           },
           [](report_atom) { return router_table{}; },
+          [](report_atom, std::uint32_t) { return router_picks{}; },
           [this](const route_result& answer) {
             calls.front().promise.deliver(answer);
             calls.pop_front();

@@ -131,6 +131,21 @@ TEST_CASE_FIXTURE(tables_fixture, "tables-agree: a node that is missing, idle, d
   CHECK(!good());
 }
 
+TEST_CASE_FIXTURE(tables_fixture,
+                  "tables-agree: who answered badly is out for as long as its router said, and no longer") {
+  at(1s).tell(node, resource, profile_of(facts(worker), 1, {{"ocr", 1}}));
+  auto said = "router.expel app=ocr node=" + facts(worker).name + " ms=20000 reason=\"5 errors one after the other\"";
+  at(20s).log(gate, said);
+  SUBCASE("it waits") {
+    at(40s);
+    CHECK(quiet(state_with(table_of("ocr", {{&facts(worker), 0.0}}))) == "");
+  }
+  SUBCASE("it should be back") {
+    at(50s);
+    CHECK(quiet(state_with(table_of("ocr", {{&facts(worker), 0.0}}))) != "");
+  }
+}
+
 TEST_CASE_FIXTURE(tables_fixture, "tables-agree: what has just changed is not judged") {
   at(49s).tell(node, resource, profile_of(facts(worker), 1, {{"ocr", 1}}));
   at(50s);
