@@ -81,6 +81,9 @@ public:
   /// @returns true when it is the first start.
   bool start();
 
+  /// The same work was started elsewhere, too.
+  void add_starts(std::uint32_t count) { starts_ += count; }
+
   /// The node has no slot now but expects one in `eta`: the request may queue there.
   void offered(milliseconds eta);
   /// What was sent as a start has certainly not begun: it does not count.

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -11,49 +10,62 @@
 
 namespace astra {
 
-/// The order in which waiting requests get their chance, fair among their clients: by start-time fair queueing
-/// (Goyal, Vin and Cheng, SIGCOMM 1996) with requests of equal size.  Each client's own requests go in order of
-/// arrival; one who sends many waits behind those who send few.  Of clients that all come with one request, and of a
-/// single one, it is first come, first served.
+/// Who waits for a slot, and in which order they get their chance: fair among clients by what each was served (fair
+/// queueing after Demers, Keshav and Shenker, SIGCOMM 1989, with requests of equal size), and in order of arrival among
+/// the requests of one.  Of a single client it is first come, first served.
 ///
 /// Places are counted as well.  When all are taken, whoever has the most gives his youngest to a client that has at
 /// least two fewer.
 ///
-/// A plain class.
+/// Requests are numbers that grow with their arrival.  A plain class.
 class fair_queue {
 public:
-  /// Of a request: in ascending order it is its turn.  Stays the same however often it comes back.
-  struct turn {
-    std::uint64_t start = 0;
-    /// Grows with every request.
-    std::uint64_t arrival = 0;
+  using request = std::uint64_t;
 
-    auto operator<=>(const turn&) const = default;
-  };
-
-  /// A request comes and takes a place.
-  turn enter(const std::string& client, std::uint64_t arrival);
-  /// It gives its place back.
+  /// A request takes a place: it waits here, or in the queue of a node.
+  void take_place(const std::string& client, request who);
   /// @param served it got what it waited for.
-  void leave(const std::string& client, const turn& what, bool served);
+  void give_back(const std::string& client, request who, bool served);
 
   std::size_t places() const { return places_; }
   std::size_t places_of(const std::string& client) const;
 
+  /// One that has a place waits here.
+  void park(const std::string& client, request who);
+  bool is_parked(const std::string& client, request who) const;
+  std::size_t parked() const { return parked_; }
+  /// In order of arrival.
+  std::set<request> all_parked() const;
+
+  /// Those that are let go in one round and come back do not get another chance in it.
+  void begin_round() { ++round_; }
+  /// The next one that is let go; it is no longer parked.
+  std::optional<request> next();
+
   /// Who is to give a place to a request of `client` when there is none left; empty: nobody.
   /// @param can whether a request can be sent away.
-  std::optional<turn> to_give_way(const std::string& client, const std::function<bool(const turn&)>& can) const;
+  std::optional<request> to_give_way(const std::string& client, const std::function<bool(request)>& can) const;
 
 private:
   struct account {
-    std::set<turn> waiting;
-    /// Start of its next request, at least.
-    std::uint64_t next = 0;
+    /// Those with a place, and those of them that are parked.
+    std::set<request> waiting;
+    std::set<request> parked;
+    /// Turns that it was served, as if it had been there from the beginning and had had its share.
+    std::uint64_t served = 0;
+    // Of the round under way.
+    std::uint64_t round = 0;
+    request up_to = 0;
+    std::uint64_t let_go = 0;
   };
 
-  /// Start of the youngest request that was served.
+  void forget_idle();
+
+  /// What those who are served now had been served before.
   std::uint64_t now_ = 0;
+  std::uint64_t round_ = 1;
   std::size_t places_ = 0;
+  std::size_t parked_ = 0;
   std::map<std::string, account> clients_;
 };
 

@@ -97,6 +97,9 @@ void set_counters(service_meter::sample& counters, const node_load& load) {
   counters.busy_slots = load.concurrency();
 }
 
+/// No word about a node of this life has a larger number.
+constexpr auto never_heard = std::numeric_limits<std::uint64_t>::max();
+
 double hardware_per_slot(const weight_input& load) {
   auto hardware =
       bounded(load.cores, least_reported, most_reported) * bounded(load.coefficient, least_reported, most_reported);
@@ -153,7 +156,7 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
   member.cannot_serve = why_not_serving(row, replicas);
   member.suspected = row.liveness() == pb::LIVENESS_SUSPECT ? with_reason("suspect", row.reason()) : std::string{};
   heard(member, word);
-  member.fresh = member.fresh || !member.cannot_serve.empty();
+  member.fresh = member.fresh || replicas.slots == 0;
   auto is = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
   if (known == members_.end() || was != is)
     touch(node, member);
@@ -207,7 +210,7 @@ void node_pool::eject(node_id node, std::string reason, time_point now) {
 
 void node_pool::expel(node_id node, std::string reason, milliseconds length, time_point now) {
   if (auto member = hold(node, std::move(reason), false, length, now))
-    member->held_at.second = std::numeric_limits<std::uint64_t>::max();
+    member->held_at.second = never_heard;
 }
 
 void node_pool::refuse(node_id node, std::string reason, time_point now) {
@@ -215,16 +218,21 @@ void node_pool::refuse(node_id node, std::string reason, time_point now) {
 }
 
 std::vector<node_id> node_pool::settle(time_point now) {
+  bring_in_line(now);
+  std::ranges::sort(left_);
+  return std::exchange(left_, {});
+}
+
+void node_pool::bring_in_line(time_point now) {
   expire(now);
   if (!unsettled_)
-    return {};
-  auto moves = move_in_and_out(now);
+    return;
+  auto joined = move_in_and_out(now);
   auto kind = kind_for(in_rotation_, order_kind_);
   if (std::exchange(reweigh_, false) || kind == order_kind::scan || kind != order_kind_)
     weigh_all(now);
   else
-    weigh_joined(moves.joined, now);
-  return std::move(moves.left);
+    weigh_joined(joined, now);
 }
 
 void node_pool::refresh(time_point now) {
@@ -238,11 +246,11 @@ void node_pool::refresh(time_point now) {
   weigh_all(now);
 }
 
-node_pool::moves node_pool::move_in_and_out(time_point now) {
-  moves result;
+std::vector<node_id> node_pool::move_in_and_out(time_point now) {
+  std::vector<node_id> joined;
   auto others_work = in_rotation_ > 0;
   for (auto& [node, at] : forgotten_)
-    result.left.push_back(node);
+    left_.push_back(node);
   std::ranges::sort(touched_);
   for (auto node : touched_) {
     auto found = members_.find(node);
@@ -275,12 +283,12 @@ node_pool::moves node_pool::move_in_and_out(time_point now) {
     auto in = member.able && !(heed && member.doubted);
     if (in && !member.at) {
       take_seat(node, member);
-      if (std::exchange(member.fresh, false))
-        member.joined = others_work ? now : now - slow_start_;
-      result.joined.push_back(node);
+      if (std::exchange(member.fresh, false) && others_work)
+        member.joined = now;
+      joined.push_back(node);
     } else if (!in && member.at) {
       vacated.push_back(*member.at);
-      result.left.push_back(node);
+      left_.push_back(node);
       seats_[*member.at].who = nullptr;
       member.at.reset();
       member.weight = 0.0;
@@ -295,8 +303,7 @@ node_pool::moves node_pool::move_in_and_out(time_point now) {
   }
   touched_.clear();
   unsettled_ = false;
-  std::ranges::sort(result.left);
-  return result;
+  return joined;
 }
 
 void node_pool::take_seat(node_id node, member& who) {
@@ -320,8 +327,9 @@ void node_pool::set_input(member& who) const {
 
 void node_pool::set_ramp(member& who, time_point now) const {
   constexpr auto least = 0.1;
-  auto age = now - who.joined;
-  who.ramp = age >= slow_start_ ? 1.0 : std::max(least, std::chrono::duration<double>(age) / slow_start_);
+  if (who.joined && now - *who.joined >= slow_start_)
+    who.joined.reset();
+  who.ramp = who.joined ? std::max(least, std::chrono::duration<double>(now - *who.joined) / slow_start_) : 1.0;
 }
 
 /// Computes all weights anew, and makes the order that suits the size of the pool.
@@ -364,7 +372,7 @@ void node_pool::weigh_joined(const std::vector<node_id>& joined, time_point now)
 }
 
 std::optional<node_id> node_pool::pick(std::span<const node_id> asked, time_point now) {
-  settle(now);
+  bring_in_line(now);
   std::vector<seat> passed_over;
   for (auto node : asked)
     if (auto member = find(node); member != nullptr && member->at)
@@ -378,30 +386,44 @@ std::optional<node_id> node_pool::pick(std::span<const node_id> asked, time_poin
 }
 
 std::optional<node_id> node_pool::pick_by_key(std::string_view key, std::span<const node_id> asked, time_point now) {
-  settle(now);
+  bring_in_line(now);
+  constexpr auto candidates_max = 64;
+  constexpr auto looked_at_max = 4 * candidates_max;
   auto hash = name_hash(key);
-  sitting* best = nullptr;
+  member* best = nullptr;
+  std::optional<node_id> result;
   auto best_score = -1.0;
-  for (auto& sits : seats_) {
-    if (sits.who == nullptr || std::ranges::find(asked, sits.node) != asked.end())
+  auto candidates = 0;
+  auto looked_at = 0;
+  // Ids are hashes of names: the members are a ring.
+  auto next = members_.lower_bound(node_id{hash});
+  for (std::size_t i = 0; i < members_.size() && candidates < candidates_max && looked_at < looked_at_max;
+       ++i, ++next) {
+    if (next == members_.end())
+      next = members_.begin();
+    auto& [node, who] = *next;
+    ++looked_at;
+    if (!who.at)
+      continue;
+    ++candidates;
+    if (std::ranges::find(asked, node) != asked.end())
       continue;
     // Never 0, nor 1.
-    auto draw = std::max(0x1.0p-53, random_source{hash ^ sits.node.value()}.unit());
-    auto score = std::max(1U, sits.who->slots) / -std::log(draw);
-    // Seats are given in the order of arrival; the choice must not depend on that.
-    if (score > best_score || (score == best_score && sits.node < best->node)) {
+    auto draw = std::max(0x1.0p-53, random_source{hash ^ node.value()}.unit());
+    auto score = std::max(1U, who.slots) / -std::log(draw);
+    if (score > best_score) {
       best_score = score;
-      best = &sits;
+      best = &who;
+      result = node;
     }
   }
-  if (best == nullptr)
-    return std::nullopt;
-  ++best->who->picked;
-  return best->node;
+  if (best != nullptr)
+    ++best->picked;
+  return result;
 }
 
 std::optional<node_id> node_pool::pick(sized_walk& walk, std::span<const node_id> asked, time_point now) {
-  settle(now);
+  bring_in_line(now);
   auto& in_turn = walk.in_turn;
   if (asked.empty()) {
     in_turn.clear();
@@ -411,7 +433,7 @@ std::optional<node_id> node_pool::pick(sized_walk& walk, std::span<const node_id
         break;
       in_turn.push_back(*next);
     }
-    auto speed = [this](node_id node) { return find(node)->load.service_rate; };
+    auto speed = [this](node_id node) { return find(node)->weighed.service_rate; };
     // Equals stay in turn.
     if (walk.size >= 1.0)
       std::ranges::stable_sort(in_turn, std::greater<>{}, speed);
@@ -424,7 +446,7 @@ std::optional<node_id> node_pool::pick(sized_walk& walk, std::span<const node_id
 }
 
 std::vector<std::string> node_pool::preview(std::size_t count, time_point now) {
-  settle(now);
+  bring_in_line(now);
   auto copy = order_->copy();
   std::vector<std::string> result;
   while (result.size() < count) {
@@ -437,7 +459,7 @@ std::vector<std::string> node_pool::preview(std::size_t count, time_point now) {
 }
 
 bool node_pool::empty(time_point now) {
-  settle(now);
+  bring_in_line(now);
   return in_rotation_ == 0;
 }
 
@@ -467,18 +489,22 @@ std::string node_pool::out_reason(node_id node) const {
   return member->held.empty() ? member->suspected : member->held;
 }
 
-node_pool::milliseconds node_pool::best_eta() const {
-  milliseconds best{0};
+node_pool::milliseconds node_pool::best_eta(time_point now) {
+  constexpr milliseconds good_for{100};
+  if (now < best_eta_until_)
+    return best_eta_;
+  best_eta_until_ = now + good_for;
+  best_eta_ = milliseconds{0};
   for (auto& sits : seats_) {
     auto eta = sits.who != nullptr ? sits.who->eta : milliseconds{0};
-    if (eta > milliseconds{0} && (best == milliseconds{0} || eta < best))
-      best = eta;
+    if (eta > milliseconds{0} && (best_eta_ == milliseconds{0} || eta < best_eta_))
+      best_eta_ = eta;
   }
-  return best;
+  return best_eta_;
 }
 
-double node_pool::expected_rate(const member& who) const {
-  return prior_.rate(hardware_per_slot(who.load));
+double node_pool::hardware_of_slot(const member& who) {
+  return hardware_per_slot(who.load);
 }
 
 weight_terms node_pool::terms(const member& who) const {
@@ -524,6 +550,10 @@ node_pool::member* node_pool::hold(node_id node, std::string reason, bool refuse
   if (found == members_.end())
     return nullptr;
   auto& member = found->second;
+  // Whoever was expelled stays out that long, whatever else happens to it.
+  auto expelled = !member.held.empty() && member.held_at == std::pair{member.life, never_heard};
+  if (expelled && !refused && member.held_until > now + length)
+    return nullptr;
   member.held = std::move(reason);
   member.refused = refused;
   member.held_until = now + length;

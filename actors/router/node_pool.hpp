@@ -65,10 +65,10 @@ public:
     double weight = 0.0;
     /// What the weight was made of.
     weight_input weighed;
-    /// Its replicas have just become ready; nothing was sent to them yet.
-    bool fresh = true;
+    /// Its replicas were seen not to be ready, and nothing was sent to them since.
+    bool fresh = false;
     /// Since when its share grows, and how much of it it has, in (0, 1].
-    time_point joined;
+    std::optional<time_point> joined;
     double ramp = 1.0;
     /// Until a slot is free, as it last said.
     milliseconds eta{0};
@@ -125,7 +125,8 @@ public:
   std::optional<node_id> pick(std::span<const node_id> asked, time_point now);
 
   /// The node at which requests with this key are at home and that is not among `asked`: the same for the same nodes in
-  /// rotation, and with shares by slots (rendezvous hashing with weights).  Its turn in the order stays what it was.
+  /// rotation, and with shares by slots (rendezvous hashing with weights; in large pools among those that follow the
+  /// key on a ring).  Its turn in the order stays what it was.
   std::optional<node_id> pick_by_key(std::string_view key, std::span<const node_id> asked, time_point now);
 
   /// The walk of a request of known size: of the next nodes in turn a large one is offered to the fastest first, a
@@ -155,10 +156,10 @@ public:
   std::size_t nodes_in_rotation() const { return in_rotation_; }
   /// Why it is out of rotation; empty when it is in.
   std::string out_reason(node_id node) const;
-  /// Completions per second of one of its slots, by its hardware and what others achieve; positive.
-  double expected_rate(const member& who) const;
+  /// Cores times coefficient, for each of its slots.
+  static double hardware_of_slot(const member& who);
   /// The shortest that a node in rotation gave; zero when none is known.
-  milliseconds best_eta() const;
+  milliseconds best_eta(time_point now);
   /// Null when it holds no replica of the app.
   const member* find(node_id node) const;
   const std::map<node_id, member>& members() const { return members_; }
@@ -178,20 +179,16 @@ private:
     member* who = nullptr;
   };
 
-  /// In ascending order.
-  struct moves {
-    std::vector<node_id> joined;
-    std::vector<node_id> left;
-  };
-
   static void heard(member& who, std::uint64_t word);
   void touch(node_id node, member& who);
   member* hold(node_id node, std::string reason, bool refused, milliseconds length, time_point now);
   void expire(time_point now);
   static bool is_able(const member& who) { return who.cannot_serve.empty() && (who.held.empty() || !who.refused); }
   static bool is_doubted(const member& who) { return is_able(who) && (!who.suspected.empty() || !who.held.empty()); }
+  void bring_in_line(time_point now);
   /// Takes everybody in or out who has to go, and leaves weights to the caller.
-  moves move_in_and_out(time_point now);
+  /// @returns who joined, in ascending order.
+  std::vector<node_id> move_in_and_out(time_point now);
   void take_seat(node_id node, member& who);
   void set_input(member& who) const;
   void set_ramp(member& who, time_point now) const;
@@ -223,6 +220,10 @@ private:
   /// Those that were forgotten since, with the seats they had.
   std::map<node_id, seat> forgotten_;
   std::set<node_id> held_;
+  /// Who left and was not told of yet.
+  std::vector<node_id> left_;
+  milliseconds best_eta_{0};
+  time_point best_eta_until_ = time_point::min();
   /// The earliest `held_until`, or later.
   time_point next_expiry_ = time_point::max();
   /// Something was said since the last `settle`.

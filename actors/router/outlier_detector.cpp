@@ -8,16 +8,22 @@
 namespace astra {
 namespace {
 
-/// After so long an answer counts a third.
-constexpr double memory_s = 30.0;
+/// After so long an answer counts a third: requests are few.
+constexpr double memory_s = 600.0;
 /// Share of the nodes that may be out at a time; one may be in any case.
 constexpr double share_max = 0.1;
-/// Of the newest relative service time in the mean.
+/// Of the newest service time in the mean.
 constexpr double newest = 0.1;
 /// Where others fail more often, five failures in a row happen by chance.
 constexpr double others_bad_max = 0.2;
 /// After so many good answers the last ejection is forgotten.
 constexpr std::uint32_t good_again = 20;
+
+double median_of(std::vector<double> values) {
+  auto middle = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
 
 } // namespace
 
@@ -28,89 +34,118 @@ void outlier_detector::outcomes::fade(time_point now) {
   at = now;
 }
 
-void outlier_detector::served(node_id node, std::chrono::microseconds service_time, double expected, time_point now) {
+void outlier_detector::served(node_id node, time_point now) {
   auto& what = nodes_[node];
   for (auto* counted : {&what.recent, &all_}) {
     counted->fade(now);
     counted->ok += 1.0;
   }
   what.streak = 0;
+  what.last_who.clear();
   what.proven = true;
   if (++what.good >= good_again && what.times > 0) {
     --what.times;
     what.good = 0;
   }
-  auto relative = std::chrono::duration<double>(service_time).count() * expected;
-  if (service_time < latency_min || !std::isfinite(relative) || relative <= 0.0)
+}
+
+void outlier_detector::took(node_id node, microseconds time, double hardware) {
+  if (!std::isfinite(hardware) || hardware <= 0.0)
     return;
+  auto& what = nodes_[node];
+  auto latency = std::log(std::chrono::duration<double>(std::max(time, latency_min)).count());
   // The first ones count alike.
   auto weight = std::max(newest, 1.0 / (what.latencies + 1.0));
-  what.log_latency += weight * (std::log(relative) - what.log_latency);
+  what.latency.add(latency, weight);
+  what.relative.add(latency + std::log(hardware), weight);
   ++what.latencies;
 }
 
 std::optional<outlier_detector::ejection> outlier_detector::failed(node_id node, const std::string& why,
-                                                                   std::size_t nodes, time_point now) {
+                                                                   const std::string& who, std::size_t nodes,
+                                                                   time_point now) {
   auto& what = nodes_[node];
   for (auto* counted : {&what.recent, &all_}) {
     counted->fade(now);
     counted->bad += 1.0;
   }
   what.good = 0;
-  ++what.streak;
+  if (who.empty() || who != what.last_who)
+    ++what.streak;
+  what.last_who = who;
+  // What had been sent before is no news.
+  if (what.out_until > now)
+    return std::nullopt;
   // One that comes back and fails at once is known.
   auto enough = what.times > 0 && !what.proven ? 1 : policy_.errors;
   if (policy_.errors == 0 || what.streak < enough)
     return std::nullopt;
   auto others_ok = all_.ok - what.recent.ok;
   auto others_bad = all_.bad - what.recent.bad;
-  if (others_ok < 1.0 || others_bad > others_bad_max * (others_ok + others_bad) || !may_eject(nodes, now))
+  if (others_ok < 0.5 || others_bad > others_bad_max * (others_ok + others_bad) || !may_eject(nodes, now))
     return std::nullopt;
   auto reason = fmt::format("{} error{} one after the other, at last: {}; other nodes have fewer", what.streak,
                             what.streak == 1 ? "" : "s", why);
-  return ejection{node, std::move(reason), eject(what, now)};
+  return ejection{node, std::move(reason), eject(node, what, now)};
 }
 
 std::vector<outlier_detector::ejection> outlier_detector::too_slow(std::size_t nodes, time_point now) {
   std::vector<ejection> result;
   if (policy_.latency <= 0.0)
     return result;
-  std::vector<std::pair<double, node_id>> known;
-  for (auto& [node, what] : nodes_)
-    if (what.latencies >= latencies_min && what.out_until <= now)
-      known.emplace_back(what.log_latency, node);
-  if (known.size() < compared_min)
+  std::vector<double> latencies;
+  std::vector<double> relatives;
+  for (auto& [node, what] : nodes_) {
+    if (what.latencies < latencies_min || what.out_until > now)
+      continue;
+    latencies.push_back(what.latency.value);
+    relatives.push_back(what.relative.value);
+  }
+  if (latencies.size() < compared_min)
     return result;
-  std::ranges::sort(known, std::greater<>{});
-  auto median = known[known.size() / 2].first;
-  for (auto& [log_latency, node] : known) {
-    auto times = std::exp(log_latency - median);
-    if (times < policy_.latency || !may_eject(nodes, now))
+  // By itself: a machine with many cores is no faster for an app that uses one.  Relative to its hardware: a small
+  // machine may be slow.
+  auto latency = median_of(std::move(latencies));
+  auto relative = median_of(std::move(relatives));
+  std::vector<std::pair<double, node_id>> slow;
+  for (auto& [node, what] : nodes_) {
+    if (what.latencies < latencies_min || what.out_until > now)
+      continue;
+    auto times = std::exp(std::min(what.latency.value - latency, what.relative.value - relative));
+    if (times >= policy_.latency)
+      slow.emplace_back(times, node);
+  }
+  std::ranges::sort(slow, std::greater<>{});
+  for (auto& [times, node] : slow) {
+    if (!may_eject(nodes, now))
       break;
-    auto length = eject(nodes_.at(node), now);
-    result.push_back({node, fmt::format("{:.1f} times slower than expected of its hardware and the other nodes", times),
-                      length});
+    auto length = eject(node, nodes_.at(node), now);
+    result.push_back(
+        {node, fmt::format("{:.1f} times slower than the other nodes, by itself and for its hardware", times), length});
   }
   return result;
 }
 
 void outlier_detector::forget(node_id node) {
+  out_.erase(node);
   auto found = nodes_.find(node);
   if (found == nodes_.end())
     return;
-  all_.ok = std::max(0.0, all_.ok - found->second.recent.ok);
-  all_.bad = std::max(0.0, all_.bad - found->second.recent.bad);
+  auto& recent = found->second.recent;
+  recent.fade(all_.at);
+  all_.ok = std::max(0.0, all_.ok - recent.ok);
+  all_.bad = std::max(0.0, all_.bad - recent.bad);
   nodes_.erase(found);
 }
 
-bool outlier_detector::may_eject(std::size_t nodes, time_point now) const {
-  auto out = std::ranges::count_if(nodes_, [now](auto& entry) { return entry.second.out_until > now; });
+bool outlier_detector::may_eject(std::size_t nodes, time_point now) {
+  std::erase_if(out_, [now](auto& entry) { return entry.second <= now; });
   // Those that are out are not in rotation.
-  auto all = nodes + static_cast<std::size_t>(out);
-  return nodes > 1 && static_cast<std::size_t>(out) < std::max<std::size_t>(1, static_cast<std::size_t>(share_max * static_cast<double>(all)));
+  auto all = static_cast<double>(nodes + out_.size());
+  return nodes > 1 && out_.size() < std::max<std::size_t>(1, static_cast<std::size_t>(share_max * all));
 }
 
-outlier_detector::milliseconds outlier_detector::eject(record& what, time_point now) {
+outlier_detector::milliseconds outlier_detector::eject(node_id node, record& what, time_point now) {
   auto length = policy_.first;
   for (std::uint32_t i = 0; i < what.times && length < longest; ++i)
     length *= 2;
@@ -119,9 +154,11 @@ outlier_detector::milliseconds outlier_detector::eject(record& what, time_point 
   what.good = 0;
   what.proven = false;
   what.streak = 0;
+  what.last_who.clear();
+  what.latency = what.relative = {};
   what.latencies = 0;
-  what.log_latency = 0.0;
   what.out_until = now + length;
+  out_[node] = what.out_until;
   return length;
 }
 

@@ -119,8 +119,9 @@ private:
     caf::disposable deadline_timer;
     /// Of a request of known size.
     node_pool::sized_walk walk;
-    /// Holds one of the app's `queue_limit` places, and when it is its turn.
-    std::optional<fair_queue::turn> place;
+    /// Holds one of the app's `queue_limit` places.
+    bool has_place = false;
+    bool was_parked = false;
     /// While parked for want of a replica: when to give up.
     time_point give_up = time_point::max();
     /// Of the node it is at.
@@ -132,6 +133,8 @@ private:
     request_key leader = 0;
     /// The second start of this one's work; 0: none.
     request_key hedge = 0;
+    /// Of the attempt under way.
+    time_point started;
     caf::disposable hedge_timer;
     /// Its work was lost while its hedge goes on: why.
     std::string lost;
@@ -192,13 +195,15 @@ private:
     std::vector<node_id> lost;
     for (auto node : changes.nodes) {
       auto entry = view_.find(node);
-      if (entry == nullptr) {
+      auto known = pool_.find(node);
+      auto life = known != nullptr ? std::optional{known->life} : std::nullopt;
+      if (entry == nullptr)
         pool_.forget(node);
-        outliers_.forget(node);
-      } else if (pool_.observe(entry->row, view_.load(*entry), view_.last_word(*entry))) {
-        outliers_.forget(node);
+      else if (pool_.observe(entry->row, view_.load(*entry), view_.last_word(*entry)))
         lost.push_back(node);
-      }
+      known = pool_.find(node);
+      if (life && (known == nullptr || known->life != *life))
+        outliers_.forget(node);
     }
     // Who speaks of its load is alive.
     if (!delta.loads().empty())
@@ -239,8 +244,8 @@ private:
     pool_.use(record_.spec().weight());
     if (!record_.deleting())
       return;
-    for (auto& turn : std::vector<fair_queue::turn>(parked_.begin(), parked_.end()))
-      answer(turn.arrival, unavailable());
+    for (auto key : queue_.all_parked())
+      answer(key, unavailable());
   }
 
   route_result unavailable() const {
@@ -276,7 +281,7 @@ private:
     requests_.emplace(key, std::move(taken));
     if (record_.deleting())
       answer(key, unavailable());
-    else if (!parked_.empty() || pool_.empty(now()))
+    else if (queue_.parked() > 0 || pool_.empty(now()))
       park(key); // nobody overtakes those who wait
     else
       walk(key);
@@ -289,6 +294,7 @@ private:
       return;
     auto& request = found->second;
     auto limit = in_ms(request.timeout);
+    count_patience(request);
     auto running = request.way.where() == dispatch::phase::running || !request.lost.empty();
     if (!running && MUTANT(deadline_of_waiting_ignored))
       return;
@@ -330,10 +336,8 @@ private:
       result.tries += hedge.mapped().way.tries();
       result.starts += hedge.mapped().way.starts();
     }
-    if (request.place)
-      parked_.erase(*request.place);
     if (!MUTANT(queue_place_leaked))
-      give_place_back(request, false);
+      give_place_back(key, request, false);
     request.deadline_timer.dispose();
     request.hedge_timer.dispose();
     if (result.node.empty())
@@ -363,7 +367,9 @@ private:
 
   void hedge(request_key key, attempt_id attempt) {
     auto request = current(key, attempt);
-    if (request == nullptr || request->way.where() != dispatch::phase::running || record_.deleting())
+    // First starts go first, and work that was started often is not made more of.
+    if (request == nullptr || request->way.where() != dispatch::phase::running || record_.deleting()
+        || queue_.parked() > 0 || request->way.starts() + 1 >= dispatch::starts_max)
       return;
     request->hedge = first_hedge + ++hedged_;
     pending second{dispatch{request->way.deadline(), true, options_.tries},
@@ -383,14 +389,31 @@ private:
     auto& first = requests_.at(leader);
     first.hedge = 0;
     if (result.outcome == route_outcome::ok || result.outcome == route_outcome::app_failed) {
+      count_patience(first);
       withdraw(first, "the other start of this work has ended");
       result.node = second.node_name;
       result.tries = second.way.tries();
       result.starts = second.way.starts();
-      answer(leader, std::move(result));
-    } else if (!first.lost.empty()) {
-      on_work_lost(leader, std::exchange(first.lost, {}));
+      return answer(leader, std::move(result));
     }
+    first.way.add_starts(second.way.starts());
+    if (first.lost.empty())
+      return;
+    auto why = std::exchange(first.lost, {});
+    if (first.way.starts() > 0)
+      on_work_lost(leader, why);
+    else
+      walk(leader);
+  }
+
+  /// The leader's attempt came to nothing while its hedge goes on: that one decides.
+  /// @returns false when there is none.
+  bool leave_it_to_hedge(pending& request, const std::string& why) {
+    if (request.hedge == 0)
+      return false;
+    request.lost = why;
+    request.way.park();
+    return true;
   }
 
   /// Tells the node that the attempt is over, so that it frees the slot or stops the work.
@@ -411,19 +434,22 @@ private:
   void walk(request_key key) {
     auto& request = requests_.at(key);
     auto pick = [this, &request](std::span<const node_id> asked) {
-      std::vector<node_id> passed_over{asked.begin(), asked.end()};
-      if (request.leader != 0)
+      if (request.leader != 0) {
+        std::vector<node_id> passed_over{asked.begin(), asked.end()};
         passed_over.push_back(requests_.at(request.leader).way.node());
-      if (request.leader == 0 && !request.what.affinity.empty())
-        return pool_.pick_by_key(request.what.affinity, passed_over, now());
-      if (request.leader == 0 && request.what.size > 0.0)
+        return pool_.pick(passed_over, now());
+      }
+      // Where its home and the next ones are full, it must not wait for them in the way of others.
+      if (!request.what.affinity.empty() && !request.was_parked)
+        return pool_.pick_by_key(request.what.affinity, asked, now());
+      if (request.what.size > 0.0)
         return pool_.pick(request.walk, asked, now());
-      return pool_.pick(passed_over, now());
+      return pool_.pick(asked, now());
     };
     for (;;) {
       auto step = request.way.next(pick);
       if (request.leader != 0 && step.what != dispatch::step::kind::ask)
-        return answer(key, saturated()); // where others wait a second start would only be in their way
+        return answer(key, make_result(route_outcome::unavailable, "no slot is free")); // others wait there
       switch (step.what) {
       case dispatch::step::kind::ask:
         request.way.ask(step.node, next_attempt());
@@ -448,27 +474,26 @@ private:
     if (!take_place(key, request))
       return answer(key, saturated());
     request.way.park();
+    request.was_parked = true;
     request.node_name.clear();
     request.give_up = pool_.empty(now()) ? now() + options_.no_replica_wait : time_point::max();
-    parked_.insert(*request.place);
+    queue_.park(request.what.client, key);
     schedule_retry();
   }
 
   /// Lets the first `count` parked requests try again: there is reason to believe that something has changed.
   void unpark(std::size_t count) {
-    unparked_up_to_ = {};
+    queue_.begin_round();
     unpark_more(count);
   }
 
   /// Goes on behind the last one, so that those who failed again since then do not go round and round.
   void unpark_more(std::size_t count) {
     for (; count > 0; --count) {
-      auto next = parked_.upper_bound(unparked_up_to_);
-      if (next == parked_.end())
+      auto next = queue_.next();
+      if (!next)
         return;
-      unparked_up_to_ = *next;
-      parked_.erase(next);
-      walk(unparked_up_to_.arrival);
+      walk(*next);
     }
   }
 
@@ -486,50 +511,55 @@ private:
     if (!pool_.empty(now())) {
       unpark(retry_batch);
     } else {
-      for (auto& turn : std::vector<fair_queue::turn>(parked_.begin(), parked_.end())) {
-        auto& request = requests_.at(turn.arrival);
+      for (auto key : queue_.all_parked()) {
+        auto& request = requests_.at(key);
         if (request.give_up == time_point::max())
           request.give_up = now() + options_.no_replica_wait;
         else if (request.give_up <= now())
-          answer(turn.arrival, unavailable());
+          answer(key, unavailable());
       }
     }
-    if (!parked_.empty())
+    if (queue_.parked() > 0)
       schedule_retry();
   }
 
   /// Work that was started once is not sent away for want of a place, and whoever has few waiting is not kept out by
   /// one who has many.
   bool take_place(request_key key, pending& request) {
-    if (request.place)
+    if (request.has_place)
       return true;
     auto limit = record_.has_spec() ? record_.spec().queue_limit() : queue_limit_unknown;
     auto& client = request.what.client;
     if (queue_.places() >= limit && request.way.starts() == 0 && !MUTANT(queue_limit_ignored)) {
-      auto other = queue_.to_give_way(client, [this](const fair_queue::turn& turn) {
-        return parked_.contains(turn) && requests_.at(turn.arrival).way.starts() == 0;
+      auto other = queue_.to_give_way(client, [this](request_key waiting) {
+        auto found = requests_.find(waiting);
+        if (found == requests_.end())
+          return false;
+        auto& way = found->second.way;
+        return way.starts() == 0 && (way.where() == dispatch::phase::parked || way.where() == dispatch::phase::queued);
       });
       if (!other)
         return false;
       auto result = saturated();
       result.reason += ", more of them of its client than of others: it gave its place to a client with fewer";
-      answer(other->arrival, std::move(result));
+      withdraw(requests_.at(*other), "it gave its place to another client's request");
+      answer(*other, std::move(result));
     }
-    request.place = queue_.enter(client, key);
+    request.has_place = true;
+    queue_.take_place(client, key);
     return true;
   }
 
-  void give_place_back(pending& request, bool served) {
-    if (request.place)
-      queue_.leave(request.what.client, *request.place, served);
-    request.place.reset();
+  void give_place_back(request_key key, pending& request, bool served) {
+    if (std::exchange(request.has_place, false))
+      queue_.give_back(request.what.client, key, served);
   }
 
-  route_result saturated() const {
+  route_result saturated() {
     auto result =
         make_result(route_outcome::saturated, "all slots of app '" + app_ + "' are taken and "
                                                   + std::to_string(queue_.places()) + " requests wait for one already");
-    auto eta = pool_.best_eta();
+    auto eta = pool_.best_eta(now());
     result.retry_after = eta > milliseconds{0} ? eta : retry_after_default;
     return result;
   }
@@ -628,13 +658,11 @@ private:
   void leave(const std::vector<node_id>& nodes) {
     for (auto node : nodes) {
       for (auto key : requests_at(node)) {
-        auto& request = requests_.at(key);
-        if (request.way.where() == dispatch::phase::running)
+        auto request = still_at(key, node);
+        if (request == nullptr || request->way.where() == dispatch::phase::running)
           continue;
-        withdraw(request, "its node is out of rotation");
-        if (request.way.where() == dispatch::phase::queued)
-          request.way.new_walk();
-        walk(key);
+        withdraw(*request, "its node is out of rotation");
+        walk_elsewhere(key, *request);
       }
     }
   }
@@ -654,16 +682,17 @@ private:
     if (request.leader != 0) {
       if (!budget_.take(now())) {
         withdraw(request, "the app's retry budget is spent");
-        return answer(key, saturated());
+        return answer(key, make_result(route_outcome::unavailable, "the app's retry budget is spent"));
       }
       ++hedges_started_;
       request.way.start();
     } else {
-      give_place_back(request, true);
+      give_place_back(key, request, true);
       if (request.way.start())
         budget_.count_start(now());
       hedge_later(key, request);
     }
+    request.started = now();
     auto attempt = request.way.attempt();
     pb::Invoke body;
     body.set_app(app_);
@@ -684,54 +713,95 @@ private:
     auto request = current(key, attempt);
     if (request == nullptr)
       return;
+    auto node = request->way.node();
+    auto who = cause_of(*request);
     switch (reply.outcome()) {
     case pb::INVOKE_OK:
-      count_served(request->way.node(), std::chrono::microseconds{reply.service_us()});
+      count_served(*request, std::chrono::microseconds{reply.service_us()});
       answer(key, finished(route_outcome::ok, reply));
       break;
-    case pb::INVOKE_APP_FAILED:
-      count_failed(request->way.node(), reply.reason());
+    case pb::INVOKE_APP_FAILED: {
+      auto reason = reply.reason();
+      // The client's fault is not the node's.
+      auto counts = reply.code() < 400 || reply.code() > 499;
       answer(key, finished(route_outcome::app_failed, reply));
+      if (counts)
+        count_failed(node, reason, who);
       break;
+    }
     case pb::INVOKE_MEMORY_EXCEEDED:
     case pb::INVOKE_OUTPUT_EXCEEDED:
       answer(key, finished(route_outcome::app_failed, reply));
       break;
     case pb::INVOKE_TIMED_OUT:
+      count_patience(*request);
       answer(key, finished(route_outcome::timed_out, reply));
       break;
-    case pb::INVOKE_NOT_STARTED:
+    case pb::INVOKE_NOT_STARTED: {
       request->way.not_started();
-      request->not_started_reason =
+      auto reason =
           "at node " + request->node_name + ": " + (reply.reason().empty() ? "it was not started" : reply.reason());
-      count_failed(request->way.node(), request->not_started_reason);
-      if (++request->not_started >= not_started_max) {
-        auto result = make_result(route_outcome::unavailable, "not started at " + std::to_string(not_started_max)
-                                                                  + " tries, at last " + request->not_started_reason);
-        result.retry_after = retry_after_default;
-        answer(key, std::move(result));
-        return;
-      }
-      walk(key);
+      request->not_started_reason = reason;
+      if (!leave_it_to_hedge(*request, reason))
+        start_elsewhere(key, *request);
+      count_failed(node, reason, {});
       return; // no slot was freed by work that ended
+    }
     default: {
       auto reason = reply.reason().empty() ? "the replica was lost" : reply.reason();
-      count_failed(request->way.node(), reason);
       on_work_lost(key, "at node " + request->node_name + ": " + reason);
+      // All that it worked on ends with a replica, and that counts once.
+      count_failed(node, reason, "the end of a replica");
       break;
     }
     }
     unpark(1);
   }
 
-  void count_served(node_id node, std::chrono::microseconds service_time) {
-    pool_.count_served(node);
-    if (auto member = pool_.find(node))
-      outliers_.served(node, service_time, pool_.expected_rate(*member), now());
+  void start_elsewhere(request_key key, pending& request) {
+    if (++request.not_started < not_started_max)
+      return walk(key);
+    auto result = make_result(route_outcome::unavailable, "not started at " + std::to_string(not_started_max)
+                                                              + " tries, at last " + request.not_started_reason);
+    result.retry_after = retry_after_default;
+    answer(key, std::move(result));
   }
 
-  void count_failed(node_id node, const std::string& reason) {
-    if (auto bad = outliers_.failed(node, reason, pool_.nodes_in_rotation(), now()))
+  /// On the client's side.
+  static std::string cause_of(const pending& request) {
+    auto& what = request.what;
+    return what.client.empty() && what.affinity.empty() ? std::string{} : what.client + "\n" + what.affinity;
+  }
+
+  void count_served(const pending& request, std::chrono::microseconds service_time) {
+    auto node = request.way.node();
+    pool_.count_served(node);
+    if (pool_.find(node) != nullptr)
+      outliers_.served(node, now());
+    count_time(request, service_time);
+  }
+
+  void count_time(const pending& request, std::chrono::microseconds time) {
+    auto& what = request.what;
+    auto member = pool_.find(request.way.node());
+    // What is always sent to the same node tells nothing of it in comparison with others.
+    if (member == nullptr || !what.affinity.empty())
+      return;
+    if (what.size > 0.0)
+      time = std::chrono::round<std::chrono::microseconds>(time / what.size);
+    outliers_.took(request.way.node(), time, node_pool::hardware_of_slot(*member));
+  }
+
+  /// Somebody lost patience with work that is under way: at least so long it takes there.
+  void count_patience(const pending& request) {
+    if (request.way.where() == dispatch::phase::running)
+      count_time(request, std::chrono::duration_cast<std::chrono::microseconds>(now() - request.started));
+  }
+
+  void count_failed(node_id node, const std::string& reason, const std::string& who) {
+    if (pool_.find(node) == nullptr)
+      return;
+    if (auto bad = outliers_.failed(node, reason, who, pool_.nodes_in_rotation(), now()))
       expel(*bad);
   }
 
@@ -771,11 +841,8 @@ private:
     if (request.leader != 0)
       return answer(key, make_result(route_outcome::lost, why));
     request.hedge_timer.dispose();
-    if (request.hedge != 0) {
-      request.lost = why;
-      request.way.park();
+    if (leave_it_to_hedge(request, why))
       return;
-    }
     std::string verdict;
     switch (request.way.lost(budget_, now())) {
     case dispatch::verdict::again:
@@ -874,12 +941,9 @@ private:
         if (requests_at(node).empty())
           drop_session(node);
       });
-    for (auto key : waiting) {
-      auto& request = requests_.at(key);
-      if (request.way.where() == dispatch::phase::queued)
-        request.way.new_walk();
-      walk(key);
-    }
+    for (auto key : waiting)
+      if (auto request = still_at(key, node))
+        walk_elsewhere(key, *request);
     leave(left);
   }
 
@@ -892,14 +956,13 @@ private:
     if (!MUTANT(dead_session_kept))
       drop_session(node);
     for (auto key : affected) {
-      auto& request = requests_.at(key);
-      if (request.way.where() == dispatch::phase::running) {
+      auto request = still_at(key, node);
+      if (request == nullptr)
+        continue;
+      if (request->way.where() == dispatch::phase::running)
         on_work_lost(key, why);
-      } else {
-        if (request.way.where() == dispatch::phase::queued)
-          request.way.new_walk();
-        walk(key);
-      }
+      else
+        walk_elsewhere(key, *request);
     }
     leave(left);
   }
@@ -932,6 +995,20 @@ private:
     return &found->second;
   }
 
+  void walk_elsewhere(request_key key, pending& request) {
+    if (request.way.where() == dispatch::phase::queued)
+      request.way.new_walk();
+    walk(key);
+  }
+
+  /// Null when the request is answered or elsewhere by now: one that moves may take others with it.
+  pending* still_at(request_key key, node_id node) {
+    auto found = requests_.find(key);
+    auto there = found != requests_.end() && found->second.way.where() != dispatch::phase::parked
+                 && found->second.way.node() == node;
+    return there ? &found->second : nullptr;
+  }
+
   std::vector<request_key> requests_at(node_id node) const {
     std::vector<request_key> result;
     for (auto& [key, request] : requests_)
@@ -950,6 +1027,7 @@ private:
       for (auto& [node, member] : pool_.members())
         take_load(node);
       pool_.refresh(now());
+      leave(pool_.settle(now()));
       for (auto& slow : outliers_.too_slow(pool_.nodes_in_rotation(), now()))
         expel(slow);
       schedule_refresh();
@@ -1016,10 +1094,6 @@ private:
   pb::AppRecord record_;
   bool announced_ = false;
   std::map<request_key, pending> requests_;
-  /// Those at no node.
-  std::set<fair_queue::turn> parked_;
-  /// The last one that was let go in this round.
-  fair_queue::turn unparked_up_to_;
   /// Requests that hold a place: parked, queued at a node, or on a walk in between.
   fair_queue queue_;
   bool retry_scheduled_ = false;

@@ -30,7 +30,8 @@ void service_meter::observe(const sample& now_is, time_point now) {
 
   auto ended = static_cast<double>((now_is.done - was.done) + (now_is.failed - was.failed));
   auto arrived = ended + static_cast<double>(now_is.in_flight) - static_cast<double>(was.in_flight);
-  auto rate = bounded(arrived * share / interval, 0.0, most_reported);
+  // Counters of one moment may come apart, and what one interval has too much the next one has too little.
+  auto rate = bounded(arrived * share / interval, -most_reported, most_reported);
   arrival_rate_ += (rate - arrival_rate_) * interval / (arrival_memory_s + interval);
 }
 

@@ -2,6 +2,7 @@
 
 #include "messages/ids.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -30,10 +31,10 @@ public:
   };
 
   /// How fast what was is forgotten.
-  static constexpr double memory_s = 30.0;
+  static constexpr double memory_s = 120.0;
   static constexpr double arrival_memory_s = 6.0;
   /// Completions that weigh as much as what is expected.
-  static constexpr double prior_completions = 10.0;
+  static constexpr double prior_completions = 5.0;
 
   void observe(const sample& now_is, time_point now);
 
@@ -41,7 +42,7 @@ public:
   double completions() const { return completions_; }
   double busy_slot_s() const { return busy_slot_s_; }
   /// Requests per second.
-  double arrival_rate() const { return arrival_rate_; }
+  double arrival_rate() const { return std::max(0.0, arrival_rate_); }
 
   /// @param expected positive: the rate to begin with.
   /// @returns completions per second of a busy slot, positive.

@@ -483,7 +483,7 @@ private:
     if (entry.questions > 0)
       --entry.questions;
     if (fenced_here(entry))
-      give_up(entry, other, id, entry.fenced_by);
+      settle_silence(entry, id);
     else if (entry.state == phase::asking && entry.questions == 0)
       go_on(entry);
   }
@@ -549,6 +549,15 @@ private:
         ask(owner, known->row, {name});
       }
     }
+  }
+
+  /// Who fenced this one does not answer and is gone, or it is another's by now.
+  void settle_silence(app& entry, scheduler_id asked) {
+    auto shown = view_.find_app(entry.spec.name());
+    if (shown && scheduler_id{shown->record.scheduler()} != asked)
+      return look_who_took();
+    spdlog::warn("apps.taken_back app={} epoch={} reason=\"who had it is gone\"", entry.spec.name(), entry.fenced_by);
+    take_over(entry, std::max(entry.fenced_by, shown ? shown->record.epoch() : 0));
   }
 
   std::uint64_t noted_here(const std::string& name) {

@@ -17,8 +17,9 @@ other through
     haproxy-leastconn-maxconn, -random-maxconn, ...       the same, with at most --concurrency requests at a server at a time
     nginx-roundrobin, nginx-leastconn
 
-Whoever is in front keeps its connections, knows nothing of the quotas, and HAProxy and nginx go directly to the replicas'
-ports.  Before each of them the replicas finish what they have, and the first --warm-up seconds are not counted.
+HAProxy and nginx go directly to the replicas' ports and are told nothing of the quotas (no `weight` at a server); Astra's
+nodes find theirs in their cgroups, as they do on any machine, and report them as their cores.  Before each row the replicas
+finish what they have, and the first --warm-up seconds are not counted.
 
 A request's latency is from the moment when it was to be sent, whatever was in the way.  One that failed, or was not answered
 within --limit seconds, counts as slower than all others: a percentile that falls on it is printed as "never".  "used" is the
@@ -658,7 +659,7 @@ def tell(rows):
         print(line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:])), sep="  ")
     for row in rows:
         if row["idle"] < IDLE_MIN:
-            print(f"note: {row['front']}: only {100 * row['idle']:.0f} % of the machine were idle; it may be the one that was slow")
+            print(f"note: {row['front']}: only {100 * row['idle']:.0f} % of the machine was idle, so not only the quotas bound")
         for why, count in row["reasons"].items():
             print(f"note: {row['front']}: {count} times {why}")
 
@@ -676,7 +677,7 @@ def measure_all(args, fronts):
         try:
             for name in fronts:
                 rows.append(measure(up, name, work, arrivals))
-                print(f"  {name}: p99 {cells(rows[-1])[3]} ms", flush=True)
+                print(f"  {name}: p99 in ms {cells(rows[-1])[3]}", flush=True)
                 if args.json:
                     with open(args.json, "a") as out:
                         print(json.dumps({**rows[-1], **same}), file=out)

@@ -1,6 +1,9 @@
 // The tail of heavy requests on uneven machines, by policy: a discrete-event simulation that asks the router's own
 // classes (node_pool with its weights and orders, dispatch, and the nodes' admission) where each request goes.
-//   cmake --build build/release --target perf_router_tail && build/release/test/perf_router_tail [SECONDS [SEEDS]]
+//   cmake --build build/release --target perf_router_tail && build/release/test/perf_router_tail [SECONDS [SEEDS
+//   [NAME]]]
+//
+// NAME: only policies with this in their name, beside the oracle.
 //
 // 200 nodes of 4 to 64 cores, speeds log-uniform in 0.5 .. 4, four cores per running task, as many slots as that gives;
 // others take 0 .. 10 % of a node for about a minute, then 20 .. 70 % for about 20 s.  Work is lognormal, 8
@@ -36,6 +39,7 @@
 #include <queue>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -738,7 +742,7 @@ private:
 
   void unpark(std::size_t router, std::size_t count) {
     auto& parked = routers_[router].parked;
-    for (count = std::min(count, parked.size()); count > 0; --count) {
+    for (; count > 0 && !parked.empty(); --count) { // a walk may unpark others
       auto key = parked.front();
       parked.pop_front();
       walk(key);
@@ -775,6 +779,7 @@ double quantile(std::vector<double>& values, double q) {
 int main(int argc, char** argv) {
   auto seconds = argc > 1 ? std::strtod(argv[1], nullptr) : 300.0;
   auto seeds = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1ULL;
+  auto only = std::string_view{argc > 3 ? argv[3] : ""};
   for (auto routers : {std::size_t{1}, std::size_t{16}}) {
     fmt::print(
         "\n{} router{}: p50 / p99 in seconds, p99 against JSWQ, spread of use (CV, 30 s), lost per 10 000\n{:24}",
@@ -785,6 +790,8 @@ int main(int argc, char** argv) {
     fmt::print("\n");
     std::array<double, loads.size()> oracle{};
     for (auto& [which, name] : policies) {
+      if (which != policy::jswq && std::string_view{name}.find(only) == std::string_view::npos)
+        continue;
       fmt::print("{:24}", name);
       for (std::size_t i = 0; i < loads.size(); ++i) {
         results all;

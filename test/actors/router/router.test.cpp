@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -34,6 +35,8 @@ struct node_script {
 
   std::uint32_t reserves = 0;
   std::vector<std::uint64_t> cancels;
+  /// Attempts under way that it will say not to have started.
+  std::vector<std::uint64_t> late_no;
   /// By request id: how often it may have been started here.
   std::map<std::string, int> starts;
 
@@ -133,6 +136,10 @@ request_sink::behavior_type fake_node(request_sink::pointer self, script_ptr scr
         } else {
           ++script->starts[what->request_id()];
           script->running.emplace(attempt, promise);
+          self->run_delayed(350ms, [script, attempt] {
+            if (std::erase(script->late_no, attempt) > 0)
+              script->finish(attempt, pb::INVOKE_NOT_STARTED, {});
+          });
           self->run_delayed(script->service,
                             [script, attempt, text = what->body()] { script->finish(attempt, pb::INVOKE_OK, text); });
         }
@@ -832,6 +839,21 @@ TEST_CASE_FIXTURE(router_fixture, "two routers of one app work side by side") {
   CHECK(second->answer().outcome == route_outcome::ok);
 }
 
+TEST_CASE_FIXTURE(router_fixture, "places in the queues of nodes are shared, too") {
+  add_node("n1");
+  app.mutable_spec()->set_queue_limit(3);
+  start();
+  std::vector<call> many;
+  for (int i = 0; i < 4; ++i) // one runs, three wait at the node
+    many.push_back(invoke_for("a", "a" + std::to_string(i)));
+  REQUIRE(scripts["n1"]->queue.size() == 3);
+  auto first = invoke_for("b", "b0");
+  CHECK(many[3]->answer().outcome == route_outcome::saturated);
+  CHECK(scripts["n1"]->queue.size() == 3);
+  advance(400ms);
+  CHECK(first->answer().outcome == route_outcome::ok);
+}
+
 TEST_CASE_FIXTURE(router_fixture, "places in a full queue are shared by clients, and turns as well") {
   auto node = add_node("n1");
   node->queue_max = 0;
@@ -931,6 +953,68 @@ TEST_CASE_FIXTURE(router_fixture,
     push();
     CHECK(out_reason("hole").empty());
   }
+}
+
+TEST_CASE_FIXTURE(router_fixture, "a key whose nodes are all full does not stop the app") {
+  for (auto i = 0; i < 8; ++i) {
+    auto node = add_node("n" + std::to_string(i));
+    node->queue_max = 0;
+    node->service = 2s;
+  }
+  start();
+  std::vector<call> hot;
+  for (int i = 0; i < 8; ++i)
+    hot.push_back(invoke_with_key("hot", "hot" + std::to_string(i)));
+  std::vector<call> others;
+  for (int i = 0; i < 2; ++i)
+    others.push_back(invoke_app("other" + std::to_string(i)));
+  advance(200ms);
+  auto running = 0U;
+  for (auto& [name, script] : scripts)
+    running += static_cast<unsigned>(script->running.size());
+  CHECK(running == 8);
+  advance(4s);
+  for (auto& log : hot)
+    CHECK(log->answer().outcome == route_outcome::ok);
+  for (auto& log : others)
+    CHECK(log->answer().outcome == route_outcome::ok);
+}
+
+TEST_CASE_FIXTURE(router_fixture, "one who sends bad input alone makes no node a bad one") {
+  add_node("n1", 10)->outcome = pb::INVOKE_APP_FAILED;
+  add_node("n2", 10);
+  add_node("n3", 10);
+  start();
+  for (int i = 0; i < 60; ++i) {
+    auto log = invoke_for(i % 2 == 0 ? "careless" : "", "q" + std::to_string(i));
+    advance(100ms);
+    // What the others send is good.
+    scripts["n1"]->outcome = i % 2 == 1 ? std::optional{pb::INVOKE_APP_FAILED} : std::nullopt;
+  }
+  CHECK(out_reason("n1").empty());
+}
+
+TEST_CASE_FIXTURE(router_fixture,
+                  "an expelled node stays out when its session ends, and comes back when it starts again") {
+  add_node("hole", 10)->outcome = pb::INVOKE_APP_FAILED;
+  add_node("n1", 10);
+  add_node("n2", 10);
+  start();
+  for (int i = 0; i < 30; ++i) {
+    invoke_app("q" + std::to_string(i));
+    advance(50ms);
+  }
+  REQUIRE(out_reason("hole").find("5 errors") == 0);
+  kill_node("hole");
+  spawn_node("hole");
+  rows["hole"].set_sequence(7);
+  push();
+  CHECK(out_reason("hole").find("5 errors") == 0);
+  rows["hole"].set_incarnation(2);
+  rows["hole"].mutable_profile()->set_incarnation(2);
+  rows["hole"].set_sequence(1);
+  push();
+  CHECK(out_reason("hole").empty());
 }
 
 TEST_CASE_FIXTURE(router_fixture, "a dry run tells whose turn it is, and uses no turn up") {
@@ -1051,6 +1135,30 @@ TEST_CASE_FIXTURE(hedging_fixture, "the first start may be first after all, and 
   CHECK(fast->granted.empty());
 }
 
+TEST_CASE_FIXTURE(hedging_fixture, "a first start that was none leaves the work to the second one") {
+  slow->outcome.reset();
+  fast->service = 1s;
+  start();
+  auto log = invoke_app("q1");
+  advance(300ms);
+  REQUIRE(fast->starts.size() == 1);
+  auto attempt = slow->running.begin()->first;
+  slow->late_no.push_back(attempt);
+  advance(100ms);
+  CHECK(log->open());
+  SUBCASE("which ends it") {
+    advance(1s);
+    CHECK(log->answer().outcome == route_outcome::ok);
+    CHECK(log->answer().node == "n2");
+  }
+  SUBCASE("whose node dies then: it is tried elsewhere") {
+    kill_node("n2");
+    advance(6s);
+    CHECK(log->answer().outcome == route_outcome::ok);
+    CHECK(log->answer().node == "n1");
+  }
+}
+
 TEST_CASE_FIXTURE(hedging_fixture, "at the deadline both starts are over") {
   fast->service = 5s;
   start();
@@ -1132,6 +1240,7 @@ public:
     app.mutable_spec()->set_idempotent(idempotent_);
     app.mutable_spec()->set_request_timeout_ms(3000);
     app.mutable_spec()->set_queue_limit(static_cast<std::uint32_t>(random_.below(12)));
+    app.mutable_spec()->set_hedge_after_ms(chance(50) ? random_.below(500) : 0);
     for (auto& name : names_) {
       auto script = add_node(name, 1 + static_cast<std::uint32_t>(random_.below(3)));
       script->queue_max = static_cast<std::uint32_t>(random_.below(3));
@@ -1203,8 +1312,9 @@ private:
         network.cut.erase(name + ":1");
       break;
     case 6:
-      script.outcome =
-          chance(50) ? std::optional{chance(50) ? pb::INVOKE_NOT_STARTED : pb::INVOKE_REPLICA_LOST} : std::nullopt;
+      script.outcome = chance(60) ? std::optional{std::array{pb::INVOKE_NOT_STARTED, pb::INVOKE_REPLICA_LOST,
+                                                             pb::INVOKE_APP_FAILED}[random_.below(3)]}
+                                  : std::nullopt;
       break;
     case 7:
       if (!calls_.empty())
@@ -1215,7 +1325,14 @@ private:
     }
     for (auto count = random_.below(3); count > 0; --count) {
       auto id = "q" + std::to_string(calls_.size());
-      calls_[id] = invoke_app(id);
+      route_request what;
+      if (chance(50))
+        what.client = "client-" + std::to_string(random_.below(3));
+      if (chance(20))
+        what.affinity = "key-" + std::to_string(random_.below(3));
+      if (chance(30))
+        what.size = chance(50) ? 0.2 : 5.0;
+      calls_[id] = invoke_app(id, caf::timespan{0}, std::move(what));
     }
     advance(1ms * random_.below(300));
   }
