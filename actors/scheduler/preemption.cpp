@@ -132,7 +132,7 @@ std::vector<preempting_placement> plan_preemption(const plan_input& input, rando
     if (!entry.usable())
       return;
     auto about = rules.judge(entry.row.shape());
-    if (!about.failing.empty())
+    if (!about.failing.empty() || input.elsewhere.count(entry.origin) != 0)
       return;
     for (std::size_t i = 0; i < values.size(); ++i)
       values[i].insert(*about.spread_values[i]);
@@ -151,10 +151,12 @@ std::vector<preempting_placement> plan_preemption(const plan_input& input, rando
     options.push_back(std::move(found));
   };
   if (input.columns) {
-    for (auto& kind : input.columns->kinds()) {
-      if (kind.usable == 0)
+    auto& columns = *input.columns;
+    for (auto& group : columns.groups()) {
+      if (values.empty() || group.size() == 0 || group.condition != view_columns::state::usable
+          || input.elsewhere.count(columns.homes()[group.home]) != 0)
         continue;
-      auto about = rules.judge(kind.profile);
+      auto about = rules.judge(columns.kinds()[group.kind].profile);
       if (about.failing.empty())
         for (std::size_t i = 0; i < values.size(); ++i)
           values[i].insert(*about.spread_values[i]);
