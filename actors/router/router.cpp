@@ -8,6 +8,7 @@
 #include "actors/router/node_pool.hpp"
 #include "actors/router/outlier_detector.hpp"
 #include "actors/router/retry_budget.hpp"
+#include "actors/router/router_metrics.hpp"
 #include "messages/node_protocol.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -88,7 +89,7 @@ public:
       pool_(app_, options.ejection, random_source{world.seed("router.phase/" + app_)}, {.refresh = options.refresh},
             options.slow_start),
       outliers_({options.outlier_errors, options.outlier_latency, options.outlier_ejection}),
-      budget_(options.retry_budget, options.retry_budget_min) {}
+      budget_(options.retry_budget, options.retry_budget_min), metrics_(self->system().metrics(), app_) {}
 
   router_actor::behavior_type make_behavior() {
     self_->set_down_handler([this](caf::down_msg& down) { on_session_down(down); });
@@ -117,6 +118,7 @@ private:
     owed_answer reply;
     milliseconds timeout;
     caf::disposable deadline_timer;
+    time_point came;
     /// Of a request of known size.
     node_pool::sized_walk walk;
     /// Holds one of the app's `queue_limit` places.
@@ -278,6 +280,7 @@ private:
     auto timer = self_->run_delayed(timeout, [this, key] { on_deadline(key); });
     pending taken{std::move(way), std::move(what), owed_answer{promise}, timeout, std::move(timer)};
     taken.walk = {taken.what.size, options_.tries, {}};
+    taken.came = now();
     requests_.emplace(key, std::move(taken));
     if (record_.deleting())
       answer(key, unavailable());
@@ -349,6 +352,8 @@ private:
                     request.what.request_id, to_string(result.outcome), result.node, result.tries, result.starts,
                     result.reason);
     ++answered_;
+    metrics_.answered(result.outcome, now() - request.came);
+    metrics_.waiting->value(static_cast<std::int64_t>(queue_.places()));
     request.reply.deliver(std::move(result));
   }
 
@@ -547,6 +552,7 @@ private:
     }
     request.has_place = true;
     queue_.take_place(client, key);
+    metrics_.waiting->value(static_cast<std::int64_t>(queue_.places()));
     return true;
   }
 
@@ -685,6 +691,7 @@ private:
         return answer(key, make_result(route_outcome::unavailable, "the app's retry budget is spent"));
       }
       ++hedges_started_;
+      metrics_.hedges->inc();
       request.way.start();
     } else {
       give_place_back(key, request, true);
@@ -809,6 +816,7 @@ private:
   void expel(const outlier_detector::ejection& what) {
     spdlog::warn("router.expel app={} node={} ms={} reason=\"{}\"", app_, name_of(what.node), what.length.count(),
                  what.reason);
+    metrics_.expelled->inc();
     pool_.expel(what.node, what.reason, what.length, now());
     leave(pool_.settle(now()));
   }
@@ -849,6 +857,7 @@ private:
       spdlog::info("router.retry app={} request={} starts={} reason=\"{}\"", app_, request.what.request_id,
                    request.way.starts(), why);
       ++retried_;
+      metrics_.retries->inc();
       request.way.new_walk();
       walk(key);
       return;
@@ -1090,6 +1099,7 @@ private:
   node_pool pool_;
   outlier_detector outliers_;
   retry_budget budget_;
+  router_metrics metrics_;
   /// The newest that a scheduler said of the app; empty until then.
   pb::AppRecord record_;
   bool announced_ = false;

@@ -15,6 +15,9 @@
 #include <caf/disposable.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/send.hpp>
+#include <caf/telemetry/counter.hpp>
+#include <caf/telemetry/label_view.hpp>
+#include <caf/telemetry/metric_registry.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
 #include <fmt/format.h>
@@ -305,8 +308,10 @@ private:
                             fmt::format("app '{}' has a task with the Idempotency-Key '{}' and another body or content "
                                         "type, {}; use another key for another task",
                                         task.app, task.key, id_of(task.number))));
-    if (made.fresh)
+    if (made.fresh) {
       book_.add(task, now());
+      count("accepted", {{"app", task.app}}, "Tasks that were stored and answered 202.");
+    }
     auto known = book_.find(task.number);
     auto response = reply(made.fresh ? 202 : 200, json_of(known != nullptr ? *known : task));
     response.headers.emplace_back("Location", "/v1/tasks/" + id_of(task.number));
@@ -425,6 +430,8 @@ private:
       break;
     }
     case task_book::verdict::again:
+      count("attempts-repeated", {{"app", book_.find(number)->app}},
+            "Attempts after which a task waits for another one.");
       spdlog::debug("tasks.retry task={} outcome={} reason=\"{}\"", number, to_string(result.outcome), how.reason);
       keeper_->write(
           0, [task = *book_.find(number)](task_store& store) { return store.update(task); },
@@ -464,6 +471,7 @@ private:
           if (!failed) {
             unstored_.erase(number);
             book_.stored(number);
+            count("ended", {{"app", task.app}, {"state", to_string(task.state)}}, "Tasks that have ended, by how.");
             tell_end(task);
             return;
           }
@@ -475,6 +483,10 @@ private:
             store_end(number, result, std::min(retry * 2, setup_.store_retry_max));
           });
         });
+  }
+
+  void count(caf::string_view what, std::initializer_list<caf::telemetry::label_view> labels, caf::string_view help) {
+    self_->system().metrics().counter_instance("astra.tasks", what, labels, help, "1", true)->inc();
   }
 
   // -- telling -------------------------------------------------------------------------------------------------------
