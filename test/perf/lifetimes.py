@@ -143,7 +143,7 @@ def main():
     with Cluster(args.astra, args.nodes, args.keep) as cluster:
         for app in APPS:
             text = APP.format(name=app, nodes=args.nodes, work=args.work, idempotent="true" if app == "again" else "false")
-            if put_app(cluster.address, app, text)[0] != 200:
+            if until(lambda text=text, app=app: put_app(cluster.address, app, text)[0] == 200, 30, 0.2) is None:
                 sys.exit("the app was refused")
         if until(lambda: all(call(cluster.address, "GET", f"/v1/apps/{app}")[1].count('"ready"') >= args.nodes for app in APPS),
                  30) is None:
