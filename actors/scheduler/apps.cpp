@@ -542,7 +542,7 @@ private:
       auto known = view_.find_scheduler(owner);
       if (owner == process_ || !known)
         continue;
-      if (noted_here(name) == 0) {
+      if (noted_here(name) == 0 || MUTANT(fenced_app_given_up)) {
         give_up(entry, name_of(owner), owner, shown->record.epoch());
       } else {
         entry.questions = 1;
