@@ -7,6 +7,10 @@ Then every result is fetched and compared.  The app writes down each start, so t
 worked on at least once, and how much more is what the kills cost.
 
     test/perf/task_kills.py --astra build/release/runtime/astra --tasks 2000
+    test/perf/task_kills.py --astra build/release/runtime/astra --tasks 100000 --server
+
+--server: replicas are servers instead of a process for each task, which costs a machine with version 1 control groups tens of
+milliseconds.
 """
 import argparse
 import hashlib
@@ -37,6 +41,37 @@ memory = "64MiB"
 [restart]
 backoff_max = "1s"
 """
+
+
+# The same as a server.
+SERVER = """
+import hashlib, http.server, sys, time
+starts = open(sys.argv[2], "a")
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        digest = hashlib.sha256(self.rfile.read(int(self.headers["Content-Length"]))).hexdigest()
+        starts.write(digest + "\\n")
+        starts.flush()
+        time.sleep(float(sys.argv[3]))
+        self.send_response(200)
+        self.send_header("Content-Length", "65")
+        self.end_headers()
+        self.wfile.write(digest.encode() + b"\\n")
+    def log_message(self, *_):
+        pass
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 64
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def as_server(app, directory, starts, work):
+    program = directory / "server.py"
+    program.write_text(SERVER)
+    lines = [line for line in app.splitlines() if not line.startswith("command")]
+    command = json.dumps([sys.executable, str(program), "{port}", str(starts), str(work)])
+    return "\n".join(lines).replace('mode = "per-request"', f'mode = "server"\ncommand = {command}')
 
 
 class Cluster(RealCluster):
@@ -179,6 +214,7 @@ def main():
     parse.add_argument("--work", default="0.02", help="seconds that each task sleeps")
     parse.add_argument("--clients", type=int, default=8)
     parse.add_argument("--every", type=float, default=4.0, help="seconds between two kills, on average")
+    parse.add_argument("--server", action="store_true", help="replicas are servers")
     parse.add_argument("--seed", type=int, default=1)
     parse.add_argument("--keep", action="store_true", help="leave files and logs behind")
     options = parse.parse_args()
@@ -186,6 +222,8 @@ def main():
         starts = cluster.dir / "starts"
         starts.touch()
         app = APP.format(starts=starts, work=options.work, replicas=options.replicas, concurrency=options.concurrency)
+        if options.server:
+            app = as_server(app, cluster.dir, starts, options.work)
         answer = 0, ""
 
         def applied():
