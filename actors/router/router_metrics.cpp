@@ -9,7 +9,8 @@ namespace astra {
 namespace {
 
 /// Upper bounds in seconds.
-constexpr std::array<double, 14> buckets{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 300.0};
+constexpr std::array<double, 14> buckets{0.005, 0.01, 0.025, 0.05, 0.1,  0.25, 0.5,
+                                         1.0,   2.5,  5.0,   10.0, 25.0, 60.0, 300.0};
 
 } // namespace
 
@@ -29,11 +30,11 @@ router_metrics::router_metrics(caf::telemetry::metric_registry& registry, const 
   }
   // histogram_instance of CAF 0.18.7 does not compile for doubles.
   const caf::string_view names[] = {"app"};
-  seconds_ = registry
-                 .histogram_family<double>("astra.router", "request-duration", {names, 1},
-                                           {buckets.data(), buckets.size()},
-                                           "From the arrival of a request at the router to its answer.", "seconds")
-                 ->get_or_add({{"app", app}});
+  seconds_ =
+      registry
+          .histogram_family<double>("astra.router", "request-duration", {names, 1}, {buckets.data(), buckets.size()},
+                                    "From the arrival of a request at the router to its answer.", "seconds")
+          ->get_or_add({{"app", app}});
 }
 
 void router_metrics::answered(route_outcome outcome, caf::timespan took) {
