@@ -1044,7 +1044,8 @@ private:
     });
   }
 
-  router_table report() const {
+  router_table report() {
+    leave(pool_.settle(now())); // what was held against nodes may be over
     std::map<node_id, std::uint32_t> in_flight;
     for (auto& [key, request] : requests_)
       if (request.way.where() == dispatch::phase::running)

@@ -1017,6 +1017,19 @@ TEST_CASE_FIXTURE(router_fixture,
   CHECK(out_reason("hole").empty());
 }
 
+TEST_CASE_FIXTURE(router_fixture, "the table shows who is back, also when nothing else happens") {
+  add_node("n1");
+  add_node("n2");
+  start({.refresh = 1h});
+  advance(10ms);
+  invoke_app("q1");
+  invoke_app("q2");
+  kill_node("n1");
+  REQUIRE(out_reason("n1").find("session lost") == 0);
+  advance(3s);
+  CHECK(out_reason("n1").empty());
+}
+
 TEST_CASE_FIXTURE(router_fixture, "a dry run tells whose turn it is, and uses no turn up") {
   add_node("n1", 10, 20);
   add_node("n2", 10, 4);
