@@ -834,19 +834,31 @@ private:
   }
 
   void show_picks(const http_exchange_ptr& exchange, const std::string& app) {
-    constexpr std::uint32_t most = 10'000;
-    std::uint32_t count = 20;
-    auto parameters = find_query(exchange->request().target);
-    if (parameters && parameters->count("n") != 0) {
-      auto& text = (*parameters)["n"];
-      auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-      if (error != std::errc{} || end != text.data() + text.size() || count == 0 || count > most)
-        parameters.reset();
-    }
-    if (!parameters)
+    constexpr std::uint64_t most = 10'000;
+    std::uint64_t count = 20;
+    if (!read_numbers(exchange, {{"n", &count}}) || count > most)
       return answer(exchange, refusal(400, "invalid_argument",
                                       fmt::format("n must be a number of picks from 1 to {}, such as n=20", most)));
-    ask_router(exchange, app, router_picks_json, report_atom_v, count);
+    ask_router(exchange, app, router_picks_json, report_atom_v, static_cast<std::uint32_t>(count));
+  }
+
+  /// Positive numbers of the query; those that it does not name stay.
+  /// @returns false when it says something else.
+  static bool read_numbers(const http_exchange_ptr& exchange,
+                           std::initializer_list<std::pair<const char*, std::uint64_t*>> wanted) {
+    auto parameters = find_query(exchange->request().target);
+    if (!parameters)
+      return false;
+    for (auto& [key, value] : wanted) {
+      auto found = parameters->find(key);
+      if (found == parameters->end())
+        continue;
+      auto& text = found->second;
+      auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+      if (error != std::errc{} || end != text.data() + text.size() || *value == 0)
+        return false;
+    }
+    return true;
   }
 
   void describe(const http_exchange_ptr& exchange, const std::string& app) {
@@ -974,20 +986,9 @@ private:
   }
 
   void show_claims(const http_exchange_ptr& exchange, const std::string& app) {
-    auto parameters = find_query(exchange->request().target);
     std::uint64_t from = 0;
     std::uint64_t limit = 100;
-    auto read = [&](const char* key, std::uint64_t& value) {
-      if (!parameters || parameters->count(key) == 0)
-        return;
-      auto& text = (*parameters)[key];
-      auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-      if (error != std::errc{} || end != text.data() + text.size() || value == 0)
-        parameters.reset();
-    };
-    read("from", from);
-    read("limit", limit);
-    if (!parameters || limit > 1000)
+    if (!read_numbers(exchange, {{"from", &from}, {"limit", &limit}}) || limit > 1000)
       return answer(exchange, refusal(400, "invalid_argument",
                                       "from must be the number of a record and limit one up to 1000, such as "
                                       "from=1&limit=100"));
@@ -1028,15 +1029,8 @@ private:
   }
 
   void roll_back(const http_exchange_ptr& exchange, const std::string& app) {
-    auto parameters = find_query(exchange->request().target);
     std::uint64_t to = 0;
-    if (parameters && parameters->count("to") != 0) {
-      auto& text = (*parameters)["to"];
-      auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), to);
-      if (error != std::errc{} || end != text.data() + text.size() || to == 0)
-        parameters.reset();
-    }
-    if (!parameters)
+    if (!read_numbers(exchange, {{"to", &to}}))
       return answer(exchange, refusal(400, "invalid_argument", "to must be the number of a revision, such as to=3"));
     with_history(exchange, app, [this, exchange, app, to](const pb::SchedulerRow& scheduler, const pb::AppHistory&) {
       pb::ApplyApp wish;
