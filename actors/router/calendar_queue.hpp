@@ -19,9 +19,10 @@ namespace astra {
 /// Each node begins at a random point of its period, so routers that start together do not begin with the same nodes,
 /// and nodes of equal weight do not stay bunched.
 ///
-/// Turns of a node are spaced more evenly than in smooth weighted round robin and the counts deviate no more (see the
-/// tests), but these are other sequences.  A node that refused and is passed over has had its turn, as there; unlike
-/// there, its next one does not come later by the picks that passed it over, one at most for each.
+/// Turns of a node are spaced more evenly than in smooth weighted round robin, and counts deviate by less than three
+/// turns, where two are enough there (see the tests); so these are other sequences.  A node that refused and is passed
+/// over has had its turn, as there; unlike there, its next one does not come later by the picks that passed it over,
+/// one at most for each.
 ///
 /// As a credit, a turn that is due now counts half a round, and one that lies a whole period ahead minus half a round.
 class calendar_queue final : public order {

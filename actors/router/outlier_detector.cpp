@@ -74,7 +74,7 @@ std::optional<outlier_detector::ejection> outlier_detector::failed(node_id node,
     ++what.streak;
   what.last_who = who;
   // What had been sent before is no news.
-  if (what.out_until > now)
+  if (is_out(node, now))
     return std::nullopt;
   // One that comes back and fails at once is known.
   auto enough = what.times > 0 && !what.proven ? 1 : policy_.errors;
@@ -96,7 +96,7 @@ std::vector<outlier_detector::ejection> outlier_detector::too_slow(std::size_t n
   std::vector<double> latencies;
   std::vector<double> relatives;
   for (auto& [node, what] : nodes_) {
-    if (what.latencies < latencies_min || what.out_until > now)
+    if (what.latencies < latencies_min || is_out(node, now))
       continue;
     latencies.push_back(what.latency.value);
     relatives.push_back(what.relative.value);
@@ -109,7 +109,7 @@ std::vector<outlier_detector::ejection> outlier_detector::too_slow(std::size_t n
   auto relative = median_of(std::move(relatives));
   std::vector<std::pair<double, node_id>> slow;
   for (auto& [node, what] : nodes_) {
-    if (what.latencies < latencies_min || what.out_until > now)
+    if (what.latencies < latencies_min || is_out(node, now))
       continue;
     auto times = std::exp(std::min(what.latency.value - latency, what.relative.value - relative));
     if (times >= policy_.latency)
@@ -138,6 +138,11 @@ void outlier_detector::forget(node_id node) {
   nodes_.erase(found);
 }
 
+bool outlier_detector::is_out(node_id node, time_point now) const {
+  auto found = out_.find(node);
+  return found != out_.end() && found->second > now;
+}
+
 bool outlier_detector::may_eject(std::size_t nodes, time_point now) {
   std::erase_if(out_, [now](auto& entry) { return entry.second <= now; });
   // Those that are out are not in rotation.
@@ -157,8 +162,7 @@ outlier_detector::milliseconds outlier_detector::eject(node_id node, record& wha
   what.last_who.clear();
   what.latency = what.relative = {};
   what.latencies = 0;
-  what.out_until = now + length;
-  out_[node] = what.out_until;
+  out_[node] = now + length;
   return length;
 }
 

@@ -96,13 +96,13 @@ private:
     bool proven = false;
     /// Ejections that count.
     std::uint32_t times = 0;
-    time_point out_until;
     // Since it was ejected last.
     mean latency;
     mean relative;
     std::uint32_t latencies = 0;
   };
 
+  bool is_out(node_id node, time_point now) const;
   /// Whether one more may be out.
   bool may_eject(std::size_t nodes, time_point now);
   milliseconds eject(node_id node, record& what, time_point now);

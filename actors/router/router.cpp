@@ -106,7 +106,7 @@ public:
   }
 
 private:
-  /// Grows with every request; the order in which parked requests try again.
+  /// Grows with every request.
   using request_key = std::uint64_t;
 
   /// Second starts are no requests, and have keys of their own.
@@ -354,7 +354,6 @@ private:
                     result.reason);
     ++answered_;
     metrics_.answered(result.outcome, now() - request.came);
-    metrics_.waiting->value(static_cast<std::int64_t>(queue_.places()));
     request.reply.deliver(std::move(result));
   }
 
@@ -553,14 +552,18 @@ private:
     }
     request.has_place = true;
     queue_.take_place(client, key);
-    metrics_.waiting->value(static_cast<std::int64_t>(queue_.places()));
+    show_waiting();
     return true;
   }
 
   void give_place_back(request_key key, pending& request, bool served) {
-    if (std::exchange(request.has_place, false))
-      queue_.give_back(request.what.client, key, served);
+    if (!std::exchange(request.has_place, false))
+      return;
+    queue_.give_back(request.what.client, key, served);
+    show_waiting();
   }
+
+  void show_waiting() { metrics_.waiting->value(static_cast<std::int64_t>(queue_.places())); }
 
   route_result saturated() {
     auto result =

@@ -25,7 +25,7 @@ public:
   caf::telemetry::int_counter* expelled;
 
 private:
-  static constexpr std::size_t outcomes = 7;
+  static constexpr auto outcomes = static_cast<std::size_t>(route_outcome::cancelled) + 1;
 
   /// By outcome.
   std::array<caf::telemetry::int_counter*, outcomes> answers_;
