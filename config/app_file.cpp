@@ -415,6 +415,8 @@ void to_file(const pb::Resources& resources, schema::AppResources& file) {
 pb::WeightFormula to_weight(const std::string& word) {
   if (word == "flat")
     return pb::WEIGHT_FLAT;
+  if (word == "even")
+    return pb::WEIGHT_EVEN;
   return word == "fast" ? pb::WEIGHT_FAST : pb::WEIGHT_SEED;
 }
 
@@ -424,6 +426,8 @@ const char* to_word(pb::WeightFormula weight) {
     return "flat";
   case pb::WEIGHT_FAST:
     return "fast";
+  case pb::WEIGHT_EVEN:
+    return "even";
   default:
     return "seed";
   }

@@ -6,9 +6,11 @@
 #include "config/units.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <set>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -254,6 +256,18 @@ std::vector<broken_rule> validate(const scheduler_options& options) {
   return rules.take();
 }
 
+std::optional<router_share> parse_router_share(std::string_view text) {
+  router_share result;
+  auto end = text.data() + text.size();
+  auto number = std::from_chars(text.data(), end, result.number);
+  if (number.ec != std::errc{} || number.ptr == end || *number.ptr != '/')
+    return std::nullopt;
+  auto of = std::from_chars(number.ptr + 1, end, result.of);
+  if (of.ec != std::errc{} || of.ptr != end || result.number == 0 || result.number > result.of || result.of > 10'000)
+    return std::nullopt;
+  return result;
+}
+
 std::vector<broken_rule> validate(const router_options& options) {
   rule_book rules;
   rules.positive("router.refresh", options.refresh);
@@ -275,6 +289,17 @@ std::vector<broken_rule> validate(const router_options& options) {
     rules.add("router.retry_budget",
               fmt::format("must be between 0 and 1, not {}; it is a share of all starts", options.retry_budget));
   rules.between("router.retry_budget_min", options.retry_budget_min, 0, 1'000'000);
+  for (std::size_t i = 0; i < options.near.size(); ++i) {
+    auto place = fmt::format("router.near[{}]", i);
+    auto [key, value] = split_taint(options.near[i]);
+    if (options.near[i].find('=') == std::string::npos)
+      rules.add(place, "needs the label and its value, such as \"zone=a\", not " + quote(options.near[i]));
+    else if (auto problem = label_problem(key, value); !problem.empty())
+      rules.add(place, problem);
+  }
+  if (!options.share.empty() && !parse_router_share(options.share))
+    rules.add("router.share",
+              "must be which of how many routers this one is, such as \"3/16\", not " + quote(options.share));
   return rules.take();
 }
 

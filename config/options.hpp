@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -146,6 +147,15 @@ struct scheduler_options {
   std::uint64_t claim_log_bytes = 64ull << 20;
 };
 
+/// Which of several routers of the same apps one is, from 1.
+struct router_share {
+  std::uint32_t number = 1;
+  std::uint32_t of = 1;
+};
+
+/// "3/16": the third of sixteen.  Nullopt: it is nothing of the kind.
+std::optional<router_share> parse_router_share(std::string_view text);
+
 struct router_options {
   /// Of the home group.
   std::vector<std::string> resources;
@@ -172,6 +182,10 @@ struct router_options {
   /// Second starts of idempotent work, as a share of all starts, and how many are always allowed.
   double retry_budget = 0.1;
   std::uint32_t retry_budget_min = 10;
+  /// "key=value": nodes with all of these labels are asked first.
+  std::vector<std::string> near;
+  /// As parse_router_share reads it: of apps with very many nodes each router takes its part; empty: all.
+  std::string share;
 };
 
 struct gateway_options {

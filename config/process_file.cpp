@@ -90,6 +90,8 @@ void pair_fields(Io& io, process_options& o) {
   io("router.outlier_ejection", o.router.outlier_ejection);
   io("router.retry_budget", o.router.retry_budget);
   io("router.retry_budget_min", o.router.retry_budget_min);
+  io("router.near", o.router.near);
+  io("router.share", o.router.share);
   io("gateway.listen", o.gateway.listen);
   io("gateway.body_limit", o.gateway.body_limit_bytes);
   io("gateway.header_limit", o.gateway.header_limit_bytes);

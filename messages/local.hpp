@@ -39,6 +39,8 @@ struct router_table_row {
   std::uint64_t served = 0;
   /// Why it gets nothing now; empty: it is in rotation.
   std::string out_reason;
+  /// It is asked before those that are not.
+  bool near = false;
 };
 
 /// Answer of a router to (report_atom).

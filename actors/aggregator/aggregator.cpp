@@ -329,7 +329,7 @@ private:
 
   caf::result<claim_reply> on_claims(const claim_batch& batch) {
     // A Resource asks one node at a time.
-    node_id node{batch->claims_size() > 0 ? batch->claims(0).node() : 0};
+    node_id node{batch->claims_size() > 0 ? batch->claims(0).node() : batch->node()};
     auto handle = handles_.find(node);
     if (handle == handles_.end())
       return caf::make_error(errc::unreachable, "the connection to the node is closed");

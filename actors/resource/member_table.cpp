@@ -55,7 +55,7 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   if ((came_back || who.offline_since) && !who.left && !MUTANT(flapping_node_trusted))
     who.flaps.returned(now);
   who.seen.renew(now);
-  who.closed = false;
+  who.doubt.clear();
   who.draining = beat.draining() && !MUTANT(drain_flag_lost);
   who.left = beat.leaving() && !MUTANT(goodbye_ignored);
   result.change = judge(slot, {}, now);
@@ -68,7 +68,7 @@ std::optional<transition> member_table::beat_again(std::uint32_t slot, const nod
   log_.heard(slot, load, now);
   auto& who = members_[slot - 1];
   who.seen.renew(now);
-  who.closed = false;
+  who.doubt.clear();
   return judge(slot, {}, now);
 }
 
@@ -104,9 +104,21 @@ std::optional<transition> member_table::connection_closed(node_id id, time_point
   if (slot == 0)
     return std::nullopt;
   auto& who = members_[slot - 1];
-  who.closed = !MUTANT(closed_connection_trusted);
+  if (!MUTANT(closed_connection_trusted))
+    who.doubt = "connection closed";
   if (who.offline_since)
     return std::nullopt;
+  return judge(slot, {}, now);
+}
+
+std::optional<transition> member_table::accused(node_id id, time_point asked, std::string reason, time_point now) {
+  auto slot = log_.slot(id);
+  if (slot == 0)
+    return std::nullopt;
+  auto& who = members_[slot - 1];
+  if (who.offline_since || !who.doubt.empty() || (who.seen.heard > asked && !MUTANT(accused_in_spite_of_beat)))
+    return std::nullopt;
+  who.doubt = std::move(reason);
   return judge(slot, {}, now);
 }
 
@@ -193,12 +205,12 @@ std::optional<transition> member_table::judge(std::uint32_t slot, std::chrono::n
   } else if (silence >= patience_.evict_after && !MUTANT(silent_never_evicted)) {
     liveness = pb::LIVENESS_OFFLINE;
     reason = silence_text(silence);
-  } else if (who.draining && !(who.closed && MUTANT(drain_lost_on_disconnect))) {
+  } else if (who.draining && !(!who.doubt.empty() && MUTANT(drain_lost_on_disconnect))) {
     liveness = pb::LIVENESS_DRAINING;
     reason = "draining: finishes its work and takes no more";
-  } else if (who.closed) {
+  } else if (!who.doubt.empty()) {
     liveness = pb::LIVENESS_SUSPECT;
-    reason = "connection closed";
+    reason = who.doubt;
   } else if (silence >= patience_.suspect_after) {
     liveness = pb::LIVENESS_SUSPECT;
     reason = silence_text(silence);
@@ -209,7 +221,7 @@ std::optional<transition> member_table::judge(std::uint32_t slot, std::chrono::n
   auto before = log_.row(slot).liveness();
   if (before == liveness) {
     // Nor is it news for how long it has been silent by now.
-    auto beats_again = liveness == pb::LIVENESS_SUSPECT && !who.closed && silence < patience_.suspect_after;
+    auto beats_again = liveness == pb::LIVENESS_SUSPECT && who.doubt.empty() && silence < patience_.suspect_after;
     if (beats_again && log_.row(slot).reason() != reason)
       log_.change(slot, part_state, stream::liveness).set_reason(reason);
     set_due(slot);

@@ -68,6 +68,10 @@ public:
   /// itself slept, it learns that there.
   std::optional<transition> connection_closed(node_id id, time_point now);
 
+  /// Others cannot reach the node, and it did not answer when it was asked at `asked`: suspect until the next beat, if
+  /// there was none since.
+  std::optional<transition> accused(node_id id, time_point asked, std::string reason, time_point now);
+
   /// Drops the row: the node lives at another Resource now.
   /// @returns false when it was not here.
   bool moved_away(node_id id);
@@ -96,7 +100,8 @@ public:
 private:
   struct member {
     lease seen;
-    bool closed = false;
+    /// Why it is suspected until the next beat; empty: it is not.
+    std::string doubt;
     bool draining = false;
     bool left = false;
     std::optional<time_point> offline_since;

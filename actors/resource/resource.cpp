@@ -56,6 +56,8 @@ using time_point = std::chrono::steady_clock::time_point;
 
 constexpr milliseconds redial_min{100};
 constexpr milliseconds redial_max{2000};
+/// A node that others cannot reach has so long to answer its home.
+constexpr milliseconds probe_patience{300};
 /// Subscribers that a report names.
 constexpr std::size_t reported_subscribers = 8;
 
@@ -127,6 +129,8 @@ struct peer {
   part_collector parts;
   milliseconds backoff = redial_min;
   time_point next_dial;
+  /// To be passed on with the next subscription.
+  std::vector<pb::Accusation> accused;
 };
 
 class resource_state {
@@ -554,6 +558,48 @@ private:
     return MUTANT(unread_beats_count_as_silence) ? now() : result;
   }
 
+  /// Somebody cannot reach a node.  Its home asks it, once for all who complain, and all routers learn what comes of
+  /// it.
+  void on_accused(const pb::Accusation& what, const std::string& accuser, bool passed_on) {
+    node_id node{what.node()};
+    auto row = members_.find(node);
+    if (!row) {
+      auto shown = keeper_.view().find(node);
+      for (auto& other : peers_)
+        if (!passed_on && shown && other.handle && other.id == shown->origin) {
+          other.accused.push_back(what);
+          renew_at(other, false);
+        }
+      return;
+    }
+    auto handle = node_handles_.find(node);
+    if (row->incarnation() != what.incarnation() || row->liveness() != pb::LIVENESS_ONLINE
+        || handle == node_handles_.end() || !probed_.insert(node).second || MUTANT(accusation_ignored))
+      return;
+    spdlog::info("resource.probe node={} accuser={} reason=\"{}\"", node_name(node), accuser, what.reason());
+    pb::ClaimBatch probe;
+    probe.set_node(node.value());
+    self_->request(caf::actor_cast<placement_sink>(handle->second), probe_patience, claim_batch{std::move(probe)})
+        .then([this, node](const claim_reply&) { probed_.erase(node); },
+              [this, node, accuser, asked = now()](const caf::error& why) {
+                probed_.erase(node);
+                // A connection that ends tells so itself.
+                if (why == caf::sec::request_timeout)
+                  on_probe_unanswered(node, asked, accuser);
+              });
+  }
+
+  void on_probe_unanswered(node_id node, time_point asked, const std::string& accuser) {
+    // Its answer may be waiting to be read.
+    if (hearing_.deaf())
+      return;
+    auto reason = accuser + " cannot reach it, and it did not answer within " + std::to_string(probe_patience.count())
+                  + " ms when it was asked";
+    if (auto change = members_.accused(node, asked, std::move(reason), now()))
+      report(*change);
+    arm();
+  }
+
   // -- the view ----------------------------------------------------------------
 
   caf::result<subscribe_ack> on_subscribe(const pb::Subscribe& request) {
@@ -564,6 +610,8 @@ private:
       spdlog::info("resource.subscribe subscriber={} resync={}{}", request.subscriber(), request.resync(),
                    filter_text(request.filter()));
     watch_.renewed(request, now());
+    for (auto& accusation : request.accusations())
+      on_accused(accusation, request.subscriber(), request.scope() == pb::Subscribe::OWN_SHARD);
     pb::SubscribeAck ack;
     if (request.scope() == pb::Subscribe::OWN_SHARD)
       quotas_.answer(make_resource_id(request.subscriber()), request, evidence_, now(), ack);
@@ -704,6 +752,8 @@ private:
     for (auto& have : keeper_.view().versions())
       if (resource_id{have.origin()} == other.id)
         *request.add_have() = have;
+    for (auto& accusation : std::exchange(other.accused, {}))
+      *request.add_accusations() = std::move(accusation);
     auto asked = std::pair{quotas_.ask(other.id, now(), request), now()};
     auto i = static_cast<std::size_t>(&other - peers_.data());
     self_->request(caf::actor_cast<view_source>(other.handle), options_.peer_timeout, subscribe{std::move(request)})
@@ -857,6 +907,7 @@ private:
     self_->demonitor(caf::actor_cast<caf::actor_addr>(other.handle));
     auto handle = std::exchange(other.handle, nullptr);
     other.resyncing = false;
+    other.accused.clear();
     back_off(other);
     auto reached_otherwise =
         std::any_of(peers_.begin(), peers_.end(), [&](auto& twin) { return twin.handle && twin.id == other.id; });
@@ -1137,6 +1188,8 @@ private:
   };
   std::map<caf::actor_addr, aggregator> aggregators_;
   std::map<scheduler_id, caf::strong_actor_ptr> scheduler_handles_;
+  /// Nodes that were accused and asked, and have not answered yet.
+  std::set<node_id> probed_;
   std::map<std::uint64_t, forward> forwards_;
   std::uint64_t last_forward_ = 0;
   std::array<bool, stream_count> armed_{};

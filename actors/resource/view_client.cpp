@@ -62,6 +62,8 @@ struct view_link {
   /// Shards that came from here.
   std::set<resource_id> origins;
   time_point last_renewal;
+  /// To be passed on with the next renewal.
+  std::vector<pb::Accusation> accused;
 };
 
 class view_client_state {
@@ -187,6 +189,8 @@ private:
       request.mutable_filter()->add_apps(app);
     for (auto& have : held)
       *request.add_have() = have;
+    for (auto& accusation : std::exchange(link.accused, {}))
+      *request.add_accusations() = std::move(accusation);
     self_->request(caf::actor_cast<view_source>(link.source), options_.silence, subscribe{std::move(request)})
         .then(
             [this, i, asked = link.source](const subscribe_ack& ack) {
@@ -346,6 +350,7 @@ private:
     if (!who)
       return caf::make_error(errc::invalid_argument, "a subscription needs a sender");
     subscribers_.renew(who, request, now());
+    pass_on(request);
     pb::SubscribeAck ack;
     ack.set_resource(links_.front().id.value());
     ack.set_resource_name(links_.front().name);
@@ -369,6 +374,21 @@ private:
         ack.add_missing_groups(link.named);
     }
     return subscribe_ack{std::move(ack)};
+  }
+
+  /// What routers accuse nodes of, to the Resource through which their rows come.
+  void pass_on(const pb::Subscribe& request) {
+    std::set<std::size_t> told;
+    for (auto& accusation : request.accusations()) {
+      auto shown = keeper_.view().find(node_id{accusation.node()});
+      for (std::size_t i = 0; shown != nullptr && i < links_.size(); ++i)
+        if (links_[i].source && links_[i].origins.count(shown->origin) != 0) {
+          links_[i].accused.push_back(accusation);
+          told.insert(i);
+        }
+    }
+    for (auto i : told)
+      renew(i, false);
   }
 
   view_client_actor::pointer self_;

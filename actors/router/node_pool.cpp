@@ -97,6 +97,14 @@ void set_counters(service_meter::sample& counters, const node_load& load) {
   counters.busy_slots = load.concurrency();
 }
 
+bool is_near(const node_row& row, const std::vector<std::pair<std::string, std::string>>& wanted) {
+  auto& labels = row.shape().labels();
+  return !wanted.empty() && std::ranges::all_of(wanted, [&](auto& label) {
+    return std::ranges::any_of(labels,
+                               [&](auto& has) { return has.key() == label.first && has.value() == label.second; });
+  });
+}
+
 /// No word about a node of this life has a larger number.
 constexpr auto never_heard = std::numeric_limits<std::uint64_t>::max();
 
@@ -109,9 +117,9 @@ double hardware_per_slot(const weight_input& load) {
 } // namespace
 
 node_pool::node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon,
-                     milliseconds slow_start)
+                     milliseconds slow_start, pool_reach reach)
   : app_(std::move(app)), ejection_(ejection), slow_start_(slow_start), phase_(phase), horizon_(horizon),
-    formula_(make_weight_formula(formula_kind_, horizon_)), order_(make_order(order_kind_)) {}
+    reach_(std::move(reach)), formula_(make_weight_formula(formula_kind_, horizon_)) {}
 
 void node_pool::use(pb::WeightFormula formula) {
   if (formula == formula_kind_)
@@ -139,11 +147,12 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
   auto& member = members_[node];
   if (auto former = forgotten_.find(node); former != forgotten_.end()) {
     member.at = former->second;
-    seats_[former->second].who = &member;
+    ranks_[former->second.rank].seats[former->second.at].who = &member;
     ++in_rotation_;
     forgotten_.erase(former);
   }
-  auto was = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
+  auto was = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty(), member.rank};
+  member.rank = is_near(row, reach_.near) ? 0 : 1;
   member.name = row.name();
   member.address = row.address();
   member.life = life;
@@ -157,7 +166,7 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
   member.suspected = row.liveness() == pb::LIVENESS_SUSPECT ? with_reason("suspect", row.reason()) : std::string{};
   heard(member, word);
   member.fresh = member.fresh || replicas.slots == 0;
-  auto is = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty()};
+  auto is = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty(), member.rank};
   if (known == members_.end() || was != is)
     touch(node, member);
   return lost;
@@ -190,8 +199,7 @@ void node_pool::forget(node_id node) {
   able_ -= member.able ? 1 : 0;
   doubted_ -= member.doubted ? 1 : 0;
   if (member.at) {
-    seats_[*member.at].who = nullptr;
-    --in_rotation_;
+    vacate(*member.at);
     forgotten_.emplace(node, *member.at);
   }
   members_.erase(found);
@@ -223,20 +231,44 @@ std::vector<node_id> node_pool::settle(time_point now) {
   return std::exchange(left_, {});
 }
 
+void node_pool::touch_all() {
+  for (auto& [node, member] : members_)
+    touch(node, member);
+}
+
+bool node_pool::in_share(node_id node) const {
+  if (!shared_)
+    return true;
+  // Each node in two slices: none is lost with one router, nor left to one that is busy.
+  auto wide = 2.0 / reach_.share.of;
+  auto begin = (reach_.share.number - 1.0) / reach_.share.of;
+  auto where = static_cast<double>(node.value()) * 0x1.0p-64 - begin;
+  return (where < 0.0 ? where + 1.0 : where) < wide;
+}
+
+/// Some below the boundary it ends, so that it does not come and go with single nodes.
+void node_pool::share_or_not() {
+  auto shared = reach_.share.of > 2 && members_.size() > (shared_ ? shared_above - shared_above / 8 : shared_above);
+  if (shared != std::exchange(shared_, shared))
+    touch_all();
+}
+
 void node_pool::bring_in_line(time_point now) {
   expire(now);
   if (!unsettled_)
     return;
   auto joined = move_in_and_out(now);
-  auto kind = kind_for(in_rotation_, order_kind_);
-  if (std::exchange(reweigh_, false) || kind == order_kind::scan || kind != order_kind_)
-    weigh_all(now);
-  else
-    weigh_joined(joined, now);
+  if (std::exchange(reweigh_, false) || in_rotation_ <= scan_max)
+    return weigh_all(now);
+  weigh_joined(joined, now);
+  for (auto& list : ranks_)
+    if (auto kind = kind_for(list.nodes, list.kind); kind == order_kind::scan || kind != list.kind)
+      assign(list);
 }
 
 void node_pool::refresh(time_point now) {
   expire(now);
+  share_or_not();
   move_in_and_out(now);
   prior_ = {};
   for (auto& [node, member] : members_) {
@@ -259,7 +291,7 @@ std::vector<node_id> node_pool::move_in_and_out(time_point now) {
     auto& member = found->second;
     able_ -= member.able ? 1 : 0;
     doubted_ -= member.doubted ? 1 : 0;
-    member.able = is_able(member);
+    member.able = is_able(node, member);
     member.doubted = is_doubted(member);
     able_ += member.able ? 1 : 0;
     doubted_ += member.doubted ? 1 : 0;
@@ -271,7 +303,7 @@ std::vector<node_id> node_pool::move_in_and_out(time_point now) {
       touched_.push_back(node);
   }
   // Seats that become free are not given away at once: who leaves would pass his credit on.
-  std::vector<seat> vacated;
+  std::vector<place> vacated;
   for (auto& [node, at] : std::exchange(forgotten_, {}))
     vacated.push_back(at);
   for (auto node : touched_) {
@@ -281,25 +313,28 @@ std::vector<node_id> node_pool::move_in_and_out(time_point now) {
     auto& member = found->second;
     member.unsettled = false;
     auto in = member.able && !(heed && member.doubted);
+    auto was_in = member.at.has_value();
+    if (was_in && (!in || member.at->rank != member.rank)) {
+      vacated.push_back(*member.at);
+      vacate(*member.at);
+      member.at.reset();
+      member.weight = 0.0;
+    }
     if (in && !member.at) {
       take_seat(node, member);
       if (std::exchange(member.fresh, false) && others_work)
         member.joined = now;
       joined.push_back(node);
-    } else if (!in && member.at) {
-      vacated.push_back(*member.at);
+    } else if (!in && was_in) {
       left_.push_back(node);
-      seats_[*member.at].who = nullptr;
-      member.at.reset();
-      member.weight = 0.0;
-      --in_rotation_;
     }
   }
-  for (auto at : vacated) {
+  for (auto where : vacated) {
+    auto& list = ranks_[where.rank];
     // A scan is assigned as a whole.
-    if (order_kind_ != order_kind::scan)
-      order_->remove(at);
-    free_seats_.push_back(at);
+    if (list.kind != order_kind::scan)
+      list.turns->remove(where.at);
+    list.free.push_back(where.at);
   }
   touched_.clear();
   unsettled_ = false;
@@ -307,14 +342,24 @@ std::vector<node_id> node_pool::move_in_and_out(time_point now) {
 }
 
 void node_pool::take_seat(node_id node, member& who) {
-  if (free_seats_.empty()) {
-    free_seats_.push_back(static_cast<seat>(seats_.size()));
-    seats_.emplace_back();
+  auto& list = ranks_[who.rank];
+  if (list.free.empty()) {
+    list.free.push_back(static_cast<seat>(list.seats.size()));
+    list.seats.emplace_back();
   }
-  who.at = free_seats_.back();
-  free_seats_.pop_back();
-  seats_[*who.at] = {node, &who};
+  who.at = place{who.rank, list.free.back()};
+  list.free.pop_back();
+  list.seats[who.at->at] = {node, &who};
+  ++list.nodes;
   ++in_rotation_;
+}
+
+/// The seat is not given away yet.
+void node_pool::vacate(place where) {
+  auto& list = ranks_[where.rank];
+  list.seats[where.at].who = nullptr;
+  --list.nodes;
+  --in_rotation_;
 }
 
 void node_pool::set_input(member& who) const {
@@ -332,10 +377,11 @@ void node_pool::set_ramp(member& who, time_point now) const {
   who.ramp = who.joined ? std::max(least, std::chrono::duration<double>(now - *who.joined) / slow_start_) : 1.0;
 }
 
-/// Computes all weights anew, and makes the order that suits the size of the pool.
+/// Computes all weights anew, and makes the orders that suit the numbers of nodes.
 void node_pool::weigh_all(time_point now) {
   inputs_.clear();
-  entries_.clear();
+  for (auto& list : ranks_)
+    list.entries.clear();
   std::vector<member*> able;
   able.reserve(in_rotation_);
   for (auto& [node, member] : members_) {
@@ -350,39 +396,65 @@ void node_pool::weigh_all(time_point now) {
   for (std::size_t i = 0; i < able.size(); ++i) {
     set_ramp(*able[i], now);
     able[i]->weight = weights_[i] * able[i]->ramp;
-    entries_.push_back({*able[i]->at, able[i]->weight});
+    ranks_[able[i]->at->rank].entries.push_back({able[i]->at->at, able[i]->weight});
   }
-  auto kind = kind_for(in_rotation_, order_kind_);
-  if (kind == std::exchange(order_kind_, kind)) {
-    order_->assign(entries_, &phase_);
-    return;
-  }
-  auto former = std::exchange(order_, make_order(kind));
-  order_->adopt(entries_, former->turns(), &phase_);
+  for (auto& list : ranks_)
+    use_entries(list);
 }
 
+/// Gives the nodes of the list their turns with the weights that they have.
+void node_pool::assign(turn_list& list) {
+  std::vector<const sitting*> sitting;
+  for (auto& one : list.seats)
+    if (one.who != nullptr)
+      sitting.push_back(&one);
+  std::ranges::sort(sitting, {}, [](auto one) { return one->node; });
+  list.entries.clear();
+  for (auto one : sitting)
+    list.entries.push_back({one->who->at->at, one->who->weight});
+  use_entries(list);
+}
+
+void node_pool::use_entries(turn_list& list) {
+  auto kind = kind_for(list.nodes, list.kind);
+  if (kind == std::exchange(list.kind, kind)) {
+    list.turns->assign(list.entries, &phase_);
+    return;
+  }
+  auto former = std::exchange(list.turns, make_order(kind));
+  list.turns->adopt(list.entries, former->turns(), &phase_);
+}
+
+/// Those in a list that is scanned get their turns with it.
 void node_pool::weigh_joined(const std::vector<node_id>& joined, time_point now) {
   for (auto node : joined) {
     auto& member = members_.at(node);
     set_input(member);
     set_ramp(member, now);
     member.weight = formula_->weight(member.weighed) * member.ramp;
-    order_->insert({*member.at, member.weight}, &phase_);
+    auto& list = ranks_[member.at->rank];
+    if (list.kind != order_kind::scan)
+      list.turns->insert({member.at->at, member.weight}, &phase_);
   }
 }
 
 std::optional<node_id> node_pool::pick(std::span<const node_id> asked, time_point now) {
   bring_in_line(now);
-  std::vector<seat> passed_over;
+  std::array<std::vector<seat>, 2> passed_over;
   for (auto node : asked)
     if (auto member = find(node); member != nullptr && member->at)
-      passed_over.push_back(*member->at);
-  auto at = order_->pick(passed_over);
-  if (!at)
-    return std::nullopt;
-  auto& picked = seats_[*at];
-  ++picked.who->picked;
-  return picked.node;
+      passed_over[member->at->rank].push_back(member->at->at);
+  std::size_t first = asked.size() < reach_.near_tries ? 0 : 1;
+  for (auto rank : {first, 1 - first}) {
+    auto& list = ranks_[rank];
+    auto at = list.nodes > 0 ? list.turns->pick(passed_over[rank]) : std::nullopt;
+    if (!at)
+      continue;
+    auto& picked = list.seats[*at];
+    ++picked.who->picked;
+    return picked.node;
+  }
+  return std::nullopt;
 }
 
 std::optional<node_id> node_pool::pick_by_key(std::string_view key, std::span<const node_id> asked, time_point now) {
@@ -433,12 +505,12 @@ std::optional<node_id> node_pool::pick(sized_walk& walk, std::span<const node_id
         break;
       in_turn.push_back(*next);
     }
-    auto speed = [this](node_id node) { return find(node)->weighed.service_rate; };
-    // Equals stay in turn.
-    if (walk.size >= 1.0)
-      std::ranges::stable_sort(in_turn, std::greater<>{}, speed);
-    else
-      std::ranges::stable_sort(in_turn, std::less<>{}, speed);
+    auto sign = walk.size >= 1.0 ? -1.0 : 1.0;
+    // Equals stay in turn, and near ones first.
+    std::ranges::stable_sort(in_turn, {}, [this, sign](node_id node) {
+      auto who = find(node);
+      return std::pair{who->rank, sign * who->weighed.service_rate};
+    });
   }
   auto next = std::ranges::find_if(
       in_turn, [&](node_id node) { return in_rotation(node) && std::ranges::find(asked, node) == asked.end(); });
@@ -447,13 +519,14 @@ std::optional<node_id> node_pool::pick(sized_walk& walk, std::span<const node_id
 
 std::vector<std::string> node_pool::preview(std::size_t count, time_point now) {
   bring_in_line(now);
-  auto copy = order_->copy();
+  auto& list = ranks_[ranks_[0].nodes > 0 ? 0 : 1];
+  auto copy = list.turns->copy();
   std::vector<std::string> result;
   while (result.size() < count) {
     auto at = copy->pick();
     if (!at)
       break;
-    result.push_back(seats_[*at].who->name);
+    result.push_back(list.seats[*at].who->name);
   }
   return result;
 }
@@ -486,6 +559,8 @@ std::string node_pool::out_reason(node_id node) const {
     return {};
   if (!member->cannot_serve.empty())
     return member->cannot_serve;
+  if (!in_share(node))
+    return "not in this router's share, " + std::to_string(reach_.share.number) + "/" + std::to_string(reach_.share.of);
   return member->held.empty() ? member->suspected : member->held;
 }
 
@@ -495,11 +570,12 @@ node_pool::milliseconds node_pool::best_eta(time_point now) {
     return best_eta_;
   best_eta_until_ = now + good_for;
   best_eta_ = milliseconds{0};
-  for (auto& sits : seats_) {
-    auto eta = sits.who != nullptr ? sits.who->eta : milliseconds{0};
-    if (eta > milliseconds{0} && (best_eta_ == milliseconds{0} || eta < best_eta_))
-      best_eta_ = eta;
-  }
+  for (auto& list : ranks_)
+    for (auto& sits : list.seats) {
+      auto eta = sits.who != nullptr ? sits.who->eta : milliseconds{0};
+      if (eta > milliseconds{0} && (best_eta_ == milliseconds{0} || eta < best_eta_))
+        best_eta_ = eta;
+    }
   return best_eta_;
 }
 
@@ -516,26 +592,36 @@ weight_terms node_pool::terms(const member& who) const {
   return result;
 }
 
+order_kind node_pool::turns_by() const {
+  return ranks_[ranks_[0].nodes > ranks_[1].nodes ? 0 : 1].kind;
+}
+
+/// In ticks of the weights as they are.
+std::vector<order::turn> node_pool::turns_of(const turn_list& list) {
+  auto turns = list.turns->turns();
+  std::erase_if(turns, [&](const order::turn& x) { return list.seats[x.at].who == nullptr; });
+  if (list.kind == order_kind::scan)
+    return turns;
+  // The same number of rounds, and not of weights that were rounded.
+  std::vector<double> weights;
+  auto round = 0.0;
+  for (auto& turn : turns) {
+    weights.push_back(list.seats[turn.at].who->weight);
+    round += static_cast<double>(turn.weight);
+  }
+  auto ticks = to_ticks(weights);
+  for (std::size_t i = 0; i < turns.size(); ++i)
+    turns[i] = {turns[i].at, ticks[i], std::llround(std::ldexp(static_cast<double>(turns[i].credit) / round, 32))};
+  return turns;
+}
+
 std::map<node_id, double> node_pool::credits() const {
   std::map<node_id, double> result;
-  auto turns = order_->turns();
-  std::erase_if(turns, [this](const order::turn& x) { return seats_[x.at].who == nullptr; });
-  if (order_kind_ != order_kind::scan) {
-    // The same number of rounds in ticks of the weights as they are, not as they were rounded.
-    std::vector<double> weights;
-    auto round = 0.0;
-    for (auto& turn : turns) {
-      weights.push_back(seats_[turn.at].who->weight);
-      round += static_cast<double>(turn.weight);
+  for (auto& list : ranks_)
+    for (auto& turn : turns_of(list)) {
+      auto& sits = list.seats[turn.at];
+      result.emplace(sits.node, sits.who->weight * static_cast<double>(turn.credit) / static_cast<double>(turn.weight));
     }
-    auto ticks = to_ticks(weights);
-    for (std::size_t i = 0; i < turns.size(); ++i)
-      turns[i] = {turns[i].at, ticks[i], std::llround(std::ldexp(static_cast<double>(turns[i].credit) / round, 32))};
-  }
-  for (auto& turn : turns) {
-    auto& sits = seats_[turn.at];
-    result.emplace(sits.node, sits.who->weight * static_cast<double>(turn.credit) / static_cast<double>(turn.weight));
-  }
   return result;
 }
 

@@ -6,10 +6,13 @@
 #include "actors/router/order.hpp"
 #include "actors/router/service_meter.hpp"
 #include "actors/router/weight_formula.hpp"
+#include "config/options.hpp"
 #include "messages/ids.hpp"
 #include "messages/wire/view.pb.h"
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -23,6 +26,15 @@
 
 namespace astra {
 
+/// Which nodes are asked first, and which are asked at all.
+struct pool_reach {
+  /// A node is near that carries all of these; empty: none is.
+  std::vector<std::pair<std::string, std::string>> near;
+  /// So many near ones are asked before the others.
+  std::size_t near_tries = 2;
+  router_share share;
+};
+
 /// The nodes that hold replicas of one app, and the order in which they get its requests.
 ///
 /// The cluster view says which of them can serve: alive, not draining, with a ready replica.  Of these, some are out
@@ -34,11 +46,25 @@ namespace astra {
 /// Pools of up to `scan_max` nodes are settled as a whole: any change computes all weights anew.  In larger ones a
 /// change moves the nodes that it is about, and all weights follow at the next refresh.
 ///
+/// Nodes that are near, as their labels say, have turns of their own: a request is offered to them first, and spills
+/// over to the others when they have refused it.  Of apps on very many nodes each of several routers takes its part
+/// only: a slice of the ring of their ids, such that every node is in the slices of two (deterministic aperture, as in
+/// Finagle).
+///
 /// A plain class: the time is an argument.
 class node_pool {
 public:
   using time_point = std::chrono::steady_clock::time_point;
   using milliseconds = std::chrono::milliseconds;
+
+  /// Apps on more nodes than this are shared by their routers.
+  static constexpr std::size_t shared_above = 10'000;
+
+  /// Where a node takes turns.
+  struct place {
+    std::size_t rank = 0;
+    seat at = 0;
+  };
 
   struct member {
     std::string name;
@@ -74,8 +100,10 @@ public:
     milliseconds eta{0};
     std::uint64_t picked = 0;
     std::uint64_t served = 0;
-    /// In the order, while in rotation.
-    std::optional<seat> at;
+    /// Near ones are of rank 0, others of rank 1.
+    std::size_t rank = 1;
+    /// While in rotation.
+    std::optional<place> at;
     /// As counted when the pool was settled last.
     bool able = false;
     bool doubted = false;
@@ -87,7 +115,7 @@ public:
   /// @param slow_start how long the share of a node whose replicas become ready while others work takes to grow from a
   ///        tenth to the whole.
   node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon = {},
-            milliseconds slow_start = milliseconds{0});
+            milliseconds slow_start = milliseconds{0}, pool_reach reach = {});
 
   /// Which formula makes the weights.  Takes effect with `settle`.
   void use(pb::WeightFormula formula);
@@ -121,7 +149,7 @@ public:
   /// Computes the weights anew from the newest loads, and learns from the counters in them.
   void refresh(time_point now);
 
-  /// The next node in turn that is not among `asked`.
+  /// The next node in turn that is not among `asked`: a near one until so many were asked, others then.
   std::optional<node_id> pick(std::span<const node_id> asked, time_point now);
 
   /// The node at which requests with this key are at home and that is not among `asked`: the same for the same nodes in
@@ -164,7 +192,8 @@ public:
   const member* find(node_id node) const;
   const std::map<node_id, member>& members() const { return members_; }
   std::string_view formula() const { return formula_->name(); }
-  order_kind turns_by() const { return order_kind_; }
+  /// Of the rank with the most nodes.
+  order_kind turns_by() const;
   /// What the weight of a node is made of; empty when it is out of rotation.
   weight_terms terms(const member& who) const;
   /// Of those in rotation, in the unit of the weights.
@@ -179,17 +208,37 @@ private:
     member* who = nullptr;
   };
 
+  /// Nodes that take turns with each other.
+  struct turn_list {
+    order_kind kind = order_kind::scan;
+    std::unique_ptr<order> turns = make_order(order_kind::scan);
+    std::vector<sitting> seats;
+    std::vector<seat> free;
+    std::size_t nodes = 0;
+    // Kept for its memory.
+    std::vector<order::entry> entries;
+  };
+
   static void heard(member& who, std::uint64_t word);
   void touch(node_id node, member& who);
   member* hold(node_id node, std::string reason, bool refused, milliseconds length, time_point now);
   void expire(time_point now);
-  static bool is_able(const member& who) { return who.cannot_serve.empty() && (who.held.empty() || !who.refused); }
-  static bool is_doubted(const member& who) { return is_able(who) && (!who.suspected.empty() || !who.held.empty()); }
+  bool is_able(node_id node, const member& who) const {
+    return who.cannot_serve.empty() && (who.held.empty() || !who.refused) && in_share(node);
+  }
+  static bool is_doubted(const member& who) { return who.able && (!who.suspected.empty() || !who.held.empty()); }
+  bool in_share(node_id node) const;
+  void share_or_not();
   void bring_in_line(time_point now);
   /// Takes everybody in or out who has to go, and leaves weights to the caller.
   /// @returns who joined, in ascending order.
   std::vector<node_id> move_in_and_out(time_point now);
+  void touch_all();
   void take_seat(node_id node, member& who);
+  void vacate(place where);
+  static std::vector<order::turn> turns_of(const turn_list& list);
+  void assign(turn_list& list);
+  void use_entries(turn_list& list);
   void set_input(member& who) const;
   void set_ramp(member& who, time_point now) const;
   void weigh_all(time_point now);
@@ -201,14 +250,14 @@ private:
   milliseconds slow_start_;
   random_source phase_;
   weight_horizon horizon_;
+  pool_reach reach_;
+  /// There are so many nodes that routers share them.
+  bool shared_ = false;
   std::map<node_id, member> members_;
   pb::WeightFormula formula_kind_ = pb::WEIGHT_SEED;
   std::unique_ptr<weight_formula> formula_;
   service_prior prior_;
-  order_kind order_kind_ = order_kind::scan;
-  std::unique_ptr<order> order_;
-  std::vector<sitting> seats_;
-  std::vector<seat> free_seats_;
+  std::array<turn_list, 2> ranks_;
   std::size_t in_rotation_ = 0;
   /// Of all members.
   std::size_t able_ = 0;
@@ -218,7 +267,7 @@ private:
   /// Those of which something was said since.
   std::vector<node_id> touched_;
   /// Those that were forgotten since, with the seats they had.
-  std::map<node_id, seat> forgotten_;
+  std::map<node_id, place> forgotten_;
   std::set<node_id> held_;
   /// Who left and was not told of yet.
   std::vector<node_id> left_;
@@ -234,7 +283,6 @@ private:
   // Kept for their memory.
   std::vector<weight_input> inputs_;
   std::vector<double> weights_;
-  std::vector<order::entry> entries_;
 };
 
 } // namespace astra

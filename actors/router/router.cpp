@@ -9,6 +9,7 @@
 #include "actors/router/outlier_detector.hpp"
 #include "actors/router/retry_budget.hpp"
 #include "actors/router/router_metrics.hpp"
+#include "config/naming.hpp"
 #include "messages/node_protocol.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -43,6 +44,17 @@ constexpr milliseconds request_timeout_unknown{60000};
 constexpr std::uint32_t queue_limit_unknown = 100;
 /// A request that nodes took and could not start this often is answered.
 constexpr std::uint32_t not_started_max = 8;
+
+/// @pre the options are valid.
+pool_reach reach_of(const router_options& options) {
+  pool_reach result;
+  for (auto& label : options.near)
+    result.near.push_back(split_taint(label));
+  result.near_tries = std::max(1U, options.tries / 2);
+  if (!options.share.empty())
+    result.share = *parse_router_share(options.share);
+  return result;
+}
 
 route_result make_result(route_outcome outcome, std::string reason) {
   route_result result;
@@ -87,7 +99,7 @@ public:
       // A router that is started again in the same process must not repeat attempts of the one before it.
       attempts_(world.seed("router.attempt/" + app_) ^ world.next_incarnation().value()),
       pool_(app_, options.ejection, random_source{world.seed("router.phase/" + app_)}, {.refresh = options.refresh},
-            options.slow_start),
+            options.slow_start, reach_of(options)),
       outliers_({options.outlier_errors, options.outlier_latency, options.outlier_ejection}),
       budget_(options.retry_budget, options.retry_budget_min), metrics_(self->system().metrics(), app_) {}
 
@@ -159,7 +171,7 @@ private:
     self_->run_delayed(renew_interval, [this] { renew_subscription(); });
   }
 
-  void subscribe_to_view(bool resync) {
+  void subscribe_to_view(bool resync, std::vector<pb::Accusation> accusations = {}) {
     pb::Subscribe body;
     body.set_scope(pb::Subscribe::ALL_SHARDS);
     body.set_subscriber("router/" + app_);
@@ -168,6 +180,8 @@ private:
     body.set_resync(resync);
     for (auto& version : view_.versions())
       *body.add_have() = version;
+    for (auto& accusation : accusations)
+      *body.add_accusations() = std::move(accusation);
     self_->request(source_, renew_interval, subscribe{std::move(body)})
         .then([](const subscribe_ack&) {},
               [this](const caf::error& why) {
@@ -679,9 +693,21 @@ private:
 
   void eject(node_id node, const std::string& reason) {
     auto member = pool_.find(node);
-    if (member != nullptr && member->held.empty())
+    if (member != nullptr && member->held.empty()) {
       spdlog::info("router.eject app={} node={} reason=\"{}\"", app_, member->name, reason);
+      if (member->cannot_serve.empty() && member->suspected.empty())
+        accuse(node, member->life, reason);
+    }
     pool_.eject(node, reason, now());
+  }
+
+  /// Its home asks the node, so that other routers need not find out by themselves.
+  void accuse(node_id node, incarnation life, std::string reason) {
+    pb::Accusation what;
+    what.set_node(node.value());
+    what.set_incarnation(life.value());
+    what.set_reason(std::move(reason));
+    subscribe_to_view(false, {std::move(what)});
   }
 
   // -- the work -------------------------------------------------------------------------------------------------------
@@ -1077,6 +1103,7 @@ private:
       row.picked = member.picked;
       row.served = member.served;
       row.out_reason = pool_.out_reason(node);
+      row.near = member.rank == 0;
       table.rows.push_back(std::move(row));
     }
     return table;

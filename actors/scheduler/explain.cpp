@@ -537,7 +537,12 @@ private:
       return cost < best_.cost || (cost == best_.cost && id < best_.node);
     cost += static_cast<double>(std::max<std::int64_t>(need_.cpu_milli - cpu, 0)) * per_cpu_
             + static_cast<double>(std::max<std::int64_t>(need_.memory_bytes - memory, 0)) * per_memory_;
-    return cost <= best_.cost + rounding;
+    return beats_best(cost, id);
+  }
+
+  /// Of ways that cost the same, the one at the smallest id is told: most nodes of a kind cost the same.
+  bool beats_best(double cost, node_id id) const {
+    return cost < best_.cost - rounding || (cost <= best_.cost + rounding && id <= best_.node);
   }
 
   /// Calls `try_freeing` when that may lead to something better.
@@ -559,7 +564,7 @@ private:
       if (more == 0)
         cost +=
             std::max(static_cast<double>(lack_of_cpu) * per_cpu_, static_cast<double>(lack_of_memory) * per_memory_);
-      if (cost > best_.cost + rounding)
+      if (!beats_best(cost, nodes.ids[offset]))
         return;
     }
     try_freeing(facts_at(nodes, own, offset), kind, apart);

@@ -18,6 +18,11 @@ namespace {
 /// Most apps that share out the nodes between them; with more, several apps have the same home.
 constexpr std::size_t partitions_max = 64;
 
+/// A plan without rules that compare nodes ends its search when it has found so many nodes of the best kind, and so
+/// many for each replica: two of them, drawn at random, are looked at closely.
+constexpr std::size_t sample_min = 1024;
+constexpr std::size_t sample_per_replica = 4;
+
 /// Steps in which nodes of an app that is to be packed are filled: within one they are as good as each other.
 constexpr double pack_steps = 8.0;
 
@@ -307,6 +312,9 @@ plan_result plan(const plan_input& input, random_source& random) {
   // Nodes without replicas share what they are.
   std::unordered_map<const pb::NodeProfile*, placement_rules::verdict> known;
   placement_rules::verdict fresh;
+  auto away = [&](node_id id) { return id.value() % input.partitions != input.partition; };
+  /// Candidates that are taken before any others, once each.
+  std::size_t first_choice = 0;
   auto look_at = [&](node_id id, const node_entry& entry) {
     if (!entry.usable())
       return;
@@ -338,17 +346,41 @@ plan_result plan(const plan_input& input, random_source& random) {
     here.memory_capacity = static_cast<std::int64_t>(row.shape().capacity().memory_bytes());
     here.survival = about->survival;
     here.suspect = entry.row.liveness() == pb::LIVENESS_SUSPECT;
-    here.away = id.value() % input.partitions != input.partition;
+    here.away = away(id);
     here.placed = placed_on(input, id);
+    first_choice += !here.suspect && here.placed == 0 && here.free.idle_cards == 0 ? 1 : 0;
     pool.add(*about, std::move(here));
   };
-  if (auto likely = likely_nodes(input, need)) {
-    for (auto id = likely->next({}); id; id = likely->next(id))
-      if (auto found = input.nodes.find(id); found != input.nodes.end())
-        look_at(id, found->second);
+  auto likely = likely_nodes(input, need);
+  // Ids are hashes: from wherever one begins, the next so many are a random sample.
+  auto sampled = rules.spreads().empty() && rules.affinities().empty()
+                 && input.spec.placement().strategy() == pb::PLACEMENT_SPREAD && input.nodes.size() > sample_min;
+  auto enough = std::max(sample_min, sample_per_replica * input.missing.size());
+  auto begin = sampled ? node_id{random.next()} : node_id{};
+  auto look_around = [&](auto wanted) {
+    // To the end, and then from the beginning to where it began.
+    for (auto wrapped : {false, true}) {
+      auto last = wrapped ? begin : node_id{std::numeric_limits<std::uint64_t>::max()};
+      auto go_on = [&](node_id id) { return id <= last && (!sampled || first_choice < enough); };
+      if (likely) {
+        for (auto id = likely->next(wrapped ? node_id{} : begin); id && go_on(id); id = likely->next(id))
+          if (auto found = wanted(id) ? input.nodes.find(id) : input.nodes.end(); found != input.nodes.end())
+            look_at(id, found->second);
+      } else {
+        for (auto at = wrapped ? input.nodes.begin() : input.nodes.upper_bound(begin);
+             at != input.nodes.end() && go_on(at->first); ++at)
+          if (wanted(at->first))
+            look_at(at->first, at->second);
+      }
+    }
+  };
+  // Nodes of others come after all of the app's own part, unless rules compare the nodes with each other.
+  if (input.partitions > 1 && rules.spreads().empty() && rules.affinities().empty()) {
+    look_around([&](node_id id) { return !away(id); });
+    if (first_choice < input.missing.size())
+      look_around(away);
   } else {
-    for (auto& [id, entry] : input.nodes)
-      look_at(id, entry);
+    look_around([](node_id) { return true; });
   }
   std::map<node_id, std::uint32_t> planned;
   auto next = input.missing.begin();

@@ -23,6 +23,8 @@ namespace astra {
 // alone while they have room in theirs, and picks at random among the good ones there: two draws, the better one
 // wins (Mitzenmacher, "The Power of Two Choices", 2001).
 //
+// In a large cluster a plan looks at as many nodes as give it a good choice, beginning anywhere.
+//
 // Better is where more is left, or, for an app that is to be packed, where less is; times the probability that the node
 // is still there in an hour.  With a spread over a label, values of it with fewer replicas come first.
 

@@ -619,7 +619,8 @@ std::string router_table_json(const router_table& table) {
                     {"in_flight", row.in_flight},
                     {"picked", row.picked},
                     {"served", row.served},
-                    {"out_reason", row.out_reason}});
+                    {"out_reason", row.out_reason},
+                    {"near", row.near}});
   }
   return dump({{"app", table.app},
                {"formula", table.formula},

@@ -99,9 +99,9 @@ auto fields(const scheduler_options& x) {
 
 auto fields(const router_options& x) {
   auto& [resources, groups, refresh, tries, admission, wait, ejection, slow_start, errors, latency, outlier, budget,
-         budget_min] = x;
+         budget_min, near, share] = x;
   return std::tie(resources, refresh, tries, admission, wait, ejection, slow_start, errors, latency, outlier, budget,
-                  budget_min);
+                  budget_min, near, share);
 }
 
 auto fields(const gateway_options& x) {
@@ -389,6 +389,8 @@ private:
     maybe([&] { o.router.outlier_errors = 3; });
     maybe([&] { o.router.outlier_latency = real(2, 10); });
     maybe([&] { o.router.outlier_ejection = 7s; });
+    maybe([&] { o.router.near = {"zone=a"}; });
+    maybe([&] { o.router.share = "2/5"; });
     maybe([&] { o.aggregator.tick = 100ms; });
     maybe([&] { o.gateway.connections_max = 3; });
     maybe([&] { o.gateway.body_limit_bytes = 5000; });

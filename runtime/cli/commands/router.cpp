@@ -38,6 +38,9 @@ std::string render_router_table(const json& table, bool colour) {
     columns.push_back({term, align::right});
   for (auto title : {"CREDIT", "SLOTS", "IN FLIGHT", "PICKED", "SERVED"})
     columns.push_back({title, align::right});
+  auto any_near = std::any_of(rows.begin(), rows.end(), [](auto& row) { return row.value("near", false); });
+  if (any_near)
+    columns.push_back({"NEAR"});
   columns.push_back({"OUT"});
   text_table nodes{std::move(columns)};
   for (const auto& row : rows) {
@@ -49,6 +52,8 @@ std::string render_router_table(const json& table, bool colour) {
     cells.emplace_back(human_number(number_in(row, "credit")));
     for (auto key : {"slots", "in_flight", "picked", "served"})
       cells.emplace_back(std::to_string(count_in(row, key)));
+    if (any_near)
+      cells.emplace_back(row.value("near", false) ? "yes" : "");
     cells.emplace_back(text_in(row, "out_reason"), tone::warning);
     nodes.add(std::move(cells));
   }

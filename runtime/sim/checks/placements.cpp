@@ -166,14 +166,18 @@ private:
     next_look_ = now + milliseconds{500};
     auto machines = facts.machines();
     auto& script = facts.what();
-    for (auto& [app, wanted] : wishes_)
+    auto held = held_well(now, facts);
+    for (auto& [app, wanted] : wishes_) {
+      auto& since = without_[app];
+      since.resize(std::max<std::size_t>(since.size(), wanted.replicas), instant{-1});
       for (std::uint32_t index = 0; index < wanted.replicas; ++index) {
-        auto& without = without_.try_emplace({app, index}, -1).first->second;
-        if (held_well(app, index, now, facts))
+        auto& without = since[index];
+        if (held[app][index])
           without = instant{-1};
         else if (without < instant{0})
           without = now;
       }
+    }
     if (lossy(script) || !disturbed_.network_calm(bound() + settled, facts))
       return;
     // Those that were lost at once come back one after the other.
@@ -193,7 +197,7 @@ private:
           || !long_well(wanted.scheduler, facts))
         continue;
       for (std::uint32_t index = 0; index < wanted.replicas; ++index) {
-        auto without = without_.at({app, index});
+        auto without = without_.at(app)[index];
         if (without >= instant{0} && now - without > patience)
           complain(app, index, wanted, without, now, patience, facts);
       }
@@ -204,22 +208,27 @@ private:
     return healthy(machine, facts) && disturbed_.calm(machine, bound() + settled, facts);
   }
 
-  bool held_well(const std::string& app, std::uint32_t index, instant now, const world_facts& facts) {
+  /// By app, which of the wanted indices have a replica that runs or will, at a node that is well.
+  std::map<std::string, std::vector<bool>> held_well(instant now, const world_facts& facts) {
+    std::map<std::string, std::vector<bool>> result;
+    for (auto& [app, wanted] : wishes_)
+      result[app].resize(wanted.replicas);
     for (std::uint32_t i = 1; i < placed_.size(); ++i) {
       machine_id machine{i};
       auto& node = placed_.at(machine);
-      if (!healthy(machine, facts) || node.draining)
+      if (node.replicas.empty() || node.draining || !healthy(machine, facts))
         continue;
       for (auto& [token, replica] : node.replicas) {
-        if (replica.app != app || replica.index != index)
+        auto app = result.find(replica.app);
+        if (app == result.end() || replica.index >= app->second.size())
           continue;
         auto lasts = now - replica.since;
         if (replica.is == placements::condition::ready || replica.is == placements::condition::starting
             || (replica.is == placements::condition::backing_off && lasts < seconds{30}))
-          return true;
+          app->second[replica.index] = true;
       }
     }
-    return false;
+    return result;
   }
 
   void complain(const std::string& app, std::uint32_t index, const wish& wanted, instant without, instant now,
@@ -245,7 +254,8 @@ private:
   disturbances disturbed_;
   placements placed_;
   std::map<std::string, wish> wishes_;
-  std::map<std::pair<std::string, std::uint32_t>, instant> without_;
+  /// By app and index, since when it has been without one; negative: it has one.
+  std::map<std::string, std::vector<instant>> without_;
   std::set<std::pair<machine_id, std::string>> failed_at_;
   instant next_look_{0};
 };

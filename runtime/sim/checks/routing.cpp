@@ -246,10 +246,17 @@ public:
 
 private:
   void look(const router_table& table) {
+    look(table, true);
+    look(table, false);
+  }
+
+  /// Near nodes and others take turns among themselves.
+  void look(const router_table& table, bool near) {
     // As shown, a credit is a share of the weight; its rounding is that of the ticks behind it.
     std::vector<double> weights;
-    auto weight_sum = 0.0;
     for (auto& row : table.rows) {
+      if (row.near != near)
+        continue;
       if (!std::isfinite(row.weight) || !std::isfinite(row.credit) || row.weight < 0.0)
         return fail(fmt::format("in the table of app {} node {} has weight {} and credit {}", table.app, row.name,
                                 row.weight, row.credit));
@@ -259,16 +266,14 @@ private:
       if (!row.out_reason.empty() && row.credit != 0.0)
         return fail(fmt::format("in the table of app {} node {} is out of rotation and has credit {}", table.app,
                                 row.name, row.credit));
-      if (row.out_reason.empty()) {
+      if (row.out_reason.empty())
         weights.push_back(row.weight);
-        weight_sum += row.weight;
-      }
     }
     auto ticks = to_ticks(weights);
     auto credit_sum = 0.0;
     std::size_t next = 0;
     for (auto& row : table.rows)
-      if (row.out_reason.empty()) {
+      if (row.near == near && row.out_reason.empty()) {
         credit_sum += row.credit / row.weight * static_cast<double>(ticks[next]);
         ++next;
       }

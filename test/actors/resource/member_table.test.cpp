@@ -94,6 +94,28 @@ TEST_CASE_FIXTURE(table, "a closed connection makes a node suspect at once, but 
   CHECK(row().liveness() == pb::LIVENESS_OFFLINE);
 }
 
+TEST_CASE_FIXTURE(table, "a node that did not answer when others accused it is suspect until its next beat") {
+  next_beat();
+  now += 100ms;
+  auto asked = now;
+  now += 300ms;
+  auto change = members.accused(node_id{7}, asked, "gateway cannot reach it", now);
+  REQUIRE(change);
+  CHECK(change->after == pb::LIVENESS_SUSPECT);
+  CHECK(row().reason() == "gateway cannot reach it");
+  CHECK_FALSE(members.accused(node_id{7}, asked, "another cannot reach it either", now));
+  CHECK(row().reason() == "gateway cannot reach it");
+  next_beat();
+  CHECK(row().liveness() == pb::LIVENESS_ONLINE);
+  CHECK_FALSE(members.accused(node_id{7}, asked, "it beat since", now));
+  CHECK(row().liveness() == pb::LIVENESS_ONLINE);
+  CHECK_FALSE(members.accused(node_id{8}, asked, "nobody knows it", now));
+  now += 3s;
+  members.sweep(now);
+  CHECK_FALSE(members.accused(node_id{7}, now - 1ms, "it is offline", now));
+  CHECK(row().liveness() == pb::LIVENESS_OFFLINE);
+}
+
 TEST_CASE_FIXTURE(table,
                   "a connection that closed while the observer slept for 10 s makes a node suspect, not offline") {
   next_beat();

@@ -176,6 +176,49 @@ TEST_CASE_FIXTURE(fixture, "a goodbye makes a node offline within 100 ms, a clos
   CHECK(seen->state(crashes->name) == "OFFLINE");
 }
 
+TEST_CASE_FIXTURE(fixture,
+                  "a node that routers cannot reach is asked once by its home, and suspect when it is silent") {
+  auto r1 = start("r1");
+  auto r2 = start("r2");
+  auto frozen = join("r1");
+  auto cut_off = join("r1");
+  auto seen = watch(r2);
+  advance(2s);
+  // Just after a beat, so that its silence says nothing yet.
+  auto before = frozen->sequence;
+  while (frozen->sequence == before)
+    advance(1ms);
+  frozen->silent = true;
+  pb::Subscribe request;
+  request.set_scope(pb::Subscribe::ALL_SHARDS);
+  request.set_subscriber("gateway");
+  for (auto& node : {frozen, cut_off})
+    for (auto incarnation : {1, 2}) {
+      auto& accusation = *request.add_accusations();
+      accusation.set_node(make_node_id(node->name).value());
+      accusation.set_incarnation(static_cast<std::uint64_t>(incarnation));
+      accusation.set_reason("no answer");
+    }
+  caf::scoped_actor self{sys};
+  // Through the Resource that the gateway listens to, twice, as from two of its routers.
+  for (auto i = 0; i < 2; ++i)
+    self->send(r2, subscribe{request});
+  run();
+  CHECK(frozen->asked.size() == 1);
+  CHECK(frozen->asked.at(0).claims_size() == 0);
+  CHECK(cut_off->asked.size() >= 1);
+  advance(299ms);
+  CHECK(seen->state(frozen->name) == "ONLINE");
+  advance(50ms);
+  CHECK(seen->state(frozen->name) == "SUSPECT");
+  CHECK(seen->view.find(make_node_id(frozen->name))->row.reason()
+        == "r2 cannot reach it, and it did not answer within 300 ms when it was asked");
+  CHECK_FALSE(seen->ever(cut_off->name, "SUSPECT"));
+  frozen->silent = false;
+  advance(1s);
+  CHECK(seen->state(frozen->name) == "ONLINE");
+}
+
 TEST_CASE_FIXTURE(fixture, "nodes of a killed Resource come to another and are never offline in any view") {
   auto r1 = start("r1");
   auto r2 = start("r2");

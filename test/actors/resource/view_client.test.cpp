@@ -105,6 +105,24 @@ TEST_CASE_FIXTURE(fixture, "a view client moves to another Resource and no node 
   CHECK(seen->state(nodes[0]->name) == "DRAINING");
 }
 
+TEST_CASE_FIXTURE(fixture, "what a router says of a node comes to the node's home at once") {
+  start("r1");
+  start("r2");
+  auto node = join("r2");
+  auto view = client("r1");
+  auto seen = watch(view);
+  advance(3s);
+  node->silent = true;
+  pb::Subscribe request;
+  auto& accusation = *request.add_accusations();
+  accusation.set_node(make_node_id(node->name).value());
+  accusation.set_incarnation(1);
+  caf::scoped_actor self{sys};
+  self->send(view, subscribe{request});
+  run();
+  CHECK(node->asked.size() == 1);
+}
+
 TEST_CASE_FIXTURE(fixture, "the only Resource restarts: the view stays as it was until the nodes have come back") {
   addresses = {"r1:1"};
   auto r1 = start("r1");

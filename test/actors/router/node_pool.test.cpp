@@ -439,3 +439,152 @@ TEST_CASE_FIXTURE(pool_of_four,
   CHECK(walk_of(1.0, 2).size() == 2);
   CHECK(walk_of(1.0, 9).size() == 4);
 }
+
+namespace {
+
+pb::NodeRow in_zone(const std::string& name, const std::string& zone, std::uint64_t sequence = 1) {
+  auto result = row(name, sequence);
+  auto& label = *result.mutable_profile()->add_labels();
+  label.set_key("zone");
+  label.set_value(zone);
+  return result;
+}
+
+struct pool_of_two_zones {
+  pool_of_two_zones() {
+    for (auto name : {"a", "b"})
+      observe(pool, in_zone(name, "near"));
+    for (auto name : {"c", "d", "e"})
+      observe(pool, in_zone(name, "far"));
+    pool.settle(now);
+  }
+
+  std::string next(const std::vector<node_id>& asked = {}) {
+    auto node = pool.pick(asked, now);
+    return node ? pool.find(*node)->name : "";
+  }
+
+  /// How often each of them comes first in so many walks.
+  std::map<std::string, int> first_of(int walks) {
+    std::map<std::string, int> result;
+    for (auto i = 0; i < walks; ++i)
+      ++result[next()];
+    return result;
+  }
+
+  node_pool::time_point now{1h};
+  node_pool pool{"ocr", 3000ms, random_source{1}, {}, 0ms, {{{"zone", "near"}}, 2, {}}};
+};
+
+using turns = std::map<std::string, int>;
+
+} // namespace
+
+TEST_CASE_FIXTURE(pool_of_two_zones,
+                  "near nodes share all requests, and those that they refuse go to the others in turn") {
+  CHECK(first_of(100) == turns{{"a", 50}, {"b", 50}});
+  turns spilt;
+  for (auto i = 0; i < 30; ++i)
+    ++spilt[next({a, b})];
+  CHECK(spilt == turns{{"c", 10}, {"d", 10}, {"e", 10}});
+  std::vector<node_id> asked;
+  std::string order;
+  for (auto name = next(); !name.empty(); name = next(asked)) {
+    order += name;
+    asked.push_back(make_node_id(name));
+  }
+  std::sort(order.begin(), order.begin() + 2);
+  std::sort(order.begin() + 2, order.end());
+  CHECK(order == "abcde");
+}
+
+TEST_CASE_FIXTURE(pool_of_two_zones,
+                  "with no near node in rotation the others serve, and a near one that comes is first") {
+  observe(pool, with_liveness(in_zone("a", "near", 2), pb::LIVENESS_OFFLINE, "silent"));
+  observe(pool, with_liveness(in_zone("b", "near", 2), pb::LIVENESS_DRAINING, "by hand"));
+  pool.settle(now);
+  CHECK(first_of(30) == turns{{"c", 10}, {"d", 10}, {"e", 10}});
+  observe(pool, in_zone("f", "near"));
+  pool.settle(now);
+  CHECK(first_of(30) == turns{{"f", 30}});
+  CHECK(pool.preview(2, now) == std::vector<std::string>{"f", "f"});
+}
+
+TEST_CASE_FIXTURE(pool_of_two_zones, "a node whose label changes takes turns with its new neighbours") {
+  observe(pool, in_zone("a", "far", 2));
+  CHECK(pool.settle(now).empty());
+  CHECK(first_of(10) == turns{{"b", 10}});
+  observe(pool, in_zone("c", "near", 2));
+  CHECK(pool.settle(now).empty());
+  CHECK(first_of(10) == turns{{"b", 5}, {"c", 5}});
+  auto sum = 0.0;
+  for (auto& [node, credit] : pool.credits())
+    sum += credit;
+  CHECK(pool.credits().size() == 5);
+  CHECK(std::abs(sum) < 1e-6);
+}
+
+TEST_CASE("near nodes and others take turns in orders of the kinds that their numbers ask for") {
+  node_pool::time_point now{1h};
+  node_pool pool{"ocr", 3000ms, random_source{1}, {}, 0ms, {{{"zone", "near"}}, 2, {}}};
+  for (auto i = 0; i < 200; ++i)
+    observe(pool, in_zone("n" + std::to_string(i), i < 20 ? "near" : "far"));
+  pool.settle(now);
+  CHECK(pool.turns_by() == order_kind::classes);
+  auto count = [&](std::size_t walks) {
+    std::map<node_id, int> first;
+    for (std::size_t i = 0; i < walks; ++i)
+      ++first[*pool.pick({}, now)];
+    return first;
+  };
+  CHECK(count(200).size() == 20);
+  // Single nodes come and go, and nobody is forgotten or served twice.
+  for (auto i = 0; i < 20; i += 2)
+    observe(pool, with_liveness(in_zone("n" + std::to_string(i), "near", 2), pb::LIVENESS_OFFLINE, "silent"));
+  CHECK(pool.settle(now).size() == 10);
+  for (auto& [node, times] : count(100))
+    CHECK(times == 10);
+  for (auto i = 0; i < 20; i += 2)
+    observe(pool, in_zone("n" + std::to_string(i), "near", 3));
+  for (auto i = 20; i < 120; ++i)
+    observe(pool, in_zone("n" + std::to_string(i), "near", 2));
+  pool.settle(now);
+  CHECK(count(2400).size() == 120);
+  pool.refresh(now);
+  CHECK(count(2400).size() == 120);
+}
+
+TEST_CASE("of an app on very many nodes each router takes its slice, and each node is in the slices of two") {
+  constexpr auto routers = 8U;
+  constexpr std::size_t nodes = 10'400;
+  node_pool::time_point now{1h};
+  std::map<node_id, int> taken;
+  for (auto number = 1U; number <= routers; ++number) {
+    node_pool pool{"ocr", 3000ms, random_source{number}, {}, 0ms, {{}, 2, {number, routers}}};
+    for (std::size_t i = 0; i < nodes; ++i)
+      observe(pool, row("n" + std::to_string(i)));
+    pool.settle(now);
+    CHECK(pool.nodes_in_rotation() == nodes);
+    pool.refresh(now);
+    // Ids are hashes: 2,600 and not more than four standard deviations off.
+    CHECK(std::abs(static_cast<double>(pool.nodes_in_rotation()) - nodes * 2.0 / routers) < 180);
+    std::string reason;
+    for (auto& [node, member] : pool.members())
+      if (pool.in_rotation(node))
+        ++taken[node];
+      else
+        reason = pool.out_reason(node);
+    CHECK(reason == "not in this router's share, " + std::to_string(number) + "/8");
+    // Nearly as many as before, and a router that has had its slice keeps it.
+    for (std::size_t i = 0; i < 1000; ++i)
+      pool.forget(make_node_id("n" + std::to_string(i)));
+    pool.refresh(now);
+    CHECK(pool.nodes_in_rotation() < nodes / 2);
+    for (std::size_t i = 1000; i < 2000; ++i)
+      pool.forget(make_node_id("n" + std::to_string(i)));
+    pool.refresh(now);
+    CHECK(pool.nodes_in_rotation() == nodes - 2000);
+  }
+  CHECK(taken.size() == nodes);
+  CHECK(std::ranges::all_of(taken, [](auto& entry) { return entry.second == 2; }));
+}

@@ -495,6 +495,23 @@ TEST_CASE_FIXTURE(router_fixture, "an ejected node is asked again once it is see
   CHECK(out_reason("n1").empty());
 }
 
+TEST_CASE_FIXTURE(router_fixture, "a node that does not answer is accused once, not by every request") {
+  auto frozen = add_node("a");
+  start();
+  frozen->frozen = true;
+  std::vector<call> calls;
+  for (auto i = 0; i < 3; ++i)
+    calls.push_back(invoke_app("r" + std::to_string(i)));
+  advance(600ms);
+  std::vector<pb::Accusation> accusations;
+  for (auto& subscription : subscriptions)
+    accusations.insert(accusations.end(), subscription.accusations().begin(), subscription.accusations().end());
+  REQUIRE(accusations.size() == 1);
+  CHECK(accusations[0].node() == make_node_id("a").value());
+  CHECK(accusations[0].incarnation() == 1);
+  CHECK(accusations[0].reason() == "no answer to a request for a slot within 500 ms");
+}
+
 TEST_CASE_FIXTURE(router_fixture, "idempotent work lost with its node is started once more, elsewhere, at once") {
   app.mutable_spec()->set_idempotent(true);
   add_node("n1");

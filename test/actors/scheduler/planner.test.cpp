@@ -8,6 +8,9 @@
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
+#include <array>
+#include <set>
+
 using namespace astra;
 using namespace astra::test;
 
@@ -238,6 +241,91 @@ TEST_CASE(
     for (std::size_t i = 0; i < planned.placements.size(); ++i)
       RC_ASSERT(planned.placements[i].node == repeated.placements[i].node);
   }));
+}
+
+TEST_CASE("a plan that looks at the app's own part first is the plan of a look at every node") {
+  CHECK(rc::check([] {
+    model_view cluster;
+    auto spec = small_app("ocr", static_cast<std::uint32_t>(*rc::gen::inRange(1, 12)));
+    if (*rc::gen::arbitrary<bool>())
+      spec.mutable_placement()->set_strategy(pb::PLACEMENT_PACK);
+    auto nodes = *rc::gen::inRange(0, 30);
+    std::map<node_id, std::uint32_t> placed;
+    for (auto i = 0; i < nodes; ++i) {
+      auto name = "n" + std::to_string(i);
+      auto& row = cluster.rows[name] = make_row(name, static_cast<std::uint32_t>(*rc::gen::inRange(0, 4)), 64);
+      if (*rc::gen::inRange(0, 4) == 0) {
+        auto& card = *row.mutable_profile()->mutable_capacity()->add_accelerators();
+        card.set_kind("t4");
+        card.set_count(1);
+      }
+      if (*rc::gen::inRange(0, 5) == 0)
+        row.set_liveness(pb::LIVENESS_SUSPECT);
+      if (*rc::gen::inRange(0, 3) == 0)
+        placed[make_node_id(name)] = 1;
+    }
+    cluster.publish(start);
+    auto input = input_for(spec, cluster);
+    input.placed = placed;
+    input.partitions = 3;
+    random_source one{7};
+    auto planned = plan(input, one);
+    // A rule that nobody breaks, and that makes the plan look at all of them.
+    auto ruled = spec;
+    ruled.mutable_placement()->add_anti_affinity()->set_app("nobody");
+    auto whole_input = input_for(ruled, cluster);
+    whole_input.placed = placed;
+    whole_input.partitions = 3;
+    random_source other{7};
+    auto whole = plan(whole_input, other);
+    RC_ASSERT(planned.reason == whole.reason);
+    RC_ASSERT(planned.placements.size() == whole.placements.size());
+    for (std::size_t i = 0; i < planned.placements.size(); ++i)
+      RC_ASSERT(planned.placements[i].node == whole.placements[i].node);
+  }));
+}
+
+TEST_CASE("in a large cluster a plan looks at a sample, and at every node when it must") {
+  model_view cluster;
+  constexpr auto nodes = 5000;
+  for (auto i = 0; i < nodes; ++i) {
+    auto name = "n" + std::to_string(i);
+    // Ten of them have room for more than one core.
+    cluster.rows[name] = make_row(name, i % 500 == 0 ? 2 : 1, 64);
+    add_label(cluster.rows[name], "rack", i % 2 == 0 ? "even" : "odd");
+  }
+  cluster.publish(start);
+  auto spec = small_app("ocr", 3);
+  std::set<node_id> used;
+  auto quarters = std::array<int, 4>{};
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    random_source random{seed};
+    auto planned = plan(input_for(spec, cluster), random);
+    REQUIRE(per_node(planned).size() == 3);
+    for (auto& [node, count] : per_node(planned)) {
+      used.insert(node);
+      ++quarters[node.value() >> 62U];
+    }
+  }
+  // From all over the ring, and seldom the same ones: with 600 of 5,000 at random about 35 come twice.
+  CHECK(used.size() > 500);
+  for (auto quarter : quarters)
+    CHECK(quarter > 90);
+  auto large = small_app("ocr", 12);
+  large.mutable_per_replica()->set_cpu_milli(2000);
+  auto& only = *large.add_require();
+  only.set_key("rack");
+  only.set_value("even");
+  for (auto indexed : {false, true}) {
+    auto input = input_for(large, cluster);
+    input.index = indexed ? &cluster.view.index() : nullptr;
+    input.partitions = 7;
+    random_source random{1};
+    auto planned = plan(input, random);
+    CHECK(per_node(planned).size() == 10);
+    CHECK(planned.unplaced.size() == 2);
+    CHECK(planned.reason.find("lack cores") != std::string::npos);
+  }
 }
 
 TEST_CASE("a plan that looks only where an index points is the plan of a look at every node") {
