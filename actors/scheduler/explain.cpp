@@ -90,6 +90,9 @@ struct kind_facts {
   std::vector<std::uint32_t> apart;
   /// Where in its list of cards those of the demand are; -1: nowhere.
   std::vector<int> card_at;
+  /// How many cards of the demand it has none of, and whether the first is one of them.
+  std::uint32_t cards_missing = 0;
+  bool first_card_missing = false;
   /// Changes that every node of the kind needs, and their cost, when no card is dropped from the demand; and when those
   /// are that it has none of.
   std::uint32_t plain_changes = 0;
@@ -173,7 +176,10 @@ private:
         auto& cards = kinds[i].cards;
         auto found = std::lower_bound(cards.begin(), cards.end(), card);
         facts.card_at.push_back(found != cards.end() && *found == card ? static_cast<int>(found - cards.begin()) : -1);
+        if (facts.card_at.back() < 0 && count > 0)
+          ++facts.cards_missing;
       }
+      facts.first_card_missing = !facts.card_at.empty() && facts.card_at.front() < 0 && need_.cards.front().second > 0;
       facts.by_lack.resize(2 + need_.cards.size());
     }
     for (auto& facts : kinds_) {
@@ -342,19 +348,29 @@ private:
 
   void look_at_all() {
     auto& groups = columns_.groups();
-    for (std::size_t i = 0; i < groups.size(); ++i) {
-      if (!usable(groups[i]))
-        continue;
-      // What is special is left out here.
-      std::size_t begin = 0;
-      for (auto offset : specials_[i]) {
-        scan(groups[i], own_marks(i), begin, offset);
-        begin = offset + 1;
-      }
-      scan(groups[i], own_marks(i), begin, groups[i].size());
-      for (auto offset : specials_[i])
-        look_at_special({static_cast<std::uint32_t>(i), offset});
+    std::vector<std::size_t> with_cards;
+    std::vector<std::size_t> without;
+    for (std::size_t i = 0; i < groups.size(); ++i)
+      if (usable(groups[i]))
+        (kinds_[groups[i].kind].cards_missing == 0 ? with_cards : without).push_back(i);
+    // When the best of those is known, there is little to see at the others.
+    for (auto i : with_cards)
+      look_at_group(i);
+    for (auto i : without)
+      look_at_group(i);
+  }
+
+  void look_at_group(std::size_t number) {
+    auto& nodes = columns_.groups()[number];
+    // What is special is left out here.
+    std::size_t begin = 0;
+    for (auto offset : specials_[number]) {
+      scan(nodes, own_marks(number), begin, offset);
+      begin = offset + 1;
     }
+    scan(nodes, own_marks(number), begin, nodes.size());
+    for (auto offset : specials_[number])
+      look_at_special({static_cast<std::uint32_t>(number), offset});
   }
 
   /// Counts the nodes when nothing can be had of them.
@@ -377,12 +393,27 @@ private:
 
   void scan(const group& nodes, const std::uint32_t* own, std::size_t begin, std::size_t end) {
     auto& kind = kinds_[nodes.kind];
+    if (hopeless(kind)) {
+      for (auto i = begin; i < end; ++i)
+        kind.by_lack[2].note(0, nodes.ids[i]);
+      return;
+    }
     if (node_rules_.empty())
       need_.cards.empty() ? scan_with<false, false>(nodes, kind, own, begin, end)
                           : scan_with<false, true>(nodes, kind, own, begin, end);
     else
       need_.cards.empty() ? scan_with<true, false>(nodes, kind, own, begin, end)
                           : scan_with<true, true>(nodes, kind, own, begin, end);
+  }
+
+  /// It has none of a card, and nothing that is done about its nodes can be the best.
+  bool hopeless(const kind_facts& kind) const {
+    // What its nodes lack first is the demand's first card then.
+    if (!kind.first_card_missing || kind.first != none)
+      return false;
+    auto changes = kind.changes + kind.cards_missing;
+    return !seek_ || changes > best_.changes
+           || (changes == best_.changes && kind.least_cost + kind.cards_missing > best_.cost + rounding);
   }
 
   /// The same as `look_at` for each of them, in a loop that a million nodes go through.
