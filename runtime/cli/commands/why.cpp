@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <optional>
@@ -50,12 +51,43 @@ std::optional<why_target> read_target(std::string_view text) {
   return name.empty() ? std::nullopt : std::optional{result};
 }
 
+/// "replica 3", "head of cluster 9c1f", "worker 2 of cluster 9c1f"
+std::string replica_name(const json& replica) {
+  auto cluster = text_in(replica, "cluster");
+  if (cluster.empty())
+    return fmt::format("replica {}", count_in(replica, "index"));
+  auto slot = count_in(replica, "slot");
+  return (slot == 0 ? std::string{"head"} : fmt::format("worker {}", slot)) + " of cluster " + cluster;
+}
+
 /// "replica 3 on n2: backing_off: exit code 1"
 std::string replica_line(const json& replica) {
   auto node = text_in(replica, "node");
   auto reason = text_in(replica, "reason");
-  return printable(fmt::format("replica {}{}: {}{}", count_in(replica, "index"), node.empty() ? "" : " on " + node,
+  return printable(fmt::format("{}{}: {}{}", replica_name(replica), node.empty() ? "" : " on " + node,
                                text_in(replica, "state"), reason.empty() ? "" : ": " + reason));
+}
+
+/// Those that do not serve, or not as they should.
+std::string cluster_lines(const json& app) {
+  std::string out;
+  for (const auto& cluster : list_in(app, "clusters"))
+    if (auto reason = text_in(cluster, "reason"); !reason.empty() || text_in(cluster, "state") != "serving")
+      out += printable(fmt::format("cluster {}: {}{}, {} of {} workers ready", text_in(cluster, "cluster"),
+                                   text_in(cluster, "state"), reason.empty() ? "" : ": " + reason,
+                                   count_in(cluster, "workers_ready"), count_in(cluster, "workers")))
+             + "\n";
+  return out;
+}
+
+/// When nothing is wrong.
+std::string all_well(const json& app) {
+  if (const auto& clusters = list_in(app, "clusters"); !clusters.empty()) {
+    auto serving = std::count_if(clusters.begin(), clusters.end(),
+                                 [](auto& cluster) { return text_in(cluster, "state") == "serving"; });
+    return fmt::format("{}, {} serving", counted(clusters.size(), "cluster"), serving);
+  }
+  return fmt::format("all {} replicas are ready", count_in(app, "replicas"));
 }
 
 /// Counts of reasons and the smallest change.
@@ -100,24 +132,24 @@ std::string render_why_app(const json& app, std::optional<std::uint32_t> index, 
   auto found = false;
   std::string lines;
   // What a lost node held and what runs elsewhere by now is nothing that is wrong.
-  std::set<std::uint64_t> ready;
+  std::set<std::string> ready;
   for (const auto& replica : list_in(app, "replicas_detail"))
     if (text_in(replica, "state") == "ready")
-      ready.insert(count_in(replica, "index"));
+      ready.insert(replica_name(replica));
   for (const auto& replica : list_in(app, "replicas_detail")) {
     auto state = text_in(replica, "state");
     if (index && count_in(replica, "index") != *index)
       continue;
     found = true;
     waits |= state == "planned";
-    auto replaced = state == "unknown" && ready.count(count_in(replica, "index")) != 0;
+    auto replaced = state == "unknown" && ready.count(replica_name(replica)) != 0;
     if (index || (state != "ready" && !replaced))
       lines += replica_line(replica) + "\n";
   }
   if (!index) {
     auto reason = printable(text_in(app, "reason"));
-    out += fmt::format("{}: {}\n", paint(name, tone::title, colour),
-                       reason.empty() ? fmt::format("all {} replicas are ready", count_in(app, "replicas")) : reason);
+    out += fmt::format("{}: {}\n", paint(name, tone::title, colour), reason.empty() ? all_well(app) : reason);
+    out += cluster_lines(app);
   }
   if (auto note = printable(text_in(app, "note")); !note.empty())
     out += "note: " + note + "\n";

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <set>
+#include <unordered_map>
 
 // Where replicas are placed, and why they are placed anew.
 
@@ -291,7 +292,7 @@ public:
     if (auto reply = content_as<claim_reply>(what)) {
       if (auto known = schedulers_.find(what.actor); known != schedulers_.end())
         for (auto& result : (*reply)->results())
-          std::erase_if(known->second.open, [&](auto& entry) { return entry.second.first == result.token(); });
+          known->second.answered(result.token());
     } else if (kind_of(what.content) == message_kind::error) {
       // A Resource that is out of reach will say nothing more.
       if (auto known = schedulers_.find(what.actor); known != schedulers_.end())
@@ -310,15 +311,50 @@ private:
   struct scheduler_record {
     /// Claims without an answer, by index: token, and when it was said.
     std::map<std::uint32_t, std::pair<std::uint64_t, instant>> open;
+    /// Which index each of these tokens, and some that were answered, was for.
+    std::unordered_map<std::uint64_t, std::uint32_t> index_of;
     /// What it has released: tokens.
     std::set<std::uint64_t> released;
+
+    void answered(std::uint64_t token) {
+      auto claimed = index_of.extract(token);
+      if (claimed.empty())
+        return;
+      auto found = open.find(claimed.mapped());
+      if (found != open.end() && found->second.first == token)
+        open.erase(found);
+    }
   };
+
+  /// Where an app's replicas are.
+  using whereabouts = std::unordered_multimap<std::uint32_t, machine_id>;
+
+  /// Of those that are ready, by index, as far as their nodes are well.
+  whereabouts ready_replicas(const std::string& app, const world_facts& facts) {
+    whereabouts result;
+    for (std::uint32_t i = 1; i < placed_.size(); ++i) {
+      machine_id machine{i};
+      auto& node = placed_.at(machine);
+      if (node.replicas.empty() || node.draining || !healthy(machine, facts) || superseded(machine, facts)
+          || !disturbed_.calm(machine, bound(), facts))
+        continue;
+      for (auto& [token, replica] : node.replicas)
+        if (replica.app == app && replica.is == placements::condition::ready)
+          result.emplace(replica.index, machine);
+    }
+    return result;
+  }
 
   void on_claims(const pb::ClaimBatch& batch, const event& what, const world_facts& facts) {
     auto& known = schedulers_[what.sender];
     auto& app = batch.spec().name();
     too_early(app, what, facts);
+    // With a grace so short that nodes find no other home within it, they are given up.
+    auto may_judge = !lossy(facts.what()) && facts.what().options.resource.orphan_grace >= bound()
+                     && disturbed_.network_calm(bound(), facts) && disturbed_.calm(what.machine, bound(), facts);
+    auto ready = may_judge ? ready_replicas(app, facts) : whereabouts{};
     for (auto& claim : batch.claims()) {
+      known.index_of[claim.token()] = claim.replica_index();
       auto before = std::exchange(known.open[claim.replica_index()], {claim.token(), what.at});
       // Clocks may drift by some per cent.
       if (before.first != 0 && !lossy(facts.what())
@@ -326,7 +362,9 @@ private:
           && !outdated(before.first, batch.spec_hash()) && !has_twin(before.first, facts))
         fail(fmt::format("{} claims index {} of app {} while a claim for it has no answer yet",
                          facts.actor_name(what.sender), claim.replica_index(), app));
-      needless(app, claim.replica_index(), batch, known, what, facts);
+      auto [first, last] = ready.equal_range(claim.replica_index());
+      for (auto at = first; at != last; ++at)
+        needless(at->second, claim.replica_index(), batch, known, what, facts);
     }
     for (auto& claim : batch.claims()) {
       hashes_[claim.token()] = batch.spec_hash();
@@ -371,27 +409,18 @@ private:
                        facts.actor_name(what.sender), app, seconds_text(what.at - here.since)));
   }
 
-  void needless(const std::string& app, std::uint32_t index, const pb::ClaimBatch& batch,
-                const scheduler_record& scheduler, const event& what, const world_facts& facts) {
-    // With a grace so short that nodes find no other home within it, they are given up.
-    if (lossy(facts.what()) || facts.what().options.resource.orphan_grace < bound()
-        || !disturbed_.network_calm(bound(), facts) || !disturbed_.calm(what.machine, bound(), facts))
-      return;
-    for (std::uint32_t i = 1; i < placed_.size(); ++i) {
-      machine_id machine{i};
-      auto& node = placed_.at(machine);
-      if (node.draining || !healthy(machine, facts) || superseded(machine, facts)
-          || !disturbed_.calm(machine, bound(), facts))
+  /// @param where A node that is well and has such a replica ready.
+  void needless(machine_id where, std::uint32_t index, const pb::ClaimBatch& batch, const scheduler_record& scheduler,
+                const event& what, const world_facts& facts) {
+    auto& app = batch.spec().name();
+    for (auto& [token, replica] : placed_.at(where).replicas) {
+      if (replica.app != app || replica.index != index || replica.is != placements::condition::ready
+          || what.at - replica.since < bound() || scheduler.released.count(token) != 0
+          || hash_of(token) != batch.spec_hash())
         continue;
-      for (auto& [token, replica] : node.replicas) {
-        if (replica.app != app || replica.index != index || replica.is != placements::condition::ready
-            || what.at - replica.since < bound() || scheduler.released.count(token) != 0
-            || hash_of(token) != batch.spec_hash())
-          continue;
-        fail(fmt::format("{} claims a place for index {} of app {}, which has been ready at node {} since {}",
-                         facts.actor_name(what.sender), index, app, facts_of(machine, facts).name,
-                         seconds_text(replica.since)));
-      }
+      fail(fmt::format("{} claims a place for index {} of app {}, which has been ready at node {} since {}",
+                       facts.actor_name(what.sender), index, app, facts_of(where, facts).name,
+                       seconds_text(replica.since)));
     }
   }
 
@@ -406,7 +435,7 @@ private:
     if (known == schedulers_.end())
       return;
     auto first = known->second.released.insert(release.token()).second;
-    std::erase_if(known->second.open, [&](auto& entry) { return entry.second.first == release.token(); });
+    known->second.answered(release.token());
     auto replaced =
         release.reason() == "the app's spec has changed" || release.reason() == "replaced: its node is draining";
     if (!first || !replaced || lossy(facts.what()) || !disturbed_.network_calm(bound(), facts))

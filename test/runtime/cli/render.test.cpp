@@ -309,6 +309,20 @@ TEST_CASE("why tells what is in the way on how many nodes, and the smallest chan
   CHECK(render_why_app(moved, 0, false) == "replica 0 on n1: unknown: n1 is offline\nreplica 0 on n2: ready\n");
   moved["replicas_detail"].erase(1);
   CHECK(render_why_app(moved, {}, false) == "ocr: all 1 replicas are ready\nreplica 0 on n1: unknown: n1 is offline\n");
+  auto federated = json::parse(R"json({"name": "dask", "replicas": 3, "reason": "", "clusters": [
+      {"cluster": "a1", "state": "serving", "reason": "", "workers_ready": 2, "workers": 2}],
+    "replicas_detail": [
+      {"index": 0, "cluster": "a1", "slot": 0, "state": "ready", "node": "n1"},
+      {"index": 0, "cluster": "a1", "slot": 1, "state": "ready", "node": "n2"}]})json");
+  CHECK(render_why_app(federated, {}, false) == "dask: 1 cluster, 1 serving\n");
+  federated["clusters"].push_back(
+      json::parse(R"json({"cluster": "b2", "state": "filling", "reason": "waits for workers",
+      "workers_ready": 0, "workers": 2})json"));
+  federated["replicas_detail"].push_back(
+      json::parse(R"json({"index": 0, "cluster": "b2", "slot": 1, "state": "starting", "node": "n2"})json"));
+  CHECK(render_why_app(federated, {}, false)
+        == "dask: 2 clusters, 1 serving\ncluster b2: filling: waits for workers, 0 of 2 workers ready\n"
+           "worker 1 of cluster b2 on n2: starting\n");
   CHECK(render_why_node(json::parse(R"({"name": "n1", "state": "draining", "reason": "asked to", "taints": ["spot"],
     "replicas": [{"app": "a", "index": 1, "state": "ready"}]})"),
                         false)
