@@ -43,7 +43,8 @@ pb::EventWitness witness_of(const transition& change) {
     // As member_table writes them.
     if (change.reason.starts_with("connection closed"))
       return pb::WITNESS_CLOSED_CONNECTION;
-    return change.reason.starts_with("no heartbeat") ? pb::WITNESS_SILENCE : pb::WITNESS_GOODBYE;
+    return change.after == pb::LIVENESS_OFFLINE && !change.reason.starts_with("no heartbeat") ? pb::WITNESS_GOODBYE
+                                                                                              : pb::WITNESS_SILENCE;
   }
 }
 

@@ -55,7 +55,7 @@ member_table::verdict member_table::record(const pb::Heartbeat& beat, time_point
   if ((came_back || who.offline_since) && !who.left && !MUTANT(flapping_node_trusted))
     who.flaps.returned(now);
   who.seen.renew(now);
-  who.doubt.clear();
+  trust(who);
   who.draining = beat.draining() && !MUTANT(drain_flag_lost);
   who.left = beat.leaving() && !MUTANT(goodbye_ignored);
   result.change = judge(slot, {}, now);
@@ -68,7 +68,7 @@ std::optional<transition> member_table::beat_again(std::uint32_t slot, const nod
   log_.heard(slot, load, now);
   auto& who = members_[slot - 1];
   who.seen.renew(now);
-  who.doubt.clear();
+  trust(who);
   return judge(slot, {}, now);
 }
 
@@ -116,8 +116,11 @@ std::optional<transition> member_table::accused(node_id id, time_point asked, st
   if (slot == 0)
     return std::nullopt;
   auto& who = members_[slot - 1];
-  if (who.offline_since || !who.doubt.empty() || (who.seen.heard > asked && !MUTANT(accused_in_spite_of_beat)))
+  if (who.offline_since || !who.doubt.empty() || (who.seen.heard > asked && !MUTANT(accused_in_spite_of_beat))
+      || accused_ >= std::max<std::size_t>(1, alive_ / 10))
     return std::nullopt;
+  who.accused = true;
+  ++accused_;
   who.doubt = std::move(reason);
   return judge(slot, {}, now);
 }
@@ -132,7 +135,13 @@ bool member_table::moved_away(node_id id) {
   return true;
 }
 
+void member_table::trust(member& who) {
+  accused_ -= std::exchange(who.accused, false) ? 1 : 0;
+  who.doubt.clear();
+}
+
 void member_table::remove(std::uint32_t slot) {
+  trust(members_[slot - 1]);
   members_[slot - 1] = {};
   due_[slot - 1] = time_point::max();
   log_.remove(node_id{log_.row(slot).node()});
@@ -233,6 +242,7 @@ std::optional<transition> member_table::judge(std::uint32_t slot, std::chrono::n
   if (liveness == pb::LIVENESS_OFFLINE) {
     who.offline_since = now;
     --alive_;
+    accused_ -= std::exchange(who.accused, false) ? 1 : 0;
   } else if (who.offline_since && !MUTANT(offline_clock_kept)) {
     who.offline_since.reset();
     ++alive_;

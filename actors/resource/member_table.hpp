@@ -69,7 +69,8 @@ public:
   std::optional<transition> connection_closed(node_id id, time_point now);
 
   /// Others cannot reach the node, and it did not answer when it was asked at `asked`: suspect until the next beat, if
-  /// there was none since.
+  /// there was none since.  Of all nodes a tenth, and one in any case, may be suspected so: more of them are busy
+  /// rather than gone, and silence will tell.
   std::optional<transition> accused(node_id id, time_point asked, std::string reason, time_point now);
 
   /// Drops the row: the node lives at another Resource now.
@@ -102,6 +103,8 @@ private:
     lease seen;
     /// Why it is suspected until the next beat; empty: it is not.
     std::string doubt;
+    /// For what others say.
+    bool accused = false;
     bool draining = false;
     bool left = false;
     std::optional<time_point> offline_since;
@@ -109,6 +112,7 @@ private:
   };
 
   void remove(std::uint32_t slot);
+  void trust(member& who);
   void set_due(std::uint32_t slot);
   std::optional<transition> judge(std::uint32_t slot, std::chrono::nanoseconds silence, time_point now);
 
@@ -120,6 +124,7 @@ private:
   /// When a member must be judged next, in the same order; never for those that are not.
   std::vector<time_point> due_;
   std::size_t alive_ = 0;
+  std::size_t accused_ = 0;
   std::vector<node_id> forgotten_;
   shape_pool shapes_;
 };

@@ -2,6 +2,7 @@
 
 #include "actors/mutant.hpp"
 #include "actors/random.hpp"
+#include "actors/resource/accusation_list.hpp"
 #include "actors/resource/aggregated_members.hpp"
 #include "actors/resource/claim_table.hpp"
 #include "actors/resource/event_desk.hpp"
@@ -130,7 +131,9 @@ struct peer {
   milliseconds backoff = redial_min;
   time_point next_dial;
   /// To be passed on with the next subscription.
-  std::vector<pb::Accusation> accused;
+  accusation_list accused;
+  /// The next are told soon.
+  bool accusing = false;
 };
 
 class resource_state {
@@ -481,6 +484,7 @@ private:
       members_.extend_leases(options_.sweep, now());
     for (auto& change : members_.sweep(listened))
       report(change);
+    std::erase_if(probed_, [this](auto& entry) { return now() - entry.second >= options_.heartbeat; });
     for (auto node : members_.take_forgotten())
       forget_node(node);
     schedulers_.sweep(listened);
@@ -558,43 +562,76 @@ private:
     return MUTANT(unread_beats_count_as_silence) ? now() : result;
   }
 
-  /// Somebody cannot reach a node.  Its home asks it, once for all who complain, and all routers learn what comes of
+  /// Somebody cannot reach nodes.  Their home asks them, once for all who complain, and all routers learn what comes of
   /// it.
-  void on_accused(const pb::Accusation& what, const std::string& accuser, bool passed_on) {
-    node_id node{what.node()};
-    auto row = members_.find(node);
-    if (!row) {
+  void on_accused(const pb::Subscribe& request) {
+    auto passed_on = request.scope() == pb::Subscribe::OWN_SHARD;
+    auto count = std::min<int>(request.accusations_size(), accusation_list::most);
+    for (auto i = 0; i < count; ++i) {
+      auto& what = request.accusations(i);
+      node_id node{what.node()};
       auto shown = keeper_.view().find(node);
-      for (auto& other : peers_)
-        if (!passed_on && shown && other.handle && other.id == shown->origin) {
-          other.accused.push_back(what);
-          renew_at(other, false);
-        }
-      return;
+      if (members_.find(node)) {
+        probe(what, passed_on ? "" : request.subscriber());
+      } else if (shown && !passed_on) {
+        auto told = what;
+        told.set_reason(request.subscriber() + ": " + what.reason());
+        for (auto& other : peers_)
+          if (other.handle && other.id == shown->origin)
+            other.accused.add(told);
+      }
     }
-    auto handle = node_handles_.find(node);
-    if (row->incarnation() != what.incarnation() || row->liveness() != pb::LIVENESS_ONLINE
-        || handle == node_handles_.end() || !probed_.insert(node).second || MUTANT(accusation_ignored))
+    for (std::size_t i = 0; i < peers_.size(); ++i)
+      accuse(i);
+  }
+
+  void accuse(std::size_t i) {
+    auto& other = peers_[i];
+    if (!other.handle)
+      return other.accused.clear();
+    if (other.accused.wait(now()) == milliseconds{0})
+      renew_at(other, false);
+    auto wait = other.accused.wait(now());
+    if (!wait || std::exchange(other.accusing, true))
       return;
-    spdlog::info("resource.probe node={} accuser={} reason=\"{}\"", node_name(node), accuser, what.reason());
-    pb::ClaimBatch probe;
-    probe.set_node(node.value());
-    self_->request(caf::actor_cast<placement_sink>(handle->second), probe_patience, claim_batch{std::move(probe)})
-        .then([this, node](const claim_reply&) { probed_.erase(node); },
-              [this, node, accuser, asked = now()](const caf::error& why) {
-                probed_.erase(node);
+    self_->run_delayed(*wait, [this, i] {
+      peers_[i].accusing = false;
+      accuse(i);
+    });
+  }
+
+  /// @param accuser Empty: the reason says who it is.
+  void probe(const pb::Accusation& what, const std::string& accuser) {
+    node_id node{what.node()};
+    auto handle = node_handles_.find(node);
+    auto& last = probed_[node];
+    if (members_.find(node)->incarnation() != what.incarnation()
+        || members_.find(node)->liveness() != pb::LIVENESS_ONLINE || handle == node_handles_.end()
+        || (last != time_point{} && now() - last < options_.heartbeat) || MUTANT(accusation_ignored))
+      return;
+    last = now();
+    auto reason = accusation_list::clean((accuser.empty() ? "" : accuser + ": ") + what.reason());
+    // An aggregator has other things to do, too.
+    auto patience =
+        aggregators_.count(caf::actor_cast<caf::actor_addr>(handle->second)) != 0 ? 2 * probe_patience : probe_patience;
+    spdlog::info("resource.probe node={} reason=\"{}\"", node_name(node), reason);
+    pb::ClaimBatch question;
+    question.set_node(node.value());
+    self_->request(caf::actor_cast<placement_sink>(handle->second), patience, claim_batch{std::move(question)})
+        .then([](const claim_reply&) {},
+              [this, node, patience, reason = std::move(reason), asked = now()](const caf::error& why) {
                 // A connection that ends tells so itself.
                 if (why == caf::sec::request_timeout)
-                  on_probe_unanswered(node, asked, accuser);
+                  on_probe_unanswered(node, asked, patience, reason);
               });
   }
 
-  void on_probe_unanswered(node_id node, time_point asked, const std::string& accuser) {
-    // Its answer may be waiting to be read.
-    if (hearing_.deaf())
+  void on_probe_unanswered(node_id node, time_point asked, milliseconds patience, const std::string& why) {
+    // Whoever was late itself, or has much to read, may have the answer before it.
+    if (now() - asked > patience + options_.sweep || world_.unread() > patience / 3)
       return;
-    auto reason = accuser + " cannot reach it, and it did not answer within " + std::to_string(probe_patience.count())
-                  + " ms when it was asked";
+    auto reason =
+        "cannot be reached by " + why + ", nor did it answer within " + std::to_string(patience.count()) + " ms";
     if (auto change = members_.accused(node, asked, std::move(reason), now()))
       report(*change);
     arm();
@@ -610,8 +647,7 @@ private:
       spdlog::info("resource.subscribe subscriber={} resync={}{}", request.subscriber(), request.resync(),
                    filter_text(request.filter()));
     watch_.renewed(request, now());
-    for (auto& accusation : request.accusations())
-      on_accused(accusation, request.subscriber(), request.scope() == pb::Subscribe::OWN_SHARD);
+    on_accused(request);
     pb::SubscribeAck ack;
     if (request.scope() == pb::Subscribe::OWN_SHARD)
       quotas_.answer(make_resource_id(request.subscriber()), request, evidence_, now(), ack);
@@ -752,8 +788,7 @@ private:
     for (auto& have : keeper_.view().versions())
       if (resource_id{have.origin()} == other.id)
         *request.add_have() = have;
-    for (auto& accusation : std::exchange(other.accused, {}))
-      *request.add_accusations() = std::move(accusation);
+    other.accused.tell(request, now());
     auto asked = std::pair{quotas_.ask(other.id, now(), request), now()};
     auto i = static_cast<std::size_t>(&other - peers_.data());
     self_->request(caf::actor_cast<view_source>(other.handle), options_.peer_timeout, subscribe{std::move(request)})
@@ -1188,8 +1223,8 @@ private:
   };
   std::map<caf::actor_addr, aggregator> aggregators_;
   std::map<scheduler_id, caf::strong_actor_ptr> scheduler_handles_;
-  /// Nodes that were accused and asked, and have not answered yet.
-  std::set<node_id> probed_;
+  /// When nodes that were accused were asked last.
+  std::map<node_id, time_point> probed_;
   std::map<std::uint64_t, forward> forwards_;
   std::uint64_t last_forward_ = 0;
   std::array<bool, stream_count> armed_{};

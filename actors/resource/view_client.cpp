@@ -3,6 +3,7 @@
 #include "actors/mutant.hpp"
 #include "actors/random.hpp"
 #include "actors/rendezvous.hpp"
+#include "actors/resource/accusation_list.hpp"
 #include "actors/resource/lease.hpp"
 #include "actors/resource/part_collector.hpp"
 #include "actors/resource/subscriber_list.hpp"
@@ -63,7 +64,9 @@ struct view_link {
   std::set<resource_id> origins;
   time_point last_renewal;
   /// To be passed on with the next renewal.
-  std::vector<pb::Accusation> accused;
+  accusation_list accused;
+  /// The next are told soon.
+  bool accusing = false;
 };
 
 class view_client_state {
@@ -189,8 +192,7 @@ private:
       request.mutable_filter()->add_apps(app);
     for (auto& have : held)
       *request.add_have() = have;
-    for (auto& accusation : std::exchange(link.accused, {}))
-      *request.add_accusations() = std::move(accusation);
+    link.accused.tell(request, now());
     self_->request(caf::actor_cast<view_source>(link.source), options_.silence, subscribe{std::move(request)})
         .then(
             [this, i, asked = link.source](const subscribe_ack& ack) {
@@ -378,17 +380,33 @@ private:
 
   /// What routers accuse nodes of, to the Resource through which their rows come.
   void pass_on(const pb::Subscribe& request) {
-    std::set<std::size_t> told;
     for (auto& accusation : request.accusations()) {
       auto shown = keeper_.view().find(node_id{accusation.node()});
-      for (std::size_t i = 0; shown != nullptr && i < links_.size(); ++i)
-        if (links_[i].source && links_[i].origins.count(shown->origin) != 0) {
-          links_[i].accused.push_back(accusation);
-          told.insert(i);
-        }
+      for (auto& link : links_)
+        if (shown != nullptr && link.source && link.origins.count(shown->origin) != 0)
+          link.accused.add(accusation);
     }
-    for (auto i : told)
+    for (std::size_t i = 0; i < links_.size(); ++i)
+      accuse(i);
+  }
+
+  void accuse(std::size_t i) {
+    auto& link = links_[i];
+    if (!link.source)
+      return link.accused.clear();
+    if (link.accused.wait(now()) == milliseconds{0}) {
+      // A resync that brings nothing is asked for again by the regular renewals, which this is none of.
+      auto last = link.last_renewal;
       renew(i, false);
+      link.last_renewal = last;
+    }
+    auto wait = link.accused.wait(now());
+    if (!wait || std::exchange(link.accusing, true))
+      return;
+    self_->run_delayed(*wait, [this, i] {
+      links_[i].accusing = false;
+      accuse(i);
+    });
   }
 
   view_client_actor::pointer self_;

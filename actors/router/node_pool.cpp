@@ -105,6 +105,9 @@ bool is_near(const node_row& row, const std::vector<std::pair<std::string, std::
   });
 }
 
+/// Nodes in a slice of the smallest pool that is shared, on average.
+constexpr double slice_min = 128.0;
+
 /// No word about a node of this life has a larger number.
 constexpr auto never_heard = std::numeric_limits<std::uint64_t>::max();
 
@@ -119,13 +122,20 @@ double hardware_per_slot(const weight_input& load) {
 node_pool::node_pool(std::string app, milliseconds ejection, random_source phase, const weight_horizon& horizon,
                      milliseconds slow_start, pool_reach reach)
   : app_(std::move(app)), ejection_(ejection), slow_start_(slow_start), phase_(phase), horizon_(horizon),
-    reach_(std::move(reach)), formula_(make_weight_formula(formula_kind_, horizon_)) {}
+    reach_(std::move(reach)) {
+  make_formulas();
+}
+
+void node_pool::make_formulas() {
+  for (auto& list : ranks_)
+    list.formula = make_weight_formula(formula_kind_, horizon_);
+}
 
 void node_pool::use(pb::WeightFormula formula) {
   if (formula == formula_kind_)
     return;
   formula_kind_ = formula;
-  formula_ = make_weight_formula(formula, horizon_);
+  make_formulas();
   reweigh_ = true;
   unsettled_ = true;
 }
@@ -147,7 +157,9 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
   auto& member = members_[node];
   if (auto former = forgotten_.find(node); former != forgotten_.end()) {
     member.at = former->second;
-    ranks_[former->second.rank].seats[former->second.at].who = &member;
+    auto& list = ranks_[former->second.rank];
+    list.seats[former->second.at].who = &member;
+    ++list.nodes;
     ++in_rotation_;
     forgotten_.erase(former);
   }
@@ -239,8 +251,9 @@ void node_pool::touch_all() {
 bool node_pool::in_share(node_id node) const {
   if (!shared_)
     return true;
-  // Each node in two slices: none is lost with one router, nor left to one that is busy.
-  auto wide = 2.0 / reach_.share.of;
+  // Each node in two slices: none is lost with one router, nor left to one that is busy.  And in no slice so few nodes
+  // that all of them may be lost at once.
+  auto wide = std::max(2.0 / reach_.share.of, slice_min / static_cast<double>(shared_above));
   auto begin = (reach_.share.number - 1.0) / reach_.share.of;
   auto where = static_cast<double>(node.value()) * 0x1.0p-64 - begin;
   return (where < 0.0 ? where + 1.0 : where) < wide;
@@ -255,14 +268,16 @@ void node_pool::share_or_not() {
 
 void node_pool::bring_in_line(time_point now) {
   expire(now);
+  share_or_not();
   if (!unsettled_)
     return;
   auto joined = move_in_and_out(now);
-  if (std::exchange(reweigh_, false) || in_rotation_ <= scan_max)
+  auto other_kind = [](auto& list) { return kind_for(list.nodes, list.kind) != list.kind; };
+  if (std::exchange(reweigh_, false) || in_rotation_ <= scan_max || std::ranges::any_of(ranks_, other_kind))
     return weigh_all(now);
   weigh_joined(joined, now);
   for (auto& list : ranks_)
-    if (auto kind = kind_for(list.nodes, list.kind); kind == order_kind::scan || kind != list.kind)
+    if (list.kind == order_kind::scan)
       assign(list);
 }
 
@@ -379,27 +394,30 @@ void node_pool::set_ramp(member& who, time_point now) const {
 
 /// Computes all weights anew, and makes the orders that suit the numbers of nodes.
 void node_pool::weigh_all(time_point now) {
-  inputs_.clear();
-  for (auto& list : ranks_)
-    list.entries.clear();
-  std::vector<member*> able;
-  able.reserve(in_rotation_);
+  for (auto& list : ranks_) {
+    list.weighed.clear();
+    list.inputs.clear();
+  }
   for (auto& [node, member] : members_) {
     if (!member.at)
       continue;
     set_input(member);
-    able.push_back(&member);
-    inputs_.push_back(member.weighed);
+    auto& list = ranks_[member.at->rank];
+    list.weighed.push_back(&member);
+    list.inputs.push_back(member.weighed);
   }
-  weights_.resize(able.size());
-  formula_->weigh(inputs_, weights_);
-  for (std::size_t i = 0; i < able.size(); ++i) {
-    set_ramp(*able[i], now);
-    able[i]->weight = weights_[i] * able[i]->ramp;
-    ranks_[able[i]->at->rank].entries.push_back({able[i]->at->at, able[i]->weight});
-  }
-  for (auto& list : ranks_)
+  for (auto& list : ranks_) {
+    list.weights.resize(list.weighed.size());
+    list.formula->weigh(list.inputs, list.weights);
+    list.entries.clear();
+    for (std::size_t i = 0; i < list.weighed.size(); ++i) {
+      auto& who = *list.weighed[i];
+      set_ramp(who, now);
+      who.weight = list.weights[i] * who.ramp;
+      list.entries.push_back({who.at->at, who.weight});
+    }
     use_entries(list);
+  }
 }
 
 /// Gives the nodes of the list their turns with the weights that they have.
@@ -431,23 +449,23 @@ void node_pool::weigh_joined(const std::vector<node_id>& joined, time_point now)
     auto& member = members_.at(node);
     set_input(member);
     set_ramp(member, now);
-    member.weight = formula_->weight(member.weighed) * member.ramp;
     auto& list = ranks_[member.at->rank];
+    member.weight = list.formula->weight(member.weighed) * member.ramp;
     if (list.kind != order_kind::scan)
       list.turns->insert({member.at->at, member.weight}, &phase_);
   }
 }
 
-std::optional<node_id> node_pool::pick(std::span<const node_id> asked, time_point now) {
+std::optional<node_id> node_pool::pick(std::span<const node_id> passed_over, std::size_t tries, time_point now) {
   bring_in_line(now);
-  std::array<std::vector<seat>, 2> passed_over;
-  for (auto node : asked)
+  std::array<std::vector<seat>, 2> seats;
+  for (auto node : passed_over)
     if (auto member = find(node); member != nullptr && member->at)
-      passed_over[member->at->rank].push_back(member->at->at);
-  std::size_t first = asked.size() < reach_.near_tries ? 0 : 1;
+      seats[member->at->rank].push_back(member->at->at);
+  std::size_t first = tries < reach_.near_tries ? 0 : 1;
   for (auto rank : {first, 1 - first}) {
     auto& list = ranks_[rank];
-    auto at = list.nodes > 0 ? list.turns->pick(passed_over[rank]) : std::nullopt;
+    auto at = list.nodes > 0 ? list.turns->pick(seats[rank]) : std::nullopt;
     if (!at)
       continue;
     auto& picked = list.seats[*at];
@@ -475,7 +493,7 @@ std::optional<node_id> node_pool::pick_by_key(std::string_view key, std::span<co
       next = members_.begin();
     auto& [node, who] = *next;
     ++looked_at;
-    if (!who.at)
+    if (!may_get_by_key(who))
       continue;
     ++candidates;
     if (std::ranges::find(asked, node) != asked.end())
@@ -489,9 +507,16 @@ std::optional<node_id> node_pool::pick_by_key(std::string_view key, std::span<co
       result = node;
     }
   }
+  if (candidates == 0)
+    return pick(asked, now);
   if (best != nullptr)
     ++best->picked;
   return result;
+}
+
+/// All routers send a key to the same node.
+bool node_pool::may_get_by_key(const member& who) const {
+  return who.at || (shared_ && who.cannot_serve.empty() && who.suspected.empty() && who.held.empty());
 }
 
 std::optional<node_id> node_pool::pick(sized_walk& walk, std::span<const node_id> asked, time_point now) {
@@ -586,7 +611,7 @@ double node_pool::hardware_of_slot(const member& who) {
 weight_terms node_pool::terms(const member& who) const {
   if (!who.at)
     return {};
-  auto result = formula_->terms(who.weighed);
+  auto result = ranks_[who.at->rank].formula->terms(who.weighed);
   if (who.ramp < 1.0)
     result.emplace_back("slow_start", who.ramp);
   return result;

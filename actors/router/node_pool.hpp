@@ -150,11 +150,14 @@ public:
   void refresh(time_point now);
 
   /// The next node in turn that is not among `asked`: a near one until so many were asked, others then.
-  std::optional<node_id> pick(std::span<const node_id> asked, time_point now);
+  std::optional<node_id> pick(std::span<const node_id> asked, time_point now) { return pick(asked, asked.size(), now); }
+  /// @param tries How many of those passed over count as asked.
+  std::optional<node_id> pick(std::span<const node_id> passed_over, std::size_t tries, time_point now);
 
   /// The node at which requests with this key are at home and that is not among `asked`: the same for the same nodes in
   /// rotation, and with shares by slots (rendezvous hashing with weights; in large pools among those that follow the
-  /// key on a ring).  Its turn in the order stays what it was.
+  /// key on a ring).  Its turn in the order stays what it was.  A router's share does not matter here, nor what is
+  /// near.
   std::optional<node_id> pick_by_key(std::string_view key, std::span<const node_id> asked, time_point now);
 
   /// The walk of a request of known size: of the next nodes in turn a large one is offered to the fastest first, a
@@ -191,7 +194,7 @@ public:
   /// Null when it holds no replica of the app.
   const member* find(node_id node) const;
   const std::map<node_id, member>& members() const { return members_; }
-  std::string_view formula() const { return formula_->name(); }
+  std::string_view formula() const { return ranks_[0].formula->name(); }
   /// Of the rank with the most nodes.
   order_kind turns_by() const;
   /// What the weight of a node is made of; empty when it is out of rotation.
@@ -215,7 +218,12 @@ private:
     std::vector<sitting> seats;
     std::vector<seat> free;
     std::size_t nodes = 0;
-    // Kept for its memory.
+    /// Each list has requests of its own, and so a level of its own.
+    std::unique_ptr<weight_formula> formula;
+    // Kept for their memory.
+    std::vector<member*> weighed;
+    std::vector<weight_input> inputs;
+    std::vector<double> weights;
     std::vector<order::entry> entries;
   };
 
@@ -234,6 +242,8 @@ private:
   /// @returns who joined, in ascending order.
   std::vector<node_id> move_in_and_out(time_point now);
   void touch_all();
+  void make_formulas();
+  bool may_get_by_key(const member& who) const;
   void take_seat(node_id node, member& who);
   void vacate(place where);
   static std::vector<order::turn> turns_of(const turn_list& list);
@@ -255,7 +265,6 @@ private:
   bool shared_ = false;
   std::map<node_id, member> members_;
   pb::WeightFormula formula_kind_ = pb::WEIGHT_SEED;
-  std::unique_ptr<weight_formula> formula_;
   service_prior prior_;
   std::array<turn_list, 2> ranks_;
   std::size_t in_rotation_ = 0;
@@ -279,10 +288,6 @@ private:
   bool unsettled_ = false;
   /// All weights are to be computed anew then.
   bool reweigh_ = false;
-
-  // Kept for their memory.
-  std::vector<weight_input> inputs_;
-  std::vector<double> weights_;
 };
 
 } // namespace astra

@@ -2,6 +2,7 @@
 
 #include "actors/mutant.hpp"
 #include "actors/random.hpp"
+#include "actors/resource/accusation_list.hpp"
 #include "actors/resource/cluster_view.hpp"
 #include "actors/router/dispatch.hpp"
 #include "actors/router/fair_queue.hpp"
@@ -171,7 +172,7 @@ private:
     self_->run_delayed(renew_interval, [this] { renew_subscription(); });
   }
 
-  void subscribe_to_view(bool resync, std::vector<pb::Accusation> accusations = {}) {
+  void subscribe_to_view(bool resync) {
     pb::Subscribe body;
     body.set_scope(pb::Subscribe::ALL_SHARDS);
     body.set_subscriber("router/" + app_);
@@ -180,8 +181,7 @@ private:
     body.set_resync(resync);
     for (auto& version : view_.versions())
       *body.add_have() = version;
-    for (auto& accusation : accusations)
-      *body.add_accusations() = std::move(accusation);
+    accused_.tell(body, now());
     self_->request(source_, renew_interval, subscribe{std::move(body)})
         .then([](const subscribe_ack&) {},
               [this](const caf::error& why) {
@@ -456,7 +456,7 @@ private:
       if (request.leader != 0) {
         std::vector<node_id> passed_over{asked.begin(), asked.end()};
         passed_over.push_back(requests_.at(request.leader).way.node());
-        return pool_.pick(passed_over, now());
+        return pool_.pick(passed_over, asked.size(), now());
       }
       // Where its home and the next ones are full, it must not wait for them in the way of others.
       if (!request.what.affinity.empty() && !request.was_parked)
@@ -707,7 +707,20 @@ private:
     what.set_node(node.value());
     what.set_incarnation(life.value());
     what.set_reason(std::move(reason));
-    subscribe_to_view(false, {std::move(what)});
+    accused_.add(std::move(what));
+    pass_accusations();
+  }
+
+  void pass_accusations() {
+    if (accused_.wait(now()) == milliseconds{0})
+      subscribe_to_view(false);
+    auto wait = accused_.wait(now());
+    if (!wait || std::exchange(accusing_, true))
+      return;
+    self_->run_delayed(*wait, [this] {
+      accusing_ = false;
+      pass_accusations();
+    });
   }
 
   // -- the work -------------------------------------------------------------------------------------------------------
@@ -1132,6 +1145,9 @@ private:
   outlier_detector outliers_;
   retry_budget budget_;
   router_metrics metrics_;
+  accusation_list accused_;
+  /// The next are told soon.
+  bool accusing_ = false;
   /// The newest that a scheduler said of the app; empty until then.
   pb::AppRecord record_;
   bool announced_ = false;

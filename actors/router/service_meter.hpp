@@ -10,7 +10,7 @@ namespace astra {
 
 /// What the counters of one node tell of its speed, and of the requests that come to it.
 ///
-/// Speed is completions per second of a busy slot, over the last half a minute.  Completions are few when tasks are
+/// Speed is completions per second of a busy slot, over the last two minutes.  Completions are few when tasks are
 /// long, so they are pulled towards what the node's hardware and the other nodes let expect (`service_rate`).
 ///
 /// A plain class: the time is an argument.  Counters that go backwards, another incarnation and a clock that does not

@@ -16,6 +16,7 @@ import collections
 import json
 import pathlib
 import random
+import re
 import sys
 import threading
 import time
@@ -68,21 +69,23 @@ class Run:
         self.starts = {app: collections.Counter() for app in APPS}
         self.reasons = collections.Counter()
         self.ends = collections.Counter()
+        self.last_end = {}
+        self.failed_at = collections.Counter()
 
     def live(self, name):
         """One machine: lives, ends, comes back."""
         draw = random.Random(f"{self.args.seed}/{name}")
         while not self.over.wait(draw.expovariate(1 / self.args.lifetime)):
             process = self.cluster.processes[name]
-            if draw.random() < self.args.silent:
-                process.kill()
-                kind = "without notice"
-            else:
-                process.terminate()
-                kind = "announced"
-            process.wait()
+            kind = "without notice" if draw.random() < self.args.silent else "announced"
             with self.lock:
                 self.ends[kind] += 1
+                self.last_end[name] = kind
+            if kind == "announced":
+                process.terminate()
+            else:
+                process.kill()
+            process.wait()
             self.cluster.start(name)
 
     def ask(self, app, number):
@@ -97,6 +100,8 @@ class Run:
                     reason = json.loads(answer)["error"]["message"]
                 except (ValueError, KeyError):
                     reason = answer[:100]
+                named = re.search(r"node-\d+", reason)
+                self.failed_at[self.last_end.get(named.group(), "no end") if named else "no node named"] += 1
                 words = "".join(c if not c.isdigit() else "#" for c in reason)
                 self.reasons[f"{app} {status}: {words[:110]}"] += 1
 
@@ -159,6 +164,7 @@ def main():
             print(f"{'idempotent' if app == 'again' else 'not idempotent':16}{total} requests: {sum(bad.values())} failed "
                   f"({share:.1f} per 10,000) {bad or ''}, {run.answers[app][429]} times 429")
             failed += sum(bad.values()) if app == "again" else 0
+        print(f"failed requests, by how the last end of the node they were at came: {dict(run.failed_at) or 'none'}")
         for reason, count in run.reasons.most_common(8):
             print(f"  {count} x {reason}")
         return 1 if failed else 0

@@ -44,7 +44,7 @@ public:
         return; // one-answer judges it
       close(flows_[std::exchange(*flow, 0)], what.at);
       close(all_, what.at);
-    } else if (content_as<claim_batch>(what)) {
+    } else if (auto batch = content_as<claim_batch>(what); batch && !(*batch)->claims().empty()) {
       last_claim_ = what.at;
     }
   }

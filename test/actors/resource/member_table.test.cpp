@@ -116,6 +116,36 @@ TEST_CASE_FIXTURE(table, "a node that did not answer when others accused it is s
   CHECK(row().liveness() == pb::LIVENESS_OFFLINE);
 }
 
+TEST_CASE_FIXTURE(table, "of all nodes a tenth may be suspected for what others say, and one in any case") {
+  auto join = [&](std::uint64_t node) {
+    pb::Heartbeat other;
+    other.set_node(node);
+    other.set_incarnation(1);
+    other.set_home_epoch(1);
+    other.set_sequence(now.time_since_epoch().count());
+    members.record(other, now);
+  };
+  for (std::uint64_t node = 100; node < 125; ++node)
+    join(node);
+  auto asked = now += 1ms;
+  now += 300ms;
+  auto suspected = 0;
+  for (std::uint64_t node = 100; node < 125; ++node)
+    suspected += members.accused(node_id{node}, asked, "nobody reaches it", now) ? 1 : 0;
+  CHECK(suspected == 2);
+  join(100);
+  CHECK(members.accused(node_id{124}, asked, "nobody reaches it", now));
+  CHECK_FALSE(members.accused(node_id{123}, asked, "nobody reaches it", now));
+  // Those that are offline by now are not suspected any more.
+  now += 3s;
+  members.sweep(now);
+  for (std::uint64_t node = 200; node < 205; ++node)
+    join(node);
+  asked = now += 1ms;
+  now += 300ms;
+  CHECK(members.accused(node_id{200}, asked, "nobody reaches it", now));
+}
+
 TEST_CASE_FIXTURE(table,
                   "a connection that closed while the observer slept for 10 s makes a node suspect, not offline") {
   next_beat();

@@ -222,6 +222,32 @@ TEST_CASE_FIXTURE(pool_of_four,
   CHECK(pool.settle(now) == std::vector{b});
 }
 
+TEST_CASE("the only node, forgotten and told again at once, is picked on") {
+  node_pool::time_point now{1h};
+  node_pool pool{"ocr", 3000ms, random_source{1}};
+  observe(pool, row("a"));
+  pool.settle(now);
+  pool.forget(a);
+  observe(pool, row("a", 2));
+  CHECK(pool.settle(now).empty());
+  CHECK(pool.pick({}, now) == a);
+}
+
+TEST_CASE("a pool that is large from the beginning has weights at once, by every formula") {
+  for (auto formula : {pb::WEIGHT_SEED, pb::WEIGHT_FLAT, pb::WEIGHT_FAST, pb::WEIGHT_EVEN}) {
+    node_pool::time_point now{1h};
+    node_pool pool{"ocr", 3000ms, random_source{1}};
+    pool.use(formula);
+    CHECK(pool.empty(now));
+    for (auto i = 0; i < 100; ++i)
+      observe(pool, row("n" + std::to_string(i)));
+    pool.settle(now);
+    CAPTURE(pool.formula());
+    for (auto& [node, member] : pool.members())
+      CHECK(member.weight > 0.0);
+  }
+}
+
 TEST_CASE("a pool that grows and shrinks through all kinds of order picks only who is in rotation, each by its share") {
   node_pool::time_point now{1h};
   node_pool pool{"ocr", 3000ms, random_source{1}};
@@ -564,8 +590,6 @@ TEST_CASE("of an app on very many nodes each router takes its slice, and each no
     for (std::size_t i = 0; i < nodes; ++i)
       observe(pool, row("n" + std::to_string(i)));
     pool.settle(now);
-    CHECK(pool.nodes_in_rotation() == nodes);
-    pool.refresh(now);
     // Ids are hashes: 2,600 and not more than four standard deviations off.
     CHECK(std::abs(static_cast<double>(pool.nodes_in_rotation()) - nodes * 2.0 / routers) < 180);
     std::string reason;
@@ -587,4 +611,55 @@ TEST_CASE("of an app on very many nodes each router takes its slice, and each no
   }
   CHECK(taken.size() == nodes);
   CHECK(std::ranges::all_of(taken, [](auto& entry) { return entry.second == 2; }));
+}
+
+TEST_CASE("a key is at home at the same node for every router, whatever its share") {
+  constexpr auto routers = 16U;
+  node_pool::time_point now{1h};
+  std::vector<node_pool> pools;
+  for (auto number = 1U; number <= routers; number += 5) {
+    auto& pool = pools.emplace_back("ocr", 3000ms, random_source{number}, weight_horizon{}, 0ms,
+                                    pool_reach{{}, 2, {number, routers}});
+    for (auto i = 0; i < 10'200; ++i)
+      observe(pool, row("n" + std::to_string(i)));
+    pool.settle(now);
+    CHECK(pool.nodes_in_rotation() < 2000);
+  }
+  for (auto i = 0; i < 50; ++i) {
+    auto key = "session-" + std::to_string(i);
+    auto home = pools[0].pick_by_key(key, {}, now);
+    REQUIRE(home);
+    for (auto& pool : pools)
+      CHECK(pool.pick_by_key(key, {}, now) == home);
+    // It is out, and still all of them agree.
+    pools[0].eject(*home, "no answer", now);
+    CHECK(pools[0].pick_by_key(key, {}, now) != home);
+    CHECK(pools[0].pick_by_key(key, {}, now) == pools[1].pick_by_key(key, std::vector{*home}, now));
+  }
+}
+
+TEST_CASE("near nodes are weighed among themselves: what others have free is not theirs") {
+  // How much more of the requests the faster of two near nodes gets, beside far ones with so many slots.
+  auto preference = [](bool two_ranks, std::uint32_t far_slots) {
+    node_pool::time_point now{1h};
+    pool_reach reach;
+    if (two_ranks)
+      reach.near = {{"zone", "near"}};
+    node_pool pool{"ocr", 3000ms, random_source{1}, {}, 0ms, reach};
+    pool.use(pb::WEIGHT_FAST);
+    for (std::string name : {"fast", "slow", "c", "d"}) {
+      auto far = name.size() == 1;
+      auto told = in_zone(name, far ? "far" : "near");
+      told.mutable_profile()->mutable_capacity()->set_cpu_milli(name == "fast" ? 16'000 : 4000);
+      told.mutable_profile()->mutable_replicas(0)->set_concurrency(far ? far_slots : 4);
+      // The near ones are busy.
+      told.mutable_load()->set_running(far ? 0 : 3);
+      observe(pool, told);
+    }
+    pool.settle(now);
+    pool.refresh(now);
+    return pool.find(make_node_id("fast"))->weight / pool.find(make_node_id("slow"))->weight;
+  };
+  CHECK(preference(true, 1) == doctest::Approx(preference(true, 1000)));
+  CHECK(preference(false, 1) != doctest::Approx(preference(false, 1000)));
 }
