@@ -12,7 +12,7 @@ at the start so that a mean request is --mean ms of processor time, or with `--w
 The same arrivals (Poisson, so many that they ask for --load of all quotas together) with the same sizes go one after the
 other through
 
-    astra-seed, -flat, -fast    the gateway, with that `weight` in the app's file
+    astra-seed, -flat, -fast, -even    the gateway, with that `weight` in the app's file
     haproxy-leastconn, -random, -roundrobin               `balance leastconn`, `random(2)`, `roundrobin`
     haproxy-leastconn-maxconn, -random-maxconn, ...       the same, with at most --concurrency requests at a server at a time
     nginx-roundrobin, nginx-leastconn
@@ -520,7 +520,7 @@ def nginx(up, work, method):
             yield where
 
 
-FRONTS = {f"astra-{weight}": functools.partial(astra, weight=weight) for weight in ("seed", "flat", "fast")}
+FRONTS = {f"astra-{weight}": functools.partial(astra, weight=weight) for weight in ("seed", "flat", "fast", "even")}
 for suffix, bounded in (("", False), ("-maxconn", True)):
     for title, balance in (("leastconn", "leastconn"), ("random", "random(2)"), ("roundrobin", "roundrobin")):
         FRONTS[f"haproxy-{title}{suffix}"] = functools.partial(haproxy, balance=balance, maxconn=bounded)
