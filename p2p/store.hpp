@@ -1,0 +1,161 @@
+#pragma once
+
+#include "p2p/cache_plan.hpp"
+#include "p2p/content.hpp"
+#include "p2p/file_io.hpp"
+#include "p2p/verify.hpp"
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace astra::p2p {
+
+enum class content_state {
+  absent,
+  /// Pieces are missing.
+  fetching,
+  /// All may be there, and nobody has looked.
+  verifying,
+  /// Whole, and visible to apps.
+  ready,
+  /// Found to be damaged; fetching it again repairs it.
+  condemned,
+};
+
+std::string_view to_string(content_state state);
+
+struct stored_content {
+  content_address address;
+  content_state state = content_state::absent;
+  /// 0 where its torrent is damaged.
+  std::uint64_t size = 0;
+  std::chrono::system_clock::time_point last_use;
+  bool pinned = false;
+  /// Why it is condemned.
+  std::string reason;
+};
+
+/// The contents on a node's disk:
+///
+///   lock                      held by the process that has the store open
+///   data/<address>/           content.torrent, record, resume, and the files in a directory of the content's name
+///   contents/<address>        a link to that directory, there exactly while the content is ready
+///   trash/                    what is being made or removed; emptied when the store is opened
+///
+/// A content appears and disappears in one step, by its link.  The files themselves never move: libtorrent goes on
+/// serving them while a content becomes ready, is condemned and is repaired.
+///
+/// What is known of a content is its record, written whole or not at all.  There is no index beside the records that
+/// could say something else: opening a store reads them.  Without a good record a content has to be verified.
+///
+/// Not for several threads at a time.  Times are arguments.
+class store {
+public:
+  using time_point = std::chrono::system_clock::time_point;
+
+  struct options {
+    std::filesystem::path directory;
+    /// Of all contents together; 0: as many as the disk holds.
+    std::uint64_t bytes_max = 0;
+  };
+
+  /// Creates the directory where there is none.
+  /// @returns fault::busy while another process has it open; fault::no_space, fault::io.
+  static outcome<std::unique_ptr<store>> open(options what);
+
+  content_state state(const content_address& address) const;
+  /// Ascending by address.
+  std::vector<stored_content> list() const;
+  /// Of all contents, as they will be when they are complete.
+  std::uint64_t bytes() const;
+  /// What it consists of.
+  /// @returns fault::missing, fault::unfit (its torrent is damaged: fetch it again).
+  outcome<content> manifest(const content_address& address) const;
+
+  /// Where the files lie or will lie, in a directory of the content's name: what an engine is told.
+  std::filesystem::path place(const content_address& address) const;
+  /// Where apps find the files; there only while it is ready.
+  std::filesystem::path visible(const content_address& address) const;
+
+  /// Makes room for a content that is absent, or opens a condemned one for repair; nothing for one that is fetched
+  /// already.
+  /// @returns fault::no_space (beneath the cap, or on the disk), fault::busy (it is ready), fault::io.
+  done fetch(const content& what, time_point now);
+  /// The pieces that need not be fetched again, where a verification told; empty: unknown.
+  std::vector<bool> good_pieces(const content_address& address) const;
+
+  /// Keeps what an engine wants back when it resumes.
+  done save_resume(const content_address& address, std::span<const char> data);
+  /// Empty: there is none.
+  std::vector<char> resume(const content_address& address) const;
+
+  /// All pieces are there and were verified as they came: checks the files' lengths, makes them last and read-only, and
+  /// shows them.
+  /// @returns fault::unfit (names the file; nothing becomes visible), fault::busy, fault::io.
+  done make_ready(const content_address& address, time_point now);
+  /// Hashes everything again.  Whole: it is ready.  Not whole: it is condemned.
+  outcome<verification> verify(const content_address& address, time_point now, const work_control& control = {});
+  /// Hides it and has it fetched again before it is shown.
+  /// @param good per piece, where it is known.
+  done condemn(const content_address& address, std::string reason, const std::vector<bool>& good = {});
+  /// Copies a directory or file that `what` was made of, and verifies the copy.  Leaves nothing behind when it fails.
+  done import(const content& what, const std::filesystem::path& source, time_point now,
+              const work_control& control = {});
+
+  done pin(const content_address& address, bool pinned);
+  /// Somebody uses it now.
+  void touch(const content_address& address, time_point now);
+  /// While it is held it is not evicted; as often as it was held it has to be released.
+  void hold(const content_address& address);
+  void release(const content_address& address);
+
+  /// @returns fault::busy (pinned or held), fault::missing, fault::io.
+  done evict(const content_address& address);
+  /// Evicts until so many bytes fit beneath the cap; nothing where that cannot be had.
+  /// @param last_copies What must stay: an app refers to it and nobody else has it.
+  /// @param used_since What was used after that stays.
+  /// @returns what was evicted; fault::no_space, fault::io.
+  outcome<std::vector<content_address>> make_room(std::uint64_t bytes, const std::set<content_address>& last_copies,
+                                                  time_point used_since);
+
+private:
+  struct record {
+    content_state state = content_state::verifying;
+    time_point last_use{};
+    bool pinned = false;
+    std::string reason;
+    /// Pieces that were not good when it was verified last, where it was.
+    std::vector<std::uint32_t> bad;
+    bool bad_known = false;
+    // Not written down.
+    std::uint64_t size = 0;
+    std::uint32_t pieces = 0;
+    std::uint32_t held = 0;
+    time_point last_use_written{};
+  };
+
+  explicit store(options what) : options_(std::move(what)) {}
+
+  done prepare();
+  done scan();
+  static std::string encode(const record& what);
+  static bool decode(std::string_view text, record& what);
+  done write(const content_address& address, record& what);
+  record* find(const content_address& address);
+  const record* find(const content_address& address) const;
+  done show(const content_address& address, const content& what);
+  done hide(const content_address& address);
+  done prepare_repair(const content& what);
+  done remove(const content_address& address);
+  std::filesystem::path trash(const content_address& address) const;
+
+  options options_;
+  file_handle lock_;
+  std::map<content_address, record> records_;
+};
+
+} // namespace astra::p2p

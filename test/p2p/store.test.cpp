@@ -1,0 +1,429 @@
+#include "p2p/store.hpp"
+
+#include "test/p2p/files.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fcntl.h>
+#include <optional>
+#include <set>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+using namespace astra::p2p;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr store::time_point start{1'000'000s};
+
+void need(const done& result) {
+  if (!result)
+    FAIL(result.problem().text);
+}
+
+bool holds(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+/// A model of 1.3 MB in three directories.
+content write_model(const fs::path& root, std::uint64_t seed) {
+  write_file(root / "config.json", "{}" + std::to_string(seed));
+  write_file(root / "empty", "");
+  write_file(root / "a" / "weights.bin", random_bytes(700'001, seed));
+  write_file(root / "a" / "b" / "more.bin", random_bytes(600'000, seed + 1000));
+  write_file(root / "run", "#!/bin/sh\n");
+  fs::permissions(root / "run", fs::perms::owner_exec, fs::perm_options::add);
+  auto made = make_content(root);
+  REQUIRE(made);
+  return *made;
+}
+
+class fixture {
+public:
+  fixture() { open(); }
+
+  void open(std::uint64_t bytes_max = 0) {
+    opened.reset();
+    auto result = store::open({directory / "store", bytes_max});
+    if (!result)
+      FAIL(result.problem().text);
+    opened = std::move(*result);
+  }
+
+  content add(std::uint64_t seed, store::time_point at = start) {
+    auto source = directory / ("model" + std::to_string(seed));
+    auto what = write_model(source, seed);
+    need(opened->import(what, source, at));
+    return what;
+  }
+
+  fs::path file(const content& what, std::string_view path) const {
+    return opened->place(what.address) / what.name / path;
+  }
+
+  temporary_directory directory;
+  std::unique_ptr<store> opened;
+};
+
+std::size_t entries(const fs::path& path) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator{path}, {}));
+}
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "an imported content is visible as it was, read-only, and after a restart too") {
+  auto what = add(1);
+  for (auto i = 0; i < 2; ++i) {
+    CHECK(opened->state(what.address) == content_state::ready);
+    auto seen = opened->visible(what.address);
+    for (auto& file : what.files) {
+      CHECK(file_bytes(seen / file.path) == file_bytes(directory / "model1" / file.path));
+      auto mode = fs::status(seen / file.path).permissions() & fs::perms::all;
+      CHECK(mode == fs::perms{file.executable ? 0555U : 0444U});
+    }
+    CHECK(opened->bytes() == what.size);
+    auto list = opened->list();
+    REQUIRE(list.size() == 1);
+    CHECK(list[0].last_use == start);
+    CHECK(list[0].size == what.size);
+    CHECK(opened->manifest(what.address)->torrent == what.torrent);
+    open();
+  }
+  CHECK(entries(directory / "store" / "trash") == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "a content that is fetched becomes visible when it is complete and no sooner") {
+  auto what = write_model(directory / "model", 1);
+  auto& address = what.address;
+  CHECK(opened->state(address) == content_state::absent);
+  need(opened->fetch(what, start));
+  CHECK(opened->state(address) == content_state::fetching);
+  auto ready = opened->make_ready(address, start);
+  REQUIRE_FALSE(ready);
+  CHECK(ready.problem().kind == fault::missing);
+  fs::copy(directory / "model" / "a", file(what, "a"), fs::copy_options::recursive);
+  fs::copy_file(directory / "model" / "run", file(what, "run"));
+  write_file(file(what, "config.json"), "{");
+  ready = opened->make_ready(address, start);
+  REQUIRE_FALSE(ready);
+  CHECK(ready.problem().kind == fault::unfit);
+  CHECK(holds(ready.problem().text, "config.json should have 3 bytes and has 1"));
+  CHECK_FALSE(fs::exists(opened->visible(address)));
+  open();
+  CHECK(opened->state(address) == content_state::fetching);
+  CHECK_FALSE(fs::exists(opened->visible(address)));
+  fs::copy_file(directory / "model" / "config.json", file(what, "config.json"), fs::copy_options::overwrite_existing);
+  need(opened->make_ready(address, start));
+  CHECK(fs::exists(opened->visible(address) / "empty"));
+  CHECK(opened->fetch(what, start).problem().kind == fault::busy);
+}
+
+TEST_CASE_FIXTURE(fixture, "a store belongs to one process at a time") {
+  auto second = store::open({directory / "store", 0});
+  REQUIRE_FALSE(second);
+  CHECK(second.problem().kind == fault::busy);
+  CHECK(holds(second.problem().text, "in use by process " + std::to_string(::getpid())));
+  opened.reset();
+  CHECK(store::open({directory / "store", 0}));
+}
+
+TEST_CASE_FIXTURE(fixture, "verifying names what is damaged, hides the content and knows the pieces to fetch again") {
+  auto what = add(1);
+  auto& files = what.files;
+  auto index = [&](std::string_view path) {
+    return static_cast<std::size_t>(std::ranges::find(files, path, &content_file::path) - files.begin());
+  };
+  CHECK(opened->verify(what.address, start)->whole());
+  CHECK(fs::exists(opened->visible(what.address)));
+  std::string expected;
+  std::set<std::uint32_t> bad;
+  SUBCASE("flipped") {
+    flip_bit(file(what, "a/weights.bin"), 300'000);
+    expected = "a/weights.bin has other bytes";
+    bad = {files[index("a/weights.bin")].first_piece + 1};
+  }
+  SUBCASE("truncated") {
+    fs::resize_file(file(what, "a/weights.bin"), 600'000);
+    expected = "a/weights.bin is truncated";
+    bad = {files[index("a/weights.bin")].first_piece + 2};
+  }
+  SUBCASE("too long") {
+    fs::resize_file(file(what, "config.json"), 600'000);
+    expected = "config.json is too long";
+  }
+  SUBCASE("missing") {
+    fs::remove(file(what, "config.json"));
+    fs::remove(file(what, "empty"));
+    expected = "config.json is missing; empty is missing";
+    bad = {files[index("config.json")].first_piece};
+  }
+  SUBCASE("a link") {
+    fs::remove(file(what, "config.json"));
+    fs::create_symlink(directory / "model1" / "config.json", file(what, "config.json"));
+    expected = "config.json is no file any more";
+    bad = {files[index("config.json")].first_piece};
+  }
+  auto found = opened->verify(what.address, start);
+  REQUIRE(found);
+  CHECK(found->text() == expected);
+  CHECK_FALSE(fs::exists(fs::symlink_status(opened->visible(what.address))));
+  for (auto i = 0; i < 2; ++i) {
+    CHECK(opened->state(what.address) == content_state::condemned);
+    CHECK(opened->list()[0].reason == expected);
+    auto good = opened->good_pieces(what.address);
+    REQUIRE(good.size() == what.piece_hashes.size());
+    for (std::uint32_t piece = 0; piece < good.size(); ++piece)
+      CHECK(good[piece] != bad.contains(piece));
+    open();
+  }
+  // The repair, by hand: bytes at their places.
+  CHECK(opened->make_ready(what.address, start).problem().kind == fault::busy);
+  need(opened->save_resume(what.address, std::string_view{"has all"}));
+  need(opened->fetch(what, start));
+  CHECK(opened->resume(what.address).empty());
+  CHECK(opened->state(what.address) == content_state::fetching);
+  for (auto path : {"a/weights.bin", "config.json"})
+    fs::copy_file(directory / "model1" / path, file(what, path), fs::copy_options::overwrite_existing);
+  CHECK(opened->verify(what.address, start)->text()
+        == (expected.ends_with("empty is missing") ? "empty is missing" : ""));
+  if (opened->state(what.address) == content_state::condemned) {
+    need(opened->fetch(what, start));
+    need(opened->make_ready(what.address, start));
+  }
+  CHECK(opened->state(what.address) == content_state::ready);
+  CHECK(opened->verify(what.address, start)->whole());
+  CHECK(opened->good_pieces(what.address).empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "resume data survives a restart, and goes with its content") {
+  auto what = write_model(directory / "model", 1);
+  CHECK(opened->save_resume(what.address, std::string_view{"abc"}).problem().kind == fault::missing);
+  need(opened->fetch(what, start));
+  CHECK(opened->resume(what.address).empty());
+  need(opened->save_resume(what.address, std::string_view{"abc"}));
+  open();
+  CHECK(opened->resume(what.address) == std::vector{'a', 'b', 'c'});
+  need(opened->evict(what.address));
+  CHECK(opened->resume(what.address).empty());
+  CHECK(entries(directory / "store" / "data") == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "a content without a good record is hidden until it is verified; nothing else is lost") {
+  auto what = add(1);
+  auto other = add(2);
+  need(opened->pin(other.address, true));
+  auto path = opened->place(what.address) / "record";
+  SUBCASE("missing") {
+    fs::remove(path);
+  }
+  SUBCASE("cut") {
+    fs::resize_file(path, fs::file_size(path) - 10);
+  }
+  SUBCASE("empty") {
+    fs::resize_file(path, 0);
+  }
+  SUBCASE("any bit flipped") {
+    for (std::uint64_t i = 0; i < fs::file_size(path); ++i) {
+      flip_bit(path, i);
+      open();
+      CHECK(opened->state(what.address) == content_state::verifying);
+      flip_bit(path, i);
+    }
+    open();
+    CHECK(opened->state(what.address) == content_state::ready);
+    flip_bit(path, 3);
+  }
+  open();
+  CHECK(opened->state(what.address) == content_state::verifying);
+  CHECK_FALSE(fs::exists(fs::symlink_status(opened->visible(what.address))));
+  CHECK(opened->state(other.address) == content_state::ready);
+  CHECK(opened->evict(other.address).problem().kind == fault::busy);
+  CHECK(opened->verify(what.address, start)->whole());
+  open();
+  CHECK(opened->state(what.address) == content_state::ready);
+  CHECK(fs::exists(opened->visible(what.address) / "config.json"));
+}
+
+TEST_CASE_FIXTURE(fixture, "a content whose torrent is damaged is condemned until the torrent is there again") {
+  auto what = add(1);
+  flip_bit(opened->place(what.address) / "content.torrent", 40);
+  open();
+  CHECK(opened->state(what.address) == content_state::condemned);
+  CHECK(holds(opened->list()[0].reason, "content.torrent"));
+  CHECK_FALSE(fs::exists(fs::symlink_status(opened->visible(what.address))));
+  CHECK(opened->manifest(what.address).problem().kind == fault::unfit);
+  need(opened->fetch(what, start));
+  CHECK(opened->verify(what.address, start)->whole());
+  CHECK(opened->state(what.address) == content_state::ready);
+}
+
+TEST_CASE_FIXTURE(fixture, "room is made by last use, and never at the cost of what has to stay") {
+  auto first = add(1, start);
+  auto second = add(2, start + 1s);
+  auto third = add(3, start + 2s);
+  opened->touch(first.address, start + 3s);
+  auto size = first.size;
+  open(3 * size + 10);
+  opened->touch(first.address, start + 1h);
+  open(3 * size + 10);
+  auto fourth = write_model(directory / "model4", 4);
+  auto full = opened->fetch(fourth, start);
+  REQUIRE_FALSE(full);
+  CHECK(full.problem().kind == fault::no_space);
+  CHECK(holds(full.problem().text, "are taken"));
+  opened->hold(second.address);
+  auto evicted = opened->make_room(size, {}, start + 2h);
+  REQUIRE(evicted);
+  CHECK(*evicted == std::vector{third.address});
+  need(opened->fetch(fourth, start));
+  need(opened->pin(first.address, true));
+  auto none = opened->make_room(size, {}, start + 2h);
+  REQUIRE_FALSE(none);
+  CHECK(none.problem().kind == fault::no_space);
+  opened->release(second.address);
+  CHECK_FALSE(opened->make_room(size, {second.address}, start + 2h));
+  CHECK_FALSE(opened->make_room(size, {}, start));
+  CHECK(opened->make_room(size, {}, start + 2h)->size() == 1);
+  CHECK_FALSE(fs::exists(fs::symlink_status(opened->visible(second.address))));
+  CHECK(opened->state(first.address) == content_state::ready);
+}
+
+TEST_CASE_FIXTURE(fixture, "a source that changed since it was hashed is not imported") {
+  auto what = write_model(directory / "model", 1);
+  SUBCASE("other bytes") {
+    flip_bit(directory / "model" / "config.json", 0);
+  }
+  SUBCASE("shorter") {
+    fs::resize_file(directory / "model" / "a" / "weights.bin", 10);
+  }
+  SUBCASE("gone") {
+    fs::remove(directory / "model" / "a" / "weights.bin");
+  }
+  auto result = opened->import(what, directory / "model", start);
+  REQUIRE_FALSE(result);
+  CHECK_FALSE(result.problem().text.empty());
+  CHECK(opened->state(what.address) == content_state::absent);
+  CHECK(entries(directory / "store" / "data") == 0);
+  CHECK(entries(directory / "store" / "contents") == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "a process killed at any moment leaves nothing visible that is not whole") {
+  opened.reset();
+  std::vector<content> contents;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed)
+    contents.push_back(write_model(directory / ("model" + std::to_string(seed)), seed));
+  std::mt19937_64 random{11};
+  std::size_t seen = 0;
+  std::set<content_state> states;
+  for (auto round = 0; round < 60; ++round) {
+    auto child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      // Becomes ready, is condemned, repaired and evicted, over and over.
+      auto mine = store::open({directory / "store", 0});
+      for (std::size_t i = static_cast<std::size_t>(round); mine; ++i) {
+        auto& what = contents[i % 3];
+        auto source = directory / ("model" + std::to_string(i % 3 + 1));
+        if (i % 4 == 0 && (*mine)->state(what.address) == content_state::ready)
+          static_cast<void>((*mine)->condemn(what.address, "by test"));
+        if (i % 5 == 0)
+          static_cast<void>((*mine)->evict(what.address));
+        static_cast<void>((*mine)->import(what, source, start));
+      }
+      ::_exit(1);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds{2000 + random() % 60'000});
+    ::kill(child, SIGKILL);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFSIGNALED(status));
+    open();
+    CHECK(entries(directory / "store" / "trash") == 0);
+    std::size_t visible = 0;
+    for (auto& what : contents) {
+      auto state = opened->state(what.address);
+      states.insert(state);
+      auto shown = fs::exists(fs::symlink_status(opened->visible(what.address)));
+      CHECK(shown == (state == content_state::ready));
+      if (!shown)
+        continue;
+      ++visible;
+      for (auto& file : what.files)
+        CHECK(fs::file_size(opened->visible(what.address) / file.path) == file.size);
+      CHECK(verify_content(what, opened->place(what.address))->whole());
+    }
+    CHECK(entries(directory / "store" / "contents") == visible);
+    seen += visible;
+    opened.reset();
+  }
+  // It was killed in the middle of things, and not only before.
+  CHECK(seen > 0);
+  CHECK(states.size() > 2);
+}
+
+TEST_CASE("a full disk and a read-only one are named, and nothing is half visible") {
+  temporary_directory directory;
+  auto disk = directory / "disk";
+  fs::create_directory(disk);
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=2m") != 0) {
+    MESSAGE("skipped: only root can mount a small disk");
+    return;
+  }
+  struct unmounter {
+    fs::path path;
+    ~unmounter() { ::umount2(path.c_str(), MNT_DETACH); }
+  } unmount{disk};
+  auto small = write_model(directory / "small", 1);
+  auto large = write_model(directory / "large", 2);
+  {
+    auto opened = store::open({disk / "store", 0});
+    REQUIRE(opened);
+    auto& store = **opened;
+    need(store.import(small, directory / "small", start));
+    auto full = store.fetch(large, start);
+    REQUIRE_FALSE(full);
+    CHECK(full.problem().kind == fault::no_space);
+    CHECK(holds(full.problem().text, "are free on the disk of"));
+    // Somebody else fills the disk after the store has looked.
+    need(store.evict(small.address));
+    need(store.fetch(large, start));
+    write_file(disk / "other", std::string(1'500'000, 'x'));
+    full = store.import(large, directory / "large", start);
+    REQUIRE_FALSE(full);
+    CHECK(full.problem().kind == fault::no_space);
+    CHECK(holds(full.problem().text, "No space left on device"));
+    CHECK(entries(disk / "store" / "contents") == 0);
+    std::ofstream{disk / "other", std::ios::app} << std::string(2'000'000, 'x');
+    full = store.save_resume(large.address, random_bytes(10'000, 1));
+    REQUIRE_FALSE(full);
+    CHECK(full.problem().kind == fault::no_space);
+    CHECK(store.resume(large.address).empty());
+    CHECK_FALSE(fs::exists(store.place(large.address) / "resume.new"));
+    fs::remove(disk / "other");
+    need(store.import(large, directory / "large", start));
+    // A disk that is full keeps nobody from hiding what is damaged, and after a restart it is still hidden.
+    std::ofstream{disk / "other"} << std::string(2'000'000, 'x');
+    flip_bit(store.place(large.address) / large.name / "config.json", 0);
+    static_cast<void>(store.verify(large.address, start));
+    CHECK(entries(disk / "store" / "contents") == 0);
+    CHECK(store.state(large.address) == content_state::condemned);
+  }
+  {
+    auto opened = store::open({disk / "store", 0});
+    REQUIRE(opened);
+    CHECK((*opened)->state(large.address) != content_state::ready);
+    CHECK(entries(disk / "store" / "contents") == 0);
+  }
+  REQUIRE(::mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=2m") == 0);
+  auto opened = store::open({disk / "store", 0});
+  REQUIRE_FALSE(opened);
+  CHECK(opened.problem().kind == fault::io);
+  CHECK(holds(opened.problem().text, "lock cannot be opened: Read-only file system"));
+}
