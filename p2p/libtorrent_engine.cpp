@@ -1,0 +1,467 @@
+#include "p2p/libtorrent_engine.hpp"
+
+#include "p2p/limits.hpp"
+
+#include <fmt/format.h>
+#include <libtorrent/add_torrent_params.hpp>
+#include <libtorrent/alert_types.hpp>
+#include <libtorrent/extensions.hpp>
+#include <libtorrent/ip_filter.hpp>
+#include <libtorrent/posix_disk_io.hpp>
+#include <libtorrent/read_resume_data.hpp>
+#include <libtorrent/session.hpp>
+#include <libtorrent/session_params.hpp>
+#include <libtorrent/torrent_flags.hpp>
+#include <libtorrent/torrent_handle.hpp>
+#include <libtorrent/torrent_info.hpp>
+#include <libtorrent/torrent_status.hpp>
+#include <libtorrent/write_resume_data.hpp>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <set>
+#include <stop_token>
+#include <thread>
+
+namespace astra::p2p {
+namespace {
+
+using steady = std::chrono::steady_clock;
+using settings = lt::settings_pack;
+
+constexpr int connections_max = 2000;
+constexpr int alerts_max = 100'000;
+constexpr std::uint32_t refused = 1;
+
+peer_endpoint endpoint_of(const lt::tcp::endpoint& where) {
+  return {where.address().to_string(), where.port()};
+}
+
+std::optional<lt::tcp::endpoint> parse(const peer_endpoint& where) {
+  boost::system::error_code error;
+  auto address = lt::make_address(where.address, error);
+  if (error || where.port == 0)
+    return std::nullopt;
+  return lt::tcp::endpoint{address, where.port};
+}
+
+content_address address_of(const lt::info_hash_t& hashes) {
+  content_address result;
+  std::memcpy(result.bytes.data(), hashes.v2.data(), result.bytes.size());
+  return result;
+}
+
+fault kind_of(const lt::error_code& error) {
+  if (error == boost::system::errc::no_space_on_device)
+    return fault::no_space;
+  return error == boost::system::errc::no_such_file_or_directory ? fault::missing : fault::io;
+}
+
+int as_setting(std::uint64_t bytes_per_s) {
+  return static_cast<int>(std::min<std::uint64_t>(bytes_per_s, std::numeric_limits<int>::max()));
+}
+
+lt::ip_filter both_families(std::uint32_t flags) {
+  lt::ip_filter result;
+  result.add_rule(lt::make_address("0.0.0.0"), lt::make_address("255.255.255.255"), flags);
+  result.add_rule(lt::make_address("::"), lt::make_address("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), flags);
+  return result;
+}
+
+/// What the study of libtorrent in a data centre came to; each one away from its default costs time or bytes.
+settings baseline(const libtorrent_options& options) {
+  settings result;
+  for (auto off : {settings::enable_dht, settings::enable_lsd, settings::enable_upnp, settings::enable_natpmp})
+    result.set_bool(off, false);
+  // Several nodes behind one address.
+  result.set_bool(settings::allow_multiple_connections_per_ip, true);
+  // Else the last piece may wait a minute for a peer that was thought useless.
+  result.set_bool(settings::close_redundant_connections, false);
+  result.set_int(settings::min_reconnect_time, 3);
+  // Else fast peers ask for runs of neighbouring pieces, and all of them for the same.
+  result.set_int(settings::whole_pieces_threshold, 0);
+  result.set_int(settings::initial_picker_threshold, 0);
+  result.set_int(settings::request_queue_time, 1);
+  result.set_int(settings::unchoke_slots_limit, -1);
+  result.set_int(settings::connections_limit, connections_max);
+  result.set_int(settings::tick_interval, 100);
+  result.set_int(settings::mixed_mode_algorithm, settings::prefer_tcp);
+  result.set_bool(settings::enable_incoming_utp, options.utp);
+  result.set_bool(settings::enable_outgoing_utp, options.utp);
+  auto address = options.listen_address.find(':') == std::string::npos ? options.listen_address
+                                                                       : "[" + options.listen_address + "]";
+  result.set_str(settings::listen_interfaces, fmt::format("{}:{}", address, options.listen_port));
+  if (auto any = options.listen_address == "0.0.0.0" || options.listen_address == "::"; !any)
+    result.set_str(settings::outgoing_interfaces, options.listen_address);
+  result.set_str(settings::user_agent, "astra");
+  result.set_int(settings::alert_queue_size, alerts_max);
+  namespace alerts = lt::alert_category;
+  auto wanted = alerts::status | alerts::error | alerts::storage | alerts::piece_progress | alerts::ip_block
+                | alerts::peer | alerts::connect;
+  result.set_int(settings::alert_mask, static_cast<int>(static_cast<std::uint32_t>(wanted)));
+  return result;
+}
+
+/// Lowers limits in two steps, the second on a thread of its own: nobody need be awake for it.
+class limiter {
+public:
+  explicit limiter(lt::session& session) : session_(session), thread_([this](std::stop_token stop) { run(stop); }) {}
+
+  void set(const engine_limits& limits) {
+    std::scoped_lock guard{mutex_};
+    auto now = steady::now();
+    apply(upload_.set(limits.upload_bytes_per_s, now), download_.set(limits.download_bytes_per_s, now));
+    changed_.notify_one();
+  }
+
+private:
+  void run(const std::stop_token& stop) {
+    std::unique_lock guard{mutex_};
+    while (!stop.stop_requested()) {
+      auto due = std::min(upload_.due().value_or(steady::time_point::max()),
+                          download_.due().value_or(steady::time_point::max()));
+      if (due == steady::time_point::max()) {
+        changed_.wait(guard, stop, [this] { return upload_.due() || download_.due(); });
+        continue;
+      }
+      changed_.wait_until(guard, stop, due, [&] { return steady::now() >= due; });
+      auto now = steady::now();
+      if (!stop.stop_requested() && now >= due)
+        apply(upload_.in_force(now), download_.in_force(now));
+    }
+  }
+
+  void apply(std::uint64_t upload, std::uint64_t download) {
+    settings changed;
+    changed.set_int(settings::upload_rate_limit, as_setting(upload));
+    changed.set_int(settings::download_rate_limit, as_setting(download));
+    session_.apply_settings(std::move(changed));
+  }
+
+  lt::session& session_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  stepped_limit upload_;
+  stepped_limit download_;
+  /// Last: it ends before what it uses.
+  std::jthread thread_;
+};
+
+class libtorrent_engine final : public engine {
+public:
+  explicit libtorrent_engine(libtorrent_options options)
+    : options_(std::move(options)), session_(start(options_)), limiter_(session_) {
+    // Unless told otherwise libtorrent takes peers on private addresses out of all limits.
+    session_.set_peer_class_filter(both_families(1U << static_cast<std::uint32_t>(lt::session::global_peer_class_id)));
+    if (options_.notify)
+      session_.set_alert_notify(options_.notify);
+  }
+
+  ~libtorrent_engine() override { session_.set_alert_notify({}); }
+
+  void add(add_request request) override {
+    auto& what = *request.what;
+    auto [found, fresh] = torrents_.try_emplace(what.address);
+    if (!fresh)
+      return report(event::failed{what.address, {fault::busy, "it is in the engine already"}});
+    found->second.pieces = static_cast<std::uint32_t>(what.piece_hashes.size());
+    lt::add_torrent_params params;
+    lt::error_code error;
+    if (request.good_pieces.empty() && !request.resume.empty() && !request.complete) {
+      auto resumed =
+          lt::read_resume_data({request.resume.data(), static_cast<std::ptrdiff_t>(request.resume.size())}, error);
+      // What cannot be read, or is another content's, costs a check and no more.
+      if (!error && address_of(resumed.info_hashes) == what.address)
+        params = std::move(resumed);
+    }
+    params.ti = std::make_shared<lt::torrent_info>(
+        lt::span<const char>{what.torrent.data(), static_cast<std::ptrdiff_t>(what.torrent.size())}, error,
+        lt::from_span);
+    if (error) {
+      torrents_.erase(found);
+      return report(event::failed{what.address, {fault::unfit, error.message()}});
+    }
+    params.save_path = save_path(what, request.place).string();
+    // Neither queued behind others nor found by anybody.
+    params.flags = lt::torrent_flags::update_subscribe | lt::torrent_flags::apply_ip_filter
+                   | lt::torrent_flags::disable_dht | lt::torrent_flags::disable_lsd | lt::torrent_flags::disable_pex;
+    if (request.complete)
+      params.flags |= lt::torrent_flags::seed_mode;
+    params.max_uploads = params.max_connections = params.upload_limit = params.download_limit = -1;
+    params.peers.clear();
+    params.banned_peers.clear();
+    params.trackers.clear();
+    params.url_seeds.clear();
+    params.http_seeds.clear();
+    params.renamed_files.clear();
+    params.file_priorities.clear();
+    if (request.good_pieces.size() == found->second.pieces && !request.complete) {
+      params.have_pieces.resize(static_cast<int>(found->second.pieces), false);
+      for (std::uint32_t piece = 0; piece < found->second.pieces; ++piece)
+        if (request.good_pieces[piece])
+          params.have_pieces.set_bit(index(piece));
+    }
+    params.piece_priorities = priorities(request.preferred, found->second.pieces);
+    session_.async_add_torrent(std::move(params));
+  }
+
+  void remove(const content_address& address) override {
+    auto found = torrents_.find(address);
+    if (found == torrents_.end())
+      return;
+    when_added(found->second, [this](const lt::torrent_handle& handle) { session_.remove_torrent(handle); });
+    if (found->second.handle.is_valid())
+      torrents_.erase(found);
+    else
+      found->second.leaving = true;
+  }
+
+  void set_peers(const std::vector<peer_endpoint>& allowed) override {
+    auto filter = both_families(refused);
+    allowed_.clear();
+    for (auto& peer : allowed)
+      if (auto where = parse(peer)) {
+        allowed_.insert(*where);
+        filter.add_rule(where->address(), where->address(), 0);
+      } else {
+        report(event::peer_refused{peer});
+      }
+    session_.set_ip_filter(filter);
+  }
+
+  void inject(const content_address& address, const std::vector<peer_endpoint>& peers) override {
+    auto found = torrents_.find(address);
+    if (found == torrents_.end())
+      return;
+    for (auto& peer : peers) {
+      auto where = parse(peer);
+      if (!where || !allowed_.contains(*where)) {
+        report(event::peer_refused{peer});
+        continue;
+      }
+      when_added(found->second, [where](const lt::torrent_handle& handle) { handle.connect_peer(*where); });
+    }
+  }
+
+  void prefer(const content_address& address, const std::optional<stripe>& preferred) override {
+    auto found = torrents_.find(address);
+    if (found == torrents_.end())
+      return;
+    when_added(found->second, [wanted = priorities(preferred, found->second.pieces)](const lt::torrent_handle& handle) {
+      handle.prioritize_pieces(wanted);
+    });
+  }
+
+  void set_deadlines(const content_address& address, const std::vector<piece_deadline>& deadlines) override {
+    auto found = torrents_.find(address);
+    if (found == torrents_.end())
+      return;
+    auto pieces = found->second.pieces;
+    when_added(found->second, [deadlines, pieces](const lt::torrent_handle& handle) {
+      handle.clear_piece_deadlines();
+      for (auto& deadline : deadlines)
+        if (deadline.piece < pieces)
+          handle.set_piece_deadline(index(deadline.piece), static_cast<int>(deadline.within.count()));
+    });
+  }
+
+  void set_limits(const engine_limits& limits) override { limiter_.set(limits); }
+
+  void request_progress() override { session_.post_torrent_updates(lt::torrent_handle::query_pieces); }
+
+  void request_resume(const content_address& address) override {
+    if (auto found = torrents_.find(address); found != torrents_.end())
+      when_added(found->second, [](const lt::torrent_handle& handle) {
+        handle.save_resume_data(lt::torrent_handle::only_if_modified);
+      });
+  }
+
+  std::vector<engine_event> drain() override {
+    auto result = std::exchange(reported_, {});
+    std::vector<lt::alert*> alerts;
+    session_.pop_alerts(&alerts);
+    for (auto* alert : alerts)
+      translate(*alert);
+    result.insert(result.end(), std::make_move_iterator(reported_.begin()), std::make_move_iterator(reported_.end()));
+    reported_.clear();
+    return result;
+  }
+
+private:
+  struct torrent {
+    lt::torrent_handle handle;
+    std::uint32_t pieces = 0;
+    /// Removed before libtorrent had it.
+    bool leaving = false;
+    /// What was asked of it before libtorrent had it.
+    std::vector<std::function<void(const lt::torrent_handle&)>> waiting;
+  };
+
+  static lt::session_params start(const libtorrent_options& options) {
+    // No exchange of peers or of torrents between peers: those come from elsewhere.
+    lt::session_params result{baseline(options), std::vector<std::shared_ptr<lt::plugin>>{}};
+    result.disk_io_constructor = lt::posix_disk_io_constructor;
+    // Nobody, until somebody is named.
+    result.ip_filter = both_families(refused);
+    return result;
+  }
+
+  static lt::piece_index_t index(std::uint32_t piece) { return lt::piece_index_t{static_cast<int>(piece)}; }
+
+  static std::vector<lt::download_priority_t> priorities(const std::optional<stripe>& preferred, std::uint32_t pieces) {
+    std::vector<lt::download_priority_t> result;
+    for (auto priority : piece_priorities(preferred, pieces))
+      result.emplace_back(priority);
+    return result;
+  }
+
+  template <class Action>
+  static void when_added(torrent& what, Action action) {
+    if (what.handle.is_valid())
+      action(what.handle);
+    else
+      what.waiting.emplace_back(std::move(action));
+  }
+
+  /// For what has no alert of libtorrent's.
+  void report(engine_event what) {
+    reported_.push_back(std::move(what));
+    if (options_.notify)
+      options_.notify();
+  }
+
+  /// What an alert is about, while it is here.
+  std::optional<content_address> known(const lt::alert& alert) const {
+    auto about = dynamic_cast<const lt::torrent_alert*>(&alert);
+    if (!about)
+      return std::nullopt;
+    auto found = by_handle_.find(about->handle);
+    return found == by_handle_.end() ? std::nullopt : std::optional{found->second};
+  }
+
+  void translate(const lt::alert& alert) {
+    if (auto* added = lt::alert_cast<lt::add_torrent_alert>(&alert))
+      return on_added(*added);
+    if (auto* gone = lt::alert_cast<lt::torrent_removed_alert>(&alert)) {
+      by_handle_.erase(gone->handle);
+      reported_.emplace_back(event::removed{address_of(gone->info_hashes)});
+      return;
+    }
+    if (auto* updates = lt::alert_cast<lt::state_update_alert>(&alert))
+      return on_updates(*updates);
+    if (auto* opened = lt::alert_cast<lt::listen_succeeded_alert>(&alert)) {
+      if (opened->socket_type == lt::socket_type_t::tcp)
+        reported_.emplace_back(
+            event::listening{{opened->address.to_string(), static_cast<std::uint16_t>(opened->port)}});
+      return;
+    }
+    if (auto* closed = lt::alert_cast<lt::listen_failed_alert>(&alert)) {
+      reported_.emplace_back(event::engine_failed{
+          {fault::io, fmt::format("cannot listen at {}: {}", closed->listen_interface(), closed->error.message())}});
+      return;
+    }
+    if (lt::alert_cast<lt::alerts_dropped_alert>(&alert)) {
+      reported_.emplace_back(event::events_lost{});
+      return;
+    }
+    if (auto* blocked = lt::alert_cast<lt::peer_blocked_alert>(&alert)) {
+      reported_.emplace_back(event::peer_refused{endpoint_of(blocked->endpoint)});
+      return;
+    }
+    if (auto address = known(alert))
+      on_torrent(*address, alert);
+  }
+
+  void on_added(const lt::add_torrent_alert& added) {
+    auto address = address_of(added.params.ti->info_hashes());
+    auto found = torrents_.find(address);
+    if (found == torrents_.end())
+      return;
+    if (added.error) {
+      reported_.emplace_back(event::failed{address, {fault::unfit, added.error.message()}});
+      torrents_.erase(found);
+      return;
+    }
+    found->second.handle = added.handle;
+    by_handle_.emplace(added.handle, address);
+    for (auto& action : std::exchange(found->second.waiting, {}))
+      action(added.handle);
+    if (found->second.leaving)
+      torrents_.erase(found);
+  }
+
+  void on_updates(const lt::state_update_alert& updates) {
+    for (auto& status : updates.status) {
+      auto found = by_handle_.find(status.handle);
+      if (found == by_handle_.end())
+        continue;
+      event::progress result;
+      result.address = found->second;
+      // libtorrent leaves the pieces of a torrent out that has all.
+      result.have.resize(static_cast<std::size_t>(status.pieces.size()));
+      for (std::size_t piece = 0; piece < result.have.size(); ++piece)
+        result.have[piece] = status.pieces.get_bit(index(static_cast<std::uint32_t>(piece)));
+      if (auto known = torrents_.find(found->second); result.have.empty() && known != torrents_.end())
+        result.have.resize(known->second.pieces, status.is_seeding);
+      result.download_bytes_per_s = static_cast<std::uint64_t>(status.download_payload_rate);
+      result.upload_bytes_per_s = static_cast<std::uint64_t>(status.upload_payload_rate);
+      result.downloaded_bytes = static_cast<std::uint64_t>(status.total_payload_download);
+      result.uploaded_bytes = static_cast<std::uint64_t>(status.total_payload_upload);
+      result.wasted_bytes = static_cast<std::uint64_t>(status.total_failed_bytes + status.total_redundant_bytes);
+      result.peers = static_cast<std::uint32_t>(status.num_peers);
+      reported_.emplace_back(std::move(result));
+    }
+  }
+
+  void on_torrent(const content_address& address, const lt::alert& alert) {
+    auto piece_of = [](lt::piece_index_t piece) { return static_cast<std::uint32_t>(static_cast<int>(piece)); };
+    if (auto* finished = lt::alert_cast<lt::piece_finished_alert>(&alert))
+      reported_.emplace_back(event::piece_finished{address, piece_of(finished->piece_index)});
+    else if (auto* bad = lt::alert_cast<lt::hash_failed_alert>(&alert))
+      reported_.emplace_back(event::piece_rejected{address, piece_of(bad->piece_index)});
+    else if (lt::alert_cast<lt::torrent_finished_alert>(&alert))
+      reported_.emplace_back(event::content_finished{address});
+    else if (lt::alert_cast<lt::torrent_checked_alert>(&alert))
+      reported_.emplace_back(event::checked{address});
+    else if (auto* saved = lt::alert_cast<lt::save_resume_data_alert>(&alert))
+      reported_.emplace_back(event::resume_ready{address, lt::write_resume_data_buf(saved->params)});
+    else if (lt::alert_cast<lt::save_resume_data_failed_alert>(&alert))
+      reported_.emplace_back(event::resume_ready{address, {}});
+    else if (auto* file = lt::alert_cast<lt::file_error_alert>(&alert))
+      reported_.emplace_back(event::failed{
+          address, {kind_of(file->error), fmt::format("{}: {}", file->filename(), file->error.message())}});
+    else if (auto* error = lt::alert_cast<lt::torrent_error_alert>(&alert))
+      reported_.emplace_back(event::failed{
+          address, {kind_of(error->error), fmt::format("{}: {}", error->filename(), error->error.message())}});
+    else if (auto* banned = lt::alert_cast<lt::peer_ban_alert>(&alert))
+      reported_.emplace_back(event::peer_banned{address, endpoint_of(banned->endpoint)});
+    else if (auto* left = lt::alert_cast<lt::peer_disconnected_alert>(&alert))
+      reported_.emplace_back(event::peer_left{address, endpoint_of(left->endpoint), left->error.message()});
+  }
+
+  libtorrent_options options_;
+  lt::session session_;
+  limiter limiter_;
+  std::map<content_address, torrent> torrents_;
+  /// Also those that are leaving.
+  std::map<lt::torrent_handle, content_address> by_handle_;
+  std::set<lt::tcp::endpoint> allowed_;
+  std::vector<engine_event> reported_;
+};
+
+} // namespace
+
+std::string to_string(const peer_endpoint& endpoint) {
+  auto v6 = endpoint.address.find(':') != std::string::npos;
+  return fmt::format("{}{}{}:{}", v6 ? "[" : "", endpoint.address, v6 ? "]" : "", endpoint.port);
+}
+
+std::unique_ptr<engine> make_libtorrent_engine(libtorrent_options options) {
+  return std::make_unique<libtorrent_engine>(std::move(options));
+}
+
+} // namespace astra::p2p

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "p2p/engine.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace astra::p2p {
+
+struct libtorrent_options {
+  /// An address of this machine, IPv4 or IPv6; it is also the one connections go out from.
+  std::string listen_address = "0.0.0.0";
+  /// 0: the kernel chooses; `listening` tells.
+  std::uint16_t listen_port = 0;
+  /// uTP besides TCP: slower by far on a clean path, and the only way through most NATs.
+  bool utp = false;
+  /// Called, from any thread, when there is something to drain.  It must not call the engine.
+  std::function<void()> notify;
+};
+
+/// An engine on one session of libtorrent, for all contents of a node.
+///
+/// libtorrent 2.0.8 opens sockets and files without O_CLOEXEC: whoever starts other programs beside it closes their
+/// descriptors in between.
+std::unique_ptr<engine> make_libtorrent_engine(libtorrent_options options);
+
+} // namespace astra::p2p

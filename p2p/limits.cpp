@@ -1,0 +1,101 @@
+#include "p2p/limits.hpp"
+
+#include <algorithm>
+
+namespace astra::p2p {
+namespace {
+
+// Beyond what any link carries; sums of 2^20 of them do not overflow.
+constexpr std::uint64_t rate_max = std::uint64_t{1} << 43U;
+
+/// Divides by largest parts of weights, exactly.
+std::vector<std::uint64_t> in_proportion(std::uint64_t total, const std::vector<std::uint64_t>& weights,
+                                         std::uint64_t sum) {
+  std::vector<std::uint64_t> result;
+  std::uint64_t given = 0;
+  std::uint64_t before = 0;
+  for (auto weight : weights) {
+    before += weight;
+    auto until = static_cast<std::uint64_t>(static_cast<long double>(total) * (static_cast<long double>(before) / sum));
+    until = before == sum ? total : std::clamp(until, given, total);
+    result.push_back(until - given);
+    given = until;
+  }
+  return result;
+}
+
+} // namespace
+
+std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const std::vector<rate_demand>& demands) {
+  if (demands.empty())
+    return {};
+  std::vector<std::uint64_t> floors;
+  std::uint64_t floor_sum = 0;
+  std::uint64_t wanted_sum = 0;
+  for (auto& demand : demands) {
+    floors.push_back(std::min(demand.floor_bytes_per_s, rate_max));
+    floor_sum += floors.back();
+    wanted_sum += std::max(floors.back(), std::min(demand.wanted_bytes_per_s, rate_max));
+  }
+  if (floor_sum > total_bytes_per_s)
+    return in_proportion(total_bytes_per_s, floors, floor_sum);
+  auto at_level = [&](std::size_t i, std::uint64_t level) {
+    return std::max(floors[i], std::min({demands[i].wanted_bytes_per_s, rate_max, level}));
+  };
+  std::vector<std::uint64_t> result(demands.size());
+  std::uint64_t left = total_bytes_per_s;
+  if (wanted_sum <= total_bytes_per_s) {
+    auto spare = total_bytes_per_s - wanted_sum;
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      result[i] = at_level(i, rate_max) + spare / result.size();
+      left -= result[i];
+    }
+    for (std::size_t i = 0; left > 0; ++i, --left)
+      ++result[i];
+    return result;
+  }
+  // The highest level at which all shares fit.
+  std::uint64_t low = 0;
+  std::uint64_t high = rate_max;
+  while (high - low > 1) {
+    auto middle = low + (high - low) / 2;
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < result.size(); ++i)
+      sum += at_level(i, middle);
+    (sum <= total_bytes_per_s ? low : high) = middle;
+  }
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    result[i] = at_level(i, low);
+    left -= result[i];
+  }
+  // The bytes that are left are fewer than those who would take one more.
+  for (std::size_t i = 0; i < result.size() && left > 0; ++i)
+    if (at_level(i, low + 1) > result[i]) {
+      ++result[i];
+      --left;
+    }
+  return result;
+}
+
+std::uint64_t stepped_limit::set(std::uint64_t bytes_per_s, time_point now) {
+  auto lower = target_ != 0 && bytes_per_s != 0 && bytes_per_s < target_;
+  target_ = bytes_per_s;
+  // While it brakes already it goes on to: the bucket need not be drained twice.
+  if (brake_ends_ && now < *brake_ends_ && bytes_per_s != 0)
+    return brake_bytes_per_s;
+  brake_ends_.reset();
+  if (lower && bytes_per_s > brake_bytes_per_s) {
+    brake_ends_ = now + brake_time;
+    return brake_bytes_per_s;
+  }
+  return bytes_per_s;
+}
+
+std::uint64_t stepped_limit::in_force(time_point now) {
+  if (brake_ends_ && now < *brake_ends_)
+    return brake_bytes_per_s;
+  brake_ends_.reset();
+  return target_;
+}
+
+} // namespace astra::p2p

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+// Limits of rates: how a limit over all nodes is divided, and how a node follows its share.
+
+namespace astra::p2p {
+
+/// What a node asks of a limit it shares.
+struct rate_demand {
+  /// What it would send if it were alone, in bytes per second.
+  std::uint64_t wanted_bytes_per_s = 0;
+  /// What it goes on with when it hears nothing; it is never given less, as it would not know.
+  std::uint64_t floor_bytes_per_s = 0;
+};
+
+/// Divides a limit max-min fairly: nobody gets more while somebody with less still wants some.  What nobody wants is
+/// spread evenly, so that demand can grow.  The shares add up to the total exactly; where the floors alone are more
+/// than that, they are cut in proportion.
+std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const std::vector<rate_demand>& demands);
+
+/// Lowers a limit in two steps.  libtorrent's bucket keeps what the old limit earned, and spends it: up to 3 s of the
+/// new limit.  A moment at next to nothing drains it first.
+///
+/// A plain class: the time is an argument.  Rates are in bytes per second, 0: no limit.
+class stepped_limit {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  static constexpr std::uint64_t brake_bytes_per_s = 1024;
+  static constexpr std::chrono::milliseconds brake_time{250};
+
+  /// @returns what is to be in force from now on.
+  std::uint64_t set(std::uint64_t bytes_per_s, time_point now);
+  /// When `in_force` is to be asked again; empty: when the limit is set again.
+  std::optional<time_point> due() const { return brake_ends_; }
+  std::uint64_t in_force(time_point now);
+
+private:
+  std::uint64_t target_ = 0;
+  std::optional<time_point> brake_ends_;
+};
+
+/// A share that ends: a node that hears nothing goes on with its floor.
+class leased_limit {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  explicit leased_limit(std::uint64_t floor_bytes_per_s) : floor_(floor_bytes_per_s) {}
+
+  void grant(std::uint64_t bytes_per_s, time_point until) {
+    granted_ = bytes_per_s;
+    until_ = until;
+  }
+  std::uint64_t value(time_point now) const { return until_ && now < *until_ ? granted_ : floor_; }
+
+private:
+  std::uint64_t floor_;
+  std::uint64_t granted_ = 0;
+  std::optional<time_point> until_;
+};
+
+} // namespace astra::p2p
