@@ -1,0 +1,445 @@
+#include "p2p/libtorrent_engine.hpp"
+
+#include "p2p/store.hpp"
+#include "test/p2p/files.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <set>
+#include <thread>
+
+using namespace astra::p2p;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+using steady = std::chrono::steady_clock;
+
+namespace {
+
+/// Long enough for a machine that has other things to do.
+constexpr auto patience = 60s;
+
+/// A store and an engine at an address of its own on the loopback device.
+class node {
+public:
+  explicit node(int number) : address_("127.0.0." + std::to_string(number)) {
+    auto opened = store::open({directory_ / "store", 0});
+    REQUIRE(opened);
+    store_ = std::move(*opened);
+    start();
+  }
+
+  void start() {
+    engine_ = make_libtorrent_engine({address_, 0, false, {}});
+    port_ = 0;
+    REQUIRE(wait([&] { return port_ != 0; }));
+  }
+
+  /// As a process ends that is killed, but for the sockets.
+  void stop() {
+    engine_.reset();
+    finished.clear();
+    checked.clear();
+    pieces.clear();
+    progress.clear();
+  }
+
+  peer_endpoint where() const { return {address_, port_}; }
+  engine& to() { return *engine_; }
+  store& disk() { return *store_; }
+
+  void pump() {
+    for (auto& event : engine_->drain())
+      std::visit([this](auto& what) { on(what); }, event);
+  }
+
+  template <class Condition>
+  bool wait(Condition condition, steady::duration most = patience) {
+    for (auto end = steady::now() + most; steady::now() < end; std::this_thread::sleep_for(10ms)) {
+      pump();
+      if (condition())
+        return true;
+    }
+    return false;
+  }
+
+  bool fetched(const content& what) {
+    return wait([&] { return finished.contains(what.address); });
+  }
+
+  void add(const content& what, std::optional<stripe> preferred = {}) {
+    engine_->add({std::make_shared<content>(what), store_->place(what.address),
+                  store_->state(what.address) == content_state::ready, store_->resume(what.address),
+                  store_->good_pieces(what.address), std::move(preferred)});
+  }
+
+  /// Serves what lies in a directory.
+  void seed(const content& what, const fs::path& source) {
+    auto imported = store_->import(what, source, {});
+    REQUIRE(imported);
+    add(what);
+    REQUIRE(wait([&] { return checked.contains(what.address) || finished.contains(what.address); }));
+  }
+
+  void fetch(const content& what, const std::vector<peer_endpoint>& from, std::optional<stripe> preferred = {}) {
+    auto begun = store_->fetch(what, {});
+    REQUIRE(begun);
+    engine_->set_peers(from);
+    add(what, std::move(preferred));
+    engine_->inject(what.address, from);
+  }
+
+  std::uint64_t downloaded(const content& what) {
+    progress.clear();
+    engine_->request_progress();
+    REQUIRE(wait([&] { return progress.contains(what.address); }));
+    return progress[what.address].downloaded_bytes;
+  }
+
+  std::set<content_address> finished;
+  std::set<content_address> checked;
+  std::vector<std::uint32_t> pieces;
+  std::set<std::uint32_t> rejected;
+  std::map<content_address, event::progress> progress;
+  std::vector<peer_endpoint> refused;
+  std::vector<peer_endpoint> banned;
+  std::vector<std::string> failures;
+  std::vector<char> resume;
+  bool resumed = false;
+  bool removed = false;
+
+private:
+  void on(event::listening& what) { port_ = what.where.port; }
+  void on(event::engine_failed& what) { failures.push_back(what.problem.text); }
+  void on(event::checked& what) { checked.insert(what.address); }
+  void on(event::piece_finished& what) { pieces.push_back(what.piece); }
+  void on(event::piece_rejected& what) { rejected.insert(what.piece); }
+  void on(event::content_finished& what) { finished.insert(what.address); }
+  void on(event::progress& what) { progress[what.address] = what; }
+  void on(event::failed& what) { failures.push_back(what.problem.text); }
+  void on(event::resume_ready& what) {
+    resume = what.data;
+    resumed = true;
+  }
+  void on(event::removed&) { removed = true; }
+  void on(event::peer_refused& what) { refused.push_back(what.who); }
+  void on(event::peer_banned& what) { banned.push_back(what.who); }
+  void on(event::peer_left&) {}
+  void on(event::events_lost&) { FAIL("events were lost"); }
+
+  temporary_directory directory_;
+  std::string address_;
+  std::uint16_t port_ = 0;
+  std::unique_ptr<store> store_;
+  std::unique_ptr<engine> engine_;
+};
+
+struct fixture {
+  content model(std::uint64_t seed = 1) {
+    auto root = source(seed);
+    write_file(root / "config.json", "{}" + std::to_string(seed));
+    write_file(root / "empty", "");
+    write_file(root / "deep" / "er" / "weights.bin", random_bytes(3'000'000, seed));
+    write_file(root / "deep" / "same.bin", random_bytes(3'000'000, seed));
+    write_file(root / "run", "#!/bin/sh\n");
+    fs::permissions(root / "run", fs::perms::owner_exec, fs::perm_options::add);
+    return make(root);
+  }
+  content blob(std::size_t bytes, std::uint64_t seed = 1) {
+    write_file(source(seed), random_bytes(bytes, seed));
+    return make(source(seed));
+  }
+  static content make(const fs::path& root) {
+    auto made = make_content(root);
+    REQUIRE(made);
+    return *made;
+  }
+  fs::path source(std::uint64_t seed = 1) const { return directory / ("model" + std::to_string(seed)); }
+
+  temporary_directory directory;
+};
+
+/// Each may talk to the other.
+void introduce(node& one, node& other) {
+  one.to().set_peers({other.where()});
+  other.to().set_peers({one.where()});
+}
+
+void check_ready(node& at, const content& what, const fs::path& source) {
+  auto ready = at.disk().make_ready(what.address, {});
+  if (!ready)
+    FAIL(ready.problem().text);
+  for (auto& file : what.files) {
+    auto from = what.files.size() == 1 ? source : source / file.path;
+    CHECK(file_bytes(at.disk().visible(what.address) / file.path) == file_bytes(from));
+  }
+  CHECK(at.disk().verify(what.address, {})->whole());
+}
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "a directory goes from one node to another, byte for byte, and on from there") {
+  auto what = model();
+  node first{2};
+  node second{3};
+  node third{4};
+  first.to().set_peers({second.where()});
+  first.seed(what, source());
+  second.fetch(what, {first.where()});
+  REQUIRE(second.fetched(what));
+  CHECK(second.pieces.size() == what.piece_hashes.size());
+  check_ready(second, what, source());
+  auto mode = fs::status(second.disk().visible(what.address) / "run").permissions() & fs::perms::all;
+  CHECK(mode == fs::perms{0555});
+  // From what became ready without being added again.
+  first.stop();
+  second.to().set_peers({third.where()});
+  third.fetch(what, {second.where()});
+  REQUIRE(third.fetched(what));
+  check_ready(third, what, source());
+  CHECK(third.failures.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a file that is all there is lies where a directory's would") {
+  auto what = blob(700'000);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.seed(what, source());
+  second.fetch(what, {first.where()});
+  REQUIRE(second.fetched(what));
+  check_ready(second, what, source());
+}
+
+TEST_CASE_FIXTURE(fixture, "limits hold on addresses that libtorrent takes for local") {
+  auto what = blob(3 << 20U);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  constexpr std::uint64_t limit = 1 << 20U;
+  SUBCASE("of the sender") {
+    first.to().set_limits({limit, 0});
+  }
+  SUBCASE("of the receiver") {
+    second.to().set_limits({0, limit});
+  }
+  first.seed(what, source());
+  auto began = steady::now();
+  second.fetch(what, {first.where()});
+  REQUIRE(second.fetched(what));
+  // A second's worth may come at once; without the limit it takes 0.2 s after the first tick.
+  CHECK(steady::now() - began >= 1800ms);
+}
+
+TEST_CASE_FIXTURE(fixture, "a lowered limit does not spend what the old one earned") {
+  auto what = blob(32 << 20U);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.to().set_limits({8 << 20U, 0});
+  first.seed(what, source());
+  second.fetch(what, {first.where()});
+  REQUIRE(second.wait([&] { return second.pieces.size() >= 20; }));
+  constexpr std::uint64_t limit = 1 << 20U;
+  first.to().set_limits({limit, 0});
+  // Until it is in force; what is on the way by then arrives.
+  std::this_thread::sleep_for(200ms);
+  auto before = second.downloaded(what);
+  auto began = steady::now();
+  std::this_thread::sleep_for(1500ms);
+  auto bytes = second.downloaded(what) - before;
+  auto seconds = std::chrono::duration<double>(steady::now() - began).count();
+  MESSAGE("received ", bytes, " bytes in ", seconds, " s");
+  CHECK(static_cast<double>(bytes) <= 1.3 * seconds * limit);
+  CHECK(bytes > 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "who was not named gets nothing, whoever begins") {
+  auto what = blob(700'000);
+  node first{2};
+  node second{3};
+  node stranger{4};
+  first.to().set_peers({second.where()});
+  first.seed(what, source());
+  stranger.fetch(what, {first.where()});
+  REQUIRE(first.wait([&] {
+    stranger.pump();
+    return !first.refused.empty();
+  }));
+  CHECK(first.refused[0].address == "127.0.0.4");
+  // The other way round: an endpoint whose address is known and whose port is not.
+  auto other_port = second.where();
+  ++other_port.port;
+  first.refused.clear();
+  first.to().inject(what.address, {stranger.where(), other_port, {"no address", 1}, {"127.0.0.3", 0}});
+  first.pump();
+  CHECK(first.refused == std::vector<peer_endpoint>{stranger.where(), other_port, {"no address", 1}, {"127.0.0.3", 0}});
+  // Meanwhile the one that was named has it all.
+  second.fetch(what, {first.where()});
+  REQUIRE(second.fetched(what));
+  CHECK_FALSE(stranger.wait([&] { return !stranger.pieces.empty(); }, 2s));
+  // A name that is taken back: no more.
+  auto more = blob(700'000, 2);
+  first.to().set_peers({});
+  first.seed(more, source(2));
+  second.fetch(more, {first.where()});
+  CHECK_FALSE(second.wait([&] { return second.finished.contains(more.address); }, 2s));
+}
+
+TEST_CASE_FIXTURE(fixture, "after a session ends in the middle the next one fetches what is missing and no more") {
+  auto what = blob(8 << 20U);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.seed(what, source());
+  second.to().set_limits({0, 2 << 20U});
+  second.fetch(what, {first.where()});
+  REQUIRE(second.wait([&] { return second.pieces.size() >= 10; }));
+  auto have = second.pieces.size();
+  REQUIRE(have < what.piece_hashes.size());
+  SUBCASE("with resume data") {
+    second.to().request_resume(what.address);
+    REQUIRE(second.wait([&] { return second.resumed; }));
+    REQUIRE_FALSE(second.resume.empty());
+    REQUIRE(second.disk().save_resume(what.address, second.resume));
+  }
+  SUBCASE("without, by a check") {}
+  SUBCASE("with resume data that is damaged") {
+    REQUIRE(second.disk().save_resume(what.address, std::string_view{"d4:spam"}));
+  }
+  second.stop();
+  second.start();
+  introduce(first, second);
+  second.fetch(what, {first.where()});
+  REQUIRE(second.fetched(what));
+  CHECK(second.failures.empty());
+  auto missing = (what.piece_hashes.size() - have) * what.piece_size;
+  // No piece is fetched again that had been verified.
+  auto bytes = second.downloaded(what);
+  CHECK(bytes <= missing);
+  CHECK(bytes > 0);
+  check_ready(second, what, source());
+}
+
+TEST_CASE_FIXTURE(fixture, "bytes that rotted on the seeder's disk become ready nowhere") {
+  auto what = blob(2 << 20U);
+  node bad{2};
+  node good{3};
+  node third{4};
+  bad.to().set_peers({third.where()});
+  good.to().set_peers({third.where()});
+  bad.seed(what, source());
+  auto file = bad.disk().place(what.address) / what.name / what.files[0].path;
+  flip_bit(file, 5 * 256 * 1024 + 77);
+  third.fetch(what, {bad.where(), good.where()});
+  auto everything_else = [&] {
+    bad.pump();
+    auto pieces = std::set<std::uint32_t>(third.pieces.begin(), third.pieces.end());
+    CHECK_FALSE(pieces.contains(5));
+    return pieces.size() >= what.piece_hashes.size() - 1 || !third.banned.empty() || !third.rejected.empty()
+           || !bad.failures.empty();
+  };
+  // Either side may notice first.
+  third.wait(everything_else, 5s);
+  CHECK_FALSE(third.finished.contains(what.address));
+  CHECK_FALSE(std::ranges::count(third.pieces, 5U));
+  // Whoever believed the file to be whole finds the piece missing.
+  auto found = verify_content(what, third.disk().place(what.address));
+  REQUIRE(found);
+  CHECK_FALSE(found->good[5]);
+  CHECK(third.disk().verify(what.address, {})->damaged.size() == 1);
+  CHECK(third.disk().state(what.address) == content_state::condemned);
+  CHECK_FALSE(fs::exists(third.disk().visible(what.address)));
+  // A good copy turns up.
+  good.seed(what, source());
+  third.to().remove(what.address);
+  REQUIRE(third.wait([&] { return third.removed; }));
+  third.fetch(what, {good.where()});
+  REQUIRE(third.fetched(what));
+  check_ready(third, what, source());
+}
+
+TEST_CASE_FIXTURE(fixture, "repairing a condemned content fetches the bad pieces alone") {
+  auto what = blob(4 << 20U);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.seed(what, source());
+  REQUIRE(second.disk().import(what, source(), {}));
+  auto file = second.disk().place(what.address) / what.name / what.files[0].path;
+  std::uint32_t pieces = 2;
+  SUBCASE("flipped bits") {
+    flip_bit(file, 3 * 256 * 1024 + 1);
+    flip_bit(file, 9 * 256 * 1024 + 1);
+  }
+  SUBCASE("a cut end") {
+    fs::resize_file(file, 14 * 256 * 1024);
+  }
+  REQUIRE_FALSE(second.disk().verify(what.address, {})->whole());
+  second.fetch(what, {first.where()});
+  REQUIRE(second.fetched(what));
+  check_ready(second, what, source());
+  CHECK(second.downloaded(what) == pieces * what.piece_size);
+}
+
+TEST_CASE_FIXTURE(fixture, "pieces of a node's stripe come before all others") {
+  auto what = blob(4 << 20U);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.to().set_limits({2 << 20U, 0});
+  first.seed(what, source());
+  // 8 of 16.
+  stripe own{{false, true}};
+  second.fetch(what, {first.where()}, own);
+  REQUIRE(second.fetched(what));
+  REQUIRE(second.pieces.size() == 16);
+  for (std::size_t i = 0; i < 6; ++i)
+    CHECK(own.has(second.pieces[i]));
+}
+
+TEST_CASE_FIXTURE(fixture, "a piece with a deadline comes first") {
+  auto what = blob(8 << 20U);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.to().set_limits({2 << 20U, 0});
+  first.seed(what, source());
+  REQUIRE(second.disk().fetch(what, {}));
+  second.add(what);
+  second.to().set_deadlines(what.address, {{29, 1s}, {4'000'000'000U, 1s}});
+  second.to().inject(what.address, {first.where()});
+  REQUIRE(second.wait([&] { return second.pieces.size() >= 8; }));
+  CHECK(std::ranges::find(second.pieces, 29U) - second.pieces.begin() < 4);
+}
+
+TEST_CASE_FIXTURE(fixture, "what cannot be done is told as an event") {
+  auto what = blob(700'000);
+  node first{2};
+  first.seed(what, source());
+  first.add(what);
+  first.pump();
+  REQUIRE(first.failures.size() == 1);
+  CHECK(first.failures[0] == "it is in the engine already");
+  first.to().remove(what.address);
+  first.to().remove(what.address);
+  REQUIRE(first.wait([&] { return first.removed; }));
+  // Removed at once: before libtorrent has it.
+  first.removed = false;
+  first.add(what);
+  first.to().remove(what.address);
+  REQUIRE(first.wait([&] { return first.removed; }));
+  first.finished.clear();
+  first.add(what);
+  CHECK(first.fetched(what));
+  libtorrent_options wrong;
+  wrong.listen_address = "203.0.113.7";
+  auto deaf = make_libtorrent_engine(wrong);
+  auto told = false;
+  for (auto end = steady::now() + patience; !told && steady::now() < end; std::this_thread::sleep_for(10ms))
+    for (auto& event : deaf->drain())
+      told = told || std::holds_alternative<event::engine_failed>(event);
+  CHECK(told);
+}
