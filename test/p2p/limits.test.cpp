@@ -1,0 +1,88 @@
+#include "p2p/limits.hpp"
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include <numeric>
+
+using namespace astra::p2p;
+using namespace std::chrono_literals;
+
+TEST_CASE("a limit goes to whoever wants least first, and the rest is even") {
+  using shares = std::vector<std::uint64_t>;
+  CHECK(share_limit(90, {{10, 0}, {100, 0}, {100, 0}}) == shares{10, 40, 40});
+  CHECK(share_limit(91, {{10, 0}, {100, 0}, {100, 0}}) == shares{10, 41, 40});
+  // What nobody wants lets demand grow.
+  CHECK(share_limit(100, {{10, 0}, {20, 0}}) == shares{45, 55});
+  CHECK(share_limit(100, {{0, 20}, {500, 20}, {500, 20}}) == shares{20, 40, 40});
+  CHECK(share_limit(100, {{500, 60}, {500, 10}, {500, 10}}) == shares{60, 20, 20});
+  CHECK(share_limit(30, {{500, 40}, {500, 20}}) == shares{20, 10});
+  CHECK(share_limit(0, {{500, 0}, {500, 10}}) == shares{0, 0});
+  CHECK(share_limit(10, {}).empty());
+}
+
+TEST_CASE("shares add up, floors hold, and nobody has more than one who still wants some") {
+  CHECK(rc::check("", [] {
+    std::vector<rate_demand> demands(*rc::gen::inRange<std::size_t>(1, 30));
+    auto size = *rc::gen::element<std::uint64_t>(10, 1000, 1ULL << 40U, ~0ULL);
+    std::uint64_t floors = 0;
+    for (auto& demand : demands) {
+      demand.wanted_bytes_per_s = *rc::gen::inRange<std::uint64_t>(0, size);
+      demand.floor_bytes_per_s = *rc::gen::inRange<std::uint64_t>(0, std::min<std::uint64_t>(size / 5, 1ULL << 40U));
+      floors += demand.floor_bytes_per_s;
+    }
+    auto total = *rc::gen::inRange<std::uint64_t>(0, std::min<std::uint64_t>(size, 1ULL << 42U) * demands.size());
+    auto shares = share_limit(total, demands);
+    RC_ASSERT(shares.size() == demands.size());
+    RC_ASSERT(std::accumulate(shares.begin(), shares.end(), std::uint64_t{0}) == total);
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      if (floors <= total)
+        RC_ASSERT(shares[i] >= demands[i].floor_bytes_per_s);
+      else
+        RC_ASSERT(shares[i] <= demands[i].floor_bytes_per_s + 1);
+      if (floors > total || shares[i] >= demands[i].wanted_bytes_per_s)
+        continue;
+      for (std::size_t other = 0; other < shares.size(); ++other)
+        RC_ASSERT((shares[other] <= shares[i] + 1 || shares[other] == demands[other].floor_bytes_per_s));
+    }
+  }));
+}
+
+TEST_CASE("a limit is lowered in two steps, and in one where nothing was earned") {
+  stepped_limit limit;
+  stepped_limit::time_point now{1h};
+  CHECK(limit.in_force(now) == 0);
+  // Without a limit there is no bucket.
+  CHECK(limit.set(8'000'000, now) == 8'000'000);
+  CHECK_FALSE(limit.due());
+  CHECK(limit.set(9'000'000, now) == 9'000'000);
+  CHECK(limit.set(1'000'000, now) == stepped_limit::brake_bytes_per_s);
+  REQUIRE(limit.due());
+  CHECK(*limit.due() == now + 250ms);
+  CHECK(limit.in_force(now + 249ms) == stepped_limit::brake_bytes_per_s);
+  // Another value in between neither ends nor prolongs it.
+  CHECK(limit.set(2'000'000, now + 100ms) == stepped_limit::brake_bytes_per_s);
+  CHECK(limit.set(1'500'000, now + 200ms) == stepped_limit::brake_bytes_per_s);
+  CHECK(*limit.due() == now + 250ms);
+  CHECK(limit.in_force(now + 250ms) == 1'500'000);
+  CHECK_FALSE(limit.due());
+  CHECK(limit.set(1'500'000, now + 1s) == 1'500'000);
+  CHECK(limit.set(1'000'000, now + 2s) == stepped_limit::brake_bytes_per_s);
+  CHECK(limit.set(0, now + 2s) == 0);
+  CHECK_FALSE(limit.due());
+  CHECK(limit.set(2000, now + 3s) == 2000);
+  CHECK(limit.set(500, now + 4s) == 500);
+  CHECK_FALSE(limit.due());
+}
+
+TEST_CASE("a share that ends leaves the floor, not the sky") {
+  leased_limit limit{100};
+  leased_limit::time_point now{1h};
+  CHECK(limit.value(now) == 100);
+  limit.grant(5000, now + 5s);
+  CHECK(limit.value(now) == 5000);
+  CHECK(limit.value(now + 4999ms) == 5000);
+  CHECK(limit.value(now + 5s) == 100);
+  limit.grant(0, now + 10s);
+  CHECK(limit.value(now + 6s) == 0);
+}
