@@ -211,12 +211,9 @@ public:
     struct ::stat status {};
     if (!handle || ::fstat(handle.get(), &status) != 0)
       return errno == ENOENT || errno == ELOOP ? changed() : io_problem(listed.where, "read", errno);
-    auto same = [&] {
-      auto now = listed;
-      now.take(status);
-      return now == listed;
-    };
-    if (!same())
+    auto opened = listed;
+    opened.take(status);
+    if (opened != listed)
       return changed();
     ::posix_fadvise(handle.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
     std::vector<digest> pieces;
@@ -234,8 +231,6 @@ public:
       if (control_.progress)
         control_.progress(bytes_, what_.size);
     }
-    if (::fstat(handle.get(), &status) != 0 || !same())
-      return changed();
     if (file.pieces > 0)
       file.root = file.pieces == 1 ? pieces[0] : file_root(hash_, pieces, piece_width(what_, file));
     what_.piece_hashes.insert(what_.piece_hashes.end(), pieces.begin(), pieces.end());
@@ -431,6 +426,7 @@ outcome<content> make_content(const fs::path& root, const work_control& control)
     if (!hashed)
       return hashed.problem();
   }
+  // What changed after it was read, and what is new.
   auto again = lister{place, control.stop}.list(single_name);
   if (!again)
     return again.problem().kind == fault::cancelled

@@ -152,14 +152,14 @@ TEST_CASE_FIXTURE(fixture, "hashes are those of BEP 52, worked out by hand") {
   write_file(directory / "three", bytes.substr(0, 3 * 16 * 1024));
   CHECK(made(directory / "one").files[0].root == sha(bytes.substr(0, 100)));
   CHECK(made(directory / "three").files[0].root == pair(pair(block(0), block(1)), pair(block(2), digest{})));
-  // One piece and a byte: the second piece's tree is as wide as the first's.
-  auto two = random_bytes(256 * 1024 + 1, 10);
+  // Two pieces and a byte: the third piece's tree is as wide as the others', and so is the fourth's, which is absent.
+  auto two = random_bytes(2 * 256 * 1024 + 1, 10);
   write_file(directory / "two", two);
   std::vector<digest> level;
-  for (std::size_t i = 0; i < 16; ++i)
+  for (std::size_t i = 0; i < 32; ++i)
     level.push_back(sha(std::string_view{two}.substr(i * 16 * 1024, 16 * 1024)));
-  level.push_back(sha(two.substr(256 * 1024)));
-  level.resize(32);
+  level.push_back(sha(two.substr(2 * 256 * 1024)));
+  level.resize(64);
   while (level.size() > 1) {
     for (std::size_t i = 0; i < level.size() / 2; ++i)
       level[i] = pair(level[2 * i], level[2 * i + 1]);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -8,6 +9,9 @@
 #include <stdlib.h>
 #include <string>
 #include <string_view>
+#include <sys/mount.h>
+#include <unistd.h>
+#include <utility>
 
 // Directories and files for tests of p2p.
 
@@ -54,6 +58,38 @@ inline std::string file_bytes(const std::filesystem::path& path) {
   std::ifstream in{path, std::ios::binary};
   return {std::istreambuf_iterator<char>{in}, {}};
 }
+
+/// Leaves not one byte on a disk.
+inline void fill_disk(const std::filesystem::path& path) {
+  auto fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  std::string page(4096, 'x');
+  for (std::size_t size : {std::size_t{4096}, std::size_t{1}})
+    while (::write(fd, page.data(), size) > 0) {
+    }
+  ::close(fd);
+}
+
+/// A disk of 2 MiB, where the process may mount one.
+class small_disk {
+public:
+  explicit small_disk(std::filesystem::path path) : path_(std::move(path)) {
+    std::filesystem::create_directory(path_);
+    mounted_ = ::mount("tmpfs", path_.c_str(), "tmpfs", 0, "size=2m") == 0;
+  }
+  ~small_disk() {
+    if (mounted_)
+      ::umount2(path_.c_str(), MNT_DETACH);
+  }
+  small_disk(const small_disk&) = delete;
+  small_disk& operator=(const small_disk&) = delete;
+
+  explicit operator bool() const { return mounted_; }
+  bool make_read_only() { return ::mount("tmpfs", path_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=2m") == 0; }
+
+private:
+  std::filesystem::path path_;
+  bool mounted_ = false;
+};
 
 /// Inverts one bit, in place.
 inline void flip_bit(const std::filesystem::path& path, std::uint64_t offset) {

@@ -24,8 +24,9 @@ constexpr auto patience = 60s;
 /// A store and an engine at an address of its own on the loopback device.
 class node {
 public:
-  explicit node(int number) : address_("127.0.0." + std::to_string(number)) {
-    auto opened = store::open({directory_ / "store", 0});
+  /// @param elsewhere Where the store is to lie; empty: in a directory of its own.
+  explicit node(int number, const fs::path& elsewhere = {}) : address_("127.0.0." + std::to_string(number)) {
+    auto opened = store::open({(elsewhere.empty() ? directory_.path() : elsewhere) / "store", 0});
     REQUIRE(opened);
     store_ = std::move(*opened);
     start();
@@ -413,6 +414,33 @@ TEST_CASE_FIXTURE(fixture, "a piece with a deadline comes first") {
   second.to().inject(what.address, {first.where()});
   REQUIRE(second.wait([&] { return second.pieces.size() >= 8; }));
   CHECK(std::ranges::find(second.pieces, 29U) - second.pieces.begin() < 4);
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a disk that fills up while pieces arrive is named, and fetching goes on when there is room") {
+  auto what = blob(1'500'000);
+  small_disk mounted{directory / "disk"};
+  if (!mounted) {
+    MESSAGE("skipped: only root can mount a small disk");
+    return;
+  }
+  node first{2};
+  node second{3, directory / "disk"};
+  introduce(first, second);
+  first.seed(what, source());
+  REQUIRE(second.disk().fetch(what, {}));
+  fill_disk(directory / "disk" / "other");
+  second.fetch(what, {first.where()});
+  REQUIRE(second.wait([&] { return !second.failures.empty(); }));
+  CHECK(second.failures[0].find("No space left on device") != std::string::npos);
+  CHECK_FALSE(second.finished.contains(what.address));
+  CHECK_FALSE(second.disk().make_ready(what.address, {}));
+  fs::remove(directory / "disk" / "other");
+  second.to().remove(what.address);
+  REQUIRE(second.wait([&] { return second.removed; }));
+  second.fetch(what, {first.where()});
+  REQUIRE(second.fetched(what));
+  check_ready(second, what, source());
 }
 
 TEST_CASE_FIXTURE(fixture, "what cannot be done is told as an event") {

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <optional>
 #include <set>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
@@ -371,15 +370,11 @@ TEST_CASE_FIXTURE(fixture, "a process killed at any moment leaves nothing visibl
 TEST_CASE("a full disk and a read-only one are named, and nothing is half visible") {
   temporary_directory directory;
   auto disk = directory / "disk";
-  fs::create_directory(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=2m") != 0) {
+  small_disk mounted{disk};
+  if (!mounted) {
     MESSAGE("skipped: only root can mount a small disk");
     return;
   }
-  struct unmounter {
-    fs::path path;
-    ~unmounter() { ::umount2(path.c_str(), MNT_DETACH); }
-  } unmount{disk};
   auto small = write_model(directory / "small", 1);
   auto large = write_model(directory / "large", 2);
   {
@@ -400,7 +395,7 @@ TEST_CASE("a full disk and a read-only one are named, and nothing is half visibl
     CHECK(full.problem().kind == fault::no_space);
     CHECK(holds(full.problem().text, "No space left on device"));
     CHECK(entries(disk / "store" / "contents") == 0);
-    std::ofstream{disk / "other", std::ios::app} << std::string(2'000'000, 'x');
+    fill_disk(disk / "other");
     full = store.save_resume(large.address, random_bytes(10'000, 1));
     REQUIRE_FALSE(full);
     CHECK(full.problem().kind == fault::no_space);
@@ -409,7 +404,7 @@ TEST_CASE("a full disk and a read-only one are named, and nothing is half visibl
     fs::remove(disk / "other");
     need(store.import(large, directory / "large", start));
     // A disk that is full keeps nobody from hiding what is damaged, and after a restart it is still hidden.
-    std::ofstream{disk / "other"} << std::string(2'000'000, 'x');
+    fill_disk(disk / "other");
     flip_bit(store.place(large.address) / large.name / "config.json", 0);
     static_cast<void>(store.verify(large.address, start));
     CHECK(entries(disk / "store" / "contents") == 0);
@@ -421,7 +416,7 @@ TEST_CASE("a full disk and a read-only one are named, and nothing is half visibl
     CHECK((*opened)->state(large.address) != content_state::ready);
     CHECK(entries(disk / "store" / "contents") == 0);
   }
-  REQUIRE(::mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=2m") == 0);
+  REQUIRE(mounted.make_read_only());
   auto opened = store::open({disk / "store", 0});
   REQUIRE_FALSE(opened);
   CHECK(opened.problem().kind == fault::io);
