@@ -47,6 +47,8 @@ struct add_request {
   /// Per piece, where a verification told: these are not fetched again.  Empty: unknown.  Goes before `resume`.
   std::vector<bool> good_pieces;
   std::optional<stripe> preferred;
+  /// As if injected, and up to a second sooner.
+  std::vector<peer_endpoint> peers;
 };
 
 struct piece_deadline {

@@ -192,7 +192,7 @@ public:
     if (request.complete)
       params.flags |= lt::torrent_flags::seed_mode;
     params.max_uploads = params.max_connections = params.upload_limit = params.download_limit = -1;
-    params.peers.clear();
+    params.peers = named(request.peers);
     params.banned_peers.clear();
     params.trackers.clear();
     params.url_seeds.clear();
@@ -237,14 +237,8 @@ public:
     auto found = torrents_.find(address);
     if (found == torrents_.end())
       return;
-    for (auto& peer : peers) {
-      auto where = parse(peer);
-      if (!where || !allowed_.contains(*where)) {
-        report(event::peer_refused{peer});
-        continue;
-      }
-      when_added(found->second, [where](const lt::torrent_handle& handle) { handle.connect_peer(*where); });
-    }
+    for (auto& where : named(peers))
+      when_added(found->second, [where](const lt::torrent_handle& handle) { handle.connect_peer(where); });
   }
 
   void prefer(const content_address& address, const std::optional<stripe>& preferred) override {
@@ -325,6 +319,17 @@ private:
       action(what.handle);
     else
       what.waiting.emplace_back(std::move(action));
+  }
+
+  /// Those that may take part; the others are refused.
+  std::vector<lt::tcp::endpoint> named(const std::vector<peer_endpoint>& peers) {
+    std::vector<lt::tcp::endpoint> result;
+    for (auto& peer : peers)
+      if (auto where = parse(peer); where && allowed_.contains(*where))
+        result.push_back(*where);
+      else
+        report(event::peer_refused{peer});
+    return result;
   }
 
   /// For what has no alert of libtorrent's.

@@ -411,10 +411,6 @@ done store::condemn(const content_address& address, std::string reason, const st
   auto* known = find(address);
   if (!known)
     return absent(address);
-  // Without a record it has to be verified: whatever happens from here on, nobody takes it for whole.
-  auto path = place(address) / record_file;
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
-    return io_problem(path, "removed", errno);
   known->state = content_state::condemned;
   known->reason = single_line(std::move(reason));
   known->bad.clear();
@@ -423,9 +419,14 @@ done store::condemn(const content_address& address, std::string reason, const st
     for (std::uint32_t piece = 0; piece < good.size(); ++piece)
       if (!good[piece])
         known->bad.push_back(piece);
+  // Where that cannot be written the record goes: without one a content has to be verified.
+  auto written = write(address, *known);
+  auto path = place(address) / record_file;
+  if (!written && ::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return io_problem(path, "removed", errno);
   if (auto hidden = hide(address); !hidden)
     return hidden;
-  return write(address, *known);
+  return written;
 }
 
 done store::import(const content& what, const fs::path& source, time_point now, const work_control& control) {

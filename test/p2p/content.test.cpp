@@ -320,6 +320,21 @@ TEST_CASE_FIXTURE(fixture, "a file that changes while it is read is told from on
   CHECK(holds(result.problem().text, "changed while it was read"));
 }
 
+TEST_CASE_FIXTURE(fixture, "what changed before its turn is not read at all") {
+  auto root = directory / "model";
+  write_file(root / "a", random_bytes(600'000, 1));
+  write_file(root / "b", random_bytes(600'000, 2));
+  auto calls = 0;
+  auto result = make_content(root, {[&](std::uint64_t, std::uint64_t) {
+                                      if (++calls == 1)
+                                        flip_bit(root / "b", 599'999);
+                                    },
+                                    {}});
+  REQUIRE_FALSE(result);
+  CHECK(result.problem().kind == fault::changed);
+  CHECK(calls == 3);
+}
+
 TEST_CASE_FIXTURE(fixture, "hashing tells how far it is and stops when asked to") {
   write_file(directory / "model", random_bytes(1'000'000, 1));
   std::vector<std::uint64_t> seen;

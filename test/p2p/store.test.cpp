@@ -250,6 +250,19 @@ TEST_CASE_FIXTURE(fixture, "a content without a good record is hidden until it i
   CHECK(fs::exists(opened->visible(what.address) / "config.json"));
 }
 
+TEST_CASE_FIXTURE(fixture, "what is condemned is not shown again, even when that could not be written down") {
+  auto what = add(1);
+  flip_bit(file(what, "config.json"), 0);
+  // In the way of every record.
+  fs::create_directory(opened->place(what.address) / "record.new");
+  CHECK(opened->verify(what.address, start).problem().kind == fault::io);
+  CHECK(opened->state(what.address) == content_state::condemned);
+  CHECK_FALSE(fs::exists(fs::symlink_status(opened->visible(what.address))));
+  open();
+  CHECK(opened->state(what.address) == content_state::verifying);
+  CHECK_FALSE(fs::exists(fs::symlink_status(opened->visible(what.address))));
+}
+
 TEST_CASE_FIXTURE(fixture, "a content whose torrent is damaged is condemned until the torrent is there again") {
   auto what = add(1);
   flip_bit(opened->place(what.address) / "content.torrent", 40);
