@@ -40,7 +40,7 @@ struct add_request {
   std::shared_ptr<const content> what;
   /// The files lie, or will, at `place`/name/path.
   std::filesystem::path place;
-  /// The store says that it is ready: it is served without being checked first.
+  /// The store says that it is ready: it is served without being checked first, and each piece is when it is asked for.
   bool complete = false;
   /// What resume_ready brought; empty: the files are checked.
   std::vector<char> resume;
@@ -87,6 +87,13 @@ struct piece_rejected {
 /// All pieces are on the disk, and their hashes were right.
 struct content_finished {
   content_address address;
+};
+
+/// What was added as complete is not: somebody asked for a piece, and its hash was wrong.
+struct damaged {
+  content_address address;
+  /// Per piece; all were checked again.
+  std::vector<bool> good;
 };
 
 struct progress {
@@ -144,8 +151,8 @@ struct events_lost {};
 
 using engine_event =
     std::variant<event::listening, event::engine_failed, event::checked, event::piece_finished, event::piece_rejected,
-                 event::content_finished, event::progress, event::failed, event::resume_ready, event::removed,
-                 event::peer_refused, event::peer_banned, event::peer_left, event::events_lost>;
+                 event::content_finished, event::damaged, event::progress, event::failed, event::resume_ready,
+                 event::removed, event::peer_refused, event::peer_banned, event::peer_left, event::events_lost>;
 
 /// Moves contents.  No call waits for the network or the disk; what comes of it arrives as events.
 ///

@@ -169,6 +169,7 @@ public:
     if (!fresh)
       return report(event::failed{what.address, {fault::busy, "it is in the engine already"}});
     found->second.pieces = static_cast<std::uint32_t>(what.piece_hashes.size());
+    found->second.complete = request.complete;
     lt::add_torrent_params params;
     lt::error_code error;
     if (request.good_pieces.empty() && !request.resume.empty() && !request.complete) {
@@ -289,6 +290,8 @@ private:
   struct torrent {
     lt::torrent_handle handle;
     std::uint32_t pieces = 0;
+    /// It should be; no longer when it was told that it is not.
+    bool complete = false;
     /// Removed before libtorrent had it.
     bool leaving = false;
     /// What was asked of it before libtorrent had it.
@@ -410,8 +413,16 @@ private:
       result.have.resize(static_cast<std::size_t>(status.pieces.size()));
       for (std::size_t piece = 0; piece < result.have.size(); ++piece)
         result.have[piece] = status.pieces.get_bit(index(static_cast<std::uint32_t>(piece)));
-      if (auto known = torrents_.find(found->second); result.have.empty() && known != torrents_.end())
+      auto known = torrents_.find(found->second);
+      if (result.have.empty() && known != torrents_.end())
         result.have.resize(known->second.pieces, status.is_seeding);
+      // A wrong hash ends the trust in what was added as complete: libtorrent checks all of it, and would fetch the
+      // rest.
+      auto known_now = status.state == lt::torrent_status::downloading || status.state == lt::torrent_status::finished;
+      if (known != torrents_.end() && known->second.complete && known_now && !status.is_seeding) {
+        known->second.complete = false;
+        reported_.emplace_back(event::damaged{found->second, result.have});
+      }
       result.download_bytes_per_s = static_cast<std::uint64_t>(status.download_payload_rate);
       result.upload_bytes_per_s = static_cast<std::uint64_t>(status.upload_payload_rate);
       result.downloaded_bytes = static_cast<std::uint64_t>(status.total_payload_download);
@@ -420,6 +431,12 @@ private:
       result.peers = static_cast<std::uint32_t>(status.num_peers);
       reported_.emplace_back(std::move(result));
     }
+  }
+
+  void on_checked(const content_address& address) {
+    reported_.emplace_back(event::checked{address});
+    if (auto found = torrents_.find(address); found != torrents_.end() && found->second.complete)
+      request_progress();
   }
 
   void on_torrent(const content_address& address, const lt::alert& alert) {
@@ -431,7 +448,7 @@ private:
     else if (lt::alert_cast<lt::torrent_finished_alert>(&alert))
       reported_.emplace_back(event::content_finished{address});
     else if (lt::alert_cast<lt::torrent_checked_alert>(&alert))
-      reported_.emplace_back(event::checked{address});
+      on_checked(address);
     else if (auto* saved = lt::alert_cast<lt::save_resume_data_alert>(&alert))
       reported_.emplace_back(event::resume_ready{address, lt::write_resume_data_buf(saved->params)});
     else if (lt::alert_cast<lt::save_resume_data_failed_alert>(&alert))

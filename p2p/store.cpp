@@ -256,14 +256,14 @@ done store::fetch(const content& what, time_point now) {
   auto* known = find(what.address);
   if (known && known->state == content_state::ready)
     return problem{fault::busy, fmt::format("content {} is ready", to_string(what.address))};
-  if (known && known->state == content_state::condemned) {
+  if (known && known->state != content_state::fetching) {
     // Its torrent may be what is damaged.
     std::string_view torrent{what.torrent.data(), what.torrent.size()};
     if (auto written = write_atomically(place(what.address) / torrent_file, torrent); !written)
       return written;
     if (auto prepared = prepare_repair(what); !prepared)
       return prepared;
-    // Resume data says that the bad pieces are there.
+    // Resume data may say that bad pieces are there.
     ::unlink((place(what.address) / resume_file).c_str());
     auto changed = *known;
     changed.state = content_state::fetching;
