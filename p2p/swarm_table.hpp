@@ -1,0 +1,174 @@
+#pragma once
+
+#include "p2p/content.hpp"
+#include "p2p/engine.hpp"
+#include "p2p/limits.hpp"
+#include "p2p/stripes.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace astra::p2p {
+
+/// Where a node is.  An empty part is unknown, and near nothing.
+struct location {
+  std::string zone;
+  std::string rack;
+  std::string host;
+  bool operator==(const location&) const = default;
+};
+
+/// 0: the same host, 1: the same rack, 2: the same zone, 3: farther.
+int distance(const location& a, const location& b);
+
+/// Who holds and who wants what, and what each of them is to do: the thinking of a tracker.
+///
+/// Members report what they have about once per second and get an answer each time.  Everything that the table knows is
+/// in their newest reports, so another tracker that is asked in its place knows it after a second.  Of two members that
+/// should exchange pieces one is told to connect, once: when both connect at the same time, engines may drop both
+/// connections.
+///
+/// A plain class: the time is an argument.  Members are known by numbers that its owner chooses.
+class swarm_table {
+public:
+  using time_point = std::chrono::steady_clock::time_point;
+  using milliseconds = std::chrono::milliseconds;
+  using member = std::uint64_t;
+
+  struct options {
+    /// Peers that a member gets of one content.
+    std::size_t peers_max = 30;
+    /// Of these so many are farther than its zone, where there are any: a swarm must not fall into islands.
+    std::size_t far_peers = 3;
+    /// Who did not report for so long is gone.
+    milliseconds silence{5000};
+    /// Shares of a limit are good for so long.
+    milliseconds share_lasts{5000};
+  };
+
+  /// What a member says of one content.
+  struct holding {
+    content_address address;
+    /// Per piece; all the same length for one content.
+    std::vector<bool> have;
+    /// It fetches what is missing.
+    bool wants = false;
+    /// It could read the content from where it comes from.
+    bool has_origin = false;
+    /// Members that it was told to connect to and has no connection with.
+    std::vector<member> lost;
+  };
+
+  struct report {
+    peer_endpoint where;
+    location at;
+    /// Relative to others, for stripes; not positive: unknown, and taken for 1.
+    double uplink = 1.0;
+    /// What it would send if there were no limit, and what it goes on with when it hears nothing; bytes per second.
+    rate_demand upload;
+    std::vector<holding> holdings;
+  };
+
+  /// What a member is to do about one content.
+  struct errand {
+    content_address address;
+    std::vector<std::pair<member, peer_endpoint>> connect;
+    /// Which pieces it should ask for first; empty: the rarest.
+    std::optional<stripe> preferred;
+    /// It is the one in its zone that reads the origin.
+    bool reads_origin = false;
+  };
+
+  struct answer {
+    std::vector<errand> errands;
+    /// All that it may talk to, ascending.
+    std::vector<peer_endpoint> allowed;
+    /// Bytes per second, and for how long that is good; empty: there is no limit.
+    std::optional<std::pair<std::uint64_t, milliseconds>> upload;
+  };
+
+  /// How a content is doing.
+  struct status {
+    std::size_t complete = 0;
+    std::size_t fetching = 0;
+    /// Of those that fetch, the share of all their pieces that is there; 1 when nobody fetches.
+    double progress = 1.0;
+    /// Pieces that no member has at all.
+    std::uint32_t missing = 0;
+  };
+
+  explicit swarm_table(options options, std::uint64_t seed = 0) : options_(options), seed_(seed) {}
+
+  /// Takes the newest word of a member, and tells what it is to do.  A holding whose length differs from what others
+  /// say of the same content counts as none.
+  answer on_report(member who, const report& what, time_point now);
+  /// It said goodbye, or is known to be lost.
+  void leave(member who);
+  /// Drops who is silent.
+  void expire(time_point now);
+
+  /// Over all members together, bytes per second; empty: none.  Takes effect with the next `divide`.
+  void limit_all(std::optional<std::uint64_t> bytes_per_s) { limit_ = bytes_per_s; }
+  /// Divides the limit by what members want.  To be called about once per second.
+  void divide();
+
+  std::optional<status> look_at(const content_address& address) const;
+  std::vector<content_address> contents() const;
+  /// Nobody else has all of it.
+  bool is_last_copy(member who, const content_address& address) const;
+  std::size_t size() const { return members_.size(); }
+
+private:
+  struct state {
+    peer_endpoint where;
+    location at;
+    double uplink = 1.0;
+    rate_demand upload;
+    std::optional<std::uint64_t> share;
+    time_point heard;
+    std::set<content_address> contents;
+  };
+
+  struct part {
+    std::vector<bool> have;
+    std::uint32_t held = 0;
+    bool wants = false;
+    bool has_origin = false;
+    /// It is in the plan of its zone.
+    bool planned = false;
+    /// Members that it exchanges pieces with; true: it was told to connect and has been.
+    std::map<member, bool> peers;
+  };
+
+  struct swarm {
+    std::uint32_t pieces = 0;
+    std::map<member, part> parts;
+    /// By zone: each byte should come into a zone once.
+    std::map<std::string, stripe_plan> plans;
+    /// By zone, who reads the origin.
+    std::map<std::string, member> readers;
+  };
+
+  bool take(member who, const holding& what);
+  void drop(member who, const content_address& address);
+  void find_peers(swarm& of, member who);
+  std::uint64_t draw(member a, member b) const;
+  void choose_reader(swarm& of, const std::string& zone);
+  stripe_plan& plan_for(swarm& of, const std::string& zone);
+  /// At least one of them has what the other wants.
+  static bool useful(const part& a, const part& b);
+
+  options options_;
+  std::uint64_t seed_;
+  std::map<member, state> members_;
+  std::map<content_address, swarm> swarms_;
+  std::optional<std::uint64_t> limit_;
+};
+
+} // namespace astra::p2p

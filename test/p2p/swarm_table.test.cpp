@@ -1,0 +1,335 @@
+#include "p2p/swarm_table.hpp"
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+using namespace astra::p2p;
+using namespace std::chrono_literals;
+
+namespace {
+
+content_address address_of(std::uint8_t number) {
+  content_address result;
+  result.bytes[0] = number;
+  return result;
+}
+
+const auto model = address_of(1);
+
+struct fixture {
+  swarm_table::time_point now{1h};
+  swarm_table table{{}};
+  std::map<std::uint64_t, swarm_table::report> reports;
+
+  static peer_endpoint endpoint(std::uint64_t who) {
+    return {"10.0." + std::to_string(who / 250) + "." + std::to_string(who % 250), 7000};
+  }
+
+  /// One that is about to fetch the model.
+  swarm_table::report& add(std::uint64_t who, location at = {"z", "r", ""}, std::size_t pieces = 64) {
+    auto& report = reports[who];
+    report.where = endpoint(who);
+    report.at = std::move(at);
+    report.holdings = {{model, std::vector<bool>(pieces), true, false, {}}};
+    return report;
+  }
+
+  swarm_table::report& add_seeder(std::uint64_t who, location at = {"z", "r", ""}, std::size_t pieces = 64) {
+    auto& report = add(who, std::move(at), pieces);
+    report.holdings[0].have.assign(pieces, true);
+    report.holdings[0].wants = false;
+    return report;
+  }
+
+  swarm_table::answer tell(std::uint64_t who) { return table.on_report(who, reports.at(who), now); }
+
+  /// Everybody reports, in the order of their numbers: who was told to connect to whom.
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> tell_all() {
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> result;
+    for (auto& [who, report] : reports)
+      for (auto& errand : tell(who).errands)
+        for (auto& [other, where] : errand.connect)
+          result.emplace_back(who, other);
+    return result;
+  }
+
+  std::optional<stripe> stripe_of(std::uint64_t who) { return tell(who).errands.at(0).preferred; }
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "of two members one is told to connect, once, and both may talk to each other") {
+  add_seeder(1);
+  add(2);
+  CHECK(tell(1).allowed.empty());
+  auto answer = tell(2);
+  REQUIRE(answer.errands.size() == 1);
+  REQUIRE(answer.errands[0].connect.size() == 1);
+  CHECK(answer.errands[0].connect[0] == std::pair<std::uint64_t, peer_endpoint>{1, endpoint(1)});
+  CHECK(answer.allowed == std::vector{endpoint(1)});
+  auto other = tell(1);
+  CHECK(other.errands[0].connect.empty());
+  CHECK(other.allowed == std::vector{endpoint(2)});
+  CHECK(tell(2).errands[0].connect.empty());
+  reports[2].holdings[0].lost = {1};
+  CHECK(tell(2).errands[0].connect.size() == 1);
+  reports[2].holdings[0].lost.clear();
+  CHECK(tell(2).errands[0].connect.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a member that comes again at another address is a new one") {
+  add_seeder(1);
+  add(2);
+  tell_all();
+  reports[2].where.port = 7001;
+  CHECK(tell(2).errands[0].connect.size() == 1);
+  CHECK(tell(1).allowed == std::vector{reports[2].where});
+}
+
+TEST_CASE_FIXTURE(fixture, "who has all needs nobody who has all") {
+  add_seeder(1);
+  add_seeder(2);
+  add(3);
+  CHECK(tell_all().size() == 2);
+  reports[3].holdings[0].have.assign(64, true);
+  tell_all();
+  for (auto who : {1, 2, 3})
+    CHECK(tell(static_cast<std::uint64_t>(who)).allowed.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "peers are near, and three are far") {
+  for (std::uint64_t who = 2; who <= 100; ++who)
+    add_seeder(who, {who <= 50 ? "a" : "b", who % 2 == 0 ? "even" : "odd", ""});
+  add(1, {"a", "odd", ""});
+  table = swarm_table{{.peers_max = 10}};
+  for (std::uint64_t who = 2; who <= 100; ++who)
+    tell(who);
+  std::map<int, int> by_distance;
+  auto answer = tell(1);
+  for (auto& [other, where] : answer.errands[0].connect)
+    ++by_distance[distance(reports[1].at, reports[other].at)];
+  CHECK(by_distance[3] == 3);
+  CHECK(by_distance[1] == 7);
+  CHECK(by_distance[2] == 0);
+}
+
+TEST_CASE("an unknown place is near nothing") {
+  CHECK(distance({"", "", ""}, {"", "", ""}) == 3);
+  CHECK(distance({"z", "", ""}, {"z", "", ""}) == 2);
+  CHECK(distance({"z", "r", "h"}, {"z", "r", "h"}) == 0);
+  CHECK(distance({"z", "r", "h"}, {"y", "r", "h"}) == 3);
+}
+
+TEST_CASE_FIXTURE(fixture, "each zone has stripes of its own, disjoint and of everything") {
+  add_seeder(1, {"a", "", ""});
+  for (std::uint64_t who = 2; who <= 5; ++who)
+    add(who, {"a", "", ""});
+  for (std::uint64_t who = 6; who <= 8; ++who)
+    add(who, {"b", "", ""});
+  tell_all();
+  for (auto members : {std::pair{2, 5}, std::pair{6, 8}}) {
+    std::vector<int> owners(64);
+    for (auto who = members.first; who <= members.second; ++who) {
+      auto own = stripe_of(static_cast<std::uint64_t>(who));
+      REQUIRE(own);
+      for (std::uint32_t piece = 0; piece < 64; ++piece)
+        owners[piece] += own->has(piece);
+    }
+    CHECK(owners == std::vector<int>(64, 1));
+  }
+  CHECK_FALSE(stripe_of(1));
+  // One leaves, and the others of its zone take its stripe over.
+  table.leave(3);
+  auto total = 0;
+  for (std::uint64_t who : {2, 4, 5}) {
+    auto own = stripe_of(who);
+    REQUIRE(own);
+    for (std::uint32_t piece = 0; piece < 64; ++piece)
+      total += own->has(piece);
+  }
+  CHECK(total == 64);
+}
+
+TEST_CASE_FIXTURE(fixture, "who lost what it had has a stripe again, and who gives up has none") {
+  add_seeder(1);
+  add(2);
+  add(3);
+  tell_all();
+  reports[2].holdings[0].have[5] = true;
+  tell_all();
+  reports[2].holdings[0].have[5] = false;
+  CHECK(stripe_of(2));
+  reports[2].holdings[0].wants = false;
+  CHECK_FALSE(stripe_of(2));
+  auto own = stripe_of(3);
+  REQUIRE(own);
+  CHECK(std::ranges::count(own->slots, true) == 64);
+  reports[2].holdings[0].wants = true;
+  CHECK(stripe_of(2));
+  // The seeder's disk was damaged: it fetches like others.
+  reports[1].holdings[0].have[0] = false;
+  reports[1].holdings[0].wants = true;
+  CHECK(stripe_of(1));
+}
+
+TEST_CASE_FIXTURE(fixture, "exactly one member of a zone reads the origin, and another one when it is lost") {
+  for (std::uint64_t who = 1; who <= 4; ++who)
+    add(who).holdings[0].has_origin = who != 1;
+  auto readers = [&] {
+    std::set<std::uint64_t> result;
+    for (auto& [who, report] : reports)
+      if (tell(who).errands.at(0).reads_origin)
+        result.insert(who);
+    return result;
+  };
+  readers();
+  auto first = readers();
+  REQUIRE(first.size() == 1);
+  CHECK_FALSE(first.contains(1));
+  // Whoever has the most by then.
+  auto next = *first.begin() == 4 ? 3 : 4;
+  reports[next].holdings[0].have[7] = true;
+  CHECK(readers() == first);
+  table.leave(*first.begin());
+  reports.erase(*first.begin());
+  CHECK(readers() == std::set<std::uint64_t>{static_cast<std::uint64_t>(next)});
+  reports[next].holdings[0].have.assign(64, true);
+  readers();
+  CHECK(readers().empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a limit over all is divided by what each wants, and has an end") {
+  for (std::uint64_t who = 1; who <= 4; ++who)
+    add(who).upload = {who == 1 ? 10U : 1000U, 5U};
+  CHECK_FALSE(tell(1).upload);
+  tell_all();
+  table.limit_all(400);
+  CHECK(tell(1).upload == std::pair<std::uint64_t, std::chrono::milliseconds>{5, 5s});
+  table.divide();
+  std::uint64_t total = 0;
+  for (std::uint64_t who = 1; who <= 4; ++who) {
+    auto share = tell(who).upload;
+    REQUIRE(share);
+    total += share->first;
+    if (who > 1)
+      CHECK(share->first >= 129);
+  }
+  CHECK(total == 400);
+  table.limit_all(std::nullopt);
+  CHECK_FALSE(tell(1).upload);
+}
+
+TEST_CASE_FIXTURE(fixture, "who is silent for 5 s is gone, and nobody is left talking to it") {
+  add_seeder(1);
+  add(2);
+  tell_all();
+  now += 4s;
+  tell(2);
+  now += 1s;
+  table.expire(now);
+  CHECK(table.size() == 1);
+  CHECK(tell(2).allowed.empty());
+  CHECK(table.look_at(model)->missing == 64);
+  table.leave(2);
+  CHECK(table.contents().empty());
+  CHECK_FALSE(table.look_at(model));
+}
+
+TEST_CASE_FIXTURE(fixture, "a content's state is told: copies, progress, what nobody has, and whose copy is the last") {
+  add_seeder(1);
+  add(2).holdings[0].have[0] = true;
+  add(3);
+  tell_all();
+  auto seen = table.look_at(model);
+  REQUIRE(seen);
+  CHECK(seen->complete == 1);
+  CHECK(seen->fetching == 2);
+  CHECK(seen->progress == doctest::Approx(1.0 / 128));
+  CHECK(seen->missing == 0);
+  CHECK(table.is_last_copy(1, model));
+  CHECK_FALSE(table.is_last_copy(2, model));
+  table.leave(1);
+  CHECK(table.look_at(model)->missing == 63);
+  // Another length is a lie, or another content.
+  reports[3].holdings[0].have.resize(65);
+  CHECK(table.look_at(model)->fetching == 2);
+  tell(3);
+  CHECK(table.look_at(model)->fetching == 1);
+}
+
+TEST_CASE("in a large swarm nobody has too many peers, all can reach all, and another table learns the same") {
+  fixture swarm;
+  constexpr std::uint64_t members = 400;
+  for (std::uint64_t who = 1; who <= members; ++who)
+    swarm.add(who, {"z" + std::to_string(who % 4), "", ""});
+  swarm.reports[1].holdings[0].have.assign(64, true);
+  std::map<std::uint64_t, std::set<std::uint64_t>> peers;
+  auto count = [&] {
+    for (auto [who, other] : swarm.tell_all()) {
+      CHECK(peers[who].insert(other).second);
+      CHECK(peers[other].insert(who).second);
+    }
+  };
+  for (auto round = 0; round < 3; ++round)
+    count();
+  for (auto& [who, of] : peers)
+    CHECK(of.size() <= 60);
+  std::set<std::uint64_t> reached{1};
+  for (std::vector<std::uint64_t> next{1}; !next.empty();) {
+    auto who = next.back();
+    next.pop_back();
+    for (auto other : peers[who])
+      if (reached.insert(other).second)
+        next.push_back(other);
+  }
+  CHECK(reached.size() == members);
+  swarm_table other{{}};
+  for (auto& [who, report] : swarm.reports)
+    other.on_report(who, report, swarm.now);
+  CHECK(other.look_at(model)->complete == swarm.table.look_at(model)->complete);
+  CHECK(other.look_at(model)->fetching == swarm.table.look_at(model)->fetching);
+}
+
+TEST_CASE("whatever members say, in whatever order, whom they are told to connect to is there and is not themselves") {
+  CHECK(rc::check([] {
+    fixture swarm;
+    swarm.table = swarm_table{{.peers_max = 4, .far_peers = 1}};
+    std::set<std::uint64_t> there;
+    for (auto steps = *rc::gen::inRange(0, 80); steps > 0; --steps) {
+      auto who = static_cast<std::uint64_t>(*rc::gen::inRange(1, 9));
+      swarm.now += 100ms;
+      if (*rc::gen::inRange(0, 8) == 0) {
+        swarm.table.leave(who);
+        there.erase(who);
+        continue;
+      }
+      auto& report = swarm.add(who, {*rc::gen::element(std::string{"a"}, std::string{"b"}, std::string{}), "", ""}, 16);
+      auto& holding = report.holdings[0];
+      for (auto piece = 0; piece < 16; ++piece)
+        holding.have[static_cast<std::size_t>(piece)] = *rc::gen::arbitrary<bool>();
+      if (*rc::gen::inRange(0, 3) == 0)
+        holding.have.assign(16, true);
+      holding.wants = *rc::gen::arbitrary<bool>();
+      holding.has_origin = *rc::gen::arbitrary<bool>();
+      if (*rc::gen::inRange(0, 6) == 0)
+        report.holdings.clear();
+      there.insert(who);
+      auto answer = swarm.tell(who);
+      std::set<peer_endpoint> allowed(answer.allowed.begin(), answer.allowed.end());
+      RC_ASSERT(!allowed.contains(fixture::endpoint(who)));
+      for (auto& errand : answer.errands)
+        for (auto& [other, where] : errand.connect) {
+          RC_ASSERT(allowed.contains(where));
+          RC_ASSERT(there.contains(other));
+          RC_ASSERT(where == fixture::endpoint(other));
+        }
+      RC_ASSERT(allowed.size() <= 8);
+      RC_ASSERT(swarm.table.size() == there.size());
+    }
+  }));
+}
