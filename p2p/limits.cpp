@@ -78,7 +78,8 @@ std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const st
 }
 
 std::uint64_t stepped_limit::set(std::uint64_t bytes_per_s, time_point now) {
-  auto lower = target_ != 0 && bytes_per_s != 0 && bytes_per_s < target_;
+  // Shares change a little all the time: a bucket that is a fifth too full is not worth a pause.
+  auto lower = target_ != 0 && bytes_per_s != 0 && bytes_per_s < target_ - target_ / 5;
   target_ = bytes_per_s;
   // While it brakes already it goes on to: the bucket need not be drained twice.
   if (brake_ends_ && now < *brake_ends_ && bytes_per_s != 0)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -55,7 +56,10 @@ public:
     granted_ = bytes_per_s;
     until_ = until;
   }
-  std::uint64_t value(time_point now) const { return until_ && now < *until_ ? granted_ : floor_; }
+  /// Never 0, which would be no limit.
+  std::uint64_t value(time_point now) const {
+    return std::max<std::uint64_t>(1, until_ && now < *until_ ? granted_ : floor_);
+  }
 
 private:
   std::uint64_t floor_;

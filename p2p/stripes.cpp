@@ -31,7 +31,7 @@ std::vector<std::uint8_t> piece_priorities(const std::optional<stripe>& preferre
 }
 
 stripe_plan::stripe_plan(std::uint32_t pieces)
-  : pieces_(pieces), owners_(std::min(pieces, slots_max)), holders_(pieces) {
+  : pieces_(pieces), owners_(std::min(pieces, slots_max)), holders_(pieces), without_(pieces) {
   assert(pieces > 0);
 }
 
@@ -42,15 +42,55 @@ void stripe_plan::join_seeder(member who) {
 
 void stripe_plan::join(member who, double weight) {
   assert(weight > 0.0 && std::isfinite(weight) && !seeders_.contains(who));
+  if (phase_ == phase::steady && !members_.contains(who))
+    begin_anew();
   auto [found, fresh] = members_.try_emplace(who);
   found->second.weight = weight;
   if (fresh) {
     found->second.pieces.resize(pieces_);
     auto seated = std::ranges::count_if(members_, [](auto& entry) { return entry.second.seated; });
     auto seats = std::max<std::uint32_t>(1, pieces_ / pieces_per_member_min);
-    found->second.seated = phase_ == phase::scattered && static_cast<std::uint32_t>(seated) < seats;
+    if (phase_ == phase::scattered && static_cast<std::uint32_t>(seated) < seats)
+      seat(found->second);
   }
   rebalance();
+}
+
+void stripe_plan::seat(state& who) {
+  who.seated = true;
+  seated_and_busy_ += who.held < pieces_ ? 1 : 0;
+}
+
+void stripe_plan::count(std::uint32_t piece, bool more) {
+  auto& holders = holders_[piece];
+  without_ -= holders == 0 ? 1 : 0;
+  with_one_ -= holders == 1 ? 1 : 0;
+  holders = more ? holders + 1 : holders - 1;
+  without_ += holders == 0 ? 1 : 0;
+  with_one_ += holders == 1 ? 1 : 0;
+}
+
+/// Those that have everything are seeders now, and the others' stripes are dealt out again.
+void stripe_plan::begin_anew() {
+  phase_ = phase::scattered;
+  for (auto member = members_.begin(); member != members_.end();) {
+    if (member->second.held < pieces_) {
+      ++member;
+      continue;
+    }
+    seeders_.insert(member->first);
+    for (std::uint32_t piece = 0; piece < pieces_; ++piece)
+      count(piece, false);
+    member = members_.erase(member);
+  }
+  std::ranges::fill(owners_, std::nullopt);
+  auto seats = std::max<std::uint32_t>(1, pieces_ / pieces_per_member_min);
+  for (auto& [who, state] : members_) {
+    if (seats == 0)
+      break;
+    --seats;
+    seat(state);
+  }
 }
 
 void stripe_plan::leave(member who) {
@@ -60,18 +100,21 @@ void stripe_plan::leave(member who) {
     return;
   for (std::uint32_t piece = 0; piece < pieces_; ++piece)
     if (found->second.pieces[piece])
-      --holders_[piece];
+      count(piece, false);
   for (auto& owner : owners_)
     if (owner == who)
       owner.reset();
   auto seated = found->second.seated;
+  seated_and_busy_ -= seated && found->second.held < pieces_ ? 1 : 0;
   members_.erase(found);
   changed_.erase(who);
   // Its seat is free for whoever came too late.
   if (seated && phase_ == phase::scattered)
     for (auto& [other, state] : members_)
-      if (!std::exchange(state.seated, true))
+      if (!state.seated) {
+        seat(state);
         break;
+      }
   rebalance();
   advance();
 }
@@ -83,7 +126,8 @@ void stripe_plan::has(member who, std::uint32_t piece) {
     return;
   found->second.pieces[piece] = true;
   ++found->second.held;
-  ++holders_[piece];
+  seated_and_busy_ -= found->second.seated && found->second.held == pieces_ ? 1 : 0;
+  count(piece, true);
   advance();
 }
 
@@ -104,7 +148,7 @@ std::vector<stripe_plan::member> stripe_plan::take_changed() {
 }
 
 std::uint32_t stripe_plan::uncovered() const {
-  return static_cast<std::uint32_t>(std::ranges::count(holders_, 0U));
+  return without_;
 }
 
 /// Slots by weight, rounded so that they add up.
@@ -176,16 +220,14 @@ void stripe_plan::rebalance() {
 void stripe_plan::advance() {
   if (members_.empty() || phase_ == phase::steady)
     return;
-  auto copies = static_cast<std::uint32_t>(std::min<std::size_t>(2, members_.size()));
-  if (phase_ == phase::scattered && std::ranges::all_of(holders_, [&](auto count) { return count >= copies; })) {
+  auto enough = without_ == 0 && (with_one_ == 0 || members_.size() == 1);
+  if (phase_ == phase::scattered && enough) {
     phase_ = phase::covered;
     for (auto& [who, state] : members_)
       if (state.seated)
         changed_.insert(who);
   }
-  if (phase_ == phase::covered && std::ranges::all_of(members_, [&](auto& entry) {
-        return !entry.second.seated || entry.second.held == pieces_;
-      }))
+  if (phase_ == phase::covered && seated_and_busy_ == 0)
     phase_ = phase::steady;
 }
 

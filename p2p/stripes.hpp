@@ -39,7 +39,7 @@ public:
     /// Each piece has two holders besides the seeders (or as many as there are members): stripes are released, the
     /// rarest come first, and no single node is needed any more.
     covered,
-    /// Whoever took part has everything.
+    /// Whoever took part has everything.  Who comes then begins anew, with them as seeders.
     steady,
   };
 
@@ -75,6 +75,9 @@ private:
     bool seated = false;
   };
 
+  void count(std::uint32_t piece, bool more);
+  void seat(state& who);
+  void begin_anew();
   void rebalance();
   std::map<member, std::uint32_t> targets() const;
   void advance();
@@ -85,8 +88,12 @@ private:
   std::map<member, state> members_;
   /// Owner of each slot; none before the first member.
   std::vector<std::optional<member>> owners_;
-  /// Holders of each piece besides the seeders.
+  /// Holders of each piece besides the seeders; how many pieces have none, and how many one.
   std::vector<std::uint32_t> holders_;
+  std::uint32_t without_ = 0;
+  std::uint32_t with_one_ = 0;
+  /// Members with a stripe that have not everything yet.
+  std::uint32_t seated_and_busy_ = 0;
   std::set<member> changed_;
 };
 

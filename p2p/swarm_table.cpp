@@ -21,61 +21,84 @@ int distance(const location& a, const location& b) {
   return same(a.host, b.host) ? 0 : 1;
 }
 
+void swarm_table::announce(const content_address& address, std::uint32_t pieces) {
+  announced_[address] = pieces;
+  auto found = swarms_.find(address);
+  if (found == swarms_.end() || found->second.pieces == pieces)
+    return;
+  // They spoke of something else.
+  std::vector<member> wrong;
+  for (auto& [who, part] : found->second.parts)
+    wrong.push_back(who);
+  for (auto who : wrong)
+    drop(who, address);
+}
+
 swarm_table::answer swarm_table::on_report(member who, const report& what, time_point now) {
   auto& known = members_[who];
-  auto moved = !known.contents.empty() && known.at.zone != what.at.zone;
+  auto at = what.at;
+  for (auto name : {&at.zone, &at.rack, &at.host})
+    name->resize(std::min(name->size(), name_max));
+  auto moved = !known.contents.empty() && known.at.zone != at.zone;
   // Another process under the same number has none of the former one's connections.
   auto restarted = !known.contents.empty() && known.where != what.where;
   if (moved || restarted)
     for (auto& address : std::set{known.contents})
       drop(who, address);
   known.where = what.where;
-  known.at = what.at;
+  known.at = std::move(at);
   known.uplink = std::isfinite(what.uplink) && what.uplink > 0.0 ? what.uplink : 1.0;
   known.upload = what.upload;
   known.heard = now;
-  std::set<content_address> told;
+  std::map<content_address, const holding*> told;
   for (auto& holding : what.holdings)
-    if (!holding.have.empty() && !told.contains(holding.address) && take(who, holding))
-      told.insert(holding.address);
+    if (told.size() < holdings_max && !told.contains(holding.address) && take(who, holding))
+      told.emplace(holding.address, &holding);
   for (auto& address : std::set{known.contents})
     if (!told.contains(address))
       drop(who, address);
 
   answer result;
   std::set<peer_endpoint> allowed;
-  for (auto& address : known.contents) {
+  for (auto& [address, holding] : told) {
     auto& of = swarms_.at(address);
     find_peers(of, who);
     auto& own = of.parts.at(who);
-    errand todo{address, {}, std::nullopt, false};
-    for (auto& [other, connected] : own.peers) {
+    errand todo{address, {}, std::nullopt, milliseconds{0}};
+    std::set<member> dialled(holding->dialled.begin(), holding->dialled.end());
+    for (auto& [other, seen] : own.peers) {
       auto& peer = members_.at(other);
       allowed.insert(peer.where);
-      // Of both only one has the mark.
-      if (!connected && !of.parts.at(other).peers.at(who)) {
-        connected = true;
+      if (seen == mark::fresh)
+        seen = of.parts.at(other).peers.at(who) == mark::admitted ? mark::dialled : mark::admitted;
+      // Until it says that it has: an answer may be lost, and so may a connection.
+      if (seen == mark::dialled && !dialled.contains(other))
         todo.connect.emplace_back(other, peer.where);
-      }
     }
-    auto& zone = known.at.zone;
-    if (auto plan = of.plans.find(zone); plan != of.plans.end() && own.wants)
-      todo.preferred = plan->second.stripe_of(who);
+    auto& zone = of.zones.at(known.at.zone);
+    if (own.wants)
+      todo.preferred = zone.plan.stripe_of(who);
     choose_reader(of, zone);
-    if (auto reader = of.readers.find(zone); reader != of.readers.end())
-      todo.reads_origin = reader->second == who;
+    if (zone.reader == who)
+      todo.reads_origin = options_.lease_lasts;
     result.errands.push_back(std::move(todo));
   }
   result.allowed.assign(allowed.begin(), allowed.end());
+  // 0 would be no limit.
   if (limit_)
-    result.upload.emplace(known.share.value_or(known.upload.floor_bytes_per_s), options_.share_lasts);
+    result.upload.emplace(std::max<std::uint64_t>(1, known.share.value_or(known.upload.floor_bytes_per_s)),
+                          options_.share_lasts);
   return result;
 }
 
 bool swarm_table::take(member who, const holding& what) {
+  if (what.have.empty() || what.have.size() > pieces_max)
+    return false;
+  auto pieces = static_cast<std::uint32_t>(what.have.size());
+  if (auto known = announced_.find(what.address); known != announced_.end() && known->second != pieces)
+    return false;
   auto [found, fresh] = swarms_.try_emplace(what.address);
   auto& of = found->second;
-  auto pieces = static_cast<std::uint32_t>(what.have.size());
   if (fresh)
     of.pieces = pieces;
   if (of.pieces != pieces)
@@ -83,12 +106,18 @@ bool swarm_table::take(member who, const holding& what) {
   auto& member = members_.at(who);
   auto [entry, joined] = of.parts.try_emplace(who);
   auto& part = entry->second;
-  if (joined)
+  auto& zone = of.zones.try_emplace(member.at.zone, zone_state{stripe_plan{pieces}}).first->second;
+  if (joined) {
     part.have.resize(pieces);
+    ++zone.members;
+    ++of.changes;
+  } else {
+    count(of, zone, who, part, false);
+  }
   member.contents.insert(what.address);
   auto held = static_cast<std::uint32_t>(std::ranges::count(what.have, true));
   auto wants = what.wants && held < pieces;
-  auto& plan = plan_for(of, member.at.zone);
+  auto& plan = zone.plan;
   // What it had and has no more is somebody else's to fetch: it begins anew, as does who gave up in between.
   auto lost_some = false;
   for (std::uint32_t piece = 0; !joined && piece < pieces; ++piece)
@@ -105,35 +134,49 @@ bool swarm_table::take(member who, const holding& what) {
     if (what.have[piece] && (enters || !part.have[piece]))
       plan.has(who, piece);
   part.planned = takes_part || enters;
+  of.changes += wants != part.wants || lost_some ? 1 : 0;
   part.have = what.have;
   part.held = held;
   part.wants = wants;
   part.has_origin = what.has_origin;
-  for (auto other : what.lost)
-    if (auto peer = part.peers.find(other); peer != part.peers.end())
-      peer->second = false;
+  part.reads_origin = what.reads_origin;
+  part.given_up = part.given_up && held == pieces;
+  count(of, zone, who, part, true);
   return true;
 }
 
-stripe_plan& swarm_table::plan_for(swarm& of, const std::string& zone) {
-  return of.plans.try_emplace(zone, of.pieces).first->second;
+void swarm_table::count(swarm& of, zone_state& zone, member who, const part& what, bool in) {
+  if (what.held == of.pieces)
+    in ? ++zone.complete : --zone.complete;
+  if (!in) {
+    of.wanting.erase(who);
+    zone.readers.erase(who);
+    return;
+  }
+  if (what.wants)
+    of.wanting.insert(who);
+  if (what.wants && what.has_origin)
+    zone.readers.insert(who);
 }
 
 void swarm_table::drop(member who, const content_address& address) {
   auto found = swarms_.find(address);
   auto& of = found->second;
-  for (auto& [other, connected] : of.parts.at(who).peers)
-    of.parts.at(other).peers.erase(who);
-  of.parts.erase(who);
   auto& known = members_.at(who);
+  auto& part = of.parts.at(who);
+  auto zone = of.zones.find(known.at.zone);
+  count(of, zone->second, who, part, false);
+  for (auto& [other, seen] : part.peers)
+    of.parts.at(other).peers.erase(who);
+  if (part.planned)
+    zone->second.plan.leave(who);
+  if (zone->second.reader == who)
+    zone->second.reader.reset();
+  if (--zone->second.members == 0)
+    of.zones.erase(zone);
+  of.parts.erase(who);
+  ++of.changes;
   known.contents.erase(address);
-  auto& zone = known.at.zone;
-  auto others = std::ranges::any_of(of.parts, [&](auto& entry) { return members_.at(entry.first).at.zone == zone; });
-  if (auto plan = of.plans.find(zone); plan != of.plans.end() && others)
-    plan->second.leave(who);
-  else
-    of.plans.erase(zone);
-  std::erase_if(of.readers, [who](auto& reader) { return reader.second == who; });
   if (of.parts.empty())
     swarms_.erase(found);
 }
@@ -168,7 +211,7 @@ std::uint64_t swarm_table::draw(member a, member b) const {
   return x ^ x >> 31U;
 }
 
-/// Near ones first, and some far ones; those that have the fewest peers before others.
+/// Near ones first, and some far ones; of equals those that have the fewest peers.
 void swarm_table::find_peers(swarm& of, member who) {
   auto& own = of.parts.at(who);
   // Who has all needs nobody who has all.
@@ -181,65 +224,67 @@ void swarm_table::find_peers(swarm& of, member who) {
     other.peers.erase(who);
     peer = own.peers.erase(peer);
   }
-  if (own.peers.size() >= options_.peers_max)
+  // Where nothing has changed there is nobody new.
+  if (own.peers.size() >= options_.peers_max || std::exchange(own.looked_at, of.changes) == of.changes)
     return;
   auto& here = members_.at(who).at;
   struct choice {
     int distance;
-    /// Whether it has what the swarm may lack: a seeder should have peers enough, and not be everybody's.
     std::size_t peers;
     std::uint64_t chance;
     member other;
     auto operator<=>(const choice&) const = default;
   };
-  std::vector<choice> near;
-  std::vector<choice> far;
-  std::size_t far_already = 0;
-  for (auto& [other, connected] : own.peers)
-    far_already += distance(here, members_.at(other).at) == 3 ? 1 : 0;
-  for (auto& [other, part] : of.parts) {
-    if (other == who || own.peers.contains(other) || !useful(own, part) || part.peers.size() >= 2 * options_.peers_max)
-      continue;
-    auto apart = distance(here, members_.at(other).at);
-    (apart == 3 ? far : near).push_back({apart, part.peers.size(), draw(who, other), other});
-  }
-  std::ranges::sort(near);
-  std::ranges::sort(far);
-  auto connect = [&](const choice& with) {
-    own.peers.emplace(with.other, false);
-    of.parts.at(with.other).peers.emplace(who, false);
+  std::vector<choice> found;
+  auto consider = [&](member other, const part& what) {
+    if (other != who && !own.peers.contains(other) && useful(own, what) && what.peers.size() < 2 * options_.peers_max)
+      found.push_back({distance(here, members_.at(other).at), what.peers.size(), draw(who, other), other});
   };
+  if (own.wants)
+    for (auto& [other, what] : of.parts)
+      consider(other, what);
+  else
+    for (auto other : of.wanting)
+      consider(other, of.parts.at(other));
+  std::map<int, std::size_t> already;
+  for (auto& [other, seen] : own.peers)
+    ++already[distance(here, members_.at(other).at)];
+  auto another_zone =
+      already.contains(3) || std::ranges::any_of(found, [](auto& choice) { return choice.distance == 3; });
+  auto far_from = another_zone ? 3 : 2;
+  std::ranges::sort(found);
+  auto far = std::ranges::find_if(found, [&](auto& choice) { return choice.distance >= far_from; });
+  auto near_count = static_cast<std::size_t>(far - found.begin());
+  auto far_count = found.size() - near_count;
   auto room = options_.peers_max - own.peers.size();
+  auto far_already = already[3] + (far_from == 2 ? already[2] : 0);
   auto wanted_far = options_.far_peers > far_already ? options_.far_peers - far_already : 0;
-  auto from_far = std::min({room, far.size(), std::max(wanted_far, room > near.size() ? room - near.size() : 0)});
-  auto from_near = std::min(near.size(), room - from_far);
-  for (std::size_t i = 0; i < from_near; ++i)
-    connect(near[i]);
-  for (std::size_t i = 0; i < from_far; ++i)
-    connect(far[i]);
+  auto from_far = std::min({room, far_count, std::max(wanted_far, room > near_count ? room - near_count : 0)});
+  auto from_near = std::min(near_count, room - from_far);
+  auto connect = [&](const choice& with) {
+    own.peers.emplace(with.other, mark::fresh);
+    of.parts.at(with.other).peers.emplace(who, mark::fresh);
+  };
+  std::for_each_n(found.begin(), from_near, connect);
+  std::for_each_n(far, from_far, connect);
 }
 
-/// Exactly one, as long as nobody in the zone has all; when it is lost, the one that has the most.
-void swarm_table::choose_reader(swarm& of, const std::string& zone) {
-  std::optional<std::pair<std::uint32_t, member>> best;
-  for (auto& [who, part] : of.parts) {
-    if (members_.at(who).at.zone != zone)
-      continue;
-    if (part.held == of.pieces) {
-      of.readers.erase(zone);
-      return;
-    }
-    if (part.has_origin && part.wants && (!best || part.held > best->first))
-      best = {part.held, who};
-  }
-  auto reader = of.readers.find(zone);
-  auto able = reader != of.readers.end() && of.parts.at(reader->second).has_origin && of.parts.at(reader->second).wants;
-  if (able)
+/// Exactly one, as long as nobody in the zone has all: who reads already, else who has the most.
+void swarm_table::choose_reader(const swarm& of, zone_state& zone) {
+  if (zone.complete > 0)
+    zone.reader.reset();
+  if (zone.complete > 0 || (zone.reader && zone.readers.contains(*zone.reader)))
     return;
-  if (best)
-    of.readers[zone] = best->second;
-  else
-    of.readers.erase(zone);
+  zone.reader.reset();
+  std::optional<std::pair<bool, std::uint32_t>> best;
+  for (auto who : zone.readers) {
+    auto& part = of.parts.at(who);
+    std::pair here{part.reads_origin, part.held};
+    if (!best || here > *best) {
+      best = here;
+      zone.reader = who;
+    }
+  }
 }
 
 void swarm_table::divide() {
@@ -289,8 +334,17 @@ bool swarm_table::is_last_copy(member who, const content_address& address) const
   auto& of = found->second;
   auto own = of.parts.find(who);
   return own != of.parts.end() && own->second.held == of.pieces && std::ranges::none_of(of.parts, [&](auto& entry) {
-           return entry.first != who && entry.second.held == of.pieces;
+           return entry.first != who && entry.second.held == of.pieces && !entry.second.given_up;
          });
+}
+
+bool swarm_table::may_give_up(member who, const content_address& address) {
+  if (is_last_copy(who, address))
+    return false;
+  if (auto found = swarms_.find(address); found != swarms_.end())
+    if (auto own = found->second.parts.find(who); own != found->second.parts.end())
+      own->second.given_up = own->second.held == found->second.pieces;
+  return true;
 }
 
 } // namespace astra::p2p

@@ -31,8 +31,8 @@ int distance(const location& a, const location& b);
 ///
 /// Members report what they have about once per second and get an answer each time.  Everything that the table knows is
 /// in their newest reports, so another tracker that is asked in its place knows it after a second.  Of two members that
-/// should exchange pieces one is told to connect, once: when both connect at the same time, engines may drop both
-/// connections.
+/// should exchange pieces one is told to connect: when both connect at the same time, engines may drop both
+/// connections. It is the one that reports second, as the other one would not let it in before it has heard of it.
 ///
 /// A plain class: the time is an argument.  Members are known by numbers that its owner chooses.
 class swarm_table {
@@ -44,13 +44,20 @@ public:
   struct options {
     /// Peers that a member gets of one content.
     std::size_t peers_max = 30;
-    /// Of these so many are farther than its zone, where there are any: a swarm must not fall into islands.
+    /// Of these so many are outside of its zone, or, where there is one zone, of its rack: a swarm must not fall into
+    /// islands.
     std::size_t far_peers = 3;
     /// Who did not report for so long is gone.
     milliseconds silence{5000};
     /// Shares of a limit are good for so long.
     milliseconds share_lasts{5000};
+    /// As the right to read an origin, which ends before somebody else gets it.
+    milliseconds lease_lasts{4000};
   };
+
+  /// What is beyond these is left out of a report.
+  static constexpr std::size_t holdings_max = 4096;
+  static constexpr std::size_t name_max = 128;
 
   /// What a member says of one content.
   struct holding {
@@ -59,10 +66,11 @@ public:
     std::vector<bool> have;
     /// It fetches what is missing.
     bool wants = false;
-    /// It could read the content from where it comes from.
+    /// It could read the content from where it comes from, and does.
     bool has_origin = false;
-    /// Members that it was told to connect to and has no connection with.
-    std::vector<member> lost;
+    bool reads_origin = false;
+    /// Members that it has connected to as it was told, and not lost since.
+    std::vector<member> dialled;
   };
 
   struct report {
@@ -81,15 +89,15 @@ public:
     std::vector<std::pair<member, peer_endpoint>> connect;
     /// Which pieces it should ask for first; empty: the rarest.
     std::optional<stripe> preferred;
-    /// It is the one in its zone that reads the origin.
-    bool reads_origin = false;
+    /// It is the one in its zone that reads the origin, for so long; zero: it is not.
+    milliseconds reads_origin{0};
   };
 
   struct answer {
     std::vector<errand> errands;
     /// All that it may talk to, ascending.
     std::vector<peer_endpoint> allowed;
-    /// Bytes per second, and for how long that is good; empty: there is no limit.
+    /// Bytes per second, at least 1, and for how long that is good; empty: there is no limit.
     std::optional<std::pair<std::uint64_t, milliseconds>> upload;
   };
 
@@ -105,8 +113,11 @@ public:
 
   explicit swarm_table(options options, std::uint64_t seed = 0) : options_(options), seed_(seed) {}
 
-  /// Takes the newest word of a member, and tells what it is to do.  A holding whose length differs from what others
-  /// say of the same content counts as none.
+  /// How many pieces a content has, from whoever has its manifest; else the first who reports it is believed.
+  void announce(const content_address& address, std::uint32_t pieces);
+
+  /// Takes the newest word of a member, and tells what it is to do.  A holding whose length differs from what is known
+  /// of the content counts as none.
   answer on_report(member who, const report& what, time_point now);
   /// It said goodbye, or is known to be lost.
   void leave(member who);
@@ -122,6 +133,9 @@ public:
   std::vector<content_address> contents() const;
   /// Nobody else has all of it.
   bool is_last_copy(member who, const content_address& address) const;
+  /// Whether somebody else has all of it who may not give it up as well; from then on this member's copy counts for
+  /// none.
+  bool may_give_up(member who, const content_address& address);
   std::size_t size() const { return members_.size(); }
 
 private:
@@ -135,32 +149,58 @@ private:
     std::set<content_address> contents;
   };
 
+  /// Of the other one of a pair.
+  enum class mark : std::uint8_t {
+    /// It has not been told of.
+    fresh,
+    /// It may connect, as it is known here.
+    admitted,
+    /// It is to be connected to.
+    dialled,
+  };
+
   struct part {
     std::vector<bool> have;
     std::uint32_t held = 0;
     bool wants = false;
     bool has_origin = false;
+    bool reads_origin = false;
+    /// It may give its copy up.
+    bool given_up = false;
     /// It is in the plan of its zone.
     bool planned = false;
-    /// Members that it exchanges pieces with; true: it was told to connect and has been.
-    std::map<member, bool> peers;
+    /// Members that it exchanges pieces with.
+    std::map<member, mark> peers;
+    /// `swarm::changes` when peers were looked for last.
+    std::uint64_t looked_at = 0;
+  };
+
+  struct zone_state {
+    stripe_plan plan;
+    std::size_t members = 0;
+    std::size_t complete = 0;
+    /// Those that want and could read the origin.
+    std::set<member> readers;
+    std::optional<member> reader;
   };
 
   struct swarm {
     std::uint32_t pieces = 0;
     std::map<member, part> parts;
-    /// By zone: each byte should come into a zone once.
-    std::map<std::string, stripe_plan> plans;
-    /// By zone, who reads the origin.
-    std::map<std::string, member> readers;
+    std::set<member> wanting;
+    /// Each byte should come into a zone once.
+    std::map<std::string, zone_state> zones;
+    /// Grows when somebody comes, goes, or begins or ends to want.
+    std::uint64_t changes = 1;
   };
 
   bool take(member who, const holding& what);
   void drop(member who, const content_address& address);
   void find_peers(swarm& of, member who);
   std::uint64_t draw(member a, member b) const;
-  void choose_reader(swarm& of, const std::string& zone);
-  stripe_plan& plan_for(swarm& of, const std::string& zone);
+  void choose_reader(const swarm& of, zone_state& zone);
+  /// Counts the part in, or out, of what its swarm and zone know of their members.
+  void count(swarm& of, zone_state& zone, member who, const part& what, bool in);
   /// At least one of them has what the other wants.
   static bool useful(const part& a, const part& b);
 
@@ -168,6 +208,7 @@ private:
   std::uint64_t seed_;
   std::map<member, state> members_;
   std::map<content_address, swarm> swarms_;
+  std::map<content_address, std::uint32_t> announced_;
   std::optional<std::uint64_t> limit_;
 };
 

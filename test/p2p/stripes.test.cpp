@@ -183,3 +183,22 @@ TEST_CASE("whatever joins, leaves and arrives, stripes are disjoint, complete, a
     }
   }));
 }
+
+TEST_CASE("one early finisher does not switch stripes off for those that come later") {
+  stripe_plan plan{64};
+  plan.join_seeder(1);
+  plan.join(2, 1.0);
+  has_all(plan, 2, 64);
+  REQUIRE(plan.now() == phase::steady);
+  for (std::uint64_t who = 10; who < 14; ++who)
+    plan.join(who, 1.0);
+  CHECK(plan.now() == phase::scattered);
+  std::size_t owned = 0;
+  for (std::uint64_t who = 10; who < 14; ++who)
+    owned += slots(plan, who);
+  CHECK(owned == 64);
+  CHECK(plan.uncovered() == 64);
+  for (std::uint64_t who = 10; who < 14; ++who)
+    has_all(plan, who, 64);
+  CHECK(plan.now() == phase::steady);
+}

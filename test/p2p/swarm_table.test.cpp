@@ -63,22 +63,27 @@ struct fixture {
 
 } // namespace
 
-TEST_CASE_FIXTURE(fixture, "of two members one is told to connect, once, and both may talk to each other") {
+TEST_CASE_FIXTURE(fixture, "of two members the one that reports second is told to connect, until it has") {
   add_seeder(1);
   add(2);
   CHECK(tell(1).allowed.empty());
-  auto answer = tell(2);
-  REQUIRE(answer.errands.size() == 1);
-  REQUIRE(answer.errands[0].connect.size() == 1);
-  CHECK(answer.errands[0].connect[0] == std::pair<std::uint64_t, peer_endpoint>{1, endpoint(1)});
-  CHECK(answer.allowed == std::vector{endpoint(1)});
-  auto other = tell(1);
-  CHECK(other.errands[0].connect.empty());
-  CHECK(other.allowed == std::vector{endpoint(2)});
+  auto first = tell(2);
+  REQUIRE(first.errands.size() == 1);
+  // The other one would not let it in yet.
+  CHECK(first.errands[0].connect.empty());
+  CHECK(first.allowed == std::vector{endpoint(1)});
+  auto second = tell(1);
+  REQUIRE(second.errands[0].connect.size() == 1);
+  CHECK(second.errands[0].connect[0] == std::pair<std::uint64_t, peer_endpoint>{2, endpoint(2)});
+  CHECK(second.allowed == std::vector{endpoint(2)});
   CHECK(tell(2).errands[0].connect.empty());
-  reports[2].holdings[0].lost = {1};
-  CHECK(tell(2).errands[0].connect.size() == 1);
-  reports[2].holdings[0].lost.clear();
+  // The answer was lost, or the connection.
+  CHECK(tell(1).errands[0].connect.size() == 1);
+  reports[1].holdings[0].dialled = {2};
+  CHECK(tell(1).errands[0].connect.empty());
+  // It was killed and came back at the same address.
+  reports[1].holdings[0].dialled.clear();
+  CHECK(tell(1).errands[0].connect.size() == 1);
   CHECK(tell(2).errands[0].connect.empty());
 }
 
@@ -87,14 +92,17 @@ TEST_CASE_FIXTURE(fixture, "a member that comes again at another address is a ne
   add(2);
   tell_all();
   reports[2].where.port = 7001;
-  CHECK(tell(2).errands[0].connect.size() == 1);
-  CHECK(tell(1).allowed == std::vector{reports[2].where});
+  CHECK(tell(2).allowed == std::vector{endpoint(1)});
+  auto answer = tell(1);
+  CHECK(answer.allowed == std::vector{reports[2].where});
+  CHECK(answer.errands[0].connect.size() == 1);
 }
 
 TEST_CASE_FIXTURE(fixture, "who has all needs nobody who has all") {
   add_seeder(1);
   add_seeder(2);
   add(3);
+  tell_all();
   CHECK(tell_all().size() == 2);
   reports[3].holdings[0].have.assign(64, true);
   tell_all();
@@ -110,9 +118,11 @@ TEST_CASE_FIXTURE(fixture, "peers are near, and three are far") {
   for (std::uint64_t who = 2; who <= 100; ++who)
     tell(who);
   std::map<int, int> by_distance;
-  auto answer = tell(1);
-  for (auto& [other, where] : answer.errands[0].connect)
-    ++by_distance[distance(reports[1].at, reports[other].at)];
+  tell(1);
+  for (std::uint64_t who = 2; who <= 100; ++who)
+    for (auto& errand : tell(who).errands)
+      for (auto& [other, where] : errand.connect)
+        ++by_distance[distance(reports[other].at, reports[who].at)];
   CHECK(by_distance[3] == 3);
   CHECK(by_distance[1] == 7);
   CHECK(by_distance[2] == 0);
@@ -183,7 +193,7 @@ TEST_CASE_FIXTURE(fixture, "exactly one member of a zone reads the origin, and a
   auto readers = [&] {
     std::set<std::uint64_t> result;
     for (auto& [who, report] : reports)
-      if (tell(who).errands.at(0).reads_origin)
+      if (tell(who).errands.at(0).reads_origin > 0ms)
         result.insert(who);
     return result;
   };
@@ -253,6 +263,14 @@ TEST_CASE_FIXTURE(fixture, "a content's state is told: copies, progress, what no
   CHECK(seen->missing == 0);
   CHECK(table.is_last_copy(1, model));
   CHECK_FALSE(table.is_last_copy(2, model));
+  CHECK_FALSE(table.may_give_up(1, model));
+  add_seeder(4);
+  tell_all();
+  CHECK(table.may_give_up(1, model));
+  // The other one asks before anything has changed.
+  CHECK_FALSE(table.may_give_up(4, model));
+  table.leave(4);
+  reports.erase(4);
   table.leave(1);
   CHECK(table.look_at(model)->missing == 63);
   // Another length is a lie, or another content.
@@ -262,6 +280,64 @@ TEST_CASE_FIXTURE(fixture, "a content's state is told: copies, progress, what no
   CHECK(table.look_at(model)->fetching == 1);
 }
 
+TEST_CASE_FIXTURE(fixture, "nobody is given a limit of 0, which would be none") {
+  add(1).upload = {0, 0};
+  add(2).upload = {1000, 0};
+  tell_all();
+  table.limit_all(500);
+  CHECK(tell(1).upload->first == 1);
+  table.divide();
+  for (std::uint64_t who : {1, 2})
+    CHECK(tell(who).upload->first >= 1);
+  table.limit_all(0);
+  table.divide();
+  CHECK(tell(2).upload->first == 1);
+  CHECK(leased_limit{0}.value(now) == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "one member cannot shut others out, nor make the table large") {
+  auto& liar = add(1);
+  liar.holdings[0].have.assign(1, true);
+  add(2);
+  table.announce(model, 64);
+  tell_all();
+  CHECK(table.look_at(model)->complete == 0);
+  CHECK(table.look_at(model)->fetching == 1);
+  // Known afterwards, too.
+  table = swarm_table{{}};
+  tell_all();
+  CHECK(table.look_at(model)->fetching == 0);
+  table.announce(model, 64);
+  CHECK_FALSE(table.look_at(model));
+  tell_all();
+  CHECK(table.look_at(model)->fetching == 1);
+  liar.holdings.assign(10'000, liar.holdings[0]);
+  for (std::size_t i = 0; i < liar.holdings.size(); ++i)
+    liar.holdings[i].address = {{static_cast<std::uint8_t>(i >> 8U), static_cast<std::uint8_t>(i), 1}};
+  liar.at.zone.assign(1'000'000, 'z');
+  tell(1);
+  CHECK(table.contents().size() <= swarm_table::holdings_max + 1);
+  liar.holdings.resize(1);
+  liar.holdings[0].have.assign(static_cast<std::size_t>(pieces_max) + 1, true);
+  CHECK(tell(1).errands.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "who reads the origin goes on, whatever tracker it reports to") {
+  add(1).holdings[0].has_origin = true;
+  auto& reading = add(2).holdings[0];
+  reading.has_origin = reading.reads_origin = true;
+  add(3).holdings[0].has_origin = true;
+  for (auto& [who, report] : reports)
+    table.on_report(who, report, now);
+  // The first that came was taken before the others were known, and gives way before it begins.
+  table = swarm_table{{}};
+  tell(2);
+  tell(1);
+  tell(3);
+  CHECK(tell(2).errands[0].reads_origin > 0ms);
+  CHECK(tell(1).errands[0].reads_origin == 0ms);
+}
+
 TEST_CASE("in a large swarm nobody has too many peers, all can reach all, and another table learns the same") {
   fixture swarm;
   constexpr std::uint64_t members = 400;
@@ -269,14 +345,12 @@ TEST_CASE("in a large swarm nobody has too many peers, all can reach all, and an
     swarm.add(who, {"z" + std::to_string(who % 4), "", ""});
   swarm.reports[1].holdings[0].have.assign(64, true);
   std::map<std::uint64_t, std::set<std::uint64_t>> peers;
-  auto count = [&] {
+  for (auto round = 0; round < 4; ++round)
     for (auto [who, other] : swarm.tell_all()) {
       CHECK(peers[who].insert(other).second);
       CHECK(peers[other].insert(who).second);
+      swarm.reports[who].holdings[0].dialled.push_back(other);
     }
-  };
-  for (auto round = 0; round < 3; ++round)
-    count();
   for (auto& [who, of] : peers)
     CHECK(of.size() <= 60);
   std::set<std::uint64_t> reached{1};
