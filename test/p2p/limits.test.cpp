@@ -68,10 +68,14 @@ TEST_CASE("a limit is lowered in two steps, and in one where nothing was earned"
   CHECK_FALSE(limit.due());
   CHECK(limit.set(1'500'000, now + 1s) == 1'500'000);
   CHECK(limit.set(1'000'000, now + 2s) == stepped_limit::brake_bytes_per_s);
-  CHECK(limit.set(0, now + 2s) == 0);
+  // Shares that change a little do not pause each time.
+  CHECK(limit.in_force(now + 3s) == 1'000'000);
+  CHECK(limit.set(850'000, now + 3s) == 850'000);
+  CHECK(limit.set(600'000, now + 3s) == stepped_limit::brake_bytes_per_s);
+  CHECK(limit.set(0, now + 3s) == 0);
   CHECK_FALSE(limit.due());
-  CHECK(limit.set(2000, now + 3s) == 2000);
-  CHECK(limit.set(500, now + 4s) == 500);
+  CHECK(limit.set(2000, now + 4s) == 2000);
+  CHECK(limit.set(500, now + 5s) == 500);
   CHECK_FALSE(limit.due());
 }
 
@@ -83,6 +87,7 @@ TEST_CASE("a share that ends leaves the floor, not the sky") {
   CHECK(limit.value(now) == 5000);
   CHECK(limit.value(now + 4999ms) == 5000);
   CHECK(limit.value(now + 5s) == 100);
+  // 0 would be no limit at all.
   limit.grant(0, now + 10s);
-  CHECK(limit.value(now + 6s) == 0);
+  CHECK(limit.value(now + 6s) == 1);
 }
