@@ -343,6 +343,14 @@ done store::make_ready(const content_address& address, time_point now) {
     return nothing{};
   if (known->state == content_state::condemned)
     return problem{fault::busy, fmt::format("content {} is condemned: {}", to_string(address), known->reason)};
+  if (known->state == content_state::verifying)
+    return problem{fault::busy, fmt::format("content {} has to be verified", to_string(address))};
+  return finish(address, now);
+}
+
+/// @pre all pieces are there and good.
+done store::finish(const content_address& address, time_point now) {
+  auto* known = find(address);
   auto what = manifest(address);
   if (!what)
     return what.problem();
@@ -401,7 +409,7 @@ outcome<verification> store::verify(const content_address& address, time_point n
       return condemned.problem();
   } else if (fits) {
     known->state = content_state::verifying;
-    if (auto ready = make_ready(address, now); !ready)
+    if (auto ready = finish(address, now); !ready)
       return ready.problem();
   }
   return found;
@@ -429,12 +437,33 @@ done store::condemn(const content_address& address, std::string reason, const st
   return written;
 }
 
+/// Forgets what is known of its pieces, on the disk first: they are about to be overwritten, and whatever ends that in
+/// the middle leaves a content that has to be verified.
+done store::doubt(const content_address& address) {
+  auto resume = place(address) / resume_file;
+  if (::unlink(resume.c_str()) != 0 && errno != ENOENT)
+    return io_problem(resume, "removed", errno);
+  auto* known = find(address);
+  auto changed = *known;
+  changed.state = content_state::verifying;
+  changed.bad.clear();
+  changed.bad_known = false;
+  // Makes the removal last too: it is in the same directory.
+  if (auto written = write(address, changed); !written)
+    return written;
+  *known = changed;
+  return nothing{};
+}
+
 done store::import(const content& what, const fs::path& source, time_point now, const work_control& control) {
   auto before = state(what.address);
   if (before == content_state::ready)
     return nothing{};
   if (auto fetching = fetch(what, now); !fetching)
     return fetching;
+  if (before != content_state::absent)
+    if (auto doubted = doubt(what.address); !doubted)
+      return doubted;
   auto fail = [&](problem why) -> done {
     if (before == content_state::absent)
       if (auto removed = remove(what.address); !removed)

@@ -95,14 +95,16 @@ public:
 
   /// All pieces are there and were verified as they came: checks the files' lengths, makes them last and read-only, and
   /// shows them.
-  /// @returns fault::unfit (names the file; nothing becomes visible), fault::busy, fault::io.
+  /// @returns fault::unfit (names the file; nothing becomes visible), fault::busy (it is condemned, or has to be
+  /// verified), fault::io.
   done make_ready(const content_address& address, time_point now);
   /// Hashes everything again.  Whole: it is ready.  Not whole: it is condemned.
   outcome<verification> verify(const content_address& address, time_point now, const work_control& control = {});
   /// Hides it and has it fetched again before it is shown.
   /// @param good per piece, where it is known.
   done condemn(const content_address& address, std::string reason, const std::vector<bool>& good = {});
-  /// Copies a directory or file that `what` was made of, and verifies the copy.  Leaves nothing behind when it fails.
+  /// Copies a directory or file that `what` was made of, and verifies the copy.  When it fails it leaves nothing
+  /// behind, or where there was something before, what has to be verified.
   done import(const content& what, const std::filesystem::path& source, time_point now,
               const work_control& control = {});
 
@@ -149,6 +151,8 @@ private:
   const record* find(const content_address& address) const;
   done show(const content_address& address, const content& what);
   done hide(const content_address& address);
+  done finish(const content_address& address, time_point now);
+  done doubt(const content_address& address);
   done prepare_repair(const content& what);
   done remove(const content_address& address);
   std::filesystem::path trash(const content_address& address) const;

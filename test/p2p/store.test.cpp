@@ -338,6 +338,75 @@ TEST_CASE_FIXTURE(fixture, "a source that changed since it was hashed is not imp
   CHECK(entries(directory / "store" / "contents") == 0);
 }
 
+TEST_CASE_FIXTURE(fixture, "what an import cut short has overwritten is not taken for good") {
+  auto condemned = false;
+  auto fetched = false;
+  SUBCASE("over a condemned content") {
+    condemned = true;
+  }
+  SUBCASE("over a content that is fetched") {
+    fetched = true;
+  }
+  SUBCASE("over a condemned content that is fetched again") {
+    condemned = fetched = true;
+  }
+  for (auto killed : {false, true}) {
+    auto source = directory / (killed ? "model2" : "model1");
+    auto what = add(killed ? 2 : 1);
+    auto& address = what.address;
+    if (condemned) {
+      flip_bit(file(what, "a/weights.bin"), 300'000);
+      REQUIRE_FALSE(opened->verify(address, start)->whole());
+      REQUIRE_FALSE(opened->good_pieces(address).empty());
+    } else {
+      need(opened->evict(address));
+    }
+    if (fetched) {
+      need(opened->fetch(what, start));
+      need(opened->save_resume(address, std::string_view{"has all"}));
+      REQUIRE_FALSE(opened->resume(address).empty());
+    }
+    // Another byte in a file that was good, and the same length: nobody sees it who does not hash it.
+    flip_bit(source / "config.json", 0);
+    std::stop_source stop;
+    // All is copied, and nothing but the first piece looked at.
+    auto cut_short = [&](std::uint64_t, std::uint64_t) {
+      if (killed)
+        ::kill(::getpid(), SIGKILL);
+      stop.request_stop();
+    };
+    if (killed) {
+      opened.reset();
+      auto child = ::fork();
+      REQUIRE(child >= 0);
+      if (child == 0) {
+        auto mine = store::open({directory / "store", 0});
+        if (mine)
+          static_cast<void>((*mine)->import(what, source, start, {cut_short, {}}));
+        ::_exit(1);
+      }
+      int status = 0;
+      REQUIRE(::waitpid(child, &status, 0) == child);
+      REQUIRE(WIFSIGNALED(status));
+      open();
+    } else {
+      auto result = opened->import(what, source, start, {cut_short, stop.get_token()});
+      REQUIRE_FALSE(result);
+      CHECK(result.problem().kind == fault::cancelled);
+    }
+    for (auto i = 0; i < 2; ++i) {
+      CHECK(opened->state(address) == content_state::verifying);
+      CHECK(opened->good_pieces(address).empty());
+      CHECK(opened->resume(address).empty());
+      auto ready = opened->make_ready(address, start);
+      REQUIRE_FALSE(ready);
+      CHECK(ready.problem().kind == fault::busy);
+      open();
+    }
+    CHECK(opened->verify(address, start)->text() == "config.json has other bytes");
+  }
+}
+
 TEST_CASE_FIXTURE(fixture, "a process killed at any moment leaves nothing visible that is not whole") {
   opened.reset();
   std::vector<content> contents;
