@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -113,6 +114,13 @@ done sync_file(const std::filesystem::path& path) {
   if (!handle || ::fsync(handle.get()) != 0)
     return io_problem(path, "synced", errno);
   return nothing{};
+}
+
+std::string current_boot() {
+  file_handle file{::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)};
+  std::array<char, 36> text{};
+  auto count = file ? read_fully(file.get(), std::as_writable_bytes(std::span{text})) : -1;
+  return count == static_cast<std::int64_t>(text.size()) ? std::string{text.begin(), text.end()} : std::string{};
 }
 
 } // namespace astra::p2p

@@ -51,4 +51,7 @@ done sync_directory(const std::filesystem::path& directory);
 /// Makes a file's bytes last.
 done sync_file(const std::filesystem::path& path);
 
+/// Which start of the machine this is, as the kernel calls it; empty where it does not say.
+std::string current_boot();
+
 } // namespace astra::p2p

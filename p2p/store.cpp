@@ -23,6 +23,7 @@ constexpr const char* torrent_file = "content.torrent";
 constexpr const char* record_file = "record";
 constexpr const char* resume_file = "resume";
 constexpr std::string_view record_head = "astra-content 1";
+constexpr std::string_view resume_head = "astra-resume 1";
 constexpr std::uint64_t small_file_bytes_max = 4 * 1024 * 1024;
 constexpr std::uint64_t resume_bytes_max = torrent_bytes_max;
 /// How far the last use on disk may lag behind.
@@ -315,7 +316,7 @@ done store::fetch(const content& what, time_point now) {
 
 std::vector<bool> store::good_pieces(const content_address& address) const {
   auto* what = find(address);
-  if (!what || !what->bad_known)
+  if (!what || !what->bad_known || what->bad_boot.empty() || what->bad_boot != options_.boot)
     return {};
   std::vector<bool> result(what->pieces, true);
   for (auto piece : what->bad)
@@ -327,12 +328,22 @@ std::vector<bool> store::good_pieces(const content_address& address) const {
 done store::save_resume(const content_address& address, std::span<const char> data) {
   if (!find(address))
     return absent(address);
-  return write_atomically(place(address) / resume_file, {data.data(), data.size()});
+  auto text = fmt::format("{} {}\n{}", resume_head, options_.boot, std::string_view{data.data(), data.size()});
+  return write_atomically(place(address) / resume_file, checksum(text) + "\n" + text);
 }
 
 std::vector<char> store::resume(const content_address& address) const {
-  auto data = read_file(place(address) / resume_file, resume_bytes_max);
-  return data ? *data : std::vector<char>{};
+  auto file = read_file(place(address) / resume_file, resume_bytes_max);
+  if (!file || options_.boot.empty())
+    return {};
+  std::string_view text{file->data(), file->size()};
+  auto sum = text.substr(0, text.find('\n'));
+  text.remove_prefix(std::min(sum.size() + 1, text.size()));
+  auto head = fmt::format("{} {}\n", resume_head, options_.boot);
+  if (!text.starts_with(head) || checksum(text) != sum)
+    return {};
+  text.remove_prefix(head.size());
+  return {text.begin(), text.end()};
 }
 
 done store::make_ready(const content_address& address, time_point now) {
@@ -423,6 +434,7 @@ done store::condemn(const content_address& address, std::string reason, const st
   known->reason = single_line(std::move(reason));
   known->bad.clear();
   known->bad_known = good.size() == known->pieces && !good.empty();
+  known->bad_boot = options_.boot;
   if (known->bad_known)
     for (std::uint32_t piece = 0; piece < good.size(); ++piece)
       if (!good[piece])
@@ -567,7 +579,7 @@ std::string store::encode(const record& what) {
   if (!what.reason.empty())
     text += fmt::format("reason {}\n", what.reason);
   if (what.bad_known)
-    text += fmt::format("bad {}\n", fmt::join(what.bad, ","));
+    text += fmt::format("bad_boot {}\nbad {}\n", what.bad_boot, fmt::join(what.bad, ","));
   return text + "sha256 " + checksum(text) + "\n";
 }
 
@@ -601,6 +613,8 @@ bool store::decode(std::string_view text, record& what) {
       what.pinned = value == "1";
     } else if (key == "reason") {
       what.reason = value;
+    } else if (key == "bad_boot") {
+      what.bad_boot = value;
     } else if (key == "bad") {
       what.bad_known = true;
       while (!value.empty()) {

@@ -52,6 +52,9 @@ struct stored_content {
 /// What is known of a content is its record, written whole or not at all.  There is no index beside the records that
 /// could say something else: opening a store reads them.  Without a good record a content has to be verified.
 ///
+/// What is said of pieces of a content that is not ready holds until the machine starts again: an engine does not make
+/// them last, so a loss of power may take pieces of which a record or resume data on the disk still speak.
+///
 /// Not for several threads at a time.  Times are arguments.
 class store {
 public:
@@ -61,6 +64,8 @@ public:
     std::filesystem::path directory;
     /// Of all contents together; 0: as many as the disk holds.
     std::uint64_t bytes_max = 0;
+    /// Which start of the machine this is, without a space; empty: nobody knows, and every start counts as another.
+    std::string boot = current_boot();
   };
 
   /// Creates the directory where there is none.
@@ -85,12 +90,13 @@ public:
   /// that is fetched already.
   /// @returns fault::no_space (beneath the cap, or on the disk), fault::busy (it is ready), fault::io.
   done fetch(const content& what, time_point now);
-  /// The pieces that need not be fetched again, where a verification told; empty: unknown.
+  /// The pieces that need not be fetched again, where a verification told since the machine was started; empty:
+  /// unknown.
   std::vector<bool> good_pieces(const content_address& address) const;
 
   /// Keeps what an engine wants back when it resumes.
   done save_resume(const content_address& address, std::span<const char> data);
-  /// Empty: there is none.
+  /// Empty: there is none, it is damaged, or the machine was started since.
   std::vector<char> resume(const content_address& address) const;
 
   /// All pieces are there and were verified as they came: checks the files' lengths, makes them last and read-only, and
@@ -133,6 +139,8 @@ private:
     /// Pieces that were not good when it was verified last, where it was.
     std::vector<std::uint32_t> bad;
     bool bad_known = false;
+    /// The start of the machine in which that was.
+    std::string bad_boot;
     // Not written down.
     std::uint64_t size = 0;
     std::uint32_t pieces = 0;

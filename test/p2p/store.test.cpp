@@ -214,6 +214,45 @@ TEST_CASE_FIXTURE(fixture, "resume data survives a restart, and goes with its co
   CHECK(entries(directory / "store" / "data") == 0);
 }
 
+TEST_CASE_FIXTURE(fixture, "what is said of pieces that nobody made last does not outlive the machine") {
+  auto fetched = write_model(directory / "model", 7);
+  auto condemned = add(1);
+  auto boot = [&](std::string name) {
+    opened.reset();
+    auto result = store::open({directory / "store", 0, std::move(name)});
+    REQUIRE(result);
+    opened = std::move(*result);
+  };
+  boot("one");
+  need(opened->fetch(fetched, start));
+  need(opened->save_resume(fetched.address, std::string_view{"abc"}));
+  flip_bit(file(condemned, "config.json"), 0);
+  REQUIRE_FALSE(opened->verify(condemned.address, start)->whole());
+  boot("one");
+  CHECK(opened->resume(fetched.address) == std::vector{'a', 'b', 'c'});
+  CHECK(std::ranges::count(opened->good_pieces(condemned.address), false) == 1);
+  auto path = opened->place(fetched.address) / "resume";
+  for (std::uint64_t i = 0; i < fs::file_size(path); ++i) {
+    flip_bit(path, i);
+    CHECK(opened->resume(fetched.address).empty());
+    flip_bit(path, i);
+  }
+  for (std::string other : {"two", "two", ""}) {
+    boot(other);
+    CHECK(opened->resume(fetched.address).empty());
+    CHECK(opened->good_pieces(condemned.address).empty());
+    CHECK(opened->state(condemned.address) == content_state::condemned);
+    // Writes the record again, and says nothing of the pieces.
+    need(opened->pin(condemned.address, other.empty()));
+  }
+  // Where the kernel does not say, nothing is trusted even within one start.
+  need(opened->save_resume(fetched.address, std::string_view{"abc"}));
+  CHECK(opened->resume(fetched.address).empty());
+  CHECK(opened->verify(condemned.address, start));
+  CHECK(opened->good_pieces(condemned.address).empty());
+  CHECK(current_boot() == current_boot());
+}
+
 TEST_CASE_FIXTURE(fixture, "a content without a good record is hidden until it is verified; nothing else is lost") {
   auto what = add(1);
   auto other = add(2);
