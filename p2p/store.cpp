@@ -439,14 +439,14 @@ done store::condemn(const content_address& address, std::string reason, const st
     for (std::uint32_t piece = 0; piece < good.size(); ++piece)
       if (!good[piece])
         known->bad.push_back(piece);
+  // First of all nobody is to see it, whatever fails.
+  auto hidden = hide(address);
   // Where that cannot be written the record goes: without one a content has to be verified.
   auto written = write(address, *known);
   auto path = place(address) / record_file;
-  if (!written && ::unlink(path.c_str()) != 0 && errno != ENOENT)
+  if (!written && ::unlink(path.c_str()) != 0 && errno != ENOENT && hidden)
     return io_problem(path, "removed", errno);
-  if (auto hidden = hide(address); !hidden)
-    return hidden;
-  return written;
+  return hidden ? written : hidden;
 }
 
 /// Forgets what is known of its pieces, on the disk first: they are about to be overwritten, and whatever ends that in

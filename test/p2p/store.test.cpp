@@ -446,6 +446,19 @@ TEST_CASE_FIXTURE(fixture, "what an import cut short has overwritten is not take
   }
 }
 
+TEST_CASE_FIXTURE(fixture, "a content is hidden first, whatever else fails when it is condemned") {
+  auto what = add(1);
+  // In the way of every record, and of removing the one that is there.
+  fs::create_directory(opened->place(what.address) / "record.new");
+  fs::remove(opened->place(what.address) / "record");
+  fs::create_directory(opened->place(what.address) / "record");
+  auto result = opened->condemn(what.address, "by test");
+  REQUIRE_FALSE(result);
+  CHECK(result.problem().kind == fault::io);
+  CHECK_FALSE(fs::exists(fs::symlink_status(opened->visible(what.address))));
+  CHECK(opened->state(what.address) == content_state::condemned);
+}
+
 TEST_CASE_FIXTURE(fixture, "a process killed at any moment leaves nothing visible that is not whole") {
   opened.reset();
   std::vector<content> contents;
