@@ -277,8 +277,9 @@ done store::fetch(const content& what, time_point now) {
     *known = changed;
     return nothing{};
   }
+  // A process that was killed just before it was ready left files that cannot be written.
   if (known)
-    return nothing{};
+    return prepare_repair(what);
   if (options_.bytes_max > 0 && bytes() + what.size > options_.bytes_max)
     return problem{fault::no_space, fmt::format("content {} has {} bytes, and of the {} bytes of store {} {} are taken",
                                                 to_string(what.address), what.size, options_.bytes_max,
@@ -384,9 +385,6 @@ done store::finish(const content_address& address, time_point now) {
     if (!S_ISREG(status.st_mode) || static_cast<std::uint64_t>(status.st_size) != file.size)
       return problem{fault::unfit, fmt::format("{} should have {} bytes and has {}", path.string(), file.size,
                                                S_ISREG(status.st_mode) ? status.st_size : 0)};
-    // Nobody is to change in place what others read, and what may be linked to by other contents.
-    if (::chmod(path.c_str(), file.executable ? 0555 : 0444) != 0)
-      return io_problem(path, "made read-only", errno);
     if (auto synced = sync_file(path); !synced)
       return synced;
   }
@@ -395,6 +393,11 @@ done store::finish(const content_address& address, time_point now) {
       return synced;
   if (auto synced = sync_directory(place(address)); !synced)
     return synced;
+  // Nobody is to change in place what others read, and what may be linked to by other contents.  When all else is sure:
+  // whoever ends before goes on fetching, and needs files that can be written.
+  for (auto& file : what->files)
+    if (auto path = root / file.path; ::chmod(path.c_str(), file.executable ? 0555 : 0444) != 0)
+      return io_problem(path, "made read-only", errno);
   auto changed = *known;
   changed.state = content_state::ready;
   changed.last_use = now;

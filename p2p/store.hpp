@@ -86,8 +86,8 @@ public:
   /// Where apps find the files; there only while it is ready.
   std::filesystem::path visible(const content_address& address) const;
 
-  /// Makes room for a content that is absent, or opens one that is condemned or unverified for repair; nothing for one
-  /// that is fetched already.
+  /// Makes room for a content that is absent, or opens one that is condemned or unverified for repair; for one that is
+  /// fetched already it sees to it that its files can be written.
   /// @returns fault::no_space (beneath the cap, or on the disk), fault::busy (it is ready), fault::io.
   done fetch(const content& what, time_point now);
   /// The pieces that need not be fetched again, where a verification told since the machine was started; empty:

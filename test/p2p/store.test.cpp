@@ -446,6 +446,21 @@ TEST_CASE_FIXTURE(fixture, "what an import cut short has overwritten is not take
   }
 }
 
+TEST_CASE_FIXTURE(fixture, "files stay writable until all of them are there, and are made so when fetching goes on") {
+  auto what = add(1);
+  need(opened->condemn(what.address, "by test"));
+  need(opened->fetch(what, start));
+  fs::remove(file(what, "run"));
+  CHECK(opened->make_ready(what.address, start).problem().kind == fault::missing);
+  auto mode = [&](std::string_view path) { return fs::status(file(what, path)).permissions() & fs::perms::all; };
+  CHECK(mode("a/weights.bin") == fs::perms{0644});
+  CHECK(mode("config.json") == fs::perms{0644});
+  // As after a kill between making them read-only and writing that down.
+  fs::permissions(file(what, "config.json"), fs::perms{0444});
+  need(opened->fetch(what, start));
+  CHECK(mode("config.json") == fs::perms{0644});
+}
+
 TEST_CASE_FIXTURE(fixture, "a content is hidden first, whatever else fails when it is condemned") {
   auto what = add(1);
   // In the way of every record, and of removing the one that is there.
