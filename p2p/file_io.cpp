@@ -116,6 +116,19 @@ done sync_file(const std::filesystem::path& path) {
   return nothing{};
 }
 
+std::filesystem::path obstacle(const std::filesystem::path& root, const std::filesystem::path& path) {
+  auto at = root;
+  for (auto& part : path) {
+    struct ::stat status {};
+    if (::lstat(at.c_str(), &status) != 0)
+      return {};
+    if (!S_ISDIR(status.st_mode))
+      return at;
+    at /= part;
+  }
+  return {};
+}
+
 std::string current_boot() {
   file_handle file{::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)};
   std::array<char, 36> text{};

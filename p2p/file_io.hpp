@@ -51,6 +51,10 @@ done sync_directory(const std::filesystem::path& directory);
 /// Makes a file's bytes last.
 done sync_file(const std::filesystem::path& path);
 
+/// The uppermost of the directories that a file lies in, from `root` down, that is none: a link, even to a directory,
+/// or a file.  Empty: all are, or are not there.
+std::filesystem::path obstacle(const std::filesystem::path& root, const std::filesystem::path& path);
+
 /// Which start of the machine this is, as the kernel calls it; empty where it does not say.
 std::string current_boot();
 

@@ -24,7 +24,9 @@ constexpr const char* record_file = "record";
 constexpr const char* resume_file = "resume";
 constexpr std::string_view record_head = "astra-content 1";
 constexpr std::string_view resume_head = "astra-resume 1";
-constexpr std::uint64_t small_file_bytes_max = 4 * 1024 * 1024;
+constexpr std::size_t reason_bytes_max = 4096;
+/// All pieces bad, each with a comma and up to seven digits: a record that is written can be read again.
+constexpr std::uint64_t record_bytes_max = 8ULL * pieces_max + 64 * 1024;
 constexpr std::uint64_t resume_bytes_max = torrent_bytes_max;
 /// How far the last use on disk may lag behind.
 constexpr std::chrono::seconds last_use_lag{60};
@@ -58,8 +60,15 @@ std::string checksum(std::string_view text) {
   return to_string(content_address{sha256{}(std::as_bytes(std::span{text}))});
 }
 
-/// One line: a reason may hold the name of a file.
+/// One line, and not a long one: a reason may hold the name of a file.
 std::string single_line(std::string text) {
+  if (text.size() > reason_bytes_max) {
+    auto end = reason_bytes_max;
+    // Not within a character.
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80)
+      --end;
+    text.resize(end);
+  }
   std::ranges::replace_if(
       text, [](unsigned char c) { return c < 0x20; }, ' ');
   return text;
@@ -69,7 +78,7 @@ done copy_file(const fs::path& from, const fs::path& to, std::uint64_t size) {
   file_handle in{::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (!in)
     return io_problem(from, "read", errno);
-  file_handle out{::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+  file_handle out{::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644)};
   if (!out)
     return io_problem(to, "written", errno);
   // Shares the blocks where the file system can.
@@ -97,6 +106,27 @@ done copy_file(const fs::path& from, const fs::path& to, std::uint64_t size) {
     left -= static_cast<std::uint64_t>(count);
   }
   return nothing{};
+}
+
+struct measured {
+  std::uint64_t length = 0;
+  /// Less where files have holes.
+  std::uint64_t taken = 0;
+};
+
+/// The files of a content, whose torrent need not be good: all in the directories beside it.
+measured measure(const fs::path& place) {
+  measured result;
+  std::error_code error;
+  for (fs::recursive_directory_iterator i{place, error}; !error && i != fs::recursive_directory_iterator{};
+       i.increment(error)) {
+    struct ::stat status {};
+    if (i.depth() == 0 || ::lstat(i->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode))
+      continue;
+    result.length += static_cast<std::uint64_t>(status.st_size);
+    result.taken += static_cast<std::uint64_t>(status.st_blocks) * 512;
+  }
+  return result;
 }
 
 /// Whether anything has that name, a link to nothing included.
@@ -173,7 +203,7 @@ done store::scan() {
     if (!address)
       continue;
     record what;
-    auto text = read_file(i->path() / record_file, small_file_bytes_max);
+    auto text = read_file(i->path() / record_file, record_bytes_max);
     // Damaged or not there: nothing is known of the files.
     if (!text || !decode({text->data(), text->size()}, what))
       what = {};
@@ -183,6 +213,8 @@ done store::scan() {
     if (!described) {
       known->second.state = content_state::condemned;
       known->second.reason = described.problem().text;
+      if (known->second.size == 0)
+        known->second.size = measure(i->path()).length;
       continue;
     }
     known->second.size = described->size;
@@ -223,6 +255,16 @@ std::uint64_t store::bytes() const {
   std::uint64_t result = 0;
   for (auto& [address, what] : records_)
     result += what.size;
+  return result;
+}
+
+/// What contents that are being fetched will still take of the disk.
+std::uint64_t store::unwritten() const {
+  std::uint64_t result = 0;
+  for (auto& [address, what] : records_)
+    if (what.state == content_state::fetching)
+      if (auto taken = measure(place(address)).taken; taken < what.size)
+        result += what.size - taken;
   return result;
 }
 
@@ -287,9 +329,12 @@ done store::fetch(const content& what, time_point now) {
   struct ::statvfs disk {};
   if (::statvfs(options_.directory.c_str(), &disk) != 0)
     return io_problem(options_.directory, "read", errno);
-  if (auto free = std::uint64_t{disk.f_bavail} * disk.f_frsize; free < what.size + what.torrent.size())
-    return problem{fault::no_space, fmt::format("content {} has {} bytes, and {} are free on the disk of {}",
-                                                to_string(what.address), what.size, free, options_.directory.string())};
+  auto free = std::uint64_t{disk.f_bavail} * disk.f_frsize;
+  if (auto promised = unwritten(); free < promised + what.size + what.torrent.size())
+    return problem{fault::no_space,
+                   fmt::format("content {} has {} bytes, and {} are free on the disk of {}, {} of them for contents "
+                               "that are being fetched",
+                               to_string(what.address), what.size, free, options_.directory.string(), promised)};
   auto building = trash(what.address);
   auto fail = [&](problem why) -> done {
     std::error_code ignored;
@@ -370,6 +415,8 @@ done store::finish(const content_address& address, time_point now) {
   std::set<fs::path> directories{root};
   for (auto& file : what->files) {
     auto path = root / file.path;
+    if (auto other = obstacle(root, file.path); !other.empty())
+      return problem{fault::unfit, fmt::format("{} should be a directory and is none", other.string())};
     for (auto parent = path.parent_path(); parent != root; parent = parent.parent_path())
       directories.insert(parent);
     // An empty file has no piece, so nobody fetches it.
@@ -528,23 +575,21 @@ void store::touch(const content_address& address, time_point now) {
 }
 
 void store::hold(const content_address& address) {
-  if (auto* known = find(address))
-    ++known->held;
+  ++holds_[address];
 }
 
 void store::release(const content_address& address) {
-  auto* known = find(address);
-  if (!known)
-    return;
-  assert(known->held > 0);
-  --known->held;
+  auto held = holds_.find(address);
+  assert(held != holds_.end());
+  if (--held->second == 0)
+    holds_.erase(held);
 }
 
 done store::evict(const content_address& address) {
   auto* known = find(address);
   if (!known)
     return absent(address);
-  if (known->pinned || known->held > 0)
+  if (known->pinned || holds_.contains(address))
     return problem{fault::busy,
                    fmt::format("content {} is {}", to_string(address), known->pinned ? "pinned" : "in use")};
   return remove(address);
@@ -557,7 +602,8 @@ store::make_room(std::uint64_t bytes, const std::set<content_address>& last_copi
     return evicted;
   std::vector<cached_content> contents;
   for (auto& [address, what] : records_) {
-    auto busy = what.held > 0 || what.state == content_state::fetching || what.state == content_state::verifying;
+    auto busy =
+        holds_.contains(address) || what.state == content_state::fetching || what.state == content_state::verifying;
     contents.push_back({address, what.size, what.last_use, what.state == content_state::condemned, what.pinned, busy,
                         last_copies.contains(address)});
   }
@@ -576,9 +622,9 @@ store::make_room(std::uint64_t bytes, const std::set<content_address>& last_copi
 
 std::string store::encode(const record& what) {
   auto text =
-      fmt::format("{}\nstate {}\nlast_use_ms {}\npinned {}\n", record_head, to_string(what.state),
+      fmt::format("{}\nstate {}\nlast_use_ms {}\npinned {}\nsize {}\n", record_head, to_string(what.state),
                   std::chrono::duration_cast<std::chrono::milliseconds>(what.last_use.time_since_epoch()).count(),
-                  what.pinned ? 1 : 0);
+                  what.pinned ? 1 : 0, what.size);
   if (!what.reason.empty())
     text += fmt::format("reason {}\n", what.reason);
   if (what.bad_known)
@@ -614,6 +660,9 @@ bool store::decode(std::string_view text, record& what) {
       what.last_use = time_point{std::chrono::milliseconds{number}};
     } else if (key == "pinned") {
       what.pinned = value == "1";
+    } else if (key == "size") {
+      if (!parse_number(value, what.size))
+        return false;
     } else if (key == "reason") {
       what.reason = value;
     } else if (key == "bad_boot") {
@@ -671,9 +720,10 @@ done store::hide(const content_address& address) {
 /// Has the files writable, no longer than they should be, and out of the way where they are none.
 done store::prepare_repair(const content& what) {
   auto root = place(what.address) / what.name;
-  if (auto made = make_directory(root); !made)
-    return made;
   for (auto& file : what.files) {
+    // Else a link would have files outside changed.
+    if (auto other = obstacle(root, file.path); !other.empty() && ::unlink(other.c_str()) != 0)
+      return io_problem(other, "removed", errno);
     auto path = root / file.path;
     struct ::stat status {};
     if (::lstat(path.c_str(), &status) != 0)
@@ -691,7 +741,7 @@ done store::prepare_repair(const content& what) {
         && ::truncate(path.c_str(), static_cast<::off_t>(file.size)) != 0)
       return io_problem(path, "truncated", errno);
   }
-  return nothing{};
+  return make_directory(root);
 }
 
 done store::remove(const content_address& address) {

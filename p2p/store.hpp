@@ -31,7 +31,7 @@ std::string_view to_string(content_state state);
 struct stored_content {
   content_address address;
   content_state state = content_state::absent;
-  /// 0 where its torrent is damaged.
+  /// Of its files, as they will be when they are complete; where both torrent and record are damaged, as they are.
   std::uint64_t size = 0;
   std::chrono::system_clock::time_point last_use;
   bool pinned = false;
@@ -117,7 +117,7 @@ public:
   done pin(const content_address& address, bool pinned);
   /// Somebody uses it now.
   void touch(const content_address& address, time_point now);
-  /// While it is held it is not evicted; as often as it was held it has to be released.
+  /// While it is held it is not evicted, even if it comes later; as often as it was held it has to be released.
   void hold(const content_address& address);
   void release(const content_address& address);
 
@@ -141,10 +141,10 @@ private:
     bool bad_known = false;
     /// The start of the machine in which that was.
     std::string bad_boot;
-    // Not written down.
+    /// As its torrent has it, which may be damaged later.
     std::uint64_t size = 0;
+    // Not written down.
     std::uint32_t pieces = 0;
-    std::uint32_t held = 0;
     time_point last_use_written{};
   };
 
@@ -159,6 +159,7 @@ private:
   const record* find(const content_address& address) const;
   done show(const content_address& address, const content& what);
   done hide(const content_address& address);
+  std::uint64_t unwritten() const;
   done finish(const content_address& address, time_point now);
   done doubt(const content_address& address);
   done prepare_repair(const content& what);
@@ -168,6 +169,8 @@ private:
   options options_;
   file_handle lock_;
   std::map<content_address, record> records_;
+  /// How often each is held, be it there or not: a content may be evicted by hand, or fetched, in between.
+  std::map<content_address, std::uint32_t> holds_;
 };
 
 } // namespace astra::p2p

@@ -22,11 +22,15 @@ public:
     result_.good.resize(what.piece_hashes.size());
   }
 
-  done check(const content_file& file, const std::filesystem::path& where) {
+  done check(const content_file& file, const std::filesystem::path& root) {
+    auto where = root / file.path;
     auto damaged = [&](damage how) -> done {
       result_.damaged.push_back({file.path, how});
       return nothing{};
     };
+    // Bytes outside are not ours, however good.
+    if (!obstacle(root, file.path).empty())
+      return damaged(damage::no_file);
     file_handle handle{::open(where.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
     struct ::stat status {};
     if (!handle || ::fstat(handle.get(), &status) != 0) {
@@ -105,7 +109,7 @@ outcome<verification> verify_content(const content& what, const std::filesystem:
                                      const work_control& control) {
   verifier with{what, control};
   for (auto& file : what.files)
-    if (auto checked = with.check(file, place / what.name / file.path); !checked)
+    if (auto checked = with.check(file, place / what.name); !checked)
       return checked.problem();
   return with.take();
 }

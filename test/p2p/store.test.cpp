@@ -474,6 +474,85 @@ TEST_CASE_FIXTURE(fixture, "a content is hidden first, whatever else fails when 
   CHECK(opened->state(what.address) == content_state::condemned);
 }
 
+TEST_CASE_FIXTURE(fixture, "holds count for an address, whether there is a content or not") {
+  auto what = write_model(directory / "model", 1);
+  opened->hold(what.address);
+  need(opened->import(what, directory / "model", start));
+  CHECK(opened->evict(what.address).problem().kind == fault::busy);
+  opened->release(what.address);
+  need(opened->evict(what.address));
+}
+
+TEST_CASE_FIXTURE(fixture, "a content whose torrent is damaged counts with its size, and can be evicted for room") {
+  auto what = add(1);
+  flip_bit(opened->place(what.address) / "content.torrent", 40);
+  SUBCASE("its record is good") {}
+  SUBCASE("its record is lost too") {
+    fs::remove(opened->place(what.address) / "record");
+  }
+  open(what.size + 10);
+  CHECK(opened->state(what.address) == content_state::condemned);
+  CHECK(opened->bytes() == what.size);
+  CHECK(*opened->make_room(what.size, {}, start + 1h) == std::vector{what.address});
+  CHECK(opened->bytes() == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "a link in place of a directory leads no repair and no verification out of the store") {
+  auto what = add(1);
+  auto outside = directory / "outside";
+  auto weights = outside / "weights.bin";
+  auto moved = file(what, "a");
+  SUBCASE("a directory of the content") {}
+  SUBCASE("the directory of the content") {
+    moved = opened->place(what.address) / what.name;
+    weights = outside / "a" / "weights.bin";
+  }
+  fs::rename(moved, outside);
+  fs::create_directory_symlink(outside, moved);
+  CHECK(holds(opened->verify(what.address, start)->text(), "a/weights.bin is no file any more"));
+  CHECK(opened->state(what.address) == content_state::condemned);
+  fs::resize_file(weights, 900'000);
+  fs::permissions(weights, fs::perms{0400});
+  need(opened->fetch(what, start));
+  CHECK(fs::file_size(weights) == 900'000);
+  CHECK((fs::status(weights).permissions() & fs::perms::all) == fs::perms{0400});
+  CHECK_FALSE(fs::exists(file(what, "a/weights.bin")));
+  fs::create_directory_symlink(weights.parent_path(), file(what, "a"));
+  fs::resize_file(weights, 700'001);
+  CHECK(holds(opened->make_ready(what.address, start).problem().text, "should be a directory and is none"));
+  CHECK((fs::status(weights).permissions() & fs::perms::all) == fs::perms{0400});
+}
+
+TEST_CASE_FIXTURE(fixture, "a record is never so long that it could not be read again") {
+  auto what = add(1);
+  need(opened->pin(what.address, true));
+  need(opened->condemn(what.address, std::string(5'000'000, 'x')));
+  open();
+  CHECK(opened->state(what.address) == content_state::condemned);
+  CHECK(opened->list()[0].pinned);
+  CHECK(opened->list()[0].reason.starts_with("xxx"));
+}
+
+TEST_CASE("what running fetches have still to write is not free") {
+  temporary_directory directory;
+  small_disk mounted{directory / "disk"};
+  if (!mounted) {
+    MESSAGE("skipped: only root can mount a small disk");
+    return;
+  }
+  auto first = write_model(directory / "first", 1);
+  auto second = write_model(directory / "second", 2);
+  auto opened = store::open({directory / "disk" / "store", 0});
+  REQUIRE(opened);
+  need((*opened)->fetch(first, start));
+  auto full = (*opened)->fetch(second, start);
+  REQUIRE_FALSE(full);
+  CHECK(full.problem().kind == fault::no_space);
+  CHECK(holds(full.problem().text, "are free on the disk of"));
+  need((*opened)->evict(first.address));
+  need((*opened)->fetch(second, start));
+}
+
 TEST_CASE_FIXTURE(fixture, "a process killed at any moment leaves nothing visible that is not whole") {
   opened.reset();
   std::vector<content> contents;
