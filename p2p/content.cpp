@@ -251,6 +251,62 @@ digest as_digest(const char* bytes) {
   return result;
 }
 
+/// Refuses names that libtorrent would write otherwise, before it sees them: of two that differ in nothing but case it
+/// renames one, and for many that takes the square of their number.
+class name_check {
+public:
+  done walk(const lt::bdecode_node& directory) { return walk(directory, {}, 0, 1); }
+
+private:
+  struct known {
+    std::string name;
+    std::uint32_t id = 0;
+    bool file = false;
+  };
+
+  done walk(const lt::bdecode_node& directory, const std::string& prefix, std::uint32_t id, std::size_t depth) {
+    if (depth > path_parts_max)
+      return unfit(fmt::format("names files more than {} directories deep", path_parts_max));
+    if (directory.dict_size() == 0)
+      return unfit(fmt::format("has a directory {} without files", shown(prefix)));
+    for (auto i = 0; i < directory.dict_size(); ++i) {
+      auto [key, node] = directory.dict_at(i);
+      std::string_view name{key.data(), key.size()};
+      auto path = prefix + std::string{name};
+      if (auto wrong = name.empty() ? "an entry is neither a file nor a directory" : wrong_name(name, path);
+          !wrong.empty())
+        return unfit(fmt::format("names a file {}: {}", shown(path), wrong));
+      if (node.type() != lt::bdecode_node::dict_t)
+        return unfit(fmt::format("has something else than a file or a directory at {}", shown(path)));
+      auto file = node.dict_size() == 1 && node.dict_at(0).first.empty();
+      if (file && ++files_ > files_max)
+        return unfit(fmt::format("has more than {} files", files_max));
+      // Directories that differ in case alone are one here: what is in them must not meet either.
+      auto [found, fresh] = seen_.try_emplace({id, lower(name)}, known{std::string{name}, next_, file});
+      if (!fresh && (file || found->second.file))
+        return unfit(fmt::format("cannot be laid down: {} and {} differ in nothing but case; rename one",
+                                 shown(prefix + found->second.name), shown(path)));
+      next_ += fresh ? 1 : 0;
+      if (file)
+        continue;
+      if (auto walked = walk(node, path + "/", found->second.id, depth + 1); !walked)
+        return walked;
+    }
+    return nothing{};
+  }
+
+  static std::string wrong_name(std::string_view name, std::string_view path) {
+    if (name.find('/') != std::string_view::npos)
+      return "a name has a slash";
+    return path.size() > path_bytes_max ? path_problem(path) : path_problem(name);
+  }
+
+  /// By directory, and name in lower case.
+  std::map<std::pair<std::uint32_t, std::string>, known> seen_;
+  std::uint32_t next_ = 1;
+  std::size_t files_ = 0;
+};
+
 /// What libtorrent makes of a .torrent, as a content that is still to be written down again.
 outcome<content> parse(std::span<const char> torrent) {
   lt::load_torrent_limits limits;
@@ -276,6 +332,11 @@ outcome<content> parse(std::span<const char> torrent) {
       || !std::has_single_bit(static_cast<std::uint64_t>(piece_size)))
     return unfit(fmt::format("has pieces of {} bytes; contents have powers of two from {} to {}", piece_size,
                              piece_size_min, piece_size_max));
+  auto tree = info.dict_find_dict("file tree");
+  if (!tree)
+    return unfit("has no files");
+  if (auto checked = name_check{}.walk(tree); !checked)
+    return checked.problem();
   lt::torrent_info parsed{node, limits};
   if (!parsed.v2() || parsed.v1())
     return unfit("is no torrent of BitTorrent v2 alone");
@@ -386,6 +447,11 @@ std::string path_problem(std::string_view path) {
       return "a path has no empty parts, no \".\" and no \"..\"";
     if (part.size() > path_part_bytes_max)
       return fmt::format("a name has at most {} bytes; rename it", path_part_bytes_max);
+    // U+200E, U+200F and U+202A to U+202E: libtorrent leaves them out.
+    for (std::size_t i = 0; i + 2 < part.size(); ++i)
+      if (auto mark = part.substr(i, 3);
+          (mark >= "\xE2\x80\x8E" && mark <= "\xE2\x80\x8F") || (mark >= "\xE2\x80\xAA" && mark <= "\xE2\x80\xAE"))
+        return "the name has a mark for the direction of writing; rename it";
     for (unsigned char c : part)
       if (c < 0x20 || c == 0x7F || c == '\\')
         return "the name has a control character or a backslash; rename it";

@@ -247,7 +247,7 @@ TEST_CASE_FIXTURE(fixture, "what no content can be made of is refused by name") 
                    / "a\xE2\x80\xAE"
                      "b",
                "abc");
-    CHECK(holds(refusal(root).text, "cannot be distributed"));
+    CHECK(holds(refusal(root).text, "direction of writing"));
   }
   SUBCASE("names that differ in case alone") {
     write_file(root / "GOOD", "abc");
@@ -404,6 +404,53 @@ TEST_CASE("too many files are refused") {
     what.files.push_back({std::to_string(1'000'000 + i), 0, {}, false, 0, 0});
   encode_torrent(what);
   CHECK_FALSE(read_refusal({what.torrent.data(), what.torrent.size()}).empty());
+}
+
+TEST_CASE("thousands of names that differ in case alone are refused before libtorrent renames them one by one") {
+  content what;
+  what.piece_size = piece_size_min;
+  std::string prefix;
+  SUBCASE("of files") {}
+  SUBCASE("of files in a directory") {
+    prefix = "directory/";
+  }
+  // Upper case first: the order of a content.
+  for (std::uint32_t i = 0; i < 8192; ++i) {
+    std::string name = "abcdefghijklm";
+    for (std::uint32_t bit = 0; bit < 13; ++bit)
+      if ((i >> (12 - bit) & 1U) == 0)
+        name[bit] = static_cast<char>(name[bit] - 'a' + 'A');
+    what.files.push_back({prefix + name, 0, {}, false, 0, 0});
+  }
+  encode_torrent(what);
+  CHECK(holds(read_refusal({what.torrent.data(), what.torrent.size()}),
+              "ABCDEFGHIJKLM and " + prefix + "ABCDEFGHIJKLm differ in nothing but case"));
+}
+
+TEST_CASE_FIXTURE(fixture, "names are refused by what is wrong with them, before libtorrent sees them") {
+  write_model(directory / "model");
+  auto what = made(directory / "model");
+  auto named = [&](std::string_view name) {
+    return read_refusal(replaced(what, "11:config.json", std::to_string(name.size()) + ":" + std::string{name}));
+  };
+  CHECK(holds(named("EMPTY"), "EMPTY and empty differ in nothing but case"));
+  // A directory and a file.
+  CHECK(holds(named("A"), "differ in nothing but case"));
+  CHECK(holds(named(".."), "no \"..\""));
+  CHECK(holds(named("a/../b"), "has a slash"));
+  CHECK(holds(named("x\\y"), "backslash"));
+  CHECK(holds(named("x\xE2\x80\xAEy"), "direction of writing"));
+  CHECK(holds(named("x\xE9y"), "not UTF-8"));
+  CHECK(holds(named(std::string(241, 'c')), "at most 240 bytes"));
+  CHECK(holds(named(""), "is neither"));
+}
+
+TEST_CASE_FIXTURE(fixture, "directories may differ in case alone as long as their files do not") {
+  write_file(directory / "model" / "a" / "x", "abc");
+  write_file(directory / "model" / "A" / "y", "abc");
+  CHECK(made(directory / "model").files.size() == 2);
+  write_file(directory / "model" / "A" / "X", "abc");
+  CHECK(holds(refusal(directory / "model").text, "differ in nothing but case"));
 }
 
 TEST_CASE_FIXTURE(fixture, "of 20,000 mutated torrents none is taken for good and none does harm") {
