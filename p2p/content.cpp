@@ -312,10 +312,8 @@ outcome<content> parse(std::span<const char> torrent) {
   lt::load_torrent_limits limits;
   limits.max_buffer_size = static_cast<int>(torrent_bytes_max);
   limits.max_pieces = static_cast<int>(pieces_max);
-  // Three dictionaries around the directories, and two within a file.
-  limits.max_decode_depth = static_cast<int>(path_parts_max) + 6;
-  // A file has nine tokens at most, and each directory one more.
-  limits.max_decode_tokens = static_cast<int>(files_max) * 16;
+  limits.max_decode_depth = torrent_depth_max;
+  limits.max_decode_tokens = torrent_tokens_max;
   lt::error_code error;
   auto node = lt::bdecode({torrent.data(), static_cast<std::ptrdiff_t>(torrent.size())}, error, nullptr,
                           limits.max_decode_depth, limits.max_decode_tokens);

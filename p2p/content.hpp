@@ -84,6 +84,12 @@ inline constexpr std::size_t path_bytes_max = 1024;
 inline constexpr std::size_t path_part_bytes_max = 240;
 inline constexpr std::size_t path_parts_max = 32;
 
+// What a parser of any .torrent within them has to take, libtorrent's included, whose own bounds are lower.
+/// Three dictionaries around the directories, and two within a file.
+inline constexpr int torrent_depth_max = static_cast<int>(path_parts_max) + 6;
+/// A file has twelve tokens at most, and each directory three more.
+inline constexpr int torrent_tokens_max = static_cast<int>(files_max) * 16;
+
 /// The power of two between 256 KiB and 4 MiB that makes 1,000 to 4,000 pieces where one does.
 std::uint32_t choose_piece_size(std::uint64_t bytes);
 

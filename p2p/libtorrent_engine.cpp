@@ -72,6 +72,17 @@ lt::ip_filter both_families(std::uint32_t flags) {
   return result;
 }
 
+/// Without them libtorrent refuses contents of 200,000 files, and their resume data.
+lt::load_torrent_limits parser_limits() {
+  lt::load_torrent_limits result;
+  result.max_buffer_size = static_cast<int>(torrent_bytes_max);
+  result.max_pieces = static_cast<int>(pieces_max);
+  // Resume data has a dictionary and a list around less.
+  result.max_decode_depth = torrent_depth_max;
+  result.max_decode_tokens = torrent_tokens_max;
+  return result;
+}
+
 /// What the study of libtorrent in a data centre came to; each one away from its default costs time or bytes.
 settings baseline(const libtorrent_options& options) {
   settings result;
@@ -173,18 +184,19 @@ public:
     lt::add_torrent_params params;
     lt::error_code error;
     if (request.good_pieces.empty() && !request.resume.empty() && !request.complete) {
-      auto resumed =
-          lt::read_resume_data({request.resume.data(), static_cast<std::ptrdiff_t>(request.resume.size())}, error);
+      auto resumed = lt::read_resume_data({request.resume.data(), static_cast<std::ptrdiff_t>(request.resume.size())},
+                                          error, parser_limits());
       // What cannot be read, or is another content's, costs a check and no more.
       if (!error && address_of(resumed.info_hashes) == what.address)
         params = std::move(resumed);
     }
-    params.ti = std::make_shared<lt::torrent_info>(
-        lt::span<const char>{what.torrent.data(), static_cast<std::ptrdiff_t>(what.torrent.size())}, error,
-        lt::from_span);
-    if (error) {
+    try {
+      params.ti = std::make_shared<lt::torrent_info>(
+          lt::span<const char>{what.torrent.data(), static_cast<std::ptrdiff_t>(what.torrent.size())}, parser_limits(),
+          lt::from_span);
+    } catch (const std::exception& wrong) {
       torrents_.erase(found);
-      return report(event::failed{what.address, {fault::unfit, error.message()}});
+      return report(event::failed{what.address, {fault::unfit, wrong.what()}});
     }
     params.save_path = save_path(what, request.place).string();
     // Neither queued behind others nor found by anybody.

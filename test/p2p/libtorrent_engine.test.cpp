@@ -32,8 +32,9 @@ public:
     start();
   }
 
-  void start() {
-    engine_ = make_libtorrent_engine({address_, 0, false, {}});
+  /// @param port 0: any.
+  void start(std::uint16_t port = 0) {
+    engine_ = make_libtorrent_engine({address_, port, false, {}});
     port_ = 0;
     REQUIRE(wait([&] { return port_ != 0; }));
   }
@@ -111,6 +112,7 @@ public:
   std::vector<char> resume;
   bool resumed = false;
   bool removed = false;
+  std::size_t left = 0;
 
 private:
   void on(event::listening& what) { port_ = what.where.port; }
@@ -129,7 +131,7 @@ private:
   void on(event::removed&) { removed = true; }
   void on(event::peer_refused& what) { refused.push_back(what.who); }
   void on(event::peer_banned& what) { banned.push_back(what.who); }
-  void on(event::peer_left&) {}
+  void on(event::peer_left&) { ++left; }
   void on(event::events_lost&) { FAIL("events were lost"); }
 
   temporary_directory directory_;
@@ -505,6 +507,20 @@ TEST_CASE_FIXTURE(fixture,
   second.fetch(what, {first.where()});
   REQUIRE(second.fetched(what));
   check_ready(second, what, source());
+}
+
+TEST_CASE_FIXTURE(fixture, "a content with more to parse than libtorrent takes by default is added") {
+  auto what = blob(700'000);
+  // As much as 200,000 files have, which would take half a minute.
+  std::string more = "1:0l";
+  for (auto i = 0; i < 2'000'000; ++i)
+    more += "0:";
+  more += "e";
+  what.torrent.insert(what.torrent.begin() + 1, more.begin(), more.end());
+  node first{2};
+  first.to().add({std::make_shared<content>(what), directory / "place", false, {}, {}, {}, {}});
+  REQUIRE(first.wait([&] { return first.checked.contains(what.address) || !first.failures.empty(); }));
+  CHECK(first.failures == std::vector<std::string>{});
 }
 
 TEST_CASE_FIXTURE(fixture, "what cannot be done is told as an event") {
