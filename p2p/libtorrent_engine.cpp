@@ -7,6 +7,7 @@
 #include <libtorrent/alert_types.hpp>
 #include <libtorrent/extensions.hpp>
 #include <libtorrent/ip_filter.hpp>
+#include <libtorrent/peer_info.hpp>
 #include <libtorrent/posix_disk_io.hpp>
 #include <libtorrent/read_resume_data.hpp>
 #include <libtorrent/session.hpp>
@@ -93,6 +94,9 @@ settings baseline(const libtorrent_options& options) {
   // Else the last piece may wait a minute for a peer that was thought useless.
   result.set_bool(settings::close_redundant_connections, false);
   result.set_int(settings::min_reconnect_time, 3);
+  // Else a peer that starts a little later than this node is given up after three dials.  Those that are named are
+  // there or will be: libtorrent counts failures up to 31, and between two dials it waits as often 3 s.
+  result.set_int(settings::max_failcount, 32);
   // Else fast peers ask for runs of neighbouring pieces, and all of them for the same.
   result.set_int(settings::whole_pieces_threshold, 0);
   result.set_int(settings::initial_picker_threshold, 0);
@@ -251,7 +255,11 @@ public:
     if (found == torrents_.end())
       return;
     for (auto& where : named(peers))
-      when_added(found->second, [where](const lt::torrent_handle& handle) { handle.connect_peer(where); });
+      when_added(found->second, [where](const lt::torrent_handle& handle) {
+        // Only to what it has from a tracker does libtorrent give another chance when it is told of it again: one
+        // failure less is counted, so it is dialled sooner.
+        handle.connect_peer(where, lt::peer_info::tracker);
+      });
   }
 
   void prefer(const content_address& address, const std::optional<stripe>& preferred) override {

@@ -509,6 +509,39 @@ TEST_CASE_FIXTURE(fixture,
   check_ready(second, what, source());
 }
 
+TEST_CASE_FIXTURE(fixture, "a peer that is not there for several dials is fetched from when it is") {
+  auto what = blob(700'000);
+  node first{2};
+  node second{3};
+  REQUIRE(first.disk().import(what, source(), {}));
+  auto there = first.where();
+  first.stop();
+  REQUIRE(second.disk().fetch(what, {}));
+  second.to().set_peers({there});
+  second.add(what);
+  // Told of it again and again, as by a tracker that takes it to be there.
+  auto inject_until = [&](auto condition) {
+    auto next = steady::now();
+    return second.wait([&] {
+      if (steady::now() >= next) {
+        second.to().inject(what.address, {there});
+        next = steady::now() + 500ms;
+      }
+      return condition();
+    });
+  };
+  REQUIRE(inject_until([&] { return second.left >= 4; }));
+  first.start(there.port);
+  REQUIRE(first.where() == there);
+  introduce(first, second);
+  first.add(what);
+  REQUIRE(inject_until([&] {
+    first.pump();
+    return second.finished.contains(what.address);
+  }));
+  check_ready(second, what, source());
+}
+
 TEST_CASE_FIXTURE(fixture, "a content with more to parse than libtorrent takes by default is added") {
   auto what = blob(700'000);
   // As much as 200,000 files have, which would take half a minute.
