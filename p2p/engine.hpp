@@ -161,7 +161,8 @@ class engine {
 public:
   virtual ~engine() = default;
 
-  /// Begins to fetch or to serve; in the end there is `checked` or `failed`.
+  /// Begins to fetch or to serve; in the end there is `checked` or `failed`.  A content that was removed may be added
+  /// at once: what happens before `removed` concerns neither.
   virtual void add(add_request request) = 0;
   /// Stops; the files stay.
   virtual void remove(const content_address& address) = 0;

@@ -181,8 +181,15 @@ public:
   void add(add_request request) override {
     auto& what = *request.what;
     auto [found, fresh] = torrents_.try_emplace(what.address);
-    if (!fresh)
-      return report(event::failed{what.address, {fault::busy, "it is in the engine already"}});
+    if (!fresh) {
+      auto& former = found->second;
+      if (!former.leaving || former.next)
+        return report(event::failed{what.address, {fault::busy, "it is in the engine already"}});
+      // When the former one is gone: until then its alerts cannot be told from this one's.
+      former.next_pieces = static_cast<std::uint32_t>(what.piece_hashes.size());
+      former.next = std::move(request);
+      return;
+    }
     found->second.pieces = static_cast<std::uint32_t>(what.piece_hashes.size());
     found->second.complete = request.complete;
     lt::add_torrent_params params;
@@ -230,11 +237,14 @@ public:
     auto found = torrents_.find(address);
     if (found == torrents_.end())
       return;
-    when_added(found->second, [this](const lt::torrent_handle& handle) { session_.remove_torrent(handle); });
-    if (found->second.handle.is_valid())
-      torrents_.erase(found);
-    else
-      found->second.leaving = true;
+    auto& what = found->second;
+    // Whatever was asked of it, or of the one that was to follow it.
+    what.waiting.clear();
+    what.next.reset();
+    if (std::exchange(what.leaving, true))
+      return;
+    if (what.added)
+      leave(what);
   }
 
   void set_peers(const std::vector<peer_endpoint>& allowed) override {
@@ -266,16 +276,15 @@ public:
     auto found = torrents_.find(address);
     if (found == torrents_.end())
       return;
-    when_added(found->second, [wanted = priorities(preferred, found->second.pieces)](const lt::torrent_handle& handle) {
-      handle.prioritize_pieces(wanted);
-    });
+    when_added(found->second, [wanted = priorities(preferred, pieces_of(found->second))](
+                                  const lt::torrent_handle& handle) { handle.prioritize_pieces(wanted); });
   }
 
   void set_deadlines(const content_address& address, const std::vector<piece_deadline>& deadlines) override {
     auto found = torrents_.find(address);
     if (found == torrents_.end())
       return;
-    auto pieces = found->second.pieces;
+    auto pieces = pieces_of(found->second);
     when_added(found->second, [deadlines, pieces](const lt::torrent_handle& handle) {
       handle.clear_piece_deadlines();
       for (auto& deadline : deadlines)
@@ -301,6 +310,8 @@ public:
     session_.pop_alerts(&alerts);
     for (auto* alert : alerts)
       translate(*alert);
+    for (auto& handle : std::exchange(gone_, {}))
+      on_removed(handle);
     result.insert(result.end(), std::make_move_iterator(reported_.begin()), std::make_move_iterator(reported_.end()));
     reported_.clear();
     return result;
@@ -312,11 +323,18 @@ private:
     std::uint32_t pieces = 0;
     /// It should be; no longer when it was told that it is not.
     bool complete = false;
-    /// Removed before libtorrent had it.
+    /// libtorrent has it, and `handle` is its handle.
+    bool added = false;
+    /// It was removed, and libtorrent has not said so yet.
     bool leaving = false;
-    /// What was asked of it before libtorrent had it.
+    /// The same content, added again meanwhile.
+    std::optional<add_request> next;
+    std::uint32_t next_pieces = 0;
+    /// What was asked of it, or of the next one, before libtorrent had it.
     std::vector<std::function<void(const lt::torrent_handle&)>> waiting;
   };
+
+  static std::uint32_t pieces_of(const torrent& what) { return what.next ? what.next_pieces : what.pieces; }
 
   static lt::session_params start(const libtorrent_options& options) {
     // No exchange of peers or of torrents between peers: those come from elsewhere.
@@ -336,12 +354,52 @@ private:
     return result;
   }
 
+  /// Asks it of the torrent now or when libtorrent has it; of one that leaves nothing is asked any more.
   template <class Action>
   static void when_added(torrent& what, Action action) {
-    if (what.handle.is_valid())
-      action(what.handle);
-    else
+    if (what.leaving ? what.next.has_value() : !what.added)
       what.waiting.emplace_back(std::move(action));
+    else if (!what.leaving)
+      ask(what.handle, action);
+  }
+
+  /// libtorrent throws where a torrent ended of itself: its alerts tell what became of it.
+  template <class Action>
+  static bool ask(const lt::torrent_handle& handle, const Action& action) {
+    try {
+      action(handle);
+      return true;
+    } catch (const lt::system_error&) {
+      return false;
+    }
+  }
+
+  void leave(torrent& what) {
+    if (!ask(what.handle, [this](const lt::torrent_handle& handle) { session_.remove_torrent(handle); }))
+      gone_.push_back(what.handle);
+    if (!gone_.empty() && options_.notify)
+      options_.notify();
+  }
+
+  /// It is no longer in the session; what was added again meanwhile comes in.
+  void on_removed(const lt::torrent_handle& handle) {
+    auto known = by_handle_.find(handle);
+    if (known == by_handle_.end())
+      return;
+    auto address = known->second;
+    by_handle_.erase(known);
+    reported_.emplace_back(event::removed{address});
+    begin_next(address);
+  }
+
+  void begin_next(const content_address& address) {
+    auto node = torrents_.extract(address);
+    if (node.empty() || !node.mapped().next)
+      return;
+    auto& former = node.mapped();
+    add(std::move(*former.next));
+    if (auto found = torrents_.find(address); found != torrents_.end())
+      found->second.waiting = std::move(former.waiting);
   }
 
   /// Those that may take part; the others are refused.
@@ -362,22 +420,22 @@ private:
       options_.notify();
   }
 
-  /// What an alert is about, while it is here.
-  std::optional<content_address> known(const lt::alert& alert) const {
-    auto about = dynamic_cast<const lt::torrent_alert*>(&alert);
-    if (!about)
+  /// What an alert is about, while it is here; of a torrent that has a next one nobody wants to hear any more.
+  std::optional<content_address> known(const lt::torrent_handle& handle) const {
+    auto found = by_handle_.find(handle);
+    if (found == by_handle_.end())
       return std::nullopt;
-    auto found = by_handle_.find(about->handle);
-    return found == by_handle_.end() ? std::nullopt : std::optional{found->second};
+    auto what = torrents_.find(found->second);
+    if (what == torrents_.end() || what->second.handle != handle || what->second.next)
+      return std::nullopt;
+    return found->second;
   }
 
   void translate(const lt::alert& alert) {
     if (auto* added = lt::alert_cast<lt::add_torrent_alert>(&alert))
       return on_added(*added);
     if (auto* gone = lt::alert_cast<lt::torrent_removed_alert>(&alert)) {
-      by_handle_.erase(gone->handle);
-      reported_.emplace_back(event::removed{address_of(gone->info_hashes)});
-      return;
+      return on_removed(gone->handle);
     }
     if (auto* updates = lt::alert_cast<lt::state_update_alert>(&alert))
       return on_updates(*updates);
@@ -400,7 +458,12 @@ private:
       reported_.emplace_back(event::peer_refused{endpoint_of(blocked->endpoint)});
       return;
     }
-    if (auto address = known(alert))
+    if (auto* failed = lt::alert_cast<lt::session_error_alert>(&alert)) {
+      reported_.emplace_back(event::engine_failed{{kind_of(failed->error), failed->message()}});
+      return;
+    }
+    auto* about = dynamic_cast<const lt::torrent_alert*>(&alert);
+    if (auto address = about ? known(about->handle) : std::nullopt)
       on_torrent(*address, alert);
   }
 
@@ -409,31 +472,35 @@ private:
     auto found = torrents_.find(address);
     if (found == torrents_.end())
       return;
+    auto& what = found->second;
     if (added.error) {
-      reported_.emplace_back(event::failed{address, {fault::unfit, added.error.message()}});
-      torrents_.erase(found);
-      return;
+      if (what.leaving)
+        reported_.emplace_back(event::removed{address});
+      else
+        reported_.emplace_back(event::failed{address, {fault::unfit, added.error.message()}});
+      return begin_next(address);
     }
-    found->second.handle = added.handle;
+    what.handle = added.handle;
+    what.added = true;
     by_handle_.emplace(added.handle, address);
-    for (auto& action : std::exchange(found->second.waiting, {}))
-      action(added.handle);
-    if (found->second.leaving)
-      torrents_.erase(found);
+    if (what.leaving)
+      return leave(what);
+    for (auto& action : std::exchange(what.waiting, {}))
+      ask(what.handle, action);
   }
 
   void on_updates(const lt::state_update_alert& updates) {
     for (auto& status : updates.status) {
-      auto found = by_handle_.find(status.handle);
-      if (found == by_handle_.end())
+      auto address = known(status.handle);
+      if (!address)
         continue;
       event::progress result;
-      result.address = found->second;
+      result.address = *address;
       // libtorrent leaves the pieces of a torrent out that has all.
       result.have.resize(static_cast<std::size_t>(status.pieces.size()));
       for (std::size_t piece = 0; piece < result.have.size(); ++piece)
         result.have[piece] = status.pieces.get_bit(index(static_cast<std::uint32_t>(piece)));
-      auto known = torrents_.find(found->second);
+      auto known = torrents_.find(*address);
       if (result.have.empty() && known != torrents_.end())
         result.have.resize(known->second.pieces, status.is_seeding);
       // A wrong hash ends the trust in what was added as complete: libtorrent checks all of it, and would fetch the
@@ -441,7 +508,7 @@ private:
       auto known_now = status.state == lt::torrent_status::downloading || status.state == lt::torrent_status::finished;
       if (known != torrents_.end() && known->second.complete && known_now && !status.is_seeding) {
         known->second.complete = false;
-        reported_.emplace_back(event::damaged{found->second, result.have});
+        reported_.emplace_back(event::damaged{*address, result.have});
       }
       result.download_bytes_per_s = static_cast<std::uint64_t>(status.download_payload_rate);
       result.upload_bytes_per_s = static_cast<std::uint64_t>(status.upload_payload_rate);
@@ -491,6 +558,8 @@ private:
   std::map<content_address, torrent> torrents_;
   /// Also those that are leaving.
   std::map<lt::torrent_handle, content_address> by_handle_;
+  /// Were not there any more when they were to be removed: no alert will tell so.
+  std::vector<lt::torrent_handle> gone_;
   std::set<lt::tcp::endpoint> allowed_;
   std::vector<engine_event> reported_;
 };

@@ -542,6 +542,77 @@ TEST_CASE_FIXTURE(fixture, "a peer that is not there for several dials is fetche
   check_ready(second, what, source());
 }
 
+TEST_CASE_FIXTURE(fixture, "a content may be added again as soon as it is removed, even before libtorrent had it") {
+  auto what = blob(700'000);
+  node first{2};
+  auto served = [&] { return first.checked.contains(what.address) || first.finished.contains(what.address); };
+  REQUIRE(first.disk().import(what, source(), {}));
+  first.add(what);
+  SUBCASE("at once") {}
+  SUBCASE("when libtorrent has it") {
+    REQUIRE(first.wait(served));
+  }
+  first.finished.clear();
+  first.checked.clear();
+  first.to().remove(what.address);
+  auto ask = [&] {
+    first.to().inject(what.address, {});
+    first.to().inject(what.address, {first.where()});
+    first.to().prefer(what.address, std::nullopt);
+    first.to().set_deadlines(what.address, {{0, 1s}});
+    first.to().request_resume(what.address);
+  };
+  // Of what leaves nothing is asked; of what comes after it, all of it.
+  ask();
+  first.add(what);
+  ask();
+  first.add(what);
+  REQUIRE(first.wait([&] { return first.removed; }));
+  REQUIRE(first.wait(served));
+  CHECK(first.wait([&] { return first.resumed; }));
+  REQUIRE(first.failures.size() == 1);
+  CHECK(first.failures[0] == "it is in the engine already");
+  // What was to come may be taken back.
+  first.removed = false;
+  first.to().remove(what.address);
+  first.add(what);
+  first.to().remove(what.address);
+  first.to().remove(what.address);
+  first.finished.clear();
+  first.checked.clear();
+  REQUIRE(first.wait([&] { return first.removed; }));
+  CHECK_FALSE(first.wait(served, 500ms));
+  first.add(what);
+  REQUIRE(first.wait(served));
+  CHECK(first.failures.size() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "what happened to a content before it was removed is not told of the one that comes after") {
+  auto what = blob(700'000);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.seed(what, source());
+  REQUIRE(second.disk().fetch(what, {}));
+  second.add(what);
+  REQUIRE(second.wait([&] { return second.checked.contains(what.address); }));
+  second.to().inject(what.address, {first.where()});
+  // All of it comes, and nobody drains the events.
+  REQUIRE(first.wait([&] { return verify_content(what, second.disk().place(what.address))->whole(); }));
+  std::this_thread::sleep_for(500ms);
+  first.to().set_peers({});
+  second.to().remove(what.address);
+  second.checked.clear();
+  second.to().add({std::make_shared<content>(what), directory / "elsewhere", false, {}, {}, {}, {}});
+  REQUIRE(second.wait([&] { return second.removed && second.checked.contains(what.address); }));
+  CHECK(second.pieces.empty());
+  CHECK_FALSE(second.finished.contains(what.address));
+  second.progress.clear();
+  second.to().request_progress();
+  REQUIRE(second.wait([&] { return second.progress.contains(what.address); }));
+  CHECK(std::ranges::count(second.progress[what.address].have, true) == 0);
+}
+
 TEST_CASE_FIXTURE(fixture, "a content with more to parse than libtorrent takes by default is added") {
   auto what = blob(700'000);
   // As much as 200,000 files have, which would take half a minute.
