@@ -248,16 +248,19 @@ TEST_CASE_FIXTURE(fixture, "a lowered limit does not spend what the old one earn
   second.fetch(what, {first.where()});
   REQUIRE(second.wait([&] { return second.pieces.size() >= 20; }));
   constexpr std::uint64_t limit = 1 << 20U;
+  // In this order: a machine that is busy elsewhere in between takes from what is counted, and never adds to it.
   auto began = steady::now();
-  auto before = second.downloaded(what);
   first.to().set_limits({limit, 0});
+  auto before = second.downloaded(what);
   std::this_thread::sleep_for(1500ms);
   auto bytes = second.downloaded(what) - before;
   auto seconds = std::chrono::duration<double>(steady::now() - began).count();
   MESSAGE("received ", bytes, " bytes in ", seconds, " s");
   // What is on the way already arrives.  In one step it is 2.6 s' worth more than it should be.
-  CHECK(static_cast<double>(bytes) <= (seconds + 1.8) * limit);
-  CHECK(bytes > 0);
+  CHECK(static_cast<double>(bytes) <= (seconds + 2.2) * limit);
+  // It goes on, unless it is at the end.
+  auto pieces = second.pieces.size();
+  CHECK(second.wait([&] { return second.pieces.size() > pieces || second.finished.contains(what.address); }));
 }
 
 TEST_CASE_FIXTURE(fixture, "who was not named gets nothing, whoever begins") {
@@ -279,6 +282,10 @@ TEST_CASE_FIXTURE(fixture, "who was not named gets nothing, whoever begins") {
   first.refused.clear();
   first.to().inject(what.address, {stranger.where(), other_port, {"no address", 1}, {"127.0.0.3", 0}});
   first.pump();
+  // The stranger may have come again meanwhile, from some port.
+  std::erase_if(first.refused, [&](const peer_endpoint& who) {
+    return who.address == stranger.where().address && who.port != stranger.where().port;
+  });
   CHECK(first.refused == std::vector<peer_endpoint>{stranger.where(), other_port, {"no address", 1}, {"127.0.0.3", 0}});
   // Meanwhile the one that was named has it all.
   second.fetch(what, {first.where()});
@@ -298,9 +305,13 @@ TEST_CASE_FIXTURE(fixture, "after a session ends in the middle the next one fetc
   node second{3};
   introduce(first, second);
   first.seed(what, source());
-  second.to().set_limits({0, 2 << 20U});
+  // 8 s for all of it: this test has to look once after the sixth piece and before the last.
+  second.to().set_limits({0, 1 << 20U});
   second.fetch(what, {first.where()});
-  REQUIRE(second.wait([&] { return second.pieces.size() >= 10; }));
+  REQUIRE(second.wait([&] { return second.pieces.size() >= 6; }));
+  // However long what follows takes, nothing comes meanwhile.
+  first.to().set_peers({});
+  second.to().set_peers({});
   auto have = second.pieces.size();
   REQUIRE(have < what.piece_hashes.size());
   SUBCASE("with resume data") {
@@ -458,6 +469,8 @@ TEST_CASE_FIXTURE(fixture,
   REQUIRE(seeder.wait(every));
   auto seconds = std::chrono::duration<double>(steady::now() - began).count();
   CHECK(plan.now() == stripe_plan::phase::steady);
+  // Not what was told when it had just been checked.
+  seeder.progress.clear();
   seeder.to().request_progress();
   REQUIRE(seeder.wait([&] { return seeder.progress.contains(what.address); }));
   auto copies = static_cast<double>(seeder.progress[what.address].uploaded_bytes) / static_cast<double>(what.size);
