@@ -27,6 +27,11 @@ std::optional<std::chrono::milliseconds> accusation_list::wait(time_point now) c
   return std::max(std::chrono::ceil<std::chrono::milliseconds>(next_ - now), std::chrono::milliseconds{0});
 }
 
+std::optional<std::chrono::milliseconds> accusation_list::begin_to_wait(time_point now) {
+  auto result = wait(now);
+  return result && !std::exchange(waiting_for_turn_, true) ? result : std::nullopt;
+}
+
 void accusation_list::tell(pb::Subscribe& in, time_point now) {
   if (waiting_.empty())
     return;

@@ -31,6 +31,9 @@ public:
 
   /// How long to wait before some are told; none: there is nothing to tell.
   std::optional<std::chrono::milliseconds> wait(time_point now) const;
+  /// The same, and none as long as somebody waits already: who got a time calls `waited` when it is over.
+  std::optional<std::chrono::milliseconds> begin_to_wait(time_point now);
+  void waited() { waiting_for_turn_ = false; }
 
   /// Moves those whose turn it is into the message.
   void tell(pb::Subscribe& in, time_point now);
@@ -40,6 +43,7 @@ public:
 private:
   std::map<node_id, pb::Accusation> waiting_;
   time_point next_;
+  bool waiting_for_turn_ = false;
 };
 
 } // namespace astra

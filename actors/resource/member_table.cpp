@@ -136,8 +136,12 @@ bool member_table::moved_away(node_id id) {
 }
 
 void member_table::trust(member& who) {
-  accused_ -= std::exchange(who.accused, false) ? 1 : 0;
+  drop_accusation(who);
   who.doubt.clear();
+}
+
+void member_table::drop_accusation(member& who) {
+  accused_ -= std::exchange(who.accused, false) ? 1 : 0;
 }
 
 void member_table::remove(std::uint32_t slot) {
@@ -242,7 +246,7 @@ std::optional<transition> member_table::judge(std::uint32_t slot, std::chrono::n
   if (liveness == pb::LIVENESS_OFFLINE) {
     who.offline_since = now;
     --alive_;
-    accused_ -= std::exchange(who.accused, false) ? 1 : 0;
+    drop_accusation(who);
   } else if (who.offline_since && !MUTANT(offline_clock_kept)) {
     who.offline_since.reset();
     ++alive_;

@@ -113,6 +113,7 @@ private:
 
   void remove(std::uint32_t slot);
   void trust(member& who);
+  void drop_accusation(member& who);
   void set_due(std::uint32_t slot);
   std::optional<transition> judge(std::uint32_t slot, std::chrono::nanoseconds silence, time_point now);
 

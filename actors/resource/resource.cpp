@@ -132,8 +132,6 @@ struct peer {
   time_point next_dial;
   /// To be passed on with the next subscription.
   accusation_list accused;
-  /// The next are told soon.
-  bool accusing = false;
 };
 
 class resource_state {
@@ -570,10 +568,9 @@ private:
     for (auto i = 0; i < count; ++i) {
       auto& what = request.accusations(i);
       node_id node{what.node()};
-      auto shown = keeper_.view().find(node);
-      if (members_.find(node)) {
-        probe(what, passed_on ? "" : request.subscriber());
-      } else if (shown && !passed_on) {
+      if (auto row = members_.find(node)) {
+        probe(what, *row, passed_on ? "" : request.subscriber());
+      } else if (auto shown = keeper_.view().find(node); shown && !passed_on) {
         auto told = what;
         told.set_reason(request.subscriber() + ": " + what.reason());
         for (auto& other : peers_)
@@ -591,23 +588,21 @@ private:
       return other.accused.clear();
     if (other.accused.wait(now()) == milliseconds{0})
       renew_at(other, false);
-    auto wait = other.accused.wait(now());
-    if (!wait || std::exchange(other.accusing, true))
-      return;
-    self_->run_delayed(*wait, [this, i] {
-      peers_[i].accusing = false;
-      accuse(i);
-    });
+    if (auto wait = other.accused.begin_to_wait(now()))
+      self_->run_delayed(*wait, [this, i] {
+        peers_[i].accused.waited();
+        accuse(i);
+      });
   }
 
   /// @param accuser Empty: the reason says who it is.
-  void probe(const pb::Accusation& what, const std::string& accuser) {
+  void probe(const pb::Accusation& what, const node_row& row, const std::string& accuser) {
     node_id node{what.node()};
     auto handle = node_handles_.find(node);
     auto& last = probed_[node];
-    if (members_.find(node)->incarnation() != what.incarnation()
-        || members_.find(node)->liveness() != pb::LIVENESS_ONLINE || handle == node_handles_.end()
-        || (last != time_point{} && now() - last < options_.heartbeat) || MUTANT(accusation_ignored))
+    if (row.incarnation() != what.incarnation() || row.liveness() != pb::LIVENESS_ONLINE
+        || handle == node_handles_.end() || (last != time_point{} && now() - last < options_.heartbeat)
+        || MUTANT(accusation_ignored))
       return;
     last = now();
     auto reason = accusation_list::clean((accuser.empty() ? "" : accuser + ": ") + what.reason());

@@ -65,8 +65,6 @@ struct view_link {
   time_point last_renewal;
   /// To be passed on with the next renewal.
   accusation_list accused;
-  /// The next are told soon.
-  bool accusing = false;
 };
 
 class view_client_state {
@@ -400,13 +398,11 @@ private:
       renew(i, false);
       link.last_renewal = last;
     }
-    auto wait = link.accused.wait(now());
-    if (!wait || std::exchange(link.accusing, true))
-      return;
-    self_->run_delayed(*wait, [this, i] {
-      links_[i].accusing = false;
-      accuse(i);
-    });
+    if (auto wait = link.accused.begin_to_wait(now()))
+      self_->run_delayed(*wait, [this, i] {
+        links_[i].accused.waited();
+        accuse(i);
+      });
   }
 
   view_client_actor::pointer self_;

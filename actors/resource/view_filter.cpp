@@ -15,14 +15,18 @@ view_filter::view_filter(const pb::ViewFilter& wish) : apps_(wish.apps().begin()
   tidy(labels_);
 }
 
+bool carries_all(const pb::NodeProfile& profile, const std::vector<std::pair<std::string, std::string>>& labels) {
+  return std::all_of(labels.begin(), labels.end(), [&](auto& label) {
+    return std::any_of(profile.labels().begin(), profile.labels().end(),
+                       [&](auto& has) { return has.key() == label.first && has.value() == label.second; });
+  });
+}
+
 bool view_filter::matches(const pb::NodeProfile& profile) const {
   auto wanted = [this](auto& replica) { return std::binary_search(apps_.begin(), apps_.end(), replica.app()); };
   if (!apps_.empty() && std::none_of(profile.replicas().begin(), profile.replicas().end(), wanted))
     return false;
-  return std::all_of(labels_.begin(), labels_.end(), [&](auto& label) {
-    return std::any_of(profile.labels().begin(), profile.labels().end(),
-                       [&](auto& has) { return has.key() == label.first && has.value() == label.second; });
-  });
+  return carries_all(profile, labels_);
 }
 
 posting_union view_filter::candidates(const view_index& index) const {

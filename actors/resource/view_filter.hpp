@@ -10,6 +10,9 @@
 
 namespace astra {
 
+/// Whether the node has each of these labels with that value.
+bool carries_all(const pb::NodeProfile& profile, const std::vector<std::pair<std::string, std::string>>& labels);
+
 /// Which nodes of a view a subscriber wants.  A plain class.
 class view_filter {
 public:

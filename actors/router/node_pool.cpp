@@ -1,6 +1,7 @@
 #include "actors/router/node_pool.hpp"
 
 #include "actors/mutant.hpp"
+#include "actors/resource/view_filter.hpp"
 #include "actors/router/smooth_wrr.hpp"
 #include "actors/router/weight_bounds.hpp"
 #include "messages/replica_state.hpp"
@@ -97,14 +98,6 @@ void set_counters(service_meter::sample& counters, const node_load& load) {
   counters.busy_slots = load.concurrency();
 }
 
-bool is_near(const node_row& row, const std::vector<std::pair<std::string, std::string>>& wanted) {
-  auto& labels = row.shape().labels();
-  return !wanted.empty() && std::ranges::all_of(wanted, [&](auto& label) {
-    return std::ranges::any_of(labels,
-                               [&](auto& has) { return has.key() == label.first && has.value() == label.second; });
-  });
-}
-
 /// Nodes in a slice of the smallest pool that is shared, on average.
 constexpr double slice_min = 128.0;
 
@@ -164,7 +157,7 @@ bool node_pool::observe(const node_row& row, const node_load& load, std::uint64_
     forgotten_.erase(former);
   }
   auto was = std::tuple{member.cannot_serve.empty(), member.suspected.empty(), member.held.empty(), member.rank};
-  member.rank = is_near(row, reach_.near) ? 0 : 1;
+  member.rank = !reach_.near.empty() && carries_all(row.shape(), reach_.near) ? 0 : 1;
   member.name = row.name();
   member.address = row.address();
   member.life = life;

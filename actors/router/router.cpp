@@ -714,13 +714,11 @@ private:
   void pass_accusations() {
     if (accused_.wait(now()) == milliseconds{0})
       subscribe_to_view(false);
-    auto wait = accused_.wait(now());
-    if (!wait || std::exchange(accusing_, true))
-      return;
-    self_->run_delayed(*wait, [this] {
-      accusing_ = false;
-      pass_accusations();
-    });
+    if (auto wait = accused_.begin_to_wait(now()))
+      self_->run_delayed(*wait, [this] {
+        accused_.waited();
+        pass_accusations();
+      });
   }
 
   // -- the work -------------------------------------------------------------------------------------------------------
@@ -1146,8 +1144,6 @@ private:
   retry_budget budget_;
   router_metrics metrics_;
   accusation_list accused_;
-  /// The next are told soon.
-  bool accusing_ = false;
   /// The newest that a scheduler said of the app; empty until then.
   pb::AppRecord record_;
   bool announced_ = false;
