@@ -352,9 +352,10 @@ plan_result plan(const plan_input& input, random_source& random) {
     pool.add(*about, std::move(here));
   };
   auto likely = likely_nodes(input, need);
+  // No rule compares nodes with each other.
+  auto alone = rules.spreads().empty() && rules.affinities().empty();
   // Ids are hashes: from wherever one begins, the next so many are a random sample.
-  auto sampled = rules.spreads().empty() && rules.affinities().empty()
-                 && input.spec.placement().strategy() == pb::PLACEMENT_SPREAD && input.nodes.size() > sample_min;
+  auto sampled = alone && input.spec.placement().strategy() == pb::PLACEMENT_SPREAD && input.nodes.size() > sample_min;
   auto enough = std::max(sample_min, sample_per_replica * input.missing.size());
   auto begin = sampled ? node_id{random.next()} : node_id{};
   auto look_around = [&](auto wanted) {
@@ -374,8 +375,8 @@ plan_result plan(const plan_input& input, random_source& random) {
       }
     }
   };
-  // Nodes of others come after all of the app's own part, unless rules compare the nodes with each other.
-  if (input.partitions > 1 && rules.spreads().empty() && rules.affinities().empty()) {
+  // Nodes of others come after all of the app's own part.
+  if (input.partitions > 1 && alone) {
     look_around([&](node_id id) { return !away(id); });
     if (first_choice < input.missing.size())
       look_around(away);

@@ -171,9 +171,10 @@ private:
     for (auto& [app, wanted] : wishes_) {
       auto& since = without_[app];
       since.resize(std::max<std::size_t>(since.size(), wanted.replicas), instant{-1});
+      auto& held_here = held[app];
       for (std::uint32_t index = 0; index < wanted.replicas; ++index) {
         auto& without = since[index];
-        if (held[app][index])
+        if (held_here[index])
           without = instant{-1};
         else if (without < instant{0})
           without = now;
@@ -197,8 +198,9 @@ private:
       if (wanted.deleting || wanted.picky || now - wanted.since < patience + settled || now - wanted.told > seconds{3}
           || !long_well(wanted.scheduler, facts))
         continue;
+      auto& since = without_.at(app);
       for (std::uint32_t index = 0; index < wanted.replicas; ++index) {
-        auto without = without_.at(app)[index];
+        auto without = since[index];
         if (without >= instant{0} && now - without > patience)
           complain(app, index, wanted, without, now, patience, facts);
       }
