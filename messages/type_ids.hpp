@@ -12,6 +12,7 @@
 #include "messages/membership.hpp"
 #include "messages/process.hpp"
 #include "messages/route.hpp"
+#include "messages/transfer.hpp"
 #include "messages/view.hpp"
 
 #include <caf/allowed_unsafe_message_type.hpp>
@@ -54,6 +55,17 @@ CAF_ADD_TYPE_ID(astra_wire, (astra::report_query))
 CAF_ADD_TYPE_ID(astra_wire, (astra::resource_report))
 CAF_ADD_TYPE_ID(astra_wire, (astra::beat_batch))
 CAF_ADD_TYPE_ID(astra_wire, (astra::beat_batch_ack))
+CAF_ADD_TYPE_ID(astra_wire, (astra::swarm_report))
+CAF_ADD_TYPE_ID(astra_wire, (astra::swarm_answer))
+CAF_ADD_TYPE_ID(astra_wire, (astra::manifest_query))
+CAF_ADD_TYPE_ID(astra_wire, (astra::manifest_part))
+CAF_ADD_TYPE_ID(astra_wire, (astra::name_claim))
+CAF_ADD_TYPE_ID(astra_wire, (astra::name_grant))
+CAF_ADD_TYPE_ID(astra_wire, (astra::swarm_query))
+CAF_ADD_TYPE_ID(astra_wire, (astra::swarm_page))
+CAF_ADD_TYPE_ID(astra_wire, (astra::set_swarm_limit))
+CAF_ADD_TYPE_ID(astra_wire, (astra::content_order))
+CAF_ADD_TYPE_ID(astra_wire, (astra::content_reply))
 CAF_END_TYPE_ID_BLOCK(astra_wire)
 
 // Types that never leave their process.
@@ -87,6 +99,10 @@ CAF_ADD_ATOM(astra_local, astra, report_atom)
 CAF_ADD_ATOM(astra_local, astra, stop_atom)
 CAF_ADD_TYPE_ID(astra_local, (astra::http_exchange_ptr))
 CAF_ADD_TYPE_ID(astra_local, (astra::router_picks))
+CAF_ADD_TYPE_ID(astra_local, (astra::hold_content))
+CAF_ADD_TYPE_ID(astra_local, (astra::content_status))
+CAF_ADD_TYPE_ID(astra_local, (astra::release_contents))
+CAF_ADD_TYPE_ID(astra_local, (astra::held_contents))
 CAF_END_TYPE_ID_BLOCK(astra_local)
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::route_request)
@@ -106,3 +122,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::work_result)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::router_table)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::router_picks)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::children_report)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::hold_content)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::content_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::release_contents)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(astra::held_contents)

@@ -19,7 +19,9 @@ using bodies =
                pb::SubscribeAck, pb::ClaimBatch, pb::ClaimReply, pb::ReleaseBatch, pb::Reserve, pb::ReserveReply,
                pb::Cancel, pb::Invoke, pb::InvokeReply, pb::ApplyApp, pb::DeleteApp, pb::DescribeApp, pb::ControlReply,
                pb::AppDetail, pb::Drain, pb::DrainReply, pb::EventQuery, pb::EventPage, pb::NodeQuery, pb::NodePage,
-               pb::ReportQuery, pb::ResourceReport, pb::BeatBatch, pb::BeatBatchAck>;
+               pb::ReportQuery, pb::ResourceReport, pb::BeatBatch, pb::BeatBatchAck, pb::SwarmReport, pb::SwarmAnswer,
+               pb::ManifestQuery, pb::ManifestPart, pb::NameClaim, pb::NameGrant, pb::SwarmQuery, pb::SwarmPage,
+               pb::SetSwarmLimit, pb::ContentOrder, pb::ContentReply>;
 
 template <class Body>
 void check(const std::string& bytes) {

@@ -41,6 +41,14 @@ pb::AppSpec sample_spec() {
   return result;
 }
 
+pb::ContentName sample_name() {
+  pb::ContentName result;
+  result.set_name("ocr-det");
+  result.set_version(3);
+  result.set_address(std::string(32, 'a'));
+  return result;
+}
+
 pb::NodeProfile sample_profile(const std::string& name) {
   pb::NodeProfile result;
   result.set_node(name_hash(name));
@@ -208,6 +216,33 @@ std::vector<caf::message> sample_requests(const std::string& name) {
   batch->set_heard("\x0e");
   batch->set_aggregator("rack1");
   result.push_back(caf::make_message(batch));
+  swarm_report held;
+  held->set_member(name_hash(name));
+  held->set_name(name);
+  held->mutable_where()->set_address("10.0.0.7");
+  auto& holding = *held->add_holdings();
+  holding.set_address(std::string(32, 'a'));
+  holding.set_pieces(9);
+  holding.set_have("\xff\x01");
+  *held->add_names() = sample_name();
+  result.push_back(caf::make_message(held));
+  manifest_query manifest;
+  manifest->set_address(std::string(32, 'a'));
+  result.push_back(caf::make_message(manifest));
+  name_claim claimed;
+  *claimed->mutable_name() = sample_name();
+  result.push_back(caf::make_message(claimed));
+  swarm_query names;
+  names->set_name("ocr-det");
+  names->set_names_only(true);
+  result.push_back(caf::make_message(names));
+  set_swarm_limit limit;
+  limit->mutable_limit()->set_bytes_per_s(10'000'000);
+  result.push_back(caf::make_message(limit));
+  content_order order;
+  order->set_verb(pb::CONTENT_FETCH);
+  *order->mutable_name() = sample_name();
+  result.push_back(caf::make_message(order));
   result.push_back(caf::make_message(lookup_atom_v, std::string{"resource"}));
   return result;
 }
@@ -263,6 +298,23 @@ std::vector<caf::message> sample_answers() {
   heard->set_resource(9);
   heard->add_words()->set_slot(1);
   result.push_back(caf::make_message(heard));
+  swarm_answer told;
+  told->add_errands()->set_address(std::string(32, 'a'));
+  told->add_allowed()->set_port(6881);
+  result.push_back(caf::make_message(told));
+  manifest_part part;
+  part->set_total(3);
+  part->set_data("d1e");
+  result.push_back(caf::make_message(part));
+  name_grant granted;
+  *granted->mutable_name() = sample_name();
+  result.push_back(caf::make_message(granted));
+  swarm_page page;
+  *page->add_names() = sample_name();
+  result.push_back(caf::make_message(page));
+  content_reply begun;
+  begun->mutable_job()->set_id(7);
+  result.push_back(caf::make_message(begun));
   result.push_back(caf::make_message(caf::make_error(errc::unknown_name, "no service 'x' in this process")));
   result.push_back(caf::make_message(caf::make_error(caf::sec::request_receiver_down)));
   return result;

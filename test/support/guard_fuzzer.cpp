@@ -50,6 +50,11 @@ std::string foreign_words(const caf::message& content, const peer_identity& peer
         return "a batch with a foreign node";
   if (content.match_elements<heartbeat>() && content.get_as<heartbeat>(0)->node() != own)
     return "a heartbeat of another node";
+  if (content.match_elements<swarm_report>()) {
+    auto& report = *content.get_as<swarm_report>(0);
+    if (report.member() != own || report.name() != peer.name)
+      return "a report of another node";
+  }
   if (content.match_elements<profile_update>()) {
     auto& profile = content.get_as<profile_update>(0)->profile();
     auto of_its_nodes = peer.may_speak_for(profile.name()) && profile.node() == name_hash(profile.name());

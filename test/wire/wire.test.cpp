@@ -62,6 +62,17 @@ TEST_CASE("the type ids that cross processes are pinned") {
   CHECK(caf::type_id_v<resource_report> == first + 29);
   CHECK(caf::type_id_v<beat_batch> == first + 30);
   CHECK(caf::type_id_v<beat_batch_ack> == first + 31);
+  CHECK(caf::type_id_v<swarm_report> == first + 32);
+  CHECK(caf::type_id_v<swarm_answer> == first + 33);
+  CHECK(caf::type_id_v<manifest_query> == first + 34);
+  CHECK(caf::type_id_v<manifest_part> == first + 35);
+  CHECK(caf::type_id_v<name_claim> == first + 36);
+  CHECK(caf::type_id_v<name_grant> == first + 37);
+  CHECK(caf::type_id_v<swarm_query> == first + 38);
+  CHECK(caf::type_id_v<swarm_page> == first + 39);
+  CHECK(caf::type_id_v<set_swarm_limit> == first + 40);
+  CHECK(caf::type_id_v<content_order> == first + 41);
+  CHECK(caf::type_id_v<content_reply> == first + 42);
 }
 
 TEST_CASE("node ids are XXH3 of the name, and none is 0") {
