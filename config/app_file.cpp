@@ -221,6 +221,60 @@ void check_accelerators(const std::string& table, const pb::Resources& resources
   }
 }
 
+constexpr std::string_view content_prefix = "content.";
+
+/// Everything in which {content.NAME} is replaced, with its key.
+template <class Function>
+void for_each_word(const pb::AppSpec& spec, Function function) {
+  auto commands = [&](const std::string& key, auto& command) {
+    for (int i = 0; i < command.size(); ++i)
+      function(fmt::format("{}[{}]", key, i), command.Get(i));
+  };
+  auto pairs = [&](const std::string& key, auto& entries) {
+    for (auto& entry : entries)
+      function(key + "." + key_part(entry.substr(0, entry.find('='))), entry);
+  };
+  commands("command", spec.has_server() ? spec.server().command() : spec.per_request().command());
+  pairs("env", spec.has_server() ? spec.server().env() : spec.per_request().env());
+  pairs("actor.args", spec.actor().args());
+  if (!spec.has_federation())
+    return;
+  for (auto [name, role] : {std::pair{"federation.head", &spec.federation().head()},
+                            std::pair{"federation.worker", &spec.federation().worker()}}) {
+    commands(std::string{name} + ".command", role->command());
+    pairs(std::string{name} + ".env", role->env());
+  }
+}
+
+void check_contents(const pb::AppSpec& spec, rule_book& rules) {
+  std::set<std::string> names;
+  for (int i = 0; i < spec.contents_size(); ++i) {
+    auto key = fmt::format("content[{}]", i);
+    content_reference reference;
+    if (auto problem = parse_content_reference(spec.contents(i), reference); !problem.empty())
+      rules.add(key, problem);
+    else if (reference.version == 0)
+      rules.add(key, fmt::format("\"{}\" names no version, and replicas would not all have the same; write such as "
+                                 "\"{}@1\" (astra model list shows what there is)",
+                                 spec.contents(i), reference.name));
+    else if (!names.insert(reference.name).second)
+      rules.add(key, fmt::format("\"{}\" is named twice; {{content.{}}} could stand for either", reference.name,
+                                 reference.name));
+  }
+  rules.between("content", static_cast<std::uint64_t>(spec.contents_size()), 0, 32);
+  for_each_word(spec, [&](const std::string& key, const std::string& word) {
+    for (auto& placeholder : placeholders_in(word))
+      if (auto name = placeholder.substr(0, content_prefix.size()) == content_prefix
+                          ? placeholder.substr(content_prefix.size())
+                          : std::string{};
+          !name.empty() && names.count(name) == 0)
+        rules.add(key,
+                  fmt::format("{{{}}}: \"{}\" is not in content; add it there, such as content = [\"{}@1\"]",
+                              placeholder, name, name),
+                  {"content"});
+  });
+}
+
 void check_labels(const pb::AppSpec& spec, rule_book& rules) {
   std::set<std::string> keys;
   for (auto& label : spec.require()) {
@@ -566,13 +620,14 @@ void check_scale(const pb::AppSpec& spec, rule_book& rules) {
 }
 
 /// Nobody would notice a misspelt one before the command fails.
-void check_placeholders(const std::string& key, const std::string& text, const pb::Federation& federation,
-                        rule_book& rules) {
-  auto& ports = federation.ports();
+void check_placeholders(const std::string& key, const std::string& text, const pb::AppSpec& spec, rule_book& rules) {
+  auto& ports = spec.federation().ports();
   for (auto& name : placeholders_in(text)) {
     auto is = [&](const char* known) { return name == known; };
     if (is("node_ip") || is("head_ip") || is("cpus") || is("gpus") || is("memory") || is("scratch") || is("cluster")
         || is("slot"))
+      continue;
+    if (name.starts_with(content_prefix))
       continue;
     std::string port;
     for (auto prefix : {"port.", "head.port."})
@@ -594,16 +649,15 @@ void check_placeholders(const std::string& key, const std::string& text, const p
 
 template <class Texts>
 void check_placeholders(const std::string& command_key, const Texts& command, const std::string& env_key,
-                        const Texts& env, const pb::Federation& federation, rule_book& rules) {
+                        const Texts& env, const pb::AppSpec& spec, rule_book& rules) {
   for (int i = 0; i < command.size(); ++i)
-    check_placeholders(fmt::format("{}[{}]", command_key, i), command.Get(i), federation, rules);
+    check_placeholders(fmt::format("{}[{}]", command_key, i), command.Get(i), spec, rules);
   for (auto& entry : env)
-    check_placeholders(env_key + "." + key_part(entry.substr(0, entry.find('='))), entry, federation, rules);
+    check_placeholders(env_key + "." + key_part(entry.substr(0, entry.find('='))), entry, spec, rules);
 }
 
-void check_role(const std::string& key, const pb::ClusterRole& role, const pb::Federation& federation,
-                rule_book& rules) {
-  check_placeholders(key + ".command", role.command(), key + ".env", role.env(), federation, rules);
+void check_role(const std::string& key, const pb::ClusterRole& role, const pb::AppSpec& spec, rule_book& rules) {
+  check_placeholders(key + ".command", role.command(), key + ".env", role.env(), spec, rules);
   if (role.resources().cpu_milli() < 1 || role.resources().cpu_milli() > 100'000'000)
     rules.add(key + ".resources.cpu",
               "must be between 0.001 and 100000 cores, not " + format_cores(role.resources().cpu_milli()));
@@ -613,7 +667,7 @@ void check_role(const std::string& key, const pb::ClusterRole& role, const pb::F
   rules.environment(role.env(), key + ".env");
   rules.duration_between(key + ".ready_timeout", role.ready_timeout_ms(), 1);
   rules.duration_between(key + ".stop_grace", role.stop_grace_ms(), 0);
-  auto& ports = federation.ports();
+  auto& ports = spec.federation().ports();
   if (!role.ready_port().empty() && std::find(ports.begin(), ports.end(), role.ready_port()) == ports.end())
     rules.add(key + ".ready_port", "\"" + role.ready_port() + "\" is not in federation.ports; add it there",
               {"federation.ports"});
@@ -634,15 +688,15 @@ void check_federation(const pb::AppSpec& spec, rule_book& rules) {
              != federation.ports().begin() + i)
       rules.add(fmt::format("federation.ports[{}]", i), "is listed twice; keep one");
   rules.duration_between("federation.head_lease", federation.head_lease_ms(), 1000);
-  check_placeholders("command", spec.per_request().command(), "env", spec.per_request().env(), federation, rules);
+  check_placeholders("command", spec.per_request().command(), "env", spec.per_request().env(), spec, rules);
   if (spec.has_server()) {
     auto& ports = federation.ports();
     if (std::find(ports.begin(), ports.end(), "http") == ports.end())
       rules.add("federation.ports", "has no \"http\", on which a head answers the requests of mode = \"server\"",
                 {"mode", "federation"});
   }
-  check_role("federation.head", federation.head(), federation, rules);
-  check_role("federation.worker", federation.worker(), federation, rules);
+  check_role("federation.head", federation.head(), spec, rules);
+  check_role("federation.worker", federation.worker(), spec, rules);
   if (spec.has_actor())
     rules.add("federation", "says nothing for an actor; use kind = \"process\"", {"kind"});
   if (spec.has_scale())
@@ -699,6 +753,8 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   spec.set_queue_limit(full.queue_limit());
   spec.set_hedge_after_ms(static_cast<std::uint64_t>(full.hedge()));
   spec.set_weight(to_weight(full.weight()));
+  *spec.mutable_contents() = full.content();
+  std::sort(spec.mutable_contents()->begin(), spec.mutable_contents()->end());
   auto& restart = *spec.mutable_restart();
   restart.set_backoff_min_ms(static_cast<std::uint64_t>(full.restart().backoff_min()));
   restart.set_backoff_max_ms(static_cast<std::uint64_t>(full.restart().backoff_max()));
@@ -735,6 +791,7 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
   result.set_idempotent(spec.idempotent());
   result.set_queue_limit(spec.queue_limit());
   result.set_weight(to_word(spec.weight()));
+  *result.mutable_content() = spec.contents();
   if (spec.hedge_after_ms() > 0)
     result.set_hedge(static_cast<std::int64_t>(spec.hedge_after_ms()));
   to_file(spec.per_replica(), *result.mutable_resources());
@@ -814,6 +871,7 @@ std::vector<broken_rule> app_rules(const pb::AppSpec& spec) {
   for (int i = 0; i < spec.groups_size(); ++i)
     if (auto problem = name_problem(spec.groups(i)); !problem.empty())
       rules.add(fmt::format("groups[{}]", i), problem);
+  check_contents(spec, rules);
   check_labels(spec, rules);
   check_placement(spec, rules);
   rules.between("priority", spec.priority(), 0, 1000);

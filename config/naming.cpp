@@ -1,6 +1,7 @@
 #include "config/naming.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 
 namespace astra {
@@ -81,6 +82,25 @@ std::pair<std::string, std::string> split_taint(std::string_view taint) {
   if (equals == std::string_view::npos)
     return {std::string{taint}, {}};
   return {std::string{taint.substr(0, equals)}, std::string{taint.substr(equals + 1)}};
+}
+
+std::string parse_content_reference(std::string_view text, content_reference& out) {
+  auto at = text.find('@');
+  auto name = text.substr(0, at);
+  if (auto problem = name_problem(name); !problem.empty())
+    return problem;
+  out = {std::string{name}, 0};
+  if (at == std::string_view::npos)
+    return {};
+  auto digits = text.substr(at + 1);
+  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out.version);
+  if (error != std::errc{} || end != digits.data() + digits.size() || out.version == 0)
+    return in_quotes(text) + " has no version that is a number from 1; write such as \"" + out.name + "@3\"";
+  return {};
+}
+
+std::string to_string(const content_reference& reference) {
+  return reference.version == 0 ? reference.name : reference.name + "@" + std::to_string(reference.version);
 }
 
 std::string variable_problem(std::string_view name) {

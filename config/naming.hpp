@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,19 @@ std::pair<std::string, std::string> split_taint(std::string_view taint);
 
 /// Whether a name is among patterns: names, or beginnings of names that end in '*'; "*" stands for all.
 bool matches_any(const std::vector<std::string>& patterns, std::string_view name);
+
+/// A version of a content's name.
+struct content_reference {
+  std::string name;
+  /// From 1; 0: the newest.
+  std::uint32_t version = 0;
+};
+
+/// Reads "name@version", or "name" for the newest.  What is wrong with it and the cure, or an empty text.
+std::string parse_content_reference(std::string_view text, content_reference& out);
+
+/// "name@version".
+std::string to_string(const content_reference& reference);
 
 /// Names of environment variables: letters, digits, '_'; the first no digit.
 std::string variable_problem(std::string_view name);

@@ -327,6 +327,32 @@ std::vector<broken_rule> validate(const metrics_options& options) {
   return rules.take();
 }
 
+std::vector<broken_rule> validate(const store_options& options) {
+  rule_book rules;
+  constexpr std::uint64_t mebibyte = 1ull << 20;
+  if (options.bytes_max != 0)
+    rules.size_between("store.size", options.bytes_max, mebibyte, 1ull << 60);
+  if (!options.listen.empty()) {
+    rules.address("store.listen", options.listen, true);
+    auto digits = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || c == '.' || c == ':'; };
+    if (auto parsed = parse_endpoint(options.listen);
+        parsed && (!std::all_of(parsed->host.begin(), parsed->host.end(), digits) || parsed->host.empty()))
+      rules.add("store.listen", "\"" + options.listen
+                                    + "\" does not begin with an address in digits, which other "
+                                      "nodes are told; write such as \"10.0.0.7:6881\"");
+    else if (parsed && is_wildcard(*parsed))
+      rules.add("store.listen", "\"" + options.listen + "\" tells other nodes no address; write the one they reach");
+  }
+  auto limit = [&](const char* key, std::uint64_t value) {
+    if (value != 0)
+      rules.size_between(key, value, 1024, 1ull << 40);
+  };
+  limit("store.upload_limit", options.upload_bytes_per_s);
+  limit("store.download_limit", options.download_bytes_per_s);
+  rules.size_between("store.upload_floor", options.upload_floor_bytes_per_s, 1024, 1ull << 40);
+  return rules.take();
+}
+
 std::vector<broken_rule> validate(const log_options& options) {
   rule_book rules;
   auto known = [](const std::string& text, std::initializer_list<const char*> words) {
@@ -431,6 +457,7 @@ std::vector<broken_rule> validate(const process_options& options) {
   rules.add_all(validate(options.router));
   rules.add_all(validate(options.gateway));
   rules.add_all(validate(options.metrics));
+  rules.add_all(validate(options.store));
   rules.add_all(validate(options.log));
   return rules.take();
 }

@@ -210,6 +210,24 @@ struct gateway_options {
   std::uint32_t task_limit = 200'000;
 };
 
+/// Contents of a node, and how they get there and from there.
+struct store_options {
+  /// False: the node has no contents, and runs no app that needs one.
+  bool enabled = true;
+  /// Empty: "store" in the state directory.
+  std::string directory;
+  /// Of all contents together; 0: as many as the disk holds.
+  std::uint64_t bytes_max = 0;
+  /// "address:port" where other nodes fetch from this one, the address in digits; port 0: chosen by the kernel; empty:
+  /// the host of net.advertise or net.listen, any port.
+  std::string listen;
+  /// Bytes per second to and from other nodes, over all contents; 0: no limit.
+  std::uint64_t upload_bytes_per_s = 0;
+  std::uint64_t download_bytes_per_s = 0;
+  /// What it goes on sending with when no tracker answers while a limit over all nodes is in force.
+  std::uint64_t upload_floor_bytes_per_s = 64 * 1024;
+};
+
 struct log_options {
   /// trace, debug, info, warn, error, off.
   std::string level = "info";
@@ -293,6 +311,7 @@ struct process_options {
   router_options router;
   gateway_options gateway;
   metrics_options metrics;
+  store_options store;
   /// Checked CAF options, as "caf.scheduler.max-threads" -> its literal, for caf::config_value::parse.
   std::vector<std::pair<std::string, std::string>> caf;
   /// node.capacity said "auto" for these.
@@ -321,6 +340,7 @@ std::vector<broken_rule> validate(const scheduler_options& options);
 std::vector<broken_rule> validate(const router_options& options);
 std::vector<broken_rule> validate(const gateway_options& options);
 std::vector<broken_rule> validate(const metrics_options& options);
+std::vector<broken_rule> validate(const store_options& options);
 std::vector<broken_rule> validate(const log_options& options);
 std::vector<broken_rule> validate(const net_options& options);
 std::vector<broken_rule> validate(const tls_options& options);

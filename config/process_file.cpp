@@ -104,6 +104,13 @@ void pair_fields(Io& io, process_options& o) {
   io("gateway.task_bytes", o.gateway.task_bytes);
   io("gateway.task_limit", o.gateway.task_limit);
   io("metrics.listen", o.metrics.listen);
+  io("store.enabled", o.store.enabled);
+  io("store.directory", o.store.directory);
+  io("store.size", o.store.bytes_max);
+  io("store.listen", o.store.listen);
+  io("store.upload_limit", o.store.upload_bytes_per_s);
+  io("store.download_limit", o.store.download_bytes_per_s);
+  io("store.upload_floor", o.store.upload_floor_bytes_per_s);
   io("log.level", o.log.level);
   io("log.format", o.log.format);
   io("log.file", o.log.file);

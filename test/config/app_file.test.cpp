@@ -39,6 +39,13 @@ TEST_CASE("a file of two lines is an app with every default filled in") {
   CHECK(validate(spec).empty());
 }
 
+TEST_CASE("contents of an app are sorted, and come back into the file") {
+  auto spec = spec_of("name = \"a\"\ncommand = [\"cat\", \"{content.voc}/en\"]\ncontent = [\"voc@2\", \"ocr@1\"]\n");
+  REQUIRE(spec.contents_size() == 2);
+  CHECK(spec.contents(0) == "ocr@1");
+  CHECK(spec.contents(1) == "voc@2");
+}
+
 TEST_CASE("a server app carries its command, variables and paths; lists are sorted") {
   auto spec = spec_of(R"(name = "web"
 mode = "server"
