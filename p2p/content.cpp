@@ -509,6 +509,33 @@ outcome<content> make_content(const fs::path& root, const work_control& control)
   return result;
 }
 
+outcome<content> assemble_content(std::vector<content_file> files,
+                                  const std::function<digest(const content_file&, std::uint32_t piece)>& piece_hash) {
+  std::ranges::sort(files, path_less, &content_file::path);
+  content result;
+  result.files = std::move(files);
+  for (auto& file : result.files)
+    result.size += file.size;
+  if (result.size == 0)
+    return unfit("is empty: there is nothing to distribute");
+  result.piece_size = choose_piece_size(result.size);
+  if (auto pieces = number_pieces(result); !pieces)
+    return pieces.problem();
+  sha256 hash;
+  for (auto& file : result.files) {
+    std::vector<digest> hashes;
+    for (std::uint32_t piece = 0; piece < file.pieces; ++piece)
+      hashes.push_back(piece_hash(file, piece));
+    if (!hashes.empty())
+      file.root = hashes.size() == 1 ? hashes[0] : file_root(hash, hashes, piece_width(result, file));
+    result.piece_hashes.insert(result.piece_hashes.end(), hashes.begin(), hashes.end());
+  }
+  encode_torrent(result);
+  if (auto same = read_content(result.torrent); !same)
+    return unfit(fmt::format("its torrent {}", same.problem().text));
+  return result;
+}
+
 outcome<content> read_content(std::span<const char> torrent) {
   if (torrent.size() > torrent_bytes_max)
     return unfit(fmt::format("has {} bytes; at most {} are read", torrent.size(), torrent_bytes_max));

@@ -77,7 +77,8 @@ struct work_control {
 // Bounds on a content.  What is beyond them is refused both when one is made and when one is read.
 inline constexpr std::uint32_t piece_size_min = 256 * 1024;
 inline constexpr std::uint32_t piece_size_max = 4 * 1024 * 1024;
-inline constexpr std::uint32_t pieces_max = 1U << 20U;
+/// 1 TiB in the largest pieces; one bit for each fits a message.
+inline constexpr std::uint32_t pieces_max = 1U << 18U;
 inline constexpr std::size_t files_max = 250'000;
 inline constexpr std::size_t torrent_bytes_max = 64 * 1024 * 1024;
 inline constexpr std::size_t path_bytes_max = 1024;
@@ -99,6 +100,13 @@ std::uint32_t choose_piece_size(std::uint64_t bytes);
 /// without files.  Links to files inside the tree are read as the files they name.
 /// @returns fault::missing, fault::unfit (names the entry and the rule), fault::changed, fault::cancelled, fault::io.
 outcome<content> make_content(const std::filesystem::path& root, const work_control& control = {});
+
+/// Makes a content of files that nobody has to have: those of a simulation.
+/// @param files with path, size and executable bit, in any order; the rest is filled in.
+/// @param piece_hash of a piece, counted from the first of its file.
+/// @returns what make_content would, for files with such hashes; fault::unfit.
+outcome<content> assemble_content(std::vector<content_file> files,
+                                  const std::function<digest(const content_file&, std::uint32_t piece)>& piece_hash);
 
 /// Reads a .torrent from anybody.  Good is exactly what make_content writes, to the byte: what is more (v1 hashes, pad
 /// files, links, trackers, unknown keys) is refused rather than ignored.

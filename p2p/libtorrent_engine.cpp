@@ -105,6 +105,8 @@ settings baseline(const libtorrent_options& options) {
   result.set_int(settings::connections_limit, connections_max);
   result.set_int(settings::tick_interval, 100);
   result.set_int(settings::mixed_mode_algorithm, settings::prefer_tcp);
+  // Else acknowledgements of what is received use up a low limit for what is sent, requests included.
+  result.set_bool(settings::rate_limit_ip_overhead, false);
   result.set_bool(settings::enable_incoming_utp, options.utp);
   result.set_bool(settings::enable_outgoing_utp, options.utp);
   auto address = options.listen_address.find(':') == std::string::npos ? options.listen_address

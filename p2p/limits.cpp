@@ -99,4 +99,23 @@ std::uint64_t stepped_limit::in_force(time_point now) {
   return target_;
 }
 
+std::optional<std::uint64_t> give_way::look(std::uint64_t moved, double pressure, bool working) {
+  if (working && pressure > pressure_high) {
+    // Not what is allowed but what is moved says what another third less is.
+    auto now = limit_ ? std::min(*limit_, std::max(moved, *limit_ / 2)) : moved;
+    if (!limit_)
+      full_ = moved;
+    // Nothing that goes on harms anybody.
+    if (limit_ || moved > least_bytes_per_s)
+      limit_ = std::max(least_bytes_per_s, now / 3 * 2);
+    return limit_;
+  }
+  if (limit_ && (!working || pressure < pressure_low)) {
+    *limit_ += std::max(full_ / 10, least_bytes_per_s / 2);
+    if (!working || *limit_ >= full_)
+      limit_.reset();
+  }
+  return limit_;
+}
+
 } // namespace astra::p2p

@@ -67,4 +67,29 @@ private:
   std::optional<time_point> until_;
 };
 
+/// How far transfers give way to the work of the machine they run on: additive increase, multiplicative decrease
+/// (Chiu and Jain, 1989) by how long that work waits for the machine.
+///
+/// A plain class, to be asked about once per second.  Rates are in bytes per second.
+class give_way {
+public:
+  /// Shares of the time in which somebody waited for a core or the disk: above the one transfers give way, below the
+  /// other they come back.
+  static constexpr double pressure_high = 0.20;
+  static constexpr double pressure_low = 0.10;
+  static constexpr std::uint64_t least_bytes_per_s = 1024 * 1024;
+
+  /// @param moved What was received and sent in the last second.
+  /// @param pressure In [0, 1].
+  /// @param working The machine has work that transfers must not harm.
+  /// @returns what may be received, and sent, from now on; empty: as much as there is.
+  std::optional<std::uint64_t> look(std::uint64_t moved, double pressure, bool working);
+  std::optional<std::uint64_t> limit() const { return limit_; }
+
+private:
+  std::optional<std::uint64_t> limit_;
+  /// What was moved before it gave way: back there it is over.
+  std::uint64_t full_ = 0;
+};
+
 } // namespace astra::p2p

@@ -22,12 +22,16 @@ using time_point = store::time_point;
 constexpr const char* torrent_file = "content.torrent";
 constexpr const char* record_file = "record";
 constexpr const char* resume_file = "resume";
+constexpr const char* notes_file = "notes";
 constexpr std::string_view record_head = "astra-content 1";
 constexpr std::string_view resume_head = "astra-resume 1";
 constexpr std::size_t reason_bytes_max = 4096;
 /// All pieces bad, each with a comma and up to seven digits: a record that is written can be read again.
 constexpr std::uint64_t record_bytes_max = 8ULL * pieces_max + 64 * 1024;
 constexpr std::uint64_t resume_bytes_max = torrent_bytes_max;
+/// Between two looks at whether a copy is still wanted.
+constexpr std::uint64_t copy_step = 64ULL << 20U;
+constexpr std::size_t notes_bytes_max = 64 * 1024 * 1024;
 /// How far the last use on disk may lag behind.
 constexpr std::chrono::seconds last_use_lag{60};
 
@@ -56,6 +60,25 @@ bool parse_number(std::string_view text, T& value) {
   return error == std::errc{} && end == text.data() + text.size();
 }
 
+/// "190.7 MiB".
+std::string size_text(std::uint64_t bytes) {
+  auto value = static_cast<double>(bytes);
+  for (auto unit : {"B", "KiB", "MiB", "GiB"}) {
+    if (value < 1024.0)
+      return fmt::format("{:.{}f} {}", value, unit[1] == '\0' || value >= 100.0 ? 0 : 1, unit);
+    value /= 1024.0;
+  }
+  return fmt::format("{:.1f} TiB", value);
+}
+
+/// Files with the same key are the same: their roots cover their bytes, and a link has one mode.
+digest key_of(const content_file& file) {
+  auto result = file.root;
+  if (file.executable)
+    result.front() ^= std::remove_reference_t<decltype(result.front())>{1};
+  return result;
+}
+
 std::string checksum(std::string_view text) {
   return to_string(content_address{sha256{}(std::as_bytes(std::span{text}))});
 }
@@ -74,7 +97,7 @@ std::string single_line(std::string text) {
   return text;
 }
 
-done copy_file(const fs::path& from, const fs::path& to, std::uint64_t size) {
+done copy_file(const fs::path& from, const fs::path& to, std::uint64_t size, const std::stop_token& stop) {
   file_handle in{::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (!in)
     return io_problem(from, "read", errno);
@@ -83,7 +106,9 @@ done copy_file(const fs::path& from, const fs::path& to, std::uint64_t size) {
     return io_problem(to, "written", errno);
   // Shares the blocks where the file system can.
   for (std::uint64_t left = size; left > 0;) {
-    auto count = ::copy_file_range(in.get(), nullptr, out.get(), nullptr, left, 0);
+    if (stop.stop_requested())
+      return problem{fault::cancelled, "copying was cancelled"};
+    auto count = ::copy_file_range(in.get(), nullptr, out.get(), nullptr, std::min(left, copy_step), 0);
     if (count < 0 && errno == EINTR)
       continue;
     if (count < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
@@ -322,19 +347,22 @@ done store::fetch(const content& what, time_point now) {
   // A process that was killed just before it was ready left files that cannot be written.
   if (known)
     return prepare_repair(what);
-  if (options_.bytes_max > 0 && bytes() + what.size > options_.bytes_max)
-    return problem{fault::no_space, fmt::format("content {} has {} bytes, and of the {} bytes of store {} {} are taken",
-                                                to_string(what.address), what.size, options_.bytes_max,
-                                                options_.directory.string(), bytes())};
+  auto shared = shared_bytes(what);
+  if (options_.bytes_max > 0 && bytes() + what.size - shared > options_.bytes_max)
+    return problem{fault::no_space,
+                   fmt::format("content {} has {}, and of the {} of store {} {} are taken", to_string(what.address),
+                               size_text(what.size), size_text(options_.bytes_max), options_.directory.string(),
+                               size_text(bytes()))};
   struct ::statvfs disk {};
   if (::statvfs(options_.directory.c_str(), &disk) != 0)
     return io_problem(options_.directory, "read", errno);
   auto free = std::uint64_t{disk.f_bavail} * disk.f_frsize;
-  if (auto promised = unwritten(); free < promised + what.size + what.torrent.size())
+  if (auto promised = unwritten(); free < promised + what.size - shared + what.torrent.size())
     return problem{fault::no_space,
-                   fmt::format("content {} has {} bytes, and {} are free on the disk of {}, {} of them for contents "
+                   fmt::format("content {} has {}, and {} are free on the disk of {}, {} of them for contents "
                                "that are being fetched",
-                               to_string(what.address), what.size, free, options_.directory.string(), promised)};
+                               to_string(what.address), size_text(what.size), size_text(free),
+                               options_.directory.string(), size_text(promised))};
   auto building = trash(what.address);
   auto fail = [&](problem why) -> done {
     std::error_code ignored;
@@ -352,12 +380,64 @@ done store::fetch(const content& what, time_point now) {
     return fail(made.problem());
   if (auto written = write_atomically(building / torrent_file, {what.torrent.data(), what.torrent.size()}); !written)
     return fail(written.problem());
+  share_files(what, building / what.name, fresh);
   if (auto written = write_atomically(building / record_file, encode(fresh)); !written)
     return fail(written.problem());
+  // An engine that was still writing when the content was removed may have made it anew.
+  fs::remove_all(place(what.address), ignored);
   if (::rename(building.c_str(), place(what.address).c_str()) != 0)
     return fail(io_problem(place(what.address), "created", errno));
   records_.emplace(what.address, fresh);
   return sync_directory(options_.directory / "data");
+}
+
+/// Where the files of all contents are that are ready.
+std::map<digest, fs::path> store::known_files() const {
+  std::map<digest, fs::path> known;
+  for (auto& [address, other] : records_) {
+    if (other.state != content_state::ready)
+      continue;
+    auto made_of = manifest(address);
+    if (!made_of)
+      continue;
+    for (auto& file : made_of->files)
+      if (file.size > 0)
+        known.emplace(key_of(file), place(address) / made_of->name / file.path);
+  }
+  return known;
+}
+
+std::uint64_t store::shared_bytes(const content& what) const {
+  auto known = known_files();
+  std::uint64_t result = 0;
+  for (auto& file : what.files)
+    result += known.contains(key_of(file)) ? file.size : 0;
+  return result;
+}
+
+/// Files that another content has as well, such as a former version, are linked: they take no room, and nobody sends
+/// them.  What cannot be linked is fetched.
+void store::share_files(const content& what, const fs::path& root, record& fresh) const {
+  auto known = known_files();
+  std::vector<bool> there(what.piece_hashes.size());
+  auto any = false;
+  for (auto& file : what.files) {
+    auto same = file.size == 0 ? known.end() : known.find(key_of(file));
+    if (same == known.end())
+      continue;
+    auto to = root / file.path;
+    if (!make_directory(to.parent_path()) || ::link(same->second.c_str(), to.c_str()) != 0)
+      continue;
+    any = true;
+    std::fill_n(there.begin() + file.first_piece, file.pieces, true);
+  }
+  if (!any)
+    return;
+  fresh.bad_known = true;
+  fresh.bad_boot = options_.boot;
+  for (std::uint32_t piece = 0; piece < there.size(); ++piece)
+    if (!there[piece])
+      fresh.bad.push_back(piece);
 }
 
 std::vector<bool> store::good_pieces(const content_address& address) const {
@@ -390,6 +470,24 @@ std::vector<char> store::resume(const content_address& address) const {
     return {};
   text.remove_prefix(head.size());
   return {text.begin(), text.end()};
+}
+
+outcome<content> store::make(const std::filesystem::path& root, const work_control& control) const {
+  return make_content(root, control);
+}
+
+done store::save_notes(std::string_view notes) {
+  return write_atomically(options_.directory / notes_file, checksum(notes) + "\n" + std::string{notes});
+}
+
+std::string store::notes() const {
+  auto file = read_file(options_.directory / notes_file, notes_bytes_max);
+  if (!file)
+    return {};
+  std::string_view text{file->data(), file->size()};
+  auto sum = text.substr(0, text.find('\n'));
+  text.remove_prefix(std::min(sum.size() + 1, text.size()));
+  return checksum(text) == sum ? std::string{text} : std::string{};
 }
 
 done store::make_ready(const content_address& address, time_point now) {
@@ -535,16 +633,36 @@ done store::import(const content& what, const fs::path& source, time_point now, 
   auto root = place(what.address) / what.name;
   std::error_code ignored;
   auto single = !fs::is_directory(source, ignored);
-  for (auto& file : what.files) {
-    if (control.stop.stop_requested())
-      return fail({fault::cancelled, "copying was cancelled"});
-    auto to = root / file.path;
-    if (auto made = make_directory(to.parent_path()); !made)
-      return fail(made.problem());
-    if (auto copied = copy_file(single ? source : source / file.path, to, file.size); !copied)
-      return fail(copied.problem());
-  }
+  auto linked = false;
+  auto copy_all = [&](bool links_too) -> done {
+    for (auto& file : what.files) {
+      if (control.stop.stop_requested())
+        return problem{fault::cancelled, "copying was cancelled"};
+      auto to = root / file.path;
+      if (auto made = make_directory(to.parent_path()); !made)
+        return made;
+      // What is there is another content's as well: writing into it would change that.
+      if (before == content_state::absent && !links_too && fs::exists(fs::symlink_status(to, ignored))) {
+        linked = true;
+        continue;
+      }
+      ::unlink(to.c_str());
+      if (auto copied = copy_file(single ? source : source / file.path, to, file.size, control.stop); !copied)
+        return copied;
+    }
+    return nothing{};
+  };
+  if (auto copied = copy_all(false); !copied)
+    return fail(copied.problem());
   auto found = verify(what.address, now, control);
+  // The other content may be damaged.
+  if (found && !found->whole() && linked) {
+    if (auto doubted = doubt(what.address); !doubted)
+      return fail(doubted.problem());
+    if (auto copied = copy_all(true); !copied)
+      return fail(copied.problem());
+    found = verify(what.address, now, control);
+  }
   if (!found)
     return fail(found.problem());
   if (!found->whole())
@@ -609,9 +727,10 @@ store::make_room(std::uint64_t bytes, const std::set<content_address>& last_copi
   }
   auto plan = plan_eviction(std::move(contents), options_.bytes_max, bytes, used_since);
   if (plan.missing_bytes > 0)
-    return problem{fault::no_space, fmt::format("{} bytes are wanted in store {}, and {} of them cannot be had: what "
-                                                "is left is pinned, in use or the last copy",
-                                                bytes, options_.directory.string(), plan.missing_bytes)};
+    return problem{fault::no_space,
+                   fmt::format("{} is wanted in store {}, and {} of it cannot be had: what is left is "
+                               "pinned, in use or the last copy",
+                               size_text(bytes), options_.directory.string(), size_text(plan.missing_bytes))};
   for (auto& address : plan.evict) {
     if (auto gone = evict(address); !gone)
       return gone.problem();
@@ -718,6 +837,15 @@ done store::hide(const content_address& address) {
 }
 
 /// Has the files writable, no longer than they should be, and out of the way where they are none.
+/// Whether none of the file's pieces has to be fetched.
+bool store::is_good(const content& what, const content_file& file) const {
+  auto good = good_pieces(what.address);
+  if (good.size() != what.piece_hashes.size())
+    return false;
+  auto begin = good.begin() + file.first_piece;
+  return std::all_of(begin, begin + file.pieces, [](bool piece) { return piece; });
+}
+
 done store::prepare_repair(const content& what) {
   auto root = place(what.address) / what.name;
   for (auto& file : what.files) {
@@ -734,6 +862,17 @@ done store::prepare_repair(const content& what) {
       if (error)
         return io_problem(path, "removed", error.value());
       continue;
+    }
+    // Another content has the same file, and shows it: what is written here must not be seen there.
+    if (status.st_nlink > 1) {
+      if (is_good(what, file))
+        continue;
+      auto own = path;
+      own += ".own";
+      if (auto copied = copy_file(path, own, static_cast<std::uint64_t>(status.st_size), {}); !copied)
+        return copied;
+      if (::rename(own.c_str(), path.c_str()) != 0)
+        return io_problem(path, "replaced", errno);
     }
     if (::chmod(path.c_str(), 0644) != 0)
       return io_problem(path, "made writable", errno);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <tuple>
 
 namespace astra::p2p {
@@ -69,8 +70,16 @@ swarm_table::answer swarm_table::on_report(member who, const report& what, time_
     for (auto& [other, seen] : own.peers) {
       auto& peer = members_.at(other);
       allowed.insert(peer.where);
+      auto& theirs = of.parts.at(other);
+      auto admitted = theirs.peers.at(who) == mark::admitted;
+      // An engine remembers who once had all of it, and when it has all of it itself it dials nobody of these: who
+      // fetches again dials.
+      auto is_asked = own.held == of.pieces && theirs.wants && own.met.contains(other);
+      auto asks = own.wants && theirs.held == of.pieces && theirs.met.contains(who);
       if (seen == mark::fresh)
-        seen = of.parts.at(other).peers.at(who) == mark::admitted ? mark::dialled : mark::admitted;
+        seen = admitted && !is_asked ? mark::dialled : mark::admitted;
+      else if (seen == mark::admitted && admitted && asks)
+        seen = mark::dialled;
       // Until it says that it has: an answer may be lost, and so may a connection.
       if (seen == mark::dialled && !dialled.contains(other))
         todo.connect.emplace_back(other, peer.where);
@@ -84,11 +93,20 @@ swarm_table::answer swarm_table::on_report(member who, const report& what, time_
     result.errands.push_back(std::move(todo));
   }
   result.allowed.assign(allowed.begin(), allowed.end());
-  // 0 would be no limit.
   if (limit_)
-    result.upload.emplace(std::max<std::uint64_t>(1, known.share.value_or(known.upload.floor_bytes_per_s)),
-                          options_.share_lasts);
+    result.upload.emplace(grant(known), options_.share_lasts);
   return result;
+}
+
+/// A share grows only when others have heard that theirs is smaller: the sum is never above the limit.
+std::uint64_t swarm_table::grant(state& to) {
+  auto floor = to.upload.floor_bytes_per_s;
+  auto others = granted_ - to.granted;
+  auto room = *limit_ > others ? *limit_ - others : 0;
+  // What it goes on with anyway, and 0 would be no limit.
+  auto share = std::max<std::uint64_t>({1, floor, std::min(to.share.value_or(floor), room)});
+  granted_ = others + share;
+  return to.granted = share;
 }
 
 bool swarm_table::take(member who, const holding& what) {
@@ -140,7 +158,6 @@ bool swarm_table::take(member who, const holding& what) {
   part.wants = wants;
   part.has_origin = what.has_origin;
   part.reads_origin = what.reads_origin;
-  part.given_up = part.given_up && held == pieces;
   count(of, zone, who, part, true);
   return true;
 }
@@ -166,8 +183,11 @@ void swarm_table::drop(member who, const content_address& address) {
   auto& part = of.parts.at(who);
   auto zone = of.zones.find(known.at.zone);
   count(of, zone->second, who, part, false);
-  for (auto& [other, seen] : part.peers)
-    of.parts.at(other).peers.erase(who);
+  for (auto& [other, seen] : part.peers) {
+    auto& theirs = of.parts.at(other);
+    theirs.peers.erase(who);
+    theirs.met.insert(who);
+  }
   if (part.planned)
     zone->second.plan.leave(who);
   if (zone->second.reader == who)
@@ -187,7 +207,17 @@ void swarm_table::leave(member who) {
     return;
   for (auto& address : std::set{found->second.contents})
     drop(who, address);
+  granted_ -= found->second.granted;
   members_.erase(found);
+}
+
+void swarm_table::limit_all(std::optional<std::uint64_t> bytes_per_s) {
+  limit_ = bytes_per_s;
+  if (limit_)
+    return;
+  granted_ = 0;
+  for (auto& [who, state] : members_)
+    state.granted = 0;
 }
 
 void swarm_table::expire(time_point now) {
@@ -222,6 +252,8 @@ void swarm_table::find_peers(swarm& of, member who) {
       continue;
     }
     other.peers.erase(who);
+    other.met.insert(who);
+    own.met.insert(peer->first);
     peer = own.peers.erase(peer);
   }
   // Where nothing has changed there is nobody new.
@@ -306,16 +338,19 @@ std::optional<swarm_table::status> swarm_table::look_at(const content_address& a
   auto& of = found->second;
   status result;
   std::uint64_t there = 0;
-  std::vector<bool> any(of.pieces);
   for (auto& [who, part] : of.parts) {
     result.complete += part.held == of.pieces ? 1 : 0;
     result.fetching += part.wants ? 1 : 0;
     there += part.wants ? part.held : 0;
-    for (std::uint32_t piece = 0; piece < of.pieces; ++piece)
-      any[piece] = any[piece] || part.have[piece];
   }
   if (result.fetching > 0)
     result.progress = static_cast<double>(there) / (static_cast<double>(result.fetching) * of.pieces);
+  if (result.complete > 0)
+    return result;
+  std::vector<bool> any(of.pieces);
+  for (auto& [who, part] : of.parts)
+    for (std::uint32_t piece = 0; piece < of.pieces; ++piece)
+      any[piece] = any[piece] || part.have[piece];
   result.missing = static_cast<std::uint32_t>(std::ranges::count(any, false));
   return result;
 }
@@ -327,24 +362,17 @@ std::vector<content_address> swarm_table::contents() const {
   return result;
 }
 
-bool swarm_table::is_last_copy(member who, const content_address& address) const {
+std::optional<swarm_table::member> swarm_table::keeper_of(const content_address& address) const {
   auto found = swarms_.find(address);
   if (found == swarms_.end())
-    return false;
-  auto& of = found->second;
-  auto own = of.parts.find(who);
-  return own != of.parts.end() && own->second.held == of.pieces && std::ranges::none_of(of.parts, [&](auto& entry) {
-           return entry.first != who && entry.second.held == of.pieces && !entry.second.given_up;
-         });
-}
-
-bool swarm_table::may_give_up(member who, const content_address& address) {
-  if (is_last_copy(who, address))
-    return false;
-  if (auto found = swarms_.find(address); found != swarms_.end())
-    if (auto own = found->second.parts.find(who); own != found->second.parts.end())
-      own->second.given_up = own->second.held == found->second.pieces;
-  return true;
+    return std::nullopt;
+  std::uint64_t salt = 0;
+  std::memcpy(&salt, address.bytes.data(), sizeof salt);
+  std::optional<member> best;
+  for (auto& [who, part] : found->second.parts)
+    if (part.held == found->second.pieces && (!best || draw(salt, who) < draw(salt, *best)))
+      best = who;
+  return best;
 }
 
 } // namespace astra::p2p

@@ -125,17 +125,15 @@ public:
   void expire(time_point now);
 
   /// Over all members together, bytes per second; empty: none.  Takes effect with the next `divide`.
-  void limit_all(std::optional<std::uint64_t> bytes_per_s) { limit_ = bytes_per_s; }
+  void limit_all(std::optional<std::uint64_t> bytes_per_s);
   /// Divides the limit by what members want.  To be called about once per second.
   void divide();
 
   std::optional<status> look_at(const content_address& address) const;
   std::vector<content_address> contents() const;
-  /// Nobody else has all of it.
-  bool is_last_copy(member who, const content_address& address) const;
-  /// Whether somebody else has all of it who may not give it up as well; from then on this member's copy counts for
-  /// none.
-  bool may_give_up(member who, const content_address& address);
+  /// Of those that have all of it the one that has to keep it, whatever the others do; empty: nobody has.  Stays the
+  /// same as long as that one is there.
+  std::optional<member> keeper_of(const content_address& address) const;
   std::size_t size() const { return members_.size(); }
 
 private:
@@ -145,6 +143,8 @@ private:
     double uplink = 1.0;
     rate_demand upload;
     std::optional<std::uint64_t> share;
+    /// What it was told last.
+    std::uint64_t granted = 0;
     time_point heard;
     std::set<content_address> contents;
   };
@@ -165,12 +165,12 @@ private:
     bool wants = false;
     bool has_origin = false;
     bool reads_origin = false;
-    /// It may give its copy up.
-    bool given_up = false;
     /// It is in the plan of its zone.
     bool planned = false;
     /// Members that it exchanges pieces with.
     std::map<member, mark> peers;
+    /// Members that it exchanged pieces with before.
+    std::set<member> met;
     /// `swarm::changes` when peers were looked for last.
     std::uint64_t looked_at = 0;
   };
@@ -194,6 +194,7 @@ private:
     std::uint64_t changes = 1;
   };
 
+  std::uint64_t grant(state& to);
   bool take(member who, const holding& what);
   void drop(member who, const content_address& address);
   void find_peers(swarm& of, member who);
@@ -210,6 +211,8 @@ private:
   std::map<content_address, swarm> swarms_;
   std::map<content_address, std::uint32_t> announced_;
   std::optional<std::uint64_t> limit_;
+  /// The sum of what members were told.
+  std::uint64_t granted_ = 0;
 };
 
 } // namespace astra::p2p

@@ -91,3 +91,30 @@ TEST_CASE("a share that ends leaves the floor, not the sky") {
   limit.grant(0, now + 10s);
   CHECK(limit.value(now + 6s) == 1);
 }
+
+TEST_CASE("transfers give way while requests wait for the machine, and come back when they do not") {
+  give_way way;
+  // Nobody works: whatever the pressure is, it is their own.
+  CHECK_FALSE(way.look(100'000'000, 0.9, false));
+  CHECK_FALSE(way.look(100'000'000, 0.1, true));
+  auto limit = way.look(100'000'000, 0.5, true);
+  REQUIRE(limit);
+  CHECK(*limit == 66'666'666);
+  for (int second = 0; second < 30; ++second) {
+    auto next = way.look(*limit, 0.5, true);
+    REQUIRE(next);
+    CHECK(*next <= *limit);
+    limit = next;
+  }
+  CHECK(*limit == give_way::least_bytes_per_s);
+  // In between nothing changes.
+  CHECK(way.look(*limit, 0.15, true) == limit);
+  int seconds = 0;
+  while (way.look(limit.value_or(0), 0.05, true) && seconds < 100)
+    ++seconds;
+  CHECK(seconds == 9);
+  CHECK_FALSE(way.look(100'000'000, 0.05, true));
+  // The work is over: at once.
+  REQUIRE(way.look(100'000'000, 0.5, true));
+  CHECK_FALSE(way.look(60'000'000, 0.5, false));
+}

@@ -358,6 +358,78 @@ TEST_CASE_FIXTURE(fixture, "room is made by last use, and never at the cost of w
   CHECK(opened->state(first.address) == content_state::ready);
 }
 
+TEST_CASE_FIXTURE(fixture, "of a new version only the files that changed are fetched, and the others take no room") {
+  auto old = add(1);
+  auto source = directory / "next";
+  auto next = write_model(source, 1);
+  write_file(source / "a" / "b" / "more.bin", random_bytes(600'000, 77));
+  auto changed = make_content(source);
+  REQUIRE(changed);
+  REQUIRE(changed->address != old.address);
+  need(opened->fetch(*changed, start));
+  auto good = opened->good_pieces(changed->address);
+  REQUIRE(good.size() == changed->piece_hashes.size());
+  for (auto& file : changed->files)
+    for (std::uint32_t piece = 0; piece < file.pieces; ++piece)
+      CHECK(good[file.first_piece + piece] == (file.path != "a/b/more.bin"));
+  struct ::stat one {};
+  struct ::stat other {};
+  REQUIRE(::stat(file(old, "a/weights.bin").c_str(), &one) == 0);
+  REQUIRE(::stat(file(*changed, "a/weights.bin").c_str(), &other) == 0);
+  CHECK(one.st_ino == other.st_ino);
+  // The old one goes, the new one keeps what they shared.
+  need(opened->evict(old.address));
+  write_file(file(*changed, "a/b/more.bin"), random_bytes(600'000, 77));
+  write_file(file(*changed, "empty"), "");
+  need(opened->make_ready(changed->address, start));
+  auto found = opened->verify(changed->address, start);
+  REQUIRE(found);
+  CHECK(found->whole());
+}
+
+TEST_CASE_FIXTURE(fixture, "a version is imported beside a former one without touching its files, even damaged ones") {
+  auto old = add(1);
+  auto weights = file(old, "a/weights.bin");
+  auto damaged = false;
+  SUBCASE("whole") {}
+  SUBCASE("damaged") {
+    damaged = true;
+  }
+  auto source = directory / "next";
+  write_model(source, 1);
+  write_file(source / "config.json", "another");
+  auto next = make_content(source);
+  REQUIRE(next);
+  if (damaged) {
+    fs::permissions(weights, fs::perms::owner_write, fs::perm_options::add);
+    write_file(weights, random_bytes(700'001, 99));
+  }
+  need(opened->import(*next, source, start));
+  CHECK(opened->state(next->address) == content_state::ready);
+  auto found = opened->verify(next->address, start);
+  REQUIRE(found);
+  CHECK(found->whole());
+  struct ::stat one {};
+  struct ::stat other {};
+  REQUIRE(::stat(weights.c_str(), &one) == 0);
+  REQUIRE(::stat(file(*next, "a/weights.bin").c_str(), &other) == 0);
+  CHECK((one.st_ino == other.st_ino) == !damaged);
+  auto before = opened->verify(old.address, start);
+  REQUIRE(before);
+  CHECK(before->whole() == !damaged);
+}
+
+TEST_CASE_FIXTURE(fixture, "notes come back after a restart, or not at all") {
+  CHECK(opened->notes().empty());
+  auto text = std::string{"names\0and more", 14};
+  need(opened->save_notes(text));
+  CHECK(opened->notes() == text);
+  open();
+  CHECK(opened->notes() == text);
+  write_file(directory / "store" / "notes", "garbage");
+  CHECK(opened->notes().empty());
+}
+
 TEST_CASE_FIXTURE(fixture, "a source that changed since it was hashed is not imported") {
   auto what = write_model(directory / "model", 1);
   SUBCASE("other bytes") {

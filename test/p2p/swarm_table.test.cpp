@@ -87,15 +87,32 @@ TEST_CASE_FIXTURE(fixture, "of two members the one that reports second is told t
   CHECK(tell(2).errands[0].connect.empty());
 }
 
+TEST_CASE_FIXTURE(fixture, "who had all of it and fetches again connects to those that it met, once they let it in") {
+  add_seeder(1);
+  add(2);
+  tell_all();
+  tell_all();
+  reports[2].holdings[0].have.assign(64, true);
+  reports[2].holdings[0].wants = false;
+  tell_all();
+  tell_all();
+  // A piece was damaged.  The engine of the other one remembers that this one had all.
+  reports[2].holdings[0].have[7] = false;
+  reports[2].holdings[0].wants = true;
+  CHECK(tell(2).errands[0].connect.empty());
+  CHECK(tell(1).errands[0].connect.empty());
+  CHECK(tell(2).errands[0].connect.size() == 1);
+  CHECK(tell(1).errands[0].connect.empty());
+}
+
 TEST_CASE_FIXTURE(fixture, "a member that comes again at another address is a new one") {
   add_seeder(1);
   add(2);
   tell_all();
   reports[2].where.port = 7001;
   CHECK(tell(2).allowed == std::vector{endpoint(1)});
-  auto answer = tell(1);
-  CHECK(answer.allowed == std::vector{reports[2].where});
-  CHECK(answer.errands[0].connect.size() == 1);
+  CHECK(tell(1).allowed == std::vector{reports[2].where});
+  CHECK(tell_all().size() == 1);
 }
 
 TEST_CASE_FIXTURE(fixture, "who has all needs nobody who has all") {
@@ -118,11 +135,10 @@ TEST_CASE_FIXTURE(fixture, "peers are near, and three are far") {
   for (std::uint64_t who = 2; who <= 100; ++who)
     tell(who);
   std::map<int, int> by_distance;
-  tell(1);
-  for (std::uint64_t who = 2; who <= 100; ++who)
-    for (auto& errand : tell(who).errands)
-      for (auto& [other, where] : errand.connect)
-        ++by_distance[distance(reports[other].at, reports[who].at)];
+  auto told = tell(1);
+  for (auto& [who, report] : reports)
+    if (std::ranges::find(told.allowed, report.where) != told.allowed.end())
+      ++by_distance[distance(report.at, reports[1].at)];
   CHECK(by_distance[3] == 3);
   CHECK(by_distance[1] == 7);
   CHECK(by_distance[2] == 0);
@@ -261,14 +277,17 @@ TEST_CASE_FIXTURE(fixture, "a content's state is told: copies, progress, what no
   CHECK(seen->fetching == 2);
   CHECK(seen->progress == doctest::Approx(1.0 / 128));
   CHECK(seen->missing == 0);
-  CHECK(table.is_last_copy(1, model));
-  CHECK_FALSE(table.is_last_copy(2, model));
-  CHECK_FALSE(table.may_give_up(1, model));
+  CHECK(table.keeper_of(model) == 1);
   add_seeder(4);
   tell_all();
-  CHECK(table.may_give_up(1, model));
-  // The other one asks before anything has changed.
-  CHECK_FALSE(table.may_give_up(4, model));
+  // One of both has to keep it, and always the same.
+  auto keeper = table.keeper_of(model);
+  REQUIRE(keeper);
+  CHECK((*keeper == 1 || *keeper == 4));
+  tell_all();
+  CHECK(table.keeper_of(model) == keeper);
+  table.leave(*keeper);
+  CHECK(table.keeper_of(model) == 5 - *keeper);
   table.leave(4);
   reports.erase(4);
   table.leave(1);
