@@ -1,6 +1,7 @@
 #include "actors/node/node.hpp"
 
 #include "actors/mutant.hpp"
+#include "actors/node/content_paths.hpp"
 #include "actors/node/drain_state.hpp"
 #include "actors/node/home_link.hpp"
 #include "actors/node/load_meter.hpp"
@@ -48,6 +49,14 @@ constexpr milliseconds handover_max{20000};
 /// Between two looks at what members of clusters wait for.
 constexpr milliseconds member_look_interval{250};
 
+/// Between two looks at contents that a replica waits for, and at those that it has.
+constexpr milliseconds content_look_interval{500};
+constexpr milliseconds content_hold_interval{15'000};
+constexpr milliseconds content_answer_timeout{5000};
+/// Between two looks at what is ready on this node; a profile names so many of them, 8 bytes each.
+constexpr milliseconds store_look_interval{2000};
+constexpr std::size_t contents_told_max = 512;
+
 /// What apps may use of the node.
 pb::Resources capacity_of(const node_options& options) {
   pb::Resources result;
@@ -71,10 +80,12 @@ class node_state : private replica_host {
 public:
   static constexpr const char* name = "astra.node";
 
-  node_state(node_actor::pointer self, platform& world, const node_options& options, const app_registry& apps)
+  node_state(node_actor::pointer self, platform& world, const node_options& options, const app_registry& apps,
+             std::function<content_source()> contents)
     : self_(self), world_(world), options_(options), registry_(apps), id_(make_node_id(options.name)),
       incarnation_(world.next_incarnation()), last_process_(incarnation_.value() << 24),
-      random_(world.seed("node/" + options.name)), meter_(options.cpu_milli / 1000.0, world.machine().sample(), now()),
+      random_(world.seed("node/" + options.name)), contents_(std::move(contents)),
+      meter_(options.cpu_milli / 1000.0, world.machine().sample(), now()),
       replicas_(id_, incarnation_, capacity_of(options), options.labels),
       desk_(self, options_, replicas_, runners_, meter_, [this] { on_work_ended(); }),
       home_(self, world, options_, id_, incarnation_,
@@ -97,6 +108,8 @@ public:
     replicas_.limit_profile(home_link::profile_bytes_max - std::min(taken, home_link::profile_bytes_max));
     world_.publish(node_service(options_.name), caf::actor_cast<caf::strong_actor_ptr>(self_));
     home_.start();
+    if (contents_)
+      look_at_store();
     return {
         [this](const reserve& request) { return desk_.on_reserve(*request); },
         [this](invoke& request) { return desk_.on_invoke(*request); },
@@ -166,7 +179,14 @@ private:
 
   void begin(claim_token token) {
     home_.profile_changed();
-    auto runner = make_runner(*this, registry_, *replicas_.find(token));
+    if (replicas_.find(token)->spec->contents_size() > 0)
+      look_at_contents(token);
+    else
+      begin(token, *replicas_.find(token));
+  }
+
+  void begin(claim_token token, const replica& what) {
+    auto runner = make_runner(*this, registry_, what);
     if (!runner) {
       replica_failed(token, "the app's spec names no kind that this node knows");
       return;
@@ -175,6 +195,104 @@ private:
     if (replicas_.find(token)->member && !std::exchange(looks_at_members_, true))
       look_at_members_later();
     runner->start();
+  }
+
+  // -- contents that replicas need ---------------------------------------------
+
+  /// What the keeper of contents said at one look.
+  struct content_look {
+    std::size_t open = 0;
+    content_paths paths;
+    std::string waits_for;
+    std::string failed;
+  };
+
+  /// Asks for all contents of a replica: it starts when they are there, and holds them as long as it is here.
+  void look_at_contents(claim_token token) {
+    auto what = replicas_.find(token);
+    if (!what)
+      return;
+    auto keeper = contents_ ? contents_() : content_source{};
+    if (!keeper) {
+      if (!contents_)
+        return replica_failed(token, "the app needs contents, and this node keeps none (store.enabled = false)");
+      return look_again(token, "the keeper of contents is being started");
+    }
+    auto look = std::make_shared<content_look>();
+    look->open = static_cast<std::size_t>(what->spec->contents_size());
+    auto one_done = [this, token, look] {
+      if (--look->open == 0)
+        on_contents(token, *look);
+    };
+    for (auto& content : what->spec->contents())
+      self_->request(keeper, caf::timespan{content_answer_timeout}, hold_content{token, content})
+          .then(
+              [look, one_done, content](const content_status& status) {
+                if (status.now == content_status::phase::ready)
+                  look->paths[content.substr(0, content.find('@'))] = status.path;
+                else if (status.now == content_status::phase::failed)
+                  look->failed = status.reason;
+                else
+                  look->waits_for += (look->waits_for.empty() ? "" : "; ") + status.reason;
+                one_done();
+              },
+              [look, one_done](const caf::error& reason) {
+                look->waits_for = "the keeper of contents does not answer: " + error_text(reason);
+                one_done();
+              });
+  }
+
+  void look_again(claim_token token, const std::string& waits_for) {
+    auto what = replicas_.find(token);
+    if (what && what->state == pb::REPLICA_STARTING && what->reason != waits_for)
+      set_state(token, pb::REPLICA_STARTING, waits_for);
+    self_->run_delayed(content_look_interval, [this, token] { look_at_contents(token); });
+  }
+
+  void on_contents(claim_token token, const content_look& look) {
+    auto what = replicas_.find(token);
+    if (!what)
+      return release_contents_of(token);
+    auto has_begun = runners_.count(token) != 0;
+    auto starts = what->state == pb::REPLICA_STARTING && !has_begun;
+    if (starts && !look.failed.empty())
+      return replica_failed(token, look.failed);
+    if (starts && look.waits_for.empty()) {
+      auto ready = *what;
+      ready.spec = with_contents(*what->spec, look.paths);
+      begin(token, ready);
+    } else if (starts) {
+      return look_again(token, look.waits_for);
+    }
+    self_->run_delayed(content_hold_interval, [this, token] { look_at_contents(token); });
+  }
+
+  /// What is ready here schedulers may know, for apps that need it.
+  void look_at_store() {
+    self_->run_delayed(store_look_interval, [this] { look_at_store(); });
+    auto keeper = contents_();
+    if (!keeper)
+      return;
+    self_->request(keeper, caf::timespan{content_answer_timeout}, report_atom_v, desk_.running())
+        .then(
+            [this](const held_contents& held) {
+              std::vector<std::uint64_t> hashes;
+              for (auto& name : held.names)
+                hashes.push_back(name_hash(name));
+              std::sort(hashes.begin(), hashes.end());
+              if (hashes.size() > contents_told_max)
+                hashes.resize(contents_told_max);
+              if (hashes == held_)
+                return;
+              held_ = std::move(hashes);
+              home_.profile_changed();
+            },
+            [](const caf::error&) {}); // It is asked again.
+  }
+
+  void release_contents_of(claim_token token) {
+    if (auto keeper = contents_ ? contents_() : content_source{})
+      self_->send(keeper, release_contents{token});
   }
 
   // -- members of clusters -----------------------------------------------------
@@ -381,6 +499,8 @@ private:
     spdlog::info("node.replica_gone node={} app={} replica={} token={}", options_.name, what->spec->name(), what->index,
                  to_hex(token.value()));
     desk_.remove(*what);
+    if (what->spec->contents_size() > 0)
+      release_contents_of(token);
     std::erase_if(processes_, [token](auto& entry) { return entry.second == token; });
     stopping_.erase(token);
     killed_.erase(token);
@@ -523,6 +643,8 @@ private:
     }
     for (auto& status : replicas_.describe(now()))
       *profile.add_replicas() = std::move(status);
+    for (auto hash : held_)
+      profile.add_contents(hash);
     profile.set_capacity_origin(options_.capacity_origin);
     profile.set_limits_backend(options_.limits_backend);
   }
@@ -536,6 +658,9 @@ private:
   /// Keys must differ from those of an earlier incarnation at the same launcher.
   std::uint64_t last_process_;
   random_source random_;
+  std::function<content_source()> contents_;
+  /// Hashes of the names of what is ready, sorted.
+  std::vector<std::uint64_t> held_;
   load_meter meter_;
   drain_state drain_;
   replica_set replicas_;
@@ -557,8 +682,10 @@ private:
 
 } // namespace
 
-node_actor spawn_node(caf::actor_system& sys, platform& world, const node_options& options, const app_registry& apps) {
-  return sys.spawn<node_actor::stateful_impl<node_state>>(std::ref(world), options, std::cref(apps));
+node_actor spawn_node(caf::actor_system& sys, platform& world, const node_options& options, const app_registry& apps,
+                      std::function<content_source()> contents) {
+  return sys.spawn<node_actor::stateful_impl<node_state>>(std::ref(world), options, std::cref(apps),
+                                                          std::move(contents));
 }
 
 } // namespace astra

@@ -22,12 +22,14 @@ constexpr std::size_t partitions_max = 64;
 /// many for each replica: two of them, drawn at random, are looked at closely.
 constexpr std::size_t sample_min = 1024;
 constexpr std::size_t sample_per_replica = 4;
+/// For an app that needs contents all nodes are looked at, where there are not more than these.
+constexpr std::size_t whole_look_max = 50'000;
 
 /// Steps in which nodes of an app that is to be packed are filled: within one they are as good as each other.
 constexpr double pack_steps = 8.0;
 
 /// Smaller is better, and must be exhausted before the next.
-using tier = std::tuple<bool, std::uint32_t, bool, bool, std::uint32_t>;
+using tier = std::tuple<bool, std::uint32_t, std::uint32_t, bool, bool, std::uint32_t>;
 
 struct candidate {
   node_id node;
@@ -38,6 +40,8 @@ struct candidate {
   bool suspect = false;
   bool away = false;
   std::uint32_t placed = 0;
+  /// Contents of the app that would have to be fetched first.
+  std::uint32_t lacks = 0;
 
   /// The share left of what is scarcest here.
   double left() const {
@@ -51,8 +55,8 @@ struct candidate {
     // Other apps will want accelerators that this one has no use for.
     auto idle = free.idle_cards != 0;
     if (strategy == pb::PLACEMENT_PACK)
-      return {suspect, 0, idle, away, static_cast<std::uint32_t>(left() * pack_steps)};
-    return {suspect, placed, idle, away, 0};
+      return {suspect, 0, lacks, idle, away, static_cast<std::uint32_t>(left() * pack_steps)};
+    return {suspect, placed, lacks, idle, away, 0};
   }
 
   /// Larger is better.  Requests share the machine whatever was reserved, so emptier nodes serve faster.
@@ -312,6 +316,9 @@ plan_result plan(const plan_input& input, random_source& random) {
   // Nodes without replicas share what they are.
   std::unordered_map<const pb::NodeProfile*, placement_rules::verdict> known;
   placement_rules::verdict fresh;
+  std::vector<std::uint64_t> contents;
+  for (auto& content : input.spec.contents())
+    contents.push_back(name_hash(content));
   auto away = [&](node_id id) { return id.value() % input.partitions != input.partition; };
   /// Candidates that are taken before any others, once each.
   std::size_t first_choice = 0;
@@ -348,6 +355,8 @@ plan_result plan(const plan_input& input, random_source& random) {
     here.suspect = entry.row.liveness() == pb::LIVENESS_SUSPECT;
     here.away = away(id);
     here.placed = placed_on(input, id);
+    for (auto hash : contents)
+      here.lacks += std::binary_search(row.shape().contents().begin(), row.shape().contents().end(), hash) ? 0 : 1;
     first_choice += !here.suspect && here.placed == 0 && here.free.idle_cards == 0 ? 1 : 0;
     pool.add(*about, std::move(here));
   };
@@ -355,7 +364,9 @@ plan_result plan(const plan_input& input, random_source& random) {
   // No rule compares nodes with each other.
   auto alone = rules.spreads().empty() && rules.affinities().empty();
   // Ids are hashes: from wherever one begins, the next so many are a random sample.
-  auto sampled = alone && input.spec.placement().strategy() == pb::PLACEMENT_SPREAD && input.nodes.size() > sample_min;
+  // A sample of very many would miss the few that have what the app needs, of fewer all are looked at.
+  auto sampled = alone && input.spec.placement().strategy() == pb::PLACEMENT_SPREAD
+                 && input.nodes.size() > (contents.empty() ? sample_min : whole_look_max);
   auto enough = std::max(sample_min, sample_per_replica * input.missing.size());
   auto begin = sampled ? node_id{random.next()} : node_id{};
   auto look_around = [&](auto wanted) {
@@ -375,8 +386,8 @@ plan_result plan(const plan_input& input, random_source& random) {
       }
     }
   };
-  // Nodes of others come after all of the app's own part.
-  if (input.partitions > 1 && alone) {
+  // Nodes of others come after all of the app's own part, but for those that save a transfer.
+  if (input.partitions > 1 && alone && (contents.empty() || sampled)) {
     look_around([&](node_id id) { return !away(id); });
     if (first_choice < input.missing.size())
       look_around(away);

@@ -65,6 +65,34 @@ TEST_CASE("new replicas go where fewer of the app are") {
   CHECK(plan(input, random).placements.at(0).node == make_node_id("n2"));
 }
 
+TEST_CASE("replicas go where their contents are already, though others have more room or are the app's own part") {
+  model_view cluster;
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    auto name = "n" + std::to_string(i);
+    cluster.rows[name] = make_row(name, i % 10 == 3 ? 4 : 64, 64);
+    if (i % 10 == 3)
+      cluster.rows[name].mutable_profile()->add_contents(name_hash("ocr-det@3"));
+  }
+  cluster.publish(start);
+  auto spec = small_app("ocr", 6);
+  spec.add_contents("ocr-det@3");
+  for (std::uint32_t partition = 0; partition < 4; ++partition) {
+    auto input = input_for(spec, cluster);
+    input.partition = partition;
+    input.partitions = 4;
+    random_source random{partition};
+    auto planned = per_node(plan(input, random));
+    CHECK(planned.size() == 6);
+    for (auto name : {"n3", "n13", "n23", "n33"})
+      CHECK(planned[make_node_id(name)] == 1);
+  }
+  // Another version is another content.
+  spec.set_contents(0, "ocr-det@4");
+  random_source random{1};
+  auto planned = per_node(plan(input_for(spec, cluster), random));
+  CHECK(planned.size() == 6);
+}
+
 TEST_CASE("an app that needs no accelerator leaves nodes with free ones to others") {
   model_view cluster;
   cluster.rows["plain"] = make_row("plain", 1, 64);

@@ -1,0 +1,33 @@
+#include "actors/node/content_paths.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace astra;
+
+TEST_CASE("a command finds its contents by placeholder and by variable, whatever its kind") {
+  content_paths paths{{"ocr-det", "/s/1"}, {"voc.en", "/s/2"}};
+  pb::AppSpec spec;
+  auto& server = *spec.mutable_server();
+  server.add_command("serve");
+  server.add_command("--model={content.ocr-det}/w.bin:{content.voc.en}:{content.other}:{port}");
+  server.add_env("MODEL={content.ocr-det}");
+  auto filled = with_contents(spec, paths);
+  CHECK(filled->server().command(1) == "--model=/s/1/w.bin:/s/2:{content.other}:{port}");
+  REQUIRE(filled->server().env_size() == 3);
+  CHECK(filled->server().env(0) == "MODEL=/s/1");
+  CHECK(filled->server().env(1) == "ASTRA_CONTENT_OCR_DET=/s/1");
+  CHECK(filled->server().env(2) == "ASTRA_CONTENT_VOC_EN=/s/2");
+
+  pb::AppSpec actor;
+  actor.mutable_actor()->add_args("model={content.ocr-det}");
+  CHECK(with_contents(actor, paths)->actor().args(0) == "model=/s/1");
+
+  pb::AppSpec clusters;
+  clusters.mutable_per_request()->add_command("{content.ocr-det}/run");
+  clusters.mutable_federation()->mutable_head()->add_command("{content.voc.en}/head");
+  clusters.mutable_federation()->mutable_worker()->add_env("A={content.voc.en}");
+  auto all = with_contents(clusters, paths);
+  CHECK(all->per_request().command(0) == "/s/1/run");
+  CHECK(all->federation().head().command(0) == "/s/2/head");
+  CHECK(all->federation().worker().env(0) == "A=/s/2");
+}
