@@ -5,6 +5,7 @@
 #include "messages/profile_limits.hpp"
 #include "messages/resource_protocol.hpp"
 #include "messages/text.hpp"
+#include "messages/transfer_protocol.hpp"
 #include "messages/type_ids.hpp"
 #include "runtime/net/byte_reader.hpp"
 
@@ -87,7 +88,16 @@ constexpr auto hashed_kind = std::byte{1};
 
 constexpr auto no_type = caf::invalid_type_id;
 
-enum class inspection : std::uint8_t { none, heartbeat, profile, beat_batch, scheduler_beat, claims, releases };
+enum class inspection : std::uint8_t {
+  none,
+  heartbeat,
+  profile,
+  beat_batch,
+  scheduler_beat,
+  claims,
+  releases,
+  swarm_report
+};
 
 /// Whose messages of a type are taken.
 struct way {
@@ -150,6 +160,14 @@ constexpr rule rules[] = {
     make_rule<event_query, event_page>(inspection::none, way{gateway_role, resource_role}),
     make_rule<node_query, node_page>(inspection::none, way{gateway_role, resource_role}),
     make_rule<report_query, resource_report>(inspection::none, way{gateway_role, resource_role}),
+    make_rule<swarm_report, swarm_answer>(inspection::swarm_report, way{node_role, resource_role}),
+    make_rule<manifest_query, manifest_part>(inspection::none, way{node_role, resource_role},
+                                             way{resource_role, node_role}),
+    make_rule<name_claim, name_grant>(inspection::none, way{node_role, resource_role}),
+    make_rule<swarm_query, swarm_page>(inspection::none, way{node_role, resource_role},
+                                       way{gateway_role, resource_role}),
+    make_rule<set_swarm_limit, swarm_page>(inspection::none, way{gateway_role, resource_role}),
+    make_rule<content_order, content_reply>(inspection::none, way{gateway_role, node_role}),
 };
 
 constexpr auto lookup_type = caf::type_id_v<lookup_atom>;
@@ -176,13 +194,21 @@ guard_profile make_edge() {
   result.burst = 240;
   // A node and its dialer, and what a supervisor starts anew; those that end are forgotten.
   result.max_proxies = 32;
-  result.requests = {caf::type_id_v<heartbeat>, caf::type_id_v<profile_update>, lookup_type};
+  result.requests = {caf::type_id_v<heartbeat>,
+                     caf::type_id_v<profile_update>,
+                     caf::type_id_v<swarm_report>,
+                     caf::type_id_v<manifest_query>,
+                     caf::type_id_v<name_claim>,
+                     caf::type_id_v<swarm_query>,
+                     lookup_type};
   result.responses = {error_type,
                       handle_type,
                       caf::type_id_v<claim_reply>,
                       caf::type_id_v<reserve_reply>,
                       caf::type_id_v<invoke_reply>,
-                      caf::type_id_v<drain_reply>};
+                      caf::type_id_v<drain_reply>,
+                      caf::type_id_v<manifest_part>,
+                      caf::type_id_v<content_reply>};
   return result;
 }
 
@@ -653,7 +679,7 @@ verdict frame_guard::state::check_lookup(byte_reader& reader, std::size_t count)
   if (!reader.text(service, service_name_max) || !reader.done())
     return closed(violation::body, "the name of a service");
   if (!peer.roles.has_any({resource_role, scheduler_role, gateway_role}) && service != resource_service
-      && service != aggregator_service)
+      && service != aggregator_service && service != tracker_service)
     return closed(violation::identity, fmt::format("looks up \"{}\"", printable(service, detail_text_max)));
   return {};
 }
@@ -902,6 +928,19 @@ verdict frame_guard::state::inspect(inspection how, std::string_view body) const
     if (fields.failed())
       return broken();
     return scheduler == name_id && name == peer.name ? verdict{} : foreign("the beat");
+  }
+  case inspection::swarm_report: {
+    std::uint64_t member = 0;
+    std::string_view name;
+    while (fields.next()) {
+      if (fields.is(1, kind::fixed64))
+        member = fields.value;
+      else if (fields.is(3, kind::bytes))
+        name = fields.content;
+    }
+    if (fields.failed())
+      return broken();
+    return member == name_id && name == peer.name ? verdict{} : foreign("the report");
   }
   case inspection::claims: {
     if (relays_claims())

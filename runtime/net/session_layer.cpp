@@ -5,6 +5,7 @@
 #include "messages/node_protocol.hpp"
 #include "messages/resource_protocol.hpp"
 #include "messages/scheduler_protocol.hpp"
+#include "messages/transfer_protocol.hpp"
 #include "runtime/net/dial_backoff.hpp"
 #include "runtime/net/greeter.hpp"
 #include "runtime/net/session_scribe.hpp"
@@ -127,13 +128,14 @@ private:
 } // namespace
 
 bool may_offer(const peer_identity& peer, const std::string& service) {
-  if (service == resource_service)
+  if (service == resource_service || service == tracker_service)
     return peer.roles.has(peer_role::resource);
   if (service == apps_service)
     return peer.roles.has(peer_role::scheduler);
   if (service == aggregator_service)
     return peer.roles.has(peer_role::aggregator);
-  return peer.roles.has(peer_role::node) && service == node_service(peer.name);
+  return peer.roles.has(peer_role::node)
+         && (service == node_service(peer.name) || service == content_service(peer.name));
 }
 
 class session_layer::impl : public std::enable_shared_from_this<session_layer::impl> {
@@ -337,7 +339,8 @@ private:
     rules.directory = own_.directory;
     rules.is_service = [services = services_, node = only_node(about->identity)](caf::actor_id id) {
       auto name = services->name_of(id);
-      return !name.empty() && (!node || name == resource_service || name == aggregator_service);
+      return !name.empty()
+             && (!node || name == resource_service || name == aggregator_service || name == tracker_service);
     };
     // Requests and answers of clients are as large as clients make them.
     auto bodies = about->identity.roles.has(peer_role::gateway) || own_.self.roles.has(peer_role::gateway)

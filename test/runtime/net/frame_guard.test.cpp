@@ -270,8 +270,8 @@ TEST_CASE("frame_guard: nothing but our own messages has a type that passes: no 
       if (judged != "type")
         ++passed;
     }
-  // Ours come as far as their bodies: 18 at the core, 2 at the edge.
-  CHECK(passed == 20);
+  // Ours come as far as their bodies: 24 at the core, 6 at the edge.
+  CHECK(passed == 30);
   auto first = caf::type_id_v<heartbeat>;
   CHECK(fate(edge(), raw({})) == "type");
   CHECK(fate(edge(), raw({first, first})) == "type");
@@ -375,8 +375,8 @@ TEST_CASE("frame_guard: an answer passes once, to the actor that asked, with the
     CHECK(takes >= 2); // both errors
     CHECK(takes <= 3);
   }
-  // 15 of the 19 have an answer of their own; the handle is not among the samples.
-  CHECK(passed == 2 * requests.size() + 15);
+  // 21 of the 25 have an answer of their own; the handle is not among the samples.
+  CHECK(passed == 2 * requests.size() + 21);
   // Nothing as an answer to what has none.
   auto end = core();
   end.ask(requests[9]); // cancel
@@ -552,6 +552,12 @@ TEST_CASE("frame_guard: each message is for its roles, and what answers it is no
       {"node_query", {{gateway, resource}}},
       {"report_query", {{gateway, resource}}},
       {"beat_batch", {{aggregator, resource}}},
+      {"swarm_report", {{node, resource}}},
+      {"manifest_query", {{node, resource}, {resource, node}}},
+      {"name_claim", {{node, resource}}},
+      {"swarm_query", {{node, resource}, {gateway, resource}}},
+      {"set_swarm_limit", {{gateway, resource}}},
+      {"content_order", {{gateway, node}}},
   };
   auto requests = sample_requests("p");
   REQUIRE(requests.size() == rows.size() + 1); // and the look-up
@@ -614,6 +620,15 @@ TEST_CASE("frame_guard: a node reports for itself only") {
     CHECK(doubled("node-2", "node-1", which) == "pass");
     CHECK(doubled("node-1", "node-2", which) == "identity");
   }
+  swarm_report held;
+  held->set_member(name_hash("node-1"));
+  held->set_name("node-1");
+  CHECK(fate(edge(), to_service(caf::make_message(held))) == "pass");
+  held->set_name("node-2");
+  CHECK(fate(edge(), to_service(caf::make_message(held))) == "identity");
+  held->set_member(name_hash("node-2"));
+  held->set_name("node-1");
+  CHECK(fate(edge(), to_service(caf::make_message(held))) == "identity");
 }
 
 TEST_CASE("frame_guard: an aggregator speaks for the nodes that its certificate names, and commands no others") {

@@ -1,0 +1,67 @@
+#include "runtime/transfer/fetch_text.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace astra {
+namespace {
+
+/// Slower than this nobody can tell when it will be over.
+constexpr std::uint64_t slowest_bytes_per_s = 1024;
+
+std::string rate_text(std::uint64_t bytes_per_s) {
+  auto value = static_cast<double>(bytes_per_s);
+  for (auto unit : {"B/s", "kB/s", "MB/s"}) {
+    if (value < 1000.0)
+      return fmt::format("{:.{}f} {}", value, value < 10.0 ? 1 : 0, unit);
+    value /= 1000.0;
+  }
+  return fmt::format("{:.{}f} GB/s", value, value < 10.0 ? 1 : 0);
+}
+
+std::string time_text(std::chrono::milliseconds time) {
+  auto seconds = (time.count() + 999) / 1000;
+  if (seconds < 100)
+    return fmt::format("{} s", seconds);
+  if (seconds < 6000)
+    return fmt::format("{} min", (seconds + 59) / 60);
+  return fmt::format("{} h", (seconds + 3599) / 3600);
+}
+
+} // namespace
+
+std::optional<std::chrono::milliseconds> time_left(const fetch_progress& how) {
+  if (how.bytes_done >= how.bytes_total)
+    return std::chrono::milliseconds{0};
+  if (how.bytes_per_s < slowest_bytes_per_s)
+    return std::nullopt;
+  return std::chrono::milliseconds{(how.bytes_total - how.bytes_done) * 1000 / how.bytes_per_s};
+}
+
+std::string limited_by(const fetch_progress& how) {
+  if (how.complete == 0 && how.missing > 0 && how.bytes_per_s < slowest_bytes_per_s)
+    return fmt::format("{} of its pieces, which no node has that answers", how.missing);
+  if (how.peers == 0)
+    return how.complete == 0 ? "no node that has it answers"
+                             : fmt::format("no connection to the {} that {} it yet",
+                                           how.complete == 1 ? "node" : "nodes", how.complete == 1 ? "has" : "have");
+  if (how.gives_way)
+    return "the requests that this node works on";
+  if (how.download_limit > 0 && how.bytes_per_s * 10 >= how.download_limit * 9)
+    return "store.download_limit of this node";
+  if (how.swarm_limited)
+    return "the limit over all nodes (astra model limit)";
+  return "the uplinks of its peers";
+}
+
+std::string fetch_text(const fetch_progress& how) {
+  auto share = how.bytes_total == 0 ? 100 : std::min<std::uint64_t>(how.bytes_done * 100 / how.bytes_total, 100);
+  auto result = fmt::format("{} %", share);
+  if (auto left = time_left(how))
+    result += fmt::format(", {} left at {} from {} {}", time_text(*left), rate_text(how.bytes_per_s), how.peers,
+                          how.peers == 1 ? "peer" : "peers");
+  return result + ", limited by " + limited_by(how);
+}
+
+} // namespace astra

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace astra {
+
+/// How a content that is fetched is doing, as far as people want to know.
+struct fetch_progress {
+  std::uint64_t bytes_done = 0;
+  std::uint64_t bytes_total = 0;
+  std::uint64_t bytes_per_s = 0;
+  std::uint32_t peers = 0;
+  /// Members that have all of it, and pieces that no member has.
+  std::uint32_t complete = 0;
+  std::uint32_t missing = 0;
+  /// 0: there is none.
+  std::uint64_t download_limit = 0;
+  /// Whether a limit over all nodes is in force.
+  bool swarm_limited = false;
+  /// Whether it gives way to requests that the node works on.
+  bool gives_way = false;
+};
+
+/// Nothing: nobody can tell.
+std::optional<std::chrono::milliseconds> time_left(const fetch_progress& how);
+
+/// What holds it up: "no node that has it answers", "its peers' uplinks", ...
+std::string limited_by(const fetch_progress& how);
+
+/// "62 %, 41 s left at 3.1 MB/s from 4 peers, limited by its peers' uplinks".
+std::string fetch_text(const fetch_progress& how);
+
+/// A rate that jumps from second to second, smoothed over about three of them.
+class smooth_rate {
+public:
+  void add(std::uint64_t bytes_per_s) { value_ += (static_cast<double>(bytes_per_s) - value_) * 0.3; }
+  void reset() { value_ = 0.0; }
+  std::uint64_t value() const { return static_cast<std::uint64_t>(value_); }
+
+private:
+  double value_ = 0.0;
+};
+
+} // namespace astra

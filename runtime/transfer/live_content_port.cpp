@@ -1,0 +1,128 @@
+#include "runtime/transfer/live_content_port.hpp"
+
+#include "p2p/libtorrent_engine.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
+#include <fstream>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+namespace astra {
+namespace {
+
+/// "some avg10=12.34 ..." of pressure stall information, as a share; 0 where the kernel has none.
+double some_of_ten_seconds(const char* file) {
+  std::ifstream in{file};
+  std::string word;
+  while (in >> word)
+    if (constexpr std::string_view key = "avg10="; word.starts_with(key))
+      return std::clamp(std::strtod(word.c_str() + key.size(), nullptr) / 100.0, 0.0, 1.0);
+  return 0.0;
+}
+
+class live_content_port final : public content_port {
+public:
+  explicit live_content_port(live_content_options options) : options_(std::move(options)) {}
+
+  ~live_content_port() override { live_content_port::close(); }
+
+  p2p::done open(std::function<void()> notify) override {
+    close();
+    auto opened = p2p::store::open({options_.directory, options_.bytes_max});
+    if (!opened)
+      return opened.problem();
+    store_ = std::move(*opened);
+    notify_ = notify;
+    worker_ = std::jthread{[this](std::stop_token stop) { work(stop); }};
+    p2p::libtorrent_options how;
+    how.listen_address = options_.listen_address;
+    how.listen_port = options_.listen_port;
+    how.notify = std::move(notify);
+    engine_ = p2p::make_libtorrent_engine(std::move(how));
+    return p2p::nothing{};
+  }
+
+  void run(job what) override {
+    {
+      std::lock_guard guard{mutex_};
+      jobs_.push_back(std::move(what));
+    }
+    wake_.notify_one();
+  }
+
+  std::vector<aftermath> drain() override {
+    std::lock_guard guard{mutex_};
+    return std::exchange(finished_, {});
+  }
+
+  p2p::engine& engine() override {
+    assert(engine_);
+    return *engine_;
+  }
+
+  void close() override {
+    engine_.reset();
+    if (worker_.joinable()) {
+      worker_.request_stop();
+      wake_.notify_all();
+      worker_.join();
+    }
+    store_.reset();
+    jobs_.clear();
+    finished_.clear();
+  }
+
+  std::string public_address() const override { return options_.public_address; }
+  double pressure() override {
+    auto worst = 0.0;
+    for (auto file : {"/proc/pressure/cpu", "/proc/pressure/io"})
+      worst = std::max(worst, some_of_ten_seconds(file));
+    return worst;
+  }
+  std::string machine() const override { return p2p::current_boot(); }
+  p2p::content_store::time_point wall_time() const override { return std::chrono::system_clock::now(); }
+
+private:
+  void work(const std::stop_token& stop) {
+    std::unique_lock lock{mutex_};
+    while (wake_.wait(lock, stop, [this] { return !jobs_.empty(); }) && !stop.stop_requested()) {
+      auto next = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      auto then = next(*store_);
+      // What it captured may be large.
+      next = nullptr;
+      lock.lock();
+      finished_.push_back(std::move(then));
+      lock.unlock();
+      notify_();
+      lock.lock();
+    }
+  }
+
+  live_content_options options_;
+  std::unique_ptr<p2p::store> store_;
+  std::unique_ptr<p2p::engine> engine_;
+  std::function<void()> notify_;
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::deque<job> jobs_;
+  std::vector<aftermath> finished_;
+  /// Last: it uses the others.
+  std::jthread worker_;
+};
+
+} // namespace
+
+std::shared_ptr<content_port> make_live_content_port(live_content_options options) {
+  return std::make_shared<live_content_port>(std::move(options));
+}
+
+} // namespace astra

@@ -1,0 +1,99 @@
+#include "runtime/transfer/name_book.hpp"
+
+#include "config/naming.hpp"
+#include "p2p/content.hpp"
+
+#include <tuple>
+#include <utility>
+
+namespace astra {
+namespace {
+
+constexpr std::size_t names_max = 100'000;
+constexpr std::uint64_t versions_ahead = 10'000;
+
+bool well_formed(const pb::ContentName& name) {
+  return name.version() > 0 && name.address().size() == sizeof(p2p::content_address)
+         && name_problem(name.name()).empty();
+}
+
+/// Of two contents that were given the same version in two parts of a cluster, the one that counts.
+bool before(const pb::ContentName& a, const pb::ContentName& b) {
+  return std::tuple{a.published_ms(), a.address()} < std::tuple{b.published_ms(), b.address()};
+}
+
+} // namespace
+
+name_book::verdict name_book::learn(const pb::ContentName& name) {
+  if (!well_formed(name))
+    return verdict::refused;
+  auto found = names_.find(name.name());
+  if (found == names_.end() && names_.size() >= names_max)
+    return verdict::refused;
+  // Versions count up: one far beyond the others is somebody's mistake, and would leave no room for more.
+  std::uint64_t newest = found == names_.end() || found->second.empty() ? 0 : found->second.rbegin()->first;
+  if (name.version() > newest + versions_ahead)
+    return verdict::refused;
+  auto [place, fresh] = names_[name.name()].try_emplace(name.version(), name);
+  if (fresh)
+    return verdict::learned;
+  auto& known = place->second;
+  if (known.address() != name.address()) {
+    if (!before(name, known))
+      return verdict::refused;
+    known = name;
+    return verdict::learned;
+  }
+  if (known.removed() && !name.removed())
+    return verdict::removed_elsewhere;
+  if (known.removed() || !name.removed())
+    return verdict::known;
+  known.set_removed(true);
+  return verdict::learned;
+}
+
+pb::ContentName name_book::grant(const pb::ContentName& wish) {
+  auto& versions = names_[wish.name()];
+  for (auto& [version, known] : versions)
+    if (known.address() == wish.address() && !known.removed())
+      return known;
+  auto result = wish;
+  result.set_version(versions.empty() ? 1 : versions.rbegin()->first + 1);
+  result.set_removed(false);
+  versions[result.version()] = result;
+  return result;
+}
+
+const pb::ContentName* name_book::find(std::string_view name, std::uint32_t version) const {
+  auto found = names_.find(name);
+  if (found == names_.end())
+    return nullptr;
+  if (version != 0) {
+    auto one = found->second.find(version);
+    return one == found->second.end() ? nullptr : &one->second;
+  }
+  for (auto i = found->second.rbegin(); i != found->second.rend(); ++i)
+    if (!i->second.removed())
+      return &i->second;
+  return nullptr;
+}
+
+std::vector<pb::ContentName> name_book::list(std::string_view name) const {
+  std::vector<pb::ContentName> result;
+  for (auto& [known, versions] : names_)
+    if (name.empty() || known == name)
+      for (auto& [version, one] : versions)
+        result.push_back(one);
+  return result;
+}
+
+std::vector<pb::ContentName> name_book::names_of(std::string_view address) const {
+  std::vector<pb::ContentName> result;
+  for (auto& [known, versions] : names_)
+    for (auto& [version, one] : versions)
+      if (one.address() == address && !one.removed())
+        result.push_back(one);
+  return result;
+}
+
+} // namespace astra

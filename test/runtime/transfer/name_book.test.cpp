@@ -1,0 +1,70 @@
+#include "runtime/transfer/name_book.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace astra;
+using verdict = name_book::verdict;
+
+namespace {
+
+pb::ContentName version(const std::string& name, std::uint32_t number, char content, std::uint64_t published = 1) {
+  pb::ContentName result;
+  result.set_name(name);
+  result.set_version(number);
+  result.set_address(std::string(32, content));
+  result.set_published_ms(published);
+  return result;
+}
+
+} // namespace
+
+TEST_CASE("versions count from 1, and the same content keeps its version") {
+  name_book names;
+  CHECK(names.grant(version("ocr", 0, 'a')).version() == 1);
+  CHECK(names.grant(version("ocr", 0, 'b')).version() == 2);
+  CHECK(names.grant(version("ocr", 0, 'a')).version() == 1);
+  CHECK(names.grant(version("asr", 0, 'a')).version() == 1);
+  REQUIRE(names.find("ocr", 0) != nullptr);
+  CHECK(names.find("ocr", 0)->version() == 2);
+  CHECK(names.find("ocr", 3) == nullptr);
+  CHECK(names.find("tts", 0) == nullptr);
+  CHECK(names.names_of(std::string(32, 'a')).size() == 2);
+}
+
+TEST_CASE("a version that was removed stays so, whoever missed it, and is not given again") {
+  name_book names;
+  names.grant(version("ocr", 0, 'a'));
+  names.grant(version("ocr", 0, 'b'));
+  auto gone = version("ocr", 2, 'b');
+  gone.set_removed(true);
+  CHECK(names.learn(gone) == verdict::learned);
+  CHECK(names.learn(gone) == verdict::known);
+  CHECK(names.learn(version("ocr", 2, 'b')) == verdict::removed_elsewhere);
+  CHECK(names.find("ocr", 0)->version() == 1);
+  CHECK(names.find("ocr", 2)->removed());
+  CHECK(names.names_of(std::string(32, 'b')).empty());
+  // The same content again is another version.
+  CHECK(names.grant(version("ocr", 0, 'b')).version() == 3);
+}
+
+TEST_CASE("of two contents that got one version in two parts of a cluster everybody keeps the one published first") {
+  auto first = version("ocr", 1, 'a', 5);
+  auto second = version("ocr", 1, 'b', 7);
+  name_book one;
+  CHECK(one.learn(first) == verdict::learned);
+  CHECK(one.learn(second) == verdict::refused);
+  name_book other;
+  CHECK(other.learn(second) == verdict::learned);
+  CHECK(other.learn(first) == verdict::learned);
+  CHECK(one.find("ocr", 1)->address() == other.find("ocr", 1)->address());
+}
+
+TEST_CASE("what is no name is not learned") {
+  name_book names;
+  CHECK(names.learn(version("ocr", 0, 'a')) == verdict::refused);
+  CHECK(names.learn(version("no such/name", 1, 'a')) == verdict::refused);
+  auto cut = version("ocr", 1, 'a');
+  cut.set_address("short");
+  CHECK(names.learn(cut) == verdict::refused);
+  CHECK(names.list().empty());
+}
