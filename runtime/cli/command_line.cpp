@@ -1,12 +1,16 @@
 #include "runtime/cli/command_line.hpp"
 
 #include "config/endpoint.hpp"
+#include "config/naming.hpp"
 #include "config/spelling.hpp"
 #include "config/units.hpp"
+#include "p2p/file_io.hpp"
 #include "runtime/cli/command_context.hpp"
 #include "runtime/cli/commands/claims.hpp"
 #include "runtime/cli/commands/commands.hpp"
+#include "runtime/cli/commands/model.hpp"
 #include "runtime/cli/commands/quota.hpp"
+#include "runtime/cli/rate.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/http/fetch.hpp"
 
@@ -15,11 +19,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <cstddef>
 #include <iostream>
 #include <map>
 #include <string>
 #include <string_view>
+#include <sys/ioctl.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -102,6 +108,24 @@ double read_share(const std::string& option, const std::string& text) {
   return value;
 }
 
+volatile std::sig_atomic_t interrupt_seen = 0;
+
+bool was_interrupted() {
+  static const auto listens = [] {
+    struct sigaction action = {};
+    action.sa_handler = [](int) { interrupt_seen = 1; };
+    // A second one ends the process, as if nobody had listened.
+    action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+    return sigaction(SIGINT, &action, nullptr) == 0;
+  }();
+  return listens && interrupt_seen != 0;
+}
+
+std::size_t columns_of_stderr() {
+  winsize size = {};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
 std::string path_of(const CLI::App* app);
 
 std::string read_column(const std::string& option, const std::string& text, bool may_fall) {
@@ -134,6 +158,7 @@ private:
   void add_claims();
   void add_invoke_and_router();
   void add_task();
+  void add_model();
   void add_config();
   void add_ca();
   void add_bench();
@@ -175,6 +200,7 @@ private:
   task_list_options task_list_;
   task_options task_;
   std::string task_wait_;
+  model_options model_;
   config_check_options config_check_;
   config_show_options config_show_;
   ca_options ca_;
@@ -200,6 +226,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_claims();
   add_invoke_and_router();
   add_task();
+  add_model();
   add_config();
   add_ca();
   add_bench();
@@ -514,6 +541,81 @@ void command_line::add_task() {
       ->type_name("FILE");
   with_id("cancel", task_cancel_text, cancel_task)
       ->add_flag("--drop", task_.drop, "If it has ended, forget it and its result");
+}
+
+void command_line::add_model() {
+  auto* model = add(&root_, "model", model_text);
+  enum class version { none, any, needed };
+  auto named = [this](CLI::App* to, version wanted) {
+    to->add_option_function<std::string>(
+          "NAME",
+          [this, wanted](const std::string& text) {
+            content_reference reference;
+            if (auto problem = parse_content_reference(text, reference); !problem.empty())
+              reject("NAME", problem);
+            if (wanted == version::none && reference.version != 0)
+              reject("NAME", fmt::format("the cluster numbers the versions; write '{}'", reference.name));
+            if (wanted == version::needed && reference.version == 0)
+              reject("NAME", fmt::format("name the version that is to go, such as {}@3", reference.name));
+            model_.name = text;
+          },
+          wanted == version::none ? "The model's name" : "The model's name, or NAME@VERSION")
+        ->required();
+    return to;
+  };
+  auto on_nodes = [this](CLI::App* to, const std::string& what) {
+    to->add_option("--node", model_.nodes, what)->type_name("NAME")->allow_extra_args(false);
+  };
+  auto no_wait = [this](CLI::App* to) {
+    to->add_flag("--no-wait", model_.no_wait, "Only begin it, and print the jobs");
+  };
+  auto* publish = named(add(model, "publish", model_publish_text,
+                            [this](command_context& context) { return publish_model(context, model_); }),
+                        version::none);
+  publish->add_option("PATH", model_.path, "The directory or file")->required();
+  publish->add_option("--node", model_.node, "The node that reads PATH (default: one on this machine)")
+      ->type_name("NAME");
+  publish->add_flag("--pin", model_.pin, "Keep it on that node when room is needed for others");
+  no_wait(publish);
+  add(model, "list", model_list_text, list_models);
+  named(add(model, "show", model_show_text,
+            [this](command_context& context) { return show_model(context, model_.name); }),
+        version::any);
+  auto* fetch = named(
+      add(model, "fetch", model_fetch_text, [this](command_context& context) { return fetch_model(context, model_); }),
+      version::any);
+  on_nodes(fetch, "This node; may be repeated");
+  fetch
+      ->add_option_function<std::string>(
+          "--count", [this](const std::string& text) { model_.count = read_count("--count", text, 1'000'000); },
+          "So many nodes, those that have it counted")
+      ->type_name("N");
+  fetch->add_flag("--all", model_.all, "All nodes that keep models");
+  fetch->add_flag("--pin", model_.pin, "Keep it on them when room is needed for others");
+  no_wait(fetch);
+  auto* verify = named(add(model, "verify", model_verify_text,
+                           [this](command_context& context) { return verify_model(context, model_); }),
+                       version::any);
+  on_nodes(verify, "This node; may be repeated (default: all that have it)");
+  no_wait(verify);
+  named(
+      add(model, "rm", model_rm_text, [this](command_context& context) { return remove_model(context, model_.name); }),
+      version::needed);
+  for (auto pinned : {true, false})
+    on_nodes(named(add(model, pinned ? "pin" : "unpin", pinned ? model_pin_text : model_unpin_text,
+                       [this, pinned](command_context& context) { return pin_model(context, model_, pinned); }),
+                   version::any),
+             "This node; may be repeated (default: all that have it)");
+  add(model, "limit", model_limit_text, [this](command_context& context) { return limit_models(context, model_); })
+      ->add_option_function<std::string>(
+          "RATE",
+          [this](const std::string& text) {
+            auto rate = parse_rate(text);
+            if (!rate.value)
+              reject("RATE", rate.problem);
+            model_.limit = *rate.value;
+          },
+          "Such as 10GB/s, 800Mbit/s, 1.5GiB/s, or none (default: show the limit)");
 }
 
 void command_line::add_config() {
@@ -1023,9 +1125,10 @@ command_environment::command_environment()
       return astra::fetch(call, door, sink);
     }),
     variables(process_environment()), now(std::chrono::steady_clock::now),
-    sleep([](milliseconds duration) { std::this_thread::sleep_for(duration); }), in(&std::cin), out(&std::cout),
-    err(&std::cerr), in_is_terminal(isatty(STDIN_FILENO) == 1), out_is_terminal(isatty(STDOUT_FILENO) == 1),
-    err_is_terminal(isatty(STDERR_FILENO) == 1) {
+    sleep([](milliseconds duration) { std::this_thread::sleep_for(duration); }), interrupted(was_interrupted),
+    machine(p2p::current_boot), in(&std::cin), out(&std::cout), err(&std::cerr),
+    in_is_terminal(isatty(STDIN_FILENO) == 1), out_is_terminal(isatty(STDOUT_FILENO) == 1),
+    err_is_terminal(isatty(STDERR_FILENO) == 1), err_columns(columns_of_stderr) {
   // Request bodies may be large: no lock step with C's stdio.
   std::ios::sync_with_stdio(false);
 }

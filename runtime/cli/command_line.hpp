@@ -9,8 +9,10 @@
 #include <caf/expected.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <iosfwd>
+#include <string>
 #include <string_view>
 
 namespace astra {
@@ -38,6 +40,11 @@ struct command_environment {
   environment_lookup variables;
   std::function<std::chrono::steady_clock::time_point()> now;
   std::function<void(std::chrono::milliseconds)> sleep;
+  /// Whether ^C was pressed.  From the first call on the first one does not end this process any more; a second one
+  /// does.
+  std::function<bool()> interrupted;
+  /// What the nodes on this machine know it by; empty: nobody knows.
+  std::function<std::string()> machine;
 
   /// Request bodies come from `in`, data goes to `out`, narration and errors to `err`.
   std::istream* in;
@@ -46,6 +53,8 @@ struct command_environment {
   bool in_is_terminal;
   bool out_is_terminal;
   bool err_is_terminal;
+  /// Columns of the terminal of `err`.
+  std::function<std::size_t()> err_columns;
 };
 
 /// Does what the arguments say and returns the exit code (exit_code.hpp).  No actor system is created for anything

@@ -83,6 +83,11 @@ access_right needed_for(gateway_route route) {
   case gateway_route::plan_app:
   case gateway_route::router:
   case gateway_route::router_picks:
+  case gateway_route::models:
+  case gateway_route::model:
+  case gateway_route::model_jobs:
+  case gateway_route::model_job:
+  case gateway_route::model_limit:
   // Names every task, and who has a name has the task.
   case gateway_route::tasks:
     return access_right::read;
@@ -98,6 +103,12 @@ access_right needed_for(gateway_route route) {
   case gateway_route::apply_app:
   case gateway_route::delete_app:
   case gateway_route::rollback_app:
+  case gateway_route::publish_model:
+  case gateway_route::fetch_model:
+  case gateway_route::verify_model:
+  case gateway_route::pin_model:
+  case gateway_route::delete_model:
+  case gateway_route::limit_models:
     return access_right::change;
   }
   return access_right::change;
@@ -160,6 +171,18 @@ std::string_view audit_verb(gateway_route route) {
     return "delete";
   case gateway_route::rollback_app:
     return "rollback";
+  case gateway_route::publish_model:
+    return "publish_model";
+  case gateway_route::fetch_model:
+    return "fetch_model";
+  case gateway_route::verify_model:
+    return "verify_model";
+  case gateway_route::pin_model:
+    return "pin_model";
+  case gateway_route::delete_model:
+    return "delete_model";
+  case gateway_route::limit_models:
+    return "limit_models";
   case gateway_route::join:
     return "join";
   case gateway_route::renew:

@@ -36,8 +36,8 @@ std::optional<access_refusal> refuse_access(const http_client_info& client, acce
 /// The client in an audit line: a certificate's name, "uid=1000 pid=4711" or "anyone".
 std::string name_of(const http_client_info& client);
 
-/// The verb of a route in an audit line: "apply", "delete", "drain", "join", "renew"; empty for routes that change
-/// nothing.
+/// The verb of a route in an audit line: "apply", "delete", "drain", "publish_model", "join"; empty for routes that
+/// change nothing.
 std::string_view audit_verb(gateway_route route);
 
 /// An exchange that leaves one audit line with its answer, whatever that is.

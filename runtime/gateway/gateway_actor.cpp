@@ -13,6 +13,8 @@
 #include "runtime/gateway/invoke_request.hpp"
 #include "runtime/gateway/join_desk.hpp"
 #include "runtime/gateway/json.hpp"
+#include "runtime/gateway/model_desk.hpp"
+#include "runtime/gateway/model_wish.hpp"
 #include "runtime/gateway/node_listing.hpp"
 #include "runtime/gateway/quota_summary.hpp"
 #include "runtime/gateway/quota_waits.hpp"
@@ -55,31 +57,6 @@ constexpr int at_desk_max = 4;
 
 /// Listings and event streams at the same time.
 constexpr std::size_t readers_max = 256;
-
-/// HTTP status of a scheduler's refusal, by the name of its errc.
-std::uint16_t status_of_refusal(const std::string& code) {
-  errc value = errc::none;
-  if (!from_string({code.data(), code.size()}, value))
-    return 500;
-  switch (value) {
-  case errc::unknown_app:
-  case errc::unknown_name:
-  case errc::unknown_node:
-    return 404;
-  case errc::invalid_argument:
-    return 400;
-  case errc::conflict:
-  case errc::fenced:
-    return 409;
-  case errc::draining:
-  case errc::unreachable:
-    return 503;
-  case errc::timed_out:
-    return 504;
-  default:
-    return 500;
-  }
-}
 
 class gateway_state {
 public:
@@ -364,6 +341,18 @@ private:
       return ask_router(exchange, route.name, router_table_json, report_atom_v);
     case gateway_route::router_picks:
       return show_picks(exchange, route.name);
+    case gateway_route::models:
+    case gateway_route::model:
+    case gateway_route::publish_model:
+    case gateway_route::fetch_model:
+    case gateway_route::verify_model:
+    case gateway_route::pin_model:
+    case gateway_route::delete_model:
+    case gateway_route::model_jobs:
+    case gateway_route::model_job:
+    case gateway_route::model_limit:
+    case gateway_route::limit_models:
+      return serve_models(exchange, route);
     case gateway_route::join:
     case gateway_route::renew:
       return hand_out(std::move(exchange), route.what);
@@ -632,6 +621,22 @@ private:
     if (has_room(exchange))
       add_reader(spawn_event_stream(self_, links(setup_.control_timeout), setup_.resources, std::move(request),
                                     world_.wall_time(), exchange));
+  }
+
+  void serve_models(const http_exchange_ptr& exchange, const route_match& route) {
+    auto reading = read_model_wish(route, exchange->request());
+    if (auto wrong = std::get_if<std::string>(&reading))
+      return answer(exchange, refusal(400, "invalid_argument", *wrong));
+    if (!has_room(exchange))
+      return;
+    auto& wish = std::get<model_wish>(reading);
+    // Who follows a job asks often: no need to trouble the trackers each time.
+    for (auto& job : wish.jobs)
+      if (auto node = view_.find(make_node_id(job.node)); node != nullptr && node->name() == job.node)
+        job.process = facts_of(view_, *node, now()).address();
+    model_desk_setup setup{links(setup_.control_timeout), setup_.resources, setup_.report_timeout, origin_of(exchange),
+                           world_.wall_time()};
+    add_reader(spawn_model_desk(self_, std::move(setup), std::move(wish), exchange));
   }
 
   /// Answers with what this gateway knows and what every Resource says of itself.

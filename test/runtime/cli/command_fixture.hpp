@@ -60,6 +60,9 @@ public:
       if (on_sleep)
         on_sleep();
     };
+    environment.interrupted = [this] { return interrupted; };
+    environment.machine = [] { return std::string{"machine-1"}; };
+    environment.err_columns = [] { return std::size_t{100}; };
     environment.run_process = [this](process_options options) {
       started = std::move(options);
       return 0;
@@ -109,6 +112,8 @@ public:
   std::vector<http_call> calls;
   std::chrono::steady_clock::time_point time;
   std::function<void()> on_sleep;
+  /// ^C was pressed.
+  bool interrupted = false;
   /// Answers in pieces end before their end.
   bool cut_pieces = false;
   std::optional<process_options> started;

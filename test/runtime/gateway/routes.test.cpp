@@ -38,6 +38,17 @@ TEST_CASE("every route of the API is found by method and path, with its name dec
       {"DELETE", "/v1/tasks/gw.1.ab", gateway_route::cancel_task, "gw.1.ab"},
       {"GET", "/v1/tasks/gw.1.ab/result", gateway_route::task_result, "gw.1.ab"},
       {"GET", "/v1/tasks/gw.1.ab/events", gateway_route::task_events, "gw.1.ab"},
+      {"GET", "/v1/models", gateway_route::models, ""},
+      {"GET", "/v1/models/llama%403", gateway_route::model, "llama@3"},
+      {"POST", "/v1/models/llama", gateway_route::publish_model, "llama"},
+      {"DELETE", "/v1/models/llama@3", gateway_route::delete_model, "llama@3"},
+      {"POST", "/v1/models/llama/fetch", gateway_route::fetch_model, "llama"},
+      {"POST", "/v1/models/llama/verify", gateway_route::verify_model, "llama"},
+      {"POST", "/v1/models/llama/pin", gateway_route::pin_model, "llama"},
+      {"GET", "/v1/model-jobs?id=n1:7", gateway_route::model_jobs, ""},
+      {"GET", "/v1/model-jobs/n1:7", gateway_route::model_job, "n1:7"},
+      {"GET", "/v1/model-limit", gateway_route::model_limit, ""},
+      {"PUT", "/v1/model-limit", gateway_route::limit_models, ""},
   };
   for (auto& row : rows) {
     CAPTURE(row.target);
