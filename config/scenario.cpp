@@ -298,6 +298,7 @@ public:
     check_top();
     check_machines();
     check_network();
+    check_contents();
     check_apps();
     for (std::size_t i = 0; i < what_.load.size(); ++i)
       check_load(what_.load[i], at("load", i) + ".");
@@ -409,6 +410,46 @@ private:
       if (value > 0 && network.mode == network_mode::stream)
         rules_.add(key, "says nothing for a stream; write mode = \"datagram\" or remove it", {"network.mode"});
     }
+  }
+
+  void check_contents() {
+    constexpr std::uint64_t slowest = 1024;
+    constexpr std::uint64_t fastest = std::uint64_t{1} << 40;
+    auto& network = what_.network;
+    if (network.uplink_bytes_per_s < slowest || network.uplink_bytes_per_s > fastest)
+      rules_.add("network.uplink", "must be between \"1KiB\" and \"1TiB\" per second, not "
+                                       + quote(format_size(network.uplink_bytes_per_s)));
+    if (network.downlink_bytes_per_s > 0
+        && (network.downlink_bytes_per_s < slowest || network.downlink_bytes_per_s > fastest))
+      rules_.add("network.downlink", "must be between \"1KiB\" and \"1TiB\" per second, or \"0B\" for no bound, not "
+                                         + quote(format_size(network.downlink_bytes_per_s)));
+    if (network.content_limit_bytes_per_s > 0
+        && (network.content_limit_bytes_per_s < slowest || network.content_limit_bytes_per_s > fastest))
+      rules_.add("network.content_limit", "must be between \"1KiB\" and \"1TiB\" per second, or \"0B\" for none, not "
+                                              + quote(format_size(network.content_limit_bytes_per_s)));
+    std::set<std::string> names;
+    for (std::size_t i = 0; i < what_.contents.size(); ++i)
+      check_content(what_.contents[i], at("contents", i) + ".", names);
+    if (!what_.contents.empty() && !index_.has_role(process_role::gateway))
+      rules_.add("contents", "there is no gateway to publish them with; give some machine roles = [\"gateway\"]",
+                 {"machines"});
+  }
+
+  void check_content(const scenario_content& content, const std::string& key, std::set<std::string>& names) {
+    rules_.name(key + "name", content.name, "name = \"llama\"");
+    if (!content.name.empty() && !names.insert(content.name).second)
+      rules_.add(key + "name", quote(content.name) + " is the name of two contents; give each a name of its own");
+    if (content.bytes < mebibyte || content.bytes > mebibyte << 20)
+      rules_.add(key + "size", "must be between \"1MiB\" and \"1TiB\", not " + quote(format_size(content.bytes)));
+    if (auto group = content.node.empty() ? nullptr : index_.find(content.node);
+        !content.node.empty() && (!group || !machine_index::is_node(*group)))
+      rules_.unknown(key + "node", "machine with a node", content.node, index_.names_with(process_role::node),
+                     {"machines"});
+    if (content.node.empty() && !index_.has_node())
+      rules_.add(key.substr(0, key.size() - 1), "there is no node to publish it; give some machines roles = [\"node\"]",
+                 {"machines"});
+    inside(key + "at", content.at, "the content is published");
+    check_targets(content.fetch, key, "fetch", {"fetch", victims::nodes, lasting::maybe});
   }
 
   void check_apps() {
@@ -685,6 +726,8 @@ const std::map<std::string, std::string>& reserved_keys() {
       {"roles", "machines differ; write roles in [[machines]] instead"},
       {"scheduler.apps", "write [[apps]] with file = \"FILE\" instead"},
       {"state_dir", "simulated machines have disks of their own; remove it"},
+      {"store.directory", "simulated machines have disks of their own; remove it"},
+      {"store.listen", "the simulator gives every machine its address; remove it"},
   };
   return keys;
 }

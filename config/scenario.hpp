@@ -64,6 +64,23 @@ struct scenario_network {
   double loss = 0.0;
   double duplicate = 0.0;
   double overtake = 0.0;
+  /// Bytes per second of each node's contents, to and from others; a downlink of 0: no bound.
+  std::uint64_t uplink_bytes_per_s = 125'000'000;
+  std::uint64_t downlink_bytes_per_s = 125'000'000;
+  /// What an operator allows all nodes together to send of contents, set when the first one is published; 0: no limit.
+  std::uint64_t content_limit_bytes_per_s = 0;
+};
+
+/// A content that a node publishes, and that others fetch.
+struct scenario_content {
+  /// Of the model; its first version.
+  std::string name;
+  std::uint64_t bytes = std::uint64_t{64} << 20;
+  /// Name of the machine whose node publishes it; empty: the first one with a node.
+  std::string node;
+  nanoseconds at{std::chrono::seconds{5}};
+  /// Machines whose nodes fetch it as soon as it is published, as fault targets have them; empty: those that need it.
+  std::vector<std::string> fetch;
 };
 
 /// How the processes of an app behave.
@@ -183,6 +200,8 @@ struct scenario {
   nanoseconds restart_after{std::chrono::seconds{2}};
   std::vector<scenario_machines> machines;
   scenario_network network;
+  /// Without any, nodes have no store at all.
+  std::vector<scenario_content> contents;
   std::vector<scenario_app> apps;
   std::vector<scenario_load> load;
   /// Kinds of fault that the seed chooses from (each on with probability 1/2), and how many of them per run at most.

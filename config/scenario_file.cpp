@@ -75,6 +75,18 @@ void pair_fields(Io& io, scenario_network& x) {
   io("loss", x.loss);
   io("duplicate", x.duplicate);
   io("overtake", x.overtake);
+  io("uplink", x.uplink_bytes_per_s);
+  io("downlink", x.downlink_bytes_per_s);
+  io("content_limit", x.content_limit_bytes_per_s);
+}
+
+template <class Io>
+void pair_fields(Io& io, scenario_content& x) {
+  io("name", x.name);
+  io("size", x.bytes);
+  io("node", x.node);
+  io("at", x.at);
+  io("fetch", x.fetch);
 }
 
 template <class Io>
@@ -270,7 +282,7 @@ void write(proto::Message& message, T what) {
 
 /// Tables that a scenario has in common with the file of a process.
 constexpr std::array role_tables{"net",       "node",   "drain",   "resource", "aggregator",
-                                 "scheduler", "router", "gateway", "shutdown"};
+                                 "scheduler", "router", "gateway", "shutdown", "store"};
 
 void merge_role_tables(const proto::Message& from, proto::Message& into) {
   for (auto name : role_tables) {
@@ -311,6 +323,8 @@ scenario to_scenario(const schema::ScenarioFile& file, std::vector<broken_rule>&
   for (auto& machines : file.machines())
     result.machines.push_back(read<scenario_machines>(machines));
   result.network = read<scenario_network>(file.network());
+  for (auto& content : file.contents())
+    result.contents.push_back(read<scenario_content>(content));
   for (int i = 0; i < file.apps_size(); ++i)
     result.apps.push_back(to_app(file.apps(i), fmt::format("apps[{}]", i), broken));
   for (auto& load : file.load())
@@ -337,6 +351,8 @@ schema::ScenarioFile to_file(const scenario& what) {
   for (auto& machines : what.machines)
     write(*result.add_machines(), machines);
   write(*result.mutable_network(), what.network);
+  for (auto& content : what.contents)
+    write(*result.add_contents(), content);
   for (auto& app : what.apps) {
     auto& entry = *result.add_apps();
     if (app.spec)

@@ -46,6 +46,18 @@ struct process_facts {
   std::string command;
 };
 
+/// A content on a machine's disk.
+struct content_facts {
+  machine_id machine{};
+  /// Hexadecimal.
+  std::string address;
+  std::uint64_t bytes = 0;
+  /// As its store shows it to apps.
+  bool visible = false;
+  /// Every piece is there and right.
+  bool whole = false;
+};
+
 /// What everybody believes at the end of the quiet phase, asked of the actors themselves.
 struct final_state {
   /// When everybody was asked; the answers came within two seconds.
@@ -76,6 +88,10 @@ public:
   /// Since when neither a fault nor its after-effects (a cut, a stall, a machine down or just started) were there.
   virtual instant calm_since() const = 0;
   virtual std::vector<process_facts> processes() const = 0;
+  /// By machine.
+  virtual std::vector<content_facts> contents() const { return {}; }
+  /// Of contents, that left all machines so far.
+  virtual std::uint64_t sent_bytes() const { return 0; }
 };
 
 /// One thing that must always hold.  A new object per run.

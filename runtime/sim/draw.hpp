@@ -28,6 +28,7 @@ enum class draw_kind : std::uint64_t {
   interference,
   retransmit,
   split,
+  content,
 };
 
 /// The random decisions of one run: draw number `counter` of a kind about `subject` (a link, a machine, a process) is

@@ -1,10 +1,10 @@
 #pragma once
 
 #include "actors/platform.hpp"
-#include "actors/scheduler/revision_log.hpp"
 #include "runtime/net/directory.hpp"
 #include "runtime/sim/draw.hpp"
 #include "runtime/sim/process_model.hpp"
+#include "runtime/sim/sim_disk.hpp"
 #include "runtime/sim/sim_launcher.hpp"
 
 #include <caf/actor_system.hpp>
@@ -18,16 +18,6 @@
 #include <string>
 
 namespace astra::sim {
-
-/// What a machine keeps when its process or its power fails: whatever was stored is there after the next boot.
-struct sim_disk {
-  revision_log apps;
-  std::uint64_t last_incarnation = 0;
-  /// Storing fails with io_failed.
-  bool full = false;
-  /// Storing takes this long.
-  std::chrono::nanoseconds store_time{0};
-};
 
 /// What a simulated platform is made of.
 struct sim_machine_parts {

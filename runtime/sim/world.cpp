@@ -13,6 +13,8 @@
 #include "runtime/sim/crowd.hpp"
 #include "runtime/sim/log_capture.hpp"
 #include "runtime/sim/platform_sim.hpp"
+#include "runtime/sim/sim_content_port.hpp"
+#include "runtime/sim/sim_swarm_network.hpp"
 #include "runtime/sim/swarm.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -40,6 +42,7 @@ constexpr std::chrono::seconds question_time{2};
 constexpr std::chrono::milliseconds look_interval{2700};
 
 constexpr std::uint16_t process_port = 9700;
+constexpr std::uint16_t content_port_number = 9710;
 
 std::uint32_t index(machine_id where) {
   return static_cast<std::uint32_t>(where);
@@ -111,6 +114,8 @@ private:
 
 /// The actors of one start of a machine's process.
 struct process {
+  /// Last to go: actors have it too.
+  std::shared_ptr<content_port> contents;
   std::shared_ptr<service_table> services = std::make_shared<service_table>();
   std::unique_ptr<sim_platform> platform;
   std::unique_ptr<role_set> roles;
@@ -159,6 +164,8 @@ public:
       for (auto& program : make_sim_members(app))
         table->push_back(std::move(program));
     programs_ = std::move(table);
+    if (!what_->contents.empty())
+      contents_ = std::make_unique<sim_swarm_network>(link_speeds(*what_), engine_.random(), links());
     build();
     faults_ = options_.faults ? *options_.faults : draw_faults(*what_, engine_.random());
     for (std::size_t i = 0; i < faults_.size(); ++i)
@@ -168,6 +175,10 @@ public:
     for (auto& app : what_->apps)
       if (!app.from_file)
         engine_.at(app.apply_at, [this, &app] { apply(*app.spec); });
+    for (auto& content : what_->contents)
+      engine_.at(content.at, [this, &content] { publish(content, 0); });
+    if (auto limit = what_->network.content_limit_bytes_per_s; contents_ && limit > 0)
+      engine_.at(what_->contents.front().at, [this, limit] { limit_contents(limit, 0); });
     engine_.at(what_->horizon, [this] { calm_down(); });
     if (!gateways_.empty())
       look_at_tables(look_interval);
@@ -198,6 +209,107 @@ public:
     result.connection_timeout = what.options.net.timeout;
     result.connection_heartbeat = what.options.net.heartbeat;
     return result;
+  }
+
+  // -- contents ----------------------------------------------------------------
+
+  static sim_swarm_options link_speeds(const scenario& what) {
+    sim_swarm_options result;
+    result.uplink_bytes_per_s = what.network.uplink_bytes_per_s;
+    result.downlink_bytes_per_s = what.network.downlink_bytes_per_s;
+    result.latency_min = what.network.latency_min;
+    result.latency_max = what.network.latency_max;
+    return result;
+  }
+
+  sim_swarm_network::hooks links() {
+    sim_swarm_network::hooks result;
+    result.now = [this] { return engine_.now(); };
+    result.wake = [this](instant when) {
+      if (!closing_)
+        engine_.at(when, [this] { contents_->advance(); });
+    };
+    result.passes = [this](std::uint32_t from, std::uint32_t to) {
+      machine_id a{from};
+      machine_id b{to};
+      return !engine_.stalled(a) && !engine_.stalled(b) && engine_.passes(a, b);
+    };
+    return result;
+  }
+
+  void links_changed() {
+    if (contents_)
+      contents_->links_changed();
+  }
+
+  std::shared_ptr<content_port> make_doors(site& where, sim_disk& disk) {
+    auto& host = where.options.net.listen;
+    sim_content_parts parts;
+    parts.network = contents_.get();
+    parts.where.machine = index(where.id);
+    parts.where.where = {host.substr(0, host.rfind(':')), content_port_number};
+    parts.where.disk = &disk;
+    parts.store.bytes_max = where.options.store.bytes_max;
+    parts.machine = fmt::format("{}/{}", where.named.name, disk.contents.boot);
+    parts.now = [this] { return engine_.now(); };
+    parts.at = [this, id = where.id](instant when, std::function<void()> what) {
+      if (!closing_ && engine_.up(id))
+        engine_.at(id, when, std::move(what));
+    };
+    parts.wall_time = [&where] { return p2p::content_store::time_point{where.running->platform->wall_time()}; };
+    return make_sim_content_port(std::move(parts));
+  }
+
+  /// An operator publishes it, as often as it takes, and then has others fetch it.
+  void publish(const scenario_content& content, int tries) {
+    if (tries > 60 || closing_ || published_.contains(content.name))
+      return;
+    auto node =
+        content.node.empty()
+            ? std::find_if(sites_.begin(), sites_.end(),
+                           [](auto& one) { return one.options.has(process_role::node) && one.named.group->crowd == 0; })
+                  ->options.name
+            : content.node;
+    nlohmann::json body{{"path", sim_content_path(content.name, content.bytes).string()}, {"node", node}};
+    call("POST", "/v1/models/" + content.name, body.dump(), [this, &content, tries](int status) {
+      auto again = std::chrono::seconds{1};
+      if (status == 202) {
+        published_.insert(content.name);
+        engine_.at(engine_.now() + again, [this, &content] { fetch(content, 0); });
+      } else {
+        engine_.at(engine_.now() + again, [this, &content, tries] { publish(content, tries + 1); });
+      }
+    });
+  }
+
+  void fetch(const scenario_content& content, int tries) {
+    auto nodes = nlohmann::json::array();
+    for (auto place : places(content.fetch))
+      if (auto& where = sites_[place]; where.options.has(process_role::node) && where.named.group->crowd == 0)
+        nodes.push_back(where.options.name);
+    if (tries > 60 || closing_ || nodes.empty())
+      return;
+    call("POST", "/v1/models/" + content.name + "/fetch", nlohmann::json{{"nodes", nodes}}.dump(),
+         [this, &content, tries](int status) {
+           if (status == 202)
+             return;
+           engine_.at(engine_.now() + std::chrono::seconds{1}, [this, &content, tries, status] {
+             // Its publisher may have died before it had a name.
+             if (status == 404 && published_.erase(content.name) > 0)
+               publish(content, tries + 1);
+             else
+               fetch(content, tries + 1);
+           });
+         });
+  }
+
+  void limit_contents(std::uint64_t bytes_per_s, int tries) {
+    call("PUT", "/v1/model-limit", nlohmann::json{{"bytes_per_s", bytes_per_s}}.dump(),
+         [this, bytes_per_s, tries](int status) {
+           if (status != 200 && tries < 60)
+             engine_.at(engine_.now() + std::chrono::seconds{1},
+                        [this, bytes_per_s, tries] { limit_contents(bytes_per_s, tries + 1); });
+         });
   }
 
   // -- machines ----------------------------------------------------------------
@@ -320,6 +432,8 @@ public:
         spawn_crowd(sys, *now_running.platform, where.options.node, where.named.group->crowd);
         return;
       }
+      if (contents_ && where.options.has(process_role::node))
+        now_running.contents = make_doors(where, where.first ? where.first->disk : where.disk);
       auto boot_number = engine_.boots(where.id);
       now_running.roles = std::make_unique<role_set>(
           sys, *now_running.platform, where.options, where.files, registry_,
@@ -331,7 +445,7 @@ public:
               }
             });
           },
-          std::vector<std::string>{}, &where.claims);
+          std::vector<std::string>{}, &where.claims, gateway_tasks{}, now_running.contents);
     });
     if (where.extra_cores > 0.0)
       engine_.on(where.id, [&] { now_running.platform->take_cores(where.extra_cores); });
@@ -340,8 +454,12 @@ public:
   void kill(site& where, engine::death how, const std::string& why) {
     if (!engine_.up(where.id))
       return;
+    if (contents_ && how == engine::death::silent)
+      contents_->lose(index(where.id));
     engine_.kill(where.id, how, why);
     where.running.reset();
+    if (contents_ && how == engine::death::silent)
+      (where.first ? where.first->disk : where.disk).contents.lose_power(engine_.random(), index(where.id));
     // Their connections broke.
     std::vector<std::uint64_t> lost;
     for (auto& [id, open] : exchanges_)
@@ -448,10 +566,13 @@ public:
       return;
     ++where.stalls;
     engine_.stall(where.id);
+    links_changed();
     auto boot_number = engine_.boots(where.id);
     engine_.at(engine_.now() + length, [this, &where, boot_number] {
-      if (engine_.up(where.id) && engine_.boots(where.id) == boot_number && --where.stalls == 0)
+      if (engine_.up(where.id) && engine_.boots(where.id) == boot_number && --where.stalls == 0) {
         engine_.go_on(where.id);
+        links_changed();
+      }
     });
   }
 
@@ -547,11 +668,13 @@ public:
       if (both)
         add(to, from);
       rules_.insert(rules.begin(), rules.end());
+      links_changed();
       heal = [this, rules] {
         for (auto rule : rules) {
           engine_.lift(rule);
           rules_.erase(rule);
         }
+        links_changed();
       };
     } else if (kind == "drift") {
       each([&](site& where) { engine_.set_drift(where.id, fault.amount); });
@@ -700,6 +823,10 @@ public:
         engine_.go_on(where.id);
       }
     }
+    links_changed();
+    for (auto& content : what_->contents)
+      if (published_.contains(content.name))
+        fetch(content, 0);
     // The operator's last word: every app as the scenario has it.  Repeated until it is taken.
     for (auto& [name, spec] : wanted_)
       insist(name, 0);
@@ -1021,6 +1148,8 @@ public:
   app_registry registry_;
   std::shared_ptr<const sim_app_table> programs_;
   std::vector<machine_facts> facts_;
+  /// Null: nodes have no contents.
+  std::unique_ptr<sim_swarm_network> contents_;
   /// Those of the scenario, and behind them the machines of twins.  None ever moves.
   std::deque<site> sites_;
   std::map<std::string, machine_id, std::less<>> by_name_;
@@ -1028,6 +1157,8 @@ public:
   /// Apps as the operator wants them.
   std::map<std::string, pb::AppSpec> wanted_;
   std::vector<scenario_fault> faults_;
+  /// Contents that a node has begun to publish.
+  std::set<std::string> published_;
   std::set<engine::rule_id> rules_;
   std::set<machine_id> drained_;
   int active_ = 0;
@@ -1084,6 +1215,8 @@ void world::inject(scenario_fault fault) {
 }
 void world::reseed(std::uint64_t seed) {
   impl_->engine_.reseed(seed);
+  if (impl_->contents_)
+    impl_->contents_->reseed(draws{seed});
   for (auto& where : impl_->sites_)
     if (where.running && where.running->platform)
       where.running->platform->reseed(draws{seed});
@@ -1117,6 +1250,17 @@ std::vector<process_facts> world::processes() const {
       for (auto& one : where.running->platform->running())
         result.push_back({where.id, one.key.value(), one.command});
   return result;
+}
+std::vector<content_facts> world::contents() const {
+  std::vector<content_facts> result;
+  for (auto& where : impl_->sites_)
+    for (auto& [address, kept] : where.disk.contents.all)
+      result.push_back(
+          {where.id, p2p::to_string(address), kept.what->size, kept.state == p2p::content_state::ready, kept.whole()});
+  return result;
+}
+std::uint64_t world::sent_bytes() const {
+  return impl_->contents_ ? impl_->contents_->sent_bytes() : 0;
 }
 
 } // namespace astra::sim

@@ -84,6 +84,8 @@ public:
   bool passes(machine_id from, machine_id to) const override;
   instant calm_since() const override;
   std::vector<process_facts> processes() const override;
+  std::vector<content_facts> contents() const override;
+  std::uint64_t sent_bytes() const override;
 
 private:
   class impl;

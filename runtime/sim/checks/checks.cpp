@@ -10,6 +10,7 @@ namespace {
 const std::vector<check_kind>& all_kinds() {
   static const auto kinds = [] {
     std::vector<check_kind> all;
+    add_content_checks(all);
     add_life_checks(all);
     add_claim_checks(all);
     add_replica_checks(all);

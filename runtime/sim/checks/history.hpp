@@ -192,6 +192,7 @@ check_kind kind_of_check() {
 }
 
 // One function per subject.
+void add_content_checks(std::vector<check_kind>& all);
 void add_life_checks(std::vector<check_kind>& all);
 void add_claim_checks(std::vector<check_kind>& all);
 void add_replica_checks(std::vector<check_kind>& all);
