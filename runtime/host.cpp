@@ -21,6 +21,7 @@
 #include "runtime/process/machine_probe.hpp"
 #include "runtime/roles.hpp"
 #include "runtime/tasks/task_db.hpp"
+#include "runtime/transfer/live_content_port.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
@@ -29,6 +30,7 @@
 #include <caf/send.hpp>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <netdb.h>
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <spdlog/spdlog.h>
@@ -198,6 +200,69 @@ private:
   std::unique_ptr<role_set> roles_;
   std::optional<gateway> gateway_;
 };
+
+/// An address of a host in digits; the host itself when it has none.
+std::string digits_of(const std::string& host) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  for (auto family : {AF_INET, AF_INET6}) {
+    hints.ai_family = family;
+    if (::getaddrinfo(host.c_str(), nullptr, &hints, &found) == 0 && found)
+      break;
+    found = nullptr;
+  }
+  if (!found)
+    return host;
+  char digits[NI_MAXHOST] = {};
+  auto known = ::getnameinfo(found->ai_addr, found->ai_addrlen, digits, sizeof digits, nullptr, 0, NI_NUMERICHOST);
+  ::freeaddrinfo(found);
+  return known == 0 ? digits : host;
+}
+
+/// Whether one of this machine's interfaces has the address.
+bool is_own_address(const std::string& digits) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(digits.c_str(), "0", &hints, &found) != 0 || !found)
+    return false;
+  int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  auto own = fd >= 0 && ::bind(fd, found->ai_addr, found->ai_addrlen) == 0;
+  ::freeaddrinfo(found);
+  if (fd >= 0)
+    ::close(fd);
+  return own;
+}
+
+/// @param reached "host:port" under which other processes reach this one.
+live_content_options content_doors(const process_options& options, const std::filesystem::path& state_dir,
+                                   const std::string& reached) {
+  auto& store = options.store;
+  live_content_options result;
+  result.directory = store.directory.empty() ? state_dir / "store" : std::filesystem::path{store.directory};
+  result.bytes_max = store.bytes_max;
+  if (auto own = parse_endpoint(store.listen)) {
+    result.listen_address = result.public_address = own->host;
+    result.listen_port = own->port;
+    return result;
+  }
+  if (auto host = parse_endpoint(reached))
+    result.public_address = digits_of(host->host);
+  // One address, so that it is clear which port goes with it: on all of them each has its own.
+  auto listen = parse_endpoint(options.net.listen);
+  if (listen && !is_wildcard(*listen))
+    result.listen_address = digits_of(listen->host);
+  else if (is_own_address(result.public_address))
+    result.listen_address = result.public_address;
+  else
+    spdlog::warn(
+        "contents.address advertised={} reason=\"no interface of this machine has it; name one, and a port that "
+        "leads here, in store.listen\"",
+        reached);
+  return result;
+}
 
 int complain(const std::string& text) {
   std::fprintf(stderr, "astra: %s\n", text.c_str());
@@ -419,6 +484,9 @@ int host::run_roles() {
   parts.machine = make_machine_probe([this] { return launcher_ ? launcher_->pid() : 0; });
   world_ = std::make_unique<live_platform>(std::move(parts));
 
+  std::shared_ptr<content_port> contents;
+  if (options_.has(process_role::node) && options_.store.enabled)
+    contents = make_live_content_port(content_doors(options_, state_dir_, sessions_->address()));
   roles_ = std::make_unique<role_set>(
       *sys_, *world_, options_, app_specs_, app_actors_,
       [this](const std::string& role, const std::string& reason) {
@@ -426,7 +494,7 @@ int host::run_roles() {
         failed_ = true;
         wake_.notify();
       },
-      self_.nodes, claims_.get(), tasks_);
+      self_.nodes, claims_.get(), tasks_, contents);
   if (options_.has(process_role::gateway)) {
     gateway_doors doors{tls_, (state_dir_ / "gateway.sock").string()};
     // A socket's path is short; one that does not fit is no reason not to run.

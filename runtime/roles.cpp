@@ -6,6 +6,8 @@
 #include "actors/resource/view_client.hpp"
 #include "actors/scheduler/apps.hpp"
 #include "messages/wire/app.pb.h"
+#include "runtime/transfer/content_keeper.hpp"
+#include "runtime/transfer/tracker.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/event_based_actor.hpp>
@@ -18,9 +20,10 @@ namespace astra {
 
 role_set::role_set(caf::actor_system& sys, platform& world, const process_options& options,
                    std::vector<pb::AppSpec> apps, const app_registry& actors, on_failed failed,
-                   std::vector<std::string> aggregated_nodes, claim_store* claims, gateway_tasks tasks)
+                   std::vector<std::string> aggregated_nodes, claim_store* claims, gateway_tasks tasks,
+                   std::shared_ptr<content_port> contents)
   : sys_(sys), world_(world), options_(options), apps_(std::move(apps)), actors_(actors),
-    aggregated_nodes_(std::move(aggregated_nodes)), claims_(claims) {
+    aggregated_nodes_(std::move(aggregated_nodes)), claims_(claims), contents_(std::move(contents)) {
   // A scheduler places replicas anywhere, and says why not: it needs every node.
   auto narrow = !options_.gateway.apps.empty() && !options_.has(process_role::scheduler);
   if (options_.has(process_role::scheduler) || options_.has(process_role::gateway)) {
@@ -45,14 +48,27 @@ std::vector<child_spec> role_set::children() {
   if (options_.has(process_role::resource))
     result.push_back(
         {"resource", [this] { return caf::actor_cast<caf::actor>(spawn_resource(sys_, world_, options_.resource)); }});
+  if (options_.has(process_role::resource))
+    result.push_back(
+        {"tracker", [this] { return caf::actor_cast<caf::actor>(spawn_tracker(sys_, world_, options_.name)); }});
   if (options_.has(process_role::aggregator))
     result.push_back({"aggregator", [this] {
                         return caf::actor_cast<caf::actor>(
                             spawn_aggregator(sys_, world_, options_.aggregator, aggregated_nodes_));
                       }});
+  auto keeps_contents = options_.has(process_role::node) && options_.store.enabled && contents_;
+  if (keeps_contents)
+    result.push_back({"contents", [this] {
+                        auto keeper = spawn_content_keeper(sys_, world_, options_.node, options_.store, contents_);
+                        std::lock_guard guard{mutex_};
+                        keeper_ = keeper;
+                        return caf::actor_cast<caf::actor>(keeper);
+                      }});
   if (options_.has(process_role::node))
-    result.push_back({"node", [this] {
-                        auto node = spawn_node(sys_, world_, options_.node, actors_);
+    result.push_back({"node", [this, keeps_contents] {
+                        auto node = keeps_contents
+                                        ? spawn_node(sys_, world_, options_.node, actors_, [this] { return keeper(); })
+                                        : spawn_node(sys_, world_, options_.node, actors_);
                         std::lock_guard guard{mutex_};
                         node_ = node;
                         return caf::actor_cast<caf::actor>(node);
@@ -63,6 +79,11 @@ std::vector<child_spec> role_set::children() {
                             spawn_apps(sys_, world_, options_.scheduler, apps_, view_, claims_));
                       }});
   return result;
+}
+
+content_source role_set::keeper() const {
+  std::lock_guard guard{mutex_};
+  return keeper_;
 }
 
 node_actor role_set::node() const {
@@ -101,6 +122,7 @@ void role_set::end() {
   gateway_ = nullptr;
   std::lock_guard guard{mutex_};
   node_ = nullptr;
+  keeper_ = nullptr;
 }
 
 } // namespace astra

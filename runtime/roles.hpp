@@ -6,6 +6,7 @@
 #include "actors/supervisor/supervisor.hpp"
 #include "config/options.hpp"
 #include "messages/node_protocol.hpp"
+#include "messages/transfer_protocol.hpp"
 #include "runtime/gateway/gateway.hpp"
 
 #include <caf/actor_system.hpp>
@@ -19,6 +20,8 @@
 
 namespace astra {
 
+class content_port;
+
 /// The actors of one process, as its roles want them: the same set under a live platform and under a simulated one.
 class role_set {
 public:
@@ -29,10 +32,11 @@ public:
   /// @param failed called once for a role that its supervisor gives up, on that actor's thread.
   /// @param claims where schedulers log their claims; null: nowhere.
   /// @param tasks where a gateway keeps its tasks.
+  /// @param contents the doors of a node's contents; null: it has none.
   /// @pre `validate(options)` returned no error; system, platform and registry outlive the set.
   role_set(caf::actor_system& sys, platform& world, const process_options& options, std::vector<pb::AppSpec> apps,
            const app_registry& actors, on_failed failed, std::vector<std::string> aggregated_nodes = {},
-           claim_store* claims = nullptr, gateway_tasks tasks = {});
+           claim_store* claims = nullptr, gateway_tasks tasks = {}, std::shared_ptr<content_port> contents = nullptr);
   role_set(const role_set&) = delete;
   role_set& operator=(const role_set&) = delete;
 
@@ -53,6 +57,7 @@ public:
 
 private:
   std::vector<child_spec> children();
+  content_source keeper() const;
 
   caf::actor_system& sys_;
   platform& world_;
@@ -61,11 +66,14 @@ private:
   const app_registry& actors_;
   std::vector<std::string> aggregated_nodes_;
   claim_store* claims_;
+  std::shared_ptr<content_port> contents_;
   view_source view_;
   gateway_actor gateway_;
   supervisor_actor supervisor_;
   mutable std::mutex mutex_;
   node_actor node_;
+  /// Null: it has none, or not yet.
+  content_keeper_actor keeper_;
 };
 
 } // namespace astra
