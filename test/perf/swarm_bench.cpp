@@ -12,6 +12,7 @@
 //   --kill-node-every 5       every 5 s a node's engine ends and is made anew, after --down-ms, from its resume data
 //   --limit-from 8 --limit-to 2   a limit over all nodes, in MB/s, lowered after --limit-after seconds
 //   --tool nginx              the same bytes from nginx to one curl per node
+//   --tool aria2              the same bytes by aria2 at every node, with an HTTP tracker; its egress is not counted
 //
 // libtorrent counts payload once per second: of what ends in the middle the last second is not in the sums, and the
 // seeder ends up to a second late.  With --limit-from every node asks for its link's rate all the while, so what it
@@ -767,6 +768,81 @@ result fetch_with_curl(const perf::shaped_network& network, const arguments& giv
   return told;
 }
 
+/// A tracker as BEP 3 has it, as far as aria2 asks.
+constexpr const char* http_tracker = R"(
+import http.server, socket, struct, sys, urllib.parse
+peers = {}
+class Tracker(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        asked = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
+        me = (self.client_address[0], int(asked["port"][0]))
+        peers[me] = True
+        body = b"".join(socket.inet_aton(a) + struct.pack(">H", p) for a, p in peers if (a, p) != me)
+        answer = b"d8:intervali2e12:min intervali2e5:peers%d:" % len(body) + body + b"e"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+    def log_message(self, *ignored):
+        pass
+http.server.ThreadingHTTPServer((sys.argv[1], 6969), Tracker).serve_forever()
+)";
+
+/// Every node with aria2 and its defaults, which also serve: the other kind of BitTorrent client that servers run.
+result fetch_with_aria2(const perf::shaped_network& network, const arguments& given, const fs::path& root,
+                        const content& what) {
+  auto scratch = root / "aria2";
+  fs::remove_all(scratch);
+  fs::create_directories(scratch);
+  auto torrent = (scratch / "content.torrent").string();
+  auto home = perf::shaped_network::address(0);
+  child making{{"mktorrent", "-a", fmt::format("http://{}:6969/announce", home), "-o", torrent,
+                (root / "0" / what.name).string()}};
+  for (auto end = steady::now() + 60s; !making.ended() && steady::now() < end;)
+    wait_for(20ms);
+  write_file(scratch / "tracker.py", http_tracker);
+  auto tracker = network.on(0, [&] { return child{{"python3", (scratch / "tracker.py").string(), home}}; });
+  write_file(scratch / "done.sh", "#!/bin/sh\ntouch \"$(dirname \"$(dirname \"$3\")\")/done\"\n");
+  fs::permissions(scratch / "done.sh", fs::perms::owner_all);
+  wait_for(500ms);
+  auto client = [&](std::size_t i) {
+    auto place = root / std::to_string(i);
+    fs::create_directories(place);
+    return network.on(i, [&] {
+      return child{{"aria2c", "--quiet", "--enable-dht=false", "--bt-enable-lpd=false", "--enable-peer-exchange=true",
+                    "--seed-ratio=0.0", "--listen-port=6881", "--bt-tracker-interval=2", "--allow-overwrite=true",
+                    i == 0 ? "--check-integrity=true" : "--check-integrity=false", "--file-allocation=none",
+                    "--on-bt-download-complete=" + (scratch / "done.sh").string(), "--dir=" + place.string(), torrent}};
+    });
+  };
+  std::vector<child> clients;
+  clients.push_back(client(0));
+  for (auto end = steady::now() + 120s; !fs::exists(root / "0" / "done") && steady::now() < end;)
+    wait_for(50ms);
+  auto began = steady::now();
+  for (std::size_t i = 1; i <= given.nodes; ++i)
+    clients.push_back(client(i));
+  std::map<std::size_t, double> times;
+  for (auto end = steady::now() + 1200s; times.size() < given.nodes && steady::now() < end; wait_for(20ms))
+    for (std::size_t i = 1; i <= given.nodes; ++i)
+      if (!times.contains(i) && fs::exists(root / std::to_string(i) / "done"))
+        times[i] = seconds(steady::now() - began);
+  result told;
+  told.good = times.size() == given.nodes;
+  for (std::size_t i = 1; i <= given.nodes; ++i)
+    for (auto& file : what.files)
+      told.good =
+          told.good && same_bytes(root / std::to_string(i) / what.name / file.path, root / "0" / what.name / file.path);
+  fs::remove(root / "0" / "done");
+  std::vector<double> all;
+  for (auto& [i, time] : times)
+    all.push_back(time);
+  told.seconds = at_share(all, 1.0);
+  fmt::print("  aria2 at {} nodes, {}; p50 {:.2f} s, max {:.2f} s\n", given.nodes,
+             told.good ? "every byte right" : "SOME FAILED", at_share(all, 0.5), told.seconds);
+  return told;
+}
+
 bool installed(const std::string& program) {
   auto found = std::getenv("PATH");
   std::istringstream places{found ? found : ""};
@@ -819,6 +895,10 @@ int run(const arguments& given) {
     fmt::print("skipped: nginx or curl is not there; apt-get install --no-install-recommends nginx-light curl\n");
     return 0;
   }
+  if (given.tool == "aria2" && !(installed("aria2c") && installed("mktorrent") && installed("python3"))) {
+    fmt::print("skipped: aria2 is not there; apt-get install --no-install-recommends aria2 mktorrent python3\n");
+    return 0;
+  }
   std::vector<perf::link_rates> links(given.nodes + 1, {given.mbit, given.in_mbit});
   links[0].out = given.seeder_out();
   auto bytes = given.mib << 20U;
@@ -832,8 +912,9 @@ int run(const arguments& given) {
   std::vector<result> results;
   for (unsigned number = 1; number <= given.runs; ++number) {
     fmt::print("run {}\n", number);
-    results.push_back(given.tool == "nginx" ? fetch_with_curl(network, given, root, *what)
-                                            : swarm{network, given, root, what, number}.run());
+    results.push_back(given.tool == "nginx"   ? fetch_with_curl(network, given, root, *what)
+                      : given.tool == "aria2" ? fetch_with_aria2(network, given, root, *what)
+                                              : swarm{network, given, root, what, number}.run());
     if (auto& newest = results.back(); newest.good)
       fmt::print("  {:.2f} s to all, the bound {:.2f} s, ratio {:.3f}\n", newest.seconds, bound,
                  newest.seconds / bound);
@@ -882,7 +963,8 @@ bool parse(int argc, char** argv, arguments& into) {
     good = found != known.end() && found->second(argv[i + 1]);
   }
   if (good && into.nodes > 0 && into.nodes <= 200 && into.mib > 0 && into.mbit > 0.0 && into.report_ms > 0
-      && (into.plan == "stripes" || into.plan == "rarest") && (into.tool == "astra" || into.tool == "nginx"))
+      && (into.plan == "stripes" || into.plan == "rarest")
+      && (into.tool == "astra" || into.tool == "nginx" || into.tool == "aria2"))
     return true;
   std::fprintf(stderr, "usage: perf_swarm [option value]...; there are");
   for (auto& [name, how] : known)
