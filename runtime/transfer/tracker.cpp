@@ -28,8 +28,9 @@ using p2p::content_address;
 using std::chrono::milliseconds;
 
 constexpr milliseconds tick_interval{1000};
-/// Until it has heard of all names that there are: members report once per second.
-constexpr milliseconds settling_time{3000};
+/// Until it has heard of all names and members that there are: those whose tracker it was before dial it again after a
+/// pause (tracker_choice), and report once per second.
+constexpr milliseconds settling_time{6000};
 constexpr milliseconds manifest_wait{5000};
 constexpr milliseconds status_age{500};
 constexpr auto shares_last = p2p::swarm_table::options{}.share_lasts;

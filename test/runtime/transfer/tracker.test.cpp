@@ -150,6 +150,8 @@ TEST_CASE_FIXTURE(fixture,
   say("n1", report);
   advance(3s);
   say("n1", report);
+  advance(3s);
+  say("n1", report);
   auto granted = ask<name_grant>(tracker, name_claim{wish});
   REQUIRE(granted);
   CHECK((*granted)->name().version() == 5);
