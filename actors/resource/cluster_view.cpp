@@ -234,6 +234,7 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
     shard.ahead_of = 0;
     shard.diverged = false;
   }
+  shard.ahead_of = std::max(shard.ahead_of, delta.ahead_of());
   shard.edited = !snapshot && (shard.edited || edit);
   shard.epoch = delta.epoch();
   shard.version = delta.version();
@@ -783,6 +784,8 @@ pb::ViewDelta cluster_view::header(resource_id origin) const {
   result.set_origin_group(group_on_wire(shard.group));
   result.set_origin_lost(shard.lost);
   result.set_heard_within_ms(static_cast<std::uint64_t>(shard.heard_within.count()));
+  if (shard.ahead_of > shard.version && !MUTANT(rows_ahead_untold))
+    result.set_ahead_of(shard.ahead_of);
   return result;
 }
 

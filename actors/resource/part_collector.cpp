@@ -26,7 +26,9 @@ pb::ViewDelta rows_ahead(const pb::ViewDelta& delta) {
 void append(pb::ViewDelta& whole, const pb::ViewDelta& part) {
   auto rows = whole.nodes_size();
   auto shapes = static_cast<std::uint32_t>(whole.shapes_size());
+  auto ahead_of = std::max(whole.ahead_of(), part.ahead_of());
   whole.MergeFrom(part);
+  whole.set_ahead_of(ahead_of);
   for (auto i = rows; i < whole.nodes_size(); ++i)
     if (auto shape = whole.nodes(i).shape(); shape != 0 && shapes != 0)
       whole.mutable_nodes(i)->set_shape(shape + shapes);
@@ -38,8 +40,11 @@ part_collector::outcome part_collector::add(const pb::ViewDelta& delta, std::vec
   auto known = find(delta.origin());
   if (delta.ahead()) {
     // Behind the older row, so that it wins over it and the parts that it leaves out stay.
-    if (known && known->epoch() == delta.epoch() && !MUTANT(older_part_wins))
+    if (known && known->epoch() == delta.epoch() && !MUTANT(older_part_wins)) {
       known->mutable_nodes()->MergeFrom(delta.nodes());
+      if (delta.version() > known->version())
+        known->set_ahead_of(std::max(known->ahead_of(), delta.version()));
+    }
     ready.push_back(delta);
     return outcome::whole;
   }

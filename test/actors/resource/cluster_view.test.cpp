@@ -621,8 +621,24 @@ TEST_CASE("rows before their turn do not count as a difference") {
   auto second = delta(r1, 1, 2);
   second.mutable_digest()->set_rows(digest.rows);
   second.mutable_digest()->set_hash(digest.hash);
+  // Who is told by this one has the row, too.
+  auto told = view.snapshot(r1, start);
+  auto step = view.cursor(r1, 1, 1);
+  auto since = view.next_part(step, std::numeric_limits<std::size_t>::max(), start);
+  CHECK(told.ahead_of() == 3);
+  CHECK(since.ahead_of() == 3);
   apply(view, second);
   CHECK(view.in_step(second));
+  cluster_view next;
+  apply(next, told);
+  apply(next, second);
+  CHECK(next.in_step(second));
+  // The version in which the row has its turn is compared again.
+  auto third = delta(r1, 2, 3);
+  third.mutable_digest()->set_rows(digest.rows);
+  third.mutable_digest()->set_hash(digest.hash);
+  apply(next, third);
+  CHECK_FALSE(next.in_step(third));
 }
 
 TEST_CASE("deltas of several origins, in any interleaving and with repetitions, end in the merge of the true shards") {

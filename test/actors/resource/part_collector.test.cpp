@@ -99,6 +99,7 @@ TEST_CASE("a row before its turn wins over the parts before it, and not over tho
   CHECK(last.nodes(1).liveness() == pb::LIVENESS_OFFLINE);
   CHECK(last.nodes(3).node() == 2);
   CHECK(last.nodes(3).liveness() == pb::LIVENESS_ONLINE);
+  CHECK(last.ahead_of() == ahead(1, pb::LIVENESS_OFFLINE).version());
 }
 
 TEST_CASE("what comes of several shards counts together, first what is new and then what is gone") {
