@@ -2,6 +2,8 @@
 
 #include "config/spelling.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -204,6 +206,35 @@ std::string format_cores(std::uint32_t milli) {
   while (fraction.back() == '0')
     fraction.pop_back();
   return text + "." + fraction;
+}
+
+std::string human_bytes(std::uint64_t bytes) {
+  constexpr std::array units = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  // 1023.95 would be printed as 1024.0 of the smaller unit.
+  while (value >= 1023.95 && unit + 1 < units.size()) {
+    value /= 1024.0;
+    ++unit;
+  }
+  auto tenths = std::lround(value * 10.0);
+  if (unit == 0 || tenths % 10 == 0)
+    return fmt::format("{} {}", tenths / 10, units[unit]);
+  return fmt::format("{}.{} {}", tenths / 10, tenths % 10, units[unit]);
+}
+
+std::string human_rate(std::uint64_t bytes_per_s) {
+  auto value = static_cast<double>(bytes_per_s);
+  auto text = [&](std::string_view unit) { return fmt::format("{:.{}f} {}", value, value < 9.95 ? 1 : 0, unit); };
+  if (bytes_per_s < 1000)
+    return fmt::format("{} B/s", bytes_per_s);
+  for (auto unit : {"B/s", "kB/s", "MB/s", "GB/s"}) {
+    // 999.6 would be printed as 1000 of the smaller unit.
+    if (value < 999.5)
+      return text(unit);
+    value /= 1000.0;
+  }
+  return text("TB/s");
 }
 
 } // namespace astra

@@ -45,4 +45,12 @@ quantity<std::uint32_t> parse_cores(double cores);
 /// "4", "0.5".
 std::string format_cores(std::uint32_t milli);
 
+// Rounded, for people to read.
+
+/// "512 B", "2.1 GiB", "64 GiB".
+std::string human_bytes(std::uint64_t bytes);
+
+/// "3.1 MB/s", "112 MB/s": decimal, as links and limits are.
+std::string human_rate(std::uint64_t bytes_per_s);
+
 } // namespace astra

@@ -1,5 +1,6 @@
 #include "p2p/store.hpp"
 
+#include "config/units.hpp"
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -58,17 +59,6 @@ template <class T>
 bool parse_number(std::string_view text, T& value) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc{} && end == text.data() + text.size();
-}
-
-/// "190.7 MiB".
-std::string size_text(std::uint64_t bytes) {
-  auto value = static_cast<double>(bytes);
-  for (auto unit : {"B", "KiB", "MiB", "GiB"}) {
-    if (value < 1024.0)
-      return fmt::format("{:.{}f} {}", value, unit[1] == '\0' || value >= 100.0 ? 0 : 1, unit);
-    value /= 1024.0;
-  }
-  return fmt::format("{:.1f} TiB", value);
 }
 
 /// Files with the same key are the same: their roots cover their bytes, and a link has one mode.
@@ -176,6 +166,51 @@ std::string_view to_string(content_state state) {
     return "condemned";
   }
   return "";
+}
+
+void content_store::hold(const content_address& address) {
+  ++holds_[address];
+}
+
+void content_store::release(const content_address& address) {
+  auto held = holds_.find(address);
+  assert(held != holds_.end());
+  if (--held->second == 0)
+    holds_.erase(held);
+}
+
+std::optional<problem> content_store::kept_because(const content_address& address, bool pinned) const {
+  if (!pinned && !holds_.contains(address))
+    return std::nullopt;
+  return problem{fault::busy, fmt::format("content {} is {}", to_string(address), pinned ? "pinned" : "in use")};
+}
+
+outcome<std::vector<content_address>>
+content_store::make_room(std::uint64_t bytes, const std::set<content_address>& last_copies, time_point used_since) {
+  std::vector<content_address> evicted;
+  auto cap = bytes_max();
+  if (cap == 0)
+    return evicted;
+  std::vector<cached_content> contents;
+  for (auto& what : list()) {
+    auto busy = holds_.contains(what.address) || what.state == content_state::fetching
+                || what.state == content_state::verifying;
+    contents.push_back({what.address, what.size, what.last_use, what.state == content_state::condemned, what.pinned,
+                        busy, last_copies.contains(what.address)});
+  }
+  auto plan = plan_eviction(std::move(contents), cap, bytes, used_since);
+  if (plan.missing_bytes > 0)
+    return problem{
+        fault::no_space,
+        fmt::format("{} is wanted in store {}, and {} of it cannot be had: what is left is pinned, in use or "
+                    "the last copy",
+                    human_bytes(bytes), where(), human_bytes(plan.missing_bytes))};
+  for (auto& address : plan.evict) {
+    if (auto gone = evict(address); !gone)
+      return gone.problem();
+    evicted.push_back(address);
+  }
+  return evicted;
 }
 
 outcome<std::unique_ptr<store>> store::open(options what) {
@@ -351,8 +386,8 @@ done store::fetch(const content& what, time_point now) {
   if (options_.bytes_max > 0 && bytes() + what.size - shared > options_.bytes_max)
     return problem{fault::no_space,
                    fmt::format("content {} has {}, and of the {} of store {} {} are taken", to_string(what.address),
-                               size_text(what.size), size_text(options_.bytes_max), options_.directory.string(),
-                               size_text(bytes()))};
+                               human_bytes(what.size), human_bytes(options_.bytes_max), options_.directory.string(),
+                               human_bytes(bytes()))};
   struct ::statvfs disk {};
   if (::statvfs(options_.directory.c_str(), &disk) != 0)
     return io_problem(options_.directory, "read", errno);
@@ -361,8 +396,8 @@ done store::fetch(const content& what, time_point now) {
     return problem{fault::no_space,
                    fmt::format("content {} has {}, and {} are free on the disk of {}, {} of them for contents "
                                "that are being fetched",
-                               to_string(what.address), size_text(what.size), size_text(free),
-                               options_.directory.string(), size_text(promised))};
+                               to_string(what.address), human_bytes(what.size), human_bytes(free),
+                               options_.directory.string(), human_bytes(promised))};
   auto building = trash(what.address);
   auto fail = [&](problem why) -> done {
     std::error_code ignored;
@@ -692,51 +727,13 @@ void store::touch(const content_address& address, time_point now) {
     static_cast<void>(write(address, *known));
 }
 
-void store::hold(const content_address& address) {
-  ++holds_[address];
-}
-
-void store::release(const content_address& address) {
-  auto held = holds_.find(address);
-  assert(held != holds_.end());
-  if (--held->second == 0)
-    holds_.erase(held);
-}
-
 done store::evict(const content_address& address) {
   auto* known = find(address);
   if (!known)
     return absent(address);
-  if (known->pinned || holds_.contains(address))
-    return problem{fault::busy,
-                   fmt::format("content {} is {}", to_string(address), known->pinned ? "pinned" : "in use")};
+  if (auto kept = kept_because(address, known->pinned))
+    return *kept;
   return remove(address);
-}
-
-outcome<std::vector<content_address>>
-store::make_room(std::uint64_t bytes, const std::set<content_address>& last_copies, time_point used_since) {
-  std::vector<content_address> evicted;
-  if (options_.bytes_max == 0)
-    return evicted;
-  std::vector<cached_content> contents;
-  for (auto& [address, what] : records_) {
-    auto busy =
-        holds_.contains(address) || what.state == content_state::fetching || what.state == content_state::verifying;
-    contents.push_back({address, what.size, what.last_use, what.state == content_state::condemned, what.pinned, busy,
-                        last_copies.contains(address)});
-  }
-  auto plan = plan_eviction(std::move(contents), options_.bytes_max, bytes, used_since);
-  if (plan.missing_bytes > 0)
-    return problem{fault::no_space,
-                   fmt::format("{} is wanted in store {}, and {} of it cannot be had: what is left is "
-                               "pinned, in use or the last copy",
-                               size_text(bytes), options_.directory.string(), size_text(plan.missing_bytes))};
-  for (auto& address : plan.evict) {
-    if (auto gone = evict(address); !gone)
-      return gone.problem();
-    evicted.push_back(address);
-  }
-  return evicted;
 }
 
 std::string store::encode(const record& what) {

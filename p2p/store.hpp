@@ -8,6 +8,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -97,8 +98,8 @@ public:
   /// Somebody uses it now.
   virtual void touch(const content_address& address, time_point now) = 0;
   /// While it is held it is not evicted, even if it comes later; as often as it was held it has to be released.
-  virtual void hold(const content_address& address) = 0;
-  virtual void release(const content_address& address) = 0;
+  void hold(const content_address& address);
+  void release(const content_address& address);
 
   /// @returns fault::busy (pinned or held), fault::missing, fault::io.
   virtual done evict(const content_address& address) = 0;
@@ -106,8 +107,8 @@ public:
   /// @param last_copies What must stay: an app refers to it and nobody else has it.
   /// @param used_since What was used after that stays.
   /// @returns what was evicted; fault::no_space, fault::io.
-  virtual outcome<std::vector<content_address>>
-  make_room(std::uint64_t bytes, const std::set<content_address>& last_copies, time_point used_since) = 0;
+  outcome<std::vector<content_address>> make_room(std::uint64_t bytes, const std::set<content_address>& last_copies,
+                                                  time_point used_since);
 
   /// Of its files, what other contents have that are ready: it takes no room, and is not fetched.
   virtual std::uint64_t shared_bytes(const content&) const { return 0; }
@@ -115,6 +116,19 @@ public:
   /// What the owner of the store wants back at its next start, whole or not at all; empty: nothing, or it is damaged.
   virtual done save_notes(std::string_view notes) = 0;
   virtual std::string notes() const = 0;
+
+protected:
+  /// Why it may not be evicted; empty: it may.
+  std::optional<problem> kept_because(const content_address& address, bool pinned) const;
+
+private:
+  /// Of all contents together; 0: as many as there is room for.
+  virtual std::uint64_t bytes_max() const = 0;
+  /// What the store is called in problems.
+  virtual std::string where() const = 0;
+
+  /// How often each is held, be it there or not: a content may be evicted by hand, or fetched, in between.
+  std::map<content_address, std::uint32_t> holds_;
 };
 
 /// The contents on a node's disk:
@@ -166,16 +180,15 @@ public:
               const work_control& control = {}) override;
   done pin(const content_address& address, bool pinned) override;
   void touch(const content_address& address, time_point now) override;
-  void hold(const content_address& address) override;
-  void release(const content_address& address) override;
   done evict(const content_address& address) override;
-  outcome<std::vector<content_address>> make_room(std::uint64_t bytes, const std::set<content_address>& last_copies,
-                                                  time_point used_since) override;
   std::uint64_t shared_bytes(const content& what) const override;
   done save_notes(std::string_view notes) override;
   std::string notes() const override;
 
 private:
+  std::uint64_t bytes_max() const override { return options_.bytes_max; }
+  std::string where() const override { return options_.directory.string(); }
+
   struct record {
     content_state state = content_state::verifying;
     time_point last_use{};
@@ -217,8 +230,6 @@ private:
   options options_;
   file_handle lock_;
   std::map<content_address, record> records_;
-  /// How often each is held, be it there or not: a content may be evicted by hand, or fetched, in between.
-  std::map<content_address, std::uint32_t> holds_;
 };
 
 } // namespace astra::p2p

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cmath>
 #include <cstddef>
 
@@ -23,21 +22,6 @@ std::string human_duration(std::chrono::milliseconds d) {
   if (s < 86'400)
     return fmt::format("{}h{:02}m", s / 3600, s % 3600 / 60);
   return fmt::format("{}d{:02}h", s / 86'400, s % 86'400 / 3600);
-}
-
-std::string human_bytes(std::uint64_t bytes) {
-  constexpr std::array units = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  auto value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  // 1023.95 would be printed as 1024.0 of the smaller unit.
-  while (value >= 1023.95 && unit + 1 < units.size()) {
-    value /= 1024.0;
-    ++unit;
-  }
-  auto tenths = std::lround(value * 10.0);
-  if (unit == 0 || tenths % 10 == 0)
-    return fmt::format("{} {}", tenths / 10, units[unit]);
-  return fmt::format("{}.{} {}", tenths / 10, tenths % 10, units[unit]);
 }
 
 std::string human_number(double x) {

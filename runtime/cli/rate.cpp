@@ -33,18 +33,4 @@ std::string format_rate(std::uint64_t bytes_per_s) {
   return bytes_per_s == 0 ? "none" : format_size(bytes_per_s) + "/s";
 }
 
-std::string human_rate(std::uint64_t bytes_per_s) {
-  auto value = static_cast<double>(bytes_per_s);
-  auto text = [&](std::string_view unit) { return fmt::format("{:.{}f} {}", value, value < 9.95 ? 1 : 0, unit); };
-  if (bytes_per_s < 1000)
-    return fmt::format("{} B/s", bytes_per_s);
-  for (auto unit : {"B/s", "kB/s", "MB/s", "GB/s"}) {
-    // 999.6 would be printed as 1000 of the smaller unit.
-    if (value < 999.5)
-      return text(unit);
-    value /= 1000.0;
-  }
-  return text("TB/s");
-}
-
 } // namespace astra

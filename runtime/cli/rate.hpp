@@ -16,7 +16,4 @@ quantity<std::uint64_t> parse_rate(std::string_view text);
 /// The shortest exact text that parse_rate reads back: "10GB/s", "none".
 std::string format_rate(std::uint64_t bytes_per_s);
 
-/// "3.1 MB/s", "112 MB/s": decimal, as links and limits are.
-std::string human_rate(std::uint64_t bytes_per_s);
-
 } // namespace astra

@@ -287,53 +287,16 @@ void sim_store::touch(const content_address& address, time_point now) {
     known->last_use = std::max(known->last_use, now);
 }
 
-void sim_store::hold(const content_address& address) {
-  ++holds_[address];
-}
-
-void sim_store::release(const content_address& address) {
-  auto held = holds_.find(address);
-  assert(held != holds_.end());
-  if (--held->second == 0)
-    holds_.erase(held);
-}
-
 done sim_store::evict(const content_address& address) {
   auto* known = find(address);
   if (!known)
     return absent(address);
-  if (known->pinned || holds_.contains(address))
-    return problem{fault::busy,
-                   fmt::format("content {} is {}", to_string(address), known->pinned ? "pinned" : "in use")};
+  if (auto kept = kept_because(address, known->pinned))
+    return *kept;
   // Removing needs no room.
   spent_ += options_.write_time;
   disk_.contents.all.erase(address);
   return nothing{};
-}
-
-outcome<std::vector<content_address>>
-sim_store::make_room(std::uint64_t bytes, const std::set<content_address>& last_copies, time_point used_since) {
-  std::vector<content_address> evicted;
-  if (options_.bytes_max == 0)
-    return evicted;
-  std::vector<p2p::cached_content> contents;
-  for (auto& [address, what] : disk_.contents.all) {
-    auto busy =
-        holds_.contains(address) || what.state == content_state::fetching || what.state == content_state::verifying;
-    contents.push_back({address, what.what->size, what.last_use, what.state == content_state::condemned, what.pinned,
-                        busy, last_copies.contains(address)});
-  }
-  auto plan = p2p::plan_eviction(std::move(contents), options_.bytes_max, bytes, used_since);
-  if (plan.missing_bytes > 0)
-    return problem{fault::no_space, fmt::format("{} bytes are wanted in the store, and {} of them cannot be had: what "
-                                                "is left is pinned, in use or the last copy",
-                                                bytes, plan.missing_bytes)};
-  for (auto& address : plan.evict) {
-    if (auto gone = evict(address); !gone)
-      return gone.problem();
-    evicted.push_back(address);
-  }
-  return evicted;
 }
 
 done sim_store::save_notes(std::string_view notes) {

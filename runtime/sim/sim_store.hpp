@@ -60,15 +60,14 @@ public:
                    const p2p::work_control& control) override;
   p2p::done pin(const p2p::content_address& address, bool pinned) override;
   void touch(const p2p::content_address& address, time_point now) override;
-  void hold(const p2p::content_address& address) override;
-  void release(const p2p::content_address& address) override;
   p2p::done evict(const p2p::content_address& address) override;
-  p2p::outcome<std::vector<p2p::content_address>>
-  make_room(std::uint64_t bytes, const std::set<p2p::content_address>& last_copies, time_point used_since) override;
   p2p::done save_notes(std::string_view notes) override;
   std::string notes() const override;
 
 private:
+  std::uint64_t bytes_max() const override { return options_.bytes_max; }
+  std::string where() const override { return "of a simulated machine"; }
+
   using kept = sim_contents::kept;
 
   kept* find(const p2p::content_address& address) const;
@@ -78,7 +77,6 @@ private:
 
   sim_disk& disk_;
   options options_;
-  std::map<p2p::content_address, std::uint64_t> holds_;
   mutable std::chrono::nanoseconds spent_{0};
 };
 

@@ -1,5 +1,7 @@
 #include "runtime/transfer/fetch_text.hpp"
 
+#include "config/units.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,16 +11,6 @@ namespace {
 
 /// Slower than this nobody can tell when it will be over.
 constexpr std::uint64_t slowest_bytes_per_s = 1024;
-
-std::string rate_text(std::uint64_t bytes_per_s) {
-  auto value = static_cast<double>(bytes_per_s);
-  for (auto unit : {"B/s", "kB/s", "MB/s"}) {
-    if (value < 1000.0)
-      return fmt::format("{:.{}f} {}", value, value < 10.0 ? 1 : 0, unit);
-    value /= 1000.0;
-  }
-  return fmt::format("{:.{}f} GB/s", value, value < 10.0 ? 1 : 0);
-}
 
 std::string time_text(std::chrono::milliseconds time) {
   auto seconds = (time.count() + 999) / 1000;
@@ -59,7 +51,7 @@ std::string fetch_text(const fetch_progress& how) {
   auto share = how.bytes_total == 0 ? 100 : std::min<std::uint64_t>(how.bytes_done * 100 / how.bytes_total, 100);
   auto result = fmt::format("{} %", share);
   if (auto left = time_left(how))
-    result += fmt::format(", {} left at {} from {} {}", time_text(*left), rate_text(how.bytes_per_s), how.peers,
+    result += fmt::format(", {} left at {} from {} {}", time_text(*left), human_rate(how.bytes_per_s), how.peers,
                           how.peers == 1 ? "peer" : "peers");
   return result + ", limited by " + limited_by(how);
 }
