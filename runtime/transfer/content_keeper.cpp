@@ -22,7 +22,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -262,6 +261,14 @@ private:
     });
   }
 
+  /// Has the store work where nobody waits for what comes of it.
+  void just(std::function<void(content_store&)> work) {
+    port_->run([work = std::move(work)](content_store& store) -> content_port::aftermath {
+      work(store);
+      return [] {};
+    });
+  }
+
   void drain() {
     if (!problem_.empty() && !open_)
       return;
@@ -337,8 +344,7 @@ private:
   }
 
   void ask_for_manifest(entry& one) {
-    auto address = choice_.tracker_of(to_string(one.address), now());
-    auto link = address ? linked(*address) : nullptr;
+    auto link = link_for(to_string(one.address));
     if (!link)
       return wait(one, "no tracker answers (they are beside the Resources)", manifest_retry);
     ++one.busy;
@@ -395,6 +401,15 @@ private:
         });
   }
 
+  /// Makes room for a content that is not there at all.  @returns what went for it.
+  static p2p::outcome<std::vector<content_address>> room_for(content_store& store, const p2p::content& what,
+                                                             const std::set<content_address>& keep,
+                                                             content_store::time_point at) {
+    if (store.state(what.address) != content_state::absent)
+      return std::vector<content_address>{};
+    return store.make_room(what.size - store.shared_bytes(what), keep, at - in_use_for);
+  }
+
   struct prepared {
     p2p::done result = p2p::nothing{};
     std::filesystem::path place;
@@ -406,17 +421,14 @@ private:
   void prepare(entry& one) {
     work_for(
         one,
-        [what = one.what, keep = last_copies(), at = port_->wall_time(), absent = one.state == content_state::absent,
-         pinned = one.pinned](content_store& store) {
+        [what = one.what, keep = last_copies(), at = port_->wall_time(), pinned = one.pinned](content_store& store) {
           prepared result;
-          if (absent) {
-            auto room = store.make_room(what->size - store.shared_bytes(*what), keep, at - in_use_for);
-            if (!room) {
-              result.result = room.problem();
-              return result;
-            }
-            result.evicted = std::move(*room);
+          auto room = room_for(store, *what, keep, at);
+          if (!room) {
+            result.result = room.problem();
+            return result;
           }
+          result.evicted = std::move(*room);
           result.result = store.fetch(*what, at);
           if (result.result && pinned)
             result.result = store.pin(what->address, true);
@@ -467,10 +479,7 @@ private:
                  name_of(address), why);
     take_from_engine(*one);
     if (one->held)
-      port_->run([address](content_store& store) -> content_port::aftermath {
-        store.release(address);
-        return [] {};
-      });
+      just([address](content_store& store) { store.release(address); });
     entries_.erase(address);
   }
 
@@ -720,10 +729,9 @@ private:
     auto one = find(what.address);
     if (!one || what.data.empty() || one->state != content_state::fetching)
       return;
-    port_->run([address = what.address, data = std::move(what.data)](content_store& store) -> content_port::aftermath {
+    just([address = what.address, data = std::move(what.data)](content_store& store) {
       // Without it the files are checked again, which is slower, and all that is lost.
       [[maybe_unused]] auto saved = store.save_resume(address, data);
-      return [] {};
     });
   }
 
@@ -831,27 +839,23 @@ private:
     if (one.held == !one.holders.empty())
       return;
     one.held = !one.held;
-    port_->run([address = one.address, hold = one.held,
-                at = port_->wall_time()](content_store& store) -> content_port::aftermath {
+    just([address = one.address, hold = one.held, at = port_->wall_time()](content_store& store) {
       if (hold)
         store.hold(address);
       else
         store.release(address);
       store.touch(address, at);
-      return [] {};
     });
   }
 
   void set_limits() {
     p2p::engine_limits limits{options_.upload_bytes_per_s, options_.download_bytes_per_s};
-    if (limit_.bytes_per_s() > 0) {
-      auto share = lease_.value(now());
-      limits.upload_bytes_per_s = limits.upload_bytes_per_s == 0 ? share : std::min(limits.upload_bytes_per_s, share);
-    }
+    auto lower = [](std::uint64_t& limit, std::uint64_t to) { limit = limit == 0 ? to : std::min(limit, to); };
+    if (limit_.bytes_per_s() > 0)
+      lower(limits.upload_bytes_per_s, lease_.value(now()));
     if (auto way = give_way_.limit()) {
-      auto lower = [&](std::uint64_t& limit) { limit = limit == 0 ? *way : std::min(limit, *way); };
-      lower(limits.upload_bytes_per_s);
-      lower(limits.download_bytes_per_s);
+      lower(limits.upload_bytes_per_s, *way);
+      lower(limits.download_bytes_per_s, *way);
     }
     if (limits == in_force_)
       return;
@@ -884,6 +888,12 @@ private:
     return nullptr;
   }
 
+  /// To the tracker that answers for the key; null as above.
+  tracker_link* link_for(const std::string& key) {
+    auto address = choice_.tracker_of(key, now());
+    return address ? linked(*address) : nullptr;
+  }
+
   void lost(const std::string& address, const std::string& reason) {
     auto& link = links_[address];
     if (link.tracker)
@@ -903,8 +913,7 @@ private:
     for (auto& [address, one] : entries_)
       if (one.what)
         add(to_string(address));
-    for (auto& one : names_.list())
-      add(one.name());
+    names_.visit_all([&](const pb::ContentName& one) { add(one.name()); });
     for (auto& tracker : trackers)
       if (linked(tracker))
         report_to(tracker);
@@ -976,11 +985,14 @@ private:
   /// As many as fit; the others have their turn with the next reports.
   template <class Mine>
   void add_names(pb::SwarmReport& report, tracker_link& link, Mine mine) const {
-    auto names = names_.list();
-    std::erase_if(names, [&](auto& one) { return !mine(one.name()); });
+    std::vector<const pb::ContentName*> names;
+    names_.visit_all([&](const pb::ContentName& one) {
+      if (mine(one.name()))
+        names.push_back(&one);
+    });
     std::size_t left = names_bytes_max;
     for (std::size_t i = 0; i < names.size(); ++i) {
-      auto& one = names[(link.next_name + i) % names.size()];
+      auto& one = *names[(link.next_name + i) % names.size()];
       if (one.ByteSizeLong() + 4 > left) {
         link.next_name = (link.next_name + i) % names.size();
         return;
@@ -1049,20 +1061,18 @@ private:
   std::string name_of(const content_address& address) const {
     auto names = names_.names_of(to_bytes(address));
     return names.empty() ? short_hex(address)
-                         : to_string(content_reference{names.front().name(), names.front().version()});
+                         : to_string(content_reference{names.front()->name(), names.front()->version()});
   }
 
   void save_notes() {
     if (!std::exchange(notes_changed_, false))
       return;
     pb::KeeperNotes notes;
-    for (auto& one : names_.list())
-      *notes.add_names() = one;
+    names_.visit_all([&](const pb::ContentName& one) { *notes.add_names() = one; });
     *notes.mutable_limit() = limit_;
-    port_->run([text = encode(notes)](content_store& store) -> content_port::aftermath {
+    just([text = encode(notes)](content_store& store) {
       if (auto saved = store.save_notes(text); !saved)
         spdlog::warn("contents.notes reason=\"{}\"", saved.problem().text);
-      return [] {};
     });
   }
 
@@ -1094,8 +1104,7 @@ private:
     if (asked.asked != time_point{} && now() - asked.asked < name_retry)
       return asked.reason;
     asked.asked = now();
-    auto tracker = choice_.tracker_of(wanted, now());
-    auto link = tracker ? linked(*tracker) : nullptr;
+    auto link = link_for(wanted);
     if (!link) {
       asked.asked = now() - name_retry + milliseconds{200};
       return asked.reason = "no tracker answers (they are beside the Resources)";
@@ -1161,11 +1170,11 @@ private:
 
   held_contents ready_names() const {
     held_contents result;
-    for (auto& one : names_.list()) {
+    names_.visit_all([&](const pb::ContentName& one) {
       auto known = one.removed() ? entries_.end() : entries_.find(*address_of(one.address()));
       if (known != entries_.end() && known->second.state == content_state::ready)
         result.names.push_back(to_string(content_reference{one.name(), one.version()}));
-    }
+    });
     std::sort(result.names.begin(), result.names.end());
     return result;
   }
@@ -1322,10 +1331,10 @@ private:
 
   /// Copies what was published into the store, if it is not there.
   void take_in(entry& one, const job& whose, const std::filesystem::path& path, bool pinned) {
+    if (one.state == content_state::ready && one.in_engine && one.busy == 0)
+      return published(one, whose, pinned);
     // An engine that still writes into it would do so over the copy.
     if (one.busy > 0 || one.in_engine) {
-      if (one.state == content_state::ready && one.in_engine && one.busy == 0)
-        return published(one, whose, pinned);
       one.wanted = false;
       if (one.busy == 0)
         take_from_engine(one);
@@ -1345,14 +1354,12 @@ private:
          control = control_of(whose->meter)](content_store& store) {
           taken_in result;
           result.shared = store.shared_bytes(*what);
-          if (store.state(what->address) == content_state::absent) {
-            auto room = store.make_room(what->size - result.shared, keep, at - in_use_for);
-            if (!room) {
-              result.result = room.problem();
-              return result;
-            }
-            result.evicted = std::move(*room);
+          auto room = room_for(store, *what, keep, at);
+          if (!room) {
+            result.result = room.problem();
+            return result;
           }
+          result.evicted = std::move(*room);
           result.result = store.import(*what, path, at, control);
           result.path = store.visible(what->address).string();
           return result;
@@ -1389,8 +1396,7 @@ private:
       whose->told.set_reason("waits for a version of the name: " + std::move(reason));
       self_->run_delayed(milliseconds{500}, [this, whose] { claim_name(whose); });
     };
-    auto tracker = choice_.tracker_of(whose->told.name().name(), now());
-    auto link = tracker ? linked(*tracker) : nullptr;
+    auto link = link_for(whose->told.name().name());
     if (!link)
       return again("no tracker answers (they are beside the Resources)");
     pb::NameClaim claim;

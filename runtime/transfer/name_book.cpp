@@ -87,12 +87,12 @@ std::vector<pb::ContentName> name_book::list(std::string_view name) const {
   return result;
 }
 
-std::vector<pb::ContentName> name_book::names_of(std::string_view address) const {
-  std::vector<pb::ContentName> result;
-  for (auto& [known, versions] : names_)
-    for (auto& [version, one] : versions)
-      if (one.address() == address && !one.removed())
-        result.push_back(one);
+std::vector<const pb::ContentName*> name_book::names_of(std::string_view address) const {
+  std::vector<const pb::ContentName*> result;
+  visit_all([&](const pb::ContentName& one) {
+    if (one.address() == address && !one.removed())
+      result.push_back(&one);
+  });
   return result;
 }
 

@@ -34,8 +34,15 @@ public:
   const pb::ContentName* find(std::string_view name, std::uint32_t version) const;
   /// All of one name, or with an empty one all there are, removed ones too; ascending by name and version.
   std::vector<pb::ContentName> list(std::string_view name = {}) const;
-  /// Names that mean a content and were not removed.
-  std::vector<pb::ContentName> names_of(std::string_view address) const;
+  /// All there are, in that order: `visit(name)`.
+  template <class Visit>
+  void visit_all(Visit visit) const {
+    for (auto& [name, versions] : names_)
+      for (auto& [version, one] : versions)
+        visit(one);
+  }
+  /// Names that mean a content and were not removed; good until the book changes.
+  std::vector<const pb::ContentName*> names_of(std::string_view address) const;
 
 private:
   std::map<std::string, std::map<std::uint32_t, pb::ContentName>, std::less<>> names_;

@@ -3,6 +3,7 @@
 #include "config/naming.hpp"
 #include "messages/errc.hpp"
 #include "messages/ids.hpp"
+#include "messages/text.hpp"
 #include "p2p/swarm_table.hpp"
 #include "runtime/transfer/name_book.hpp"
 #include "runtime/transfer/transfer_text.hpp"
@@ -92,7 +93,6 @@ private:
     std::erase_if(statuses_, [&](auto& entry) { return now() - entry.second.looked_at >= 10 * tick_interval; });
     std::erase_if(members_,
                   [&](auto& entry) { return now() - entry.second.heard >= p2p::swarm_table::options{}.silence; });
-    table_.limit_all(limit_.bytes_per_s() == 0 ? std::nullopt : std::optional{limit_.bytes_per_s()});
     table_.divide();
   }
 
@@ -108,15 +108,11 @@ private:
 
   /// What one member says must not fill the answers about all.
   static void clip(pb::SwarmReport& report) {
-    auto shorten = [](std::string* text) {
-      if (text->size() > text_max)
-        text->resize(text_max);
-    };
     for (auto text : {report.mutable_name(), report.mutable_process(), report.mutable_zone(), report.mutable_rack(),
                       report.mutable_machine(), report.mutable_problem()})
-      shorten(text);
+      *text = shorten(std::move(*text), text_max);
     for (auto& holding : *report.mutable_holdings())
-      shorten(holding.mutable_reason());
+      holding.set_reason(shorten(std::move(*holding.mutable_reason()), text_max));
   }
 
   caf::result<swarm_answer> on_report(const pb::SwarmReport& report) {

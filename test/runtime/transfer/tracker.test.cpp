@@ -232,3 +232,18 @@ TEST_CASE_FIXTURE(fixture, "members meet each other, an older life is refused, a
   advance(7s);
   CHECK((**ask<swarm_page>(tracker, swarm_query{})).members_size() == 0);
 }
+
+TEST_CASE_FIXTURE(fixture, "a long text of a member is cut between characters: else nobody could read the page") {
+  add("n1");
+  auto report = report_of("n1", false);
+  std::string reason = "x";
+  while (reason.size() < 2000)
+    reason += "\u00e9";
+  report.mutable_holdings(0)->set_reason(reason);
+  say("n1", report);
+  auto page = **ask<swarm_page>(tracker, swarm_query{});
+  REQUIRE(page.contents_size() == 1);
+  CHECK(page.contents(0).holders(0).holding().reason().size() <= 512);
+  pb::SwarmPage read;
+  CHECK(decode(read, encode(page)));
+}
