@@ -240,12 +240,15 @@ caf::error command_context::read_lines(std::string target, const std::function<b
   return {};
 }
 
-int command_context::show(std::string target, const std::function<std::string(const json&, bool)>& render) {
-  auto answer = ask("GET", std::move(target));
+int command_context::print(const caf::expected<json>& answer, const renderer& render) {
   if (!answer)
     return fail(answer.error());
   out() << (options.format == output_format::json ? pretty(*answer) : render(*answer, options.colour_out));
   return exit_ok;
+}
+
+int command_context::show(std::string target, const renderer& render) {
+  return print(ask("GET", std::move(target)), render);
 }
 
 caf::error to_error(const http_answer& answer, const std::string& gateway) {

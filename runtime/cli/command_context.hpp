@@ -80,8 +80,13 @@ public:
   caf::expected<json> ask(std::string_view method, std::string target, std::string body = {},
                           std::string content_type = {});
 
-  /// GETs `target` and prints it: as JSON, or through `render(answer, colour)`.  Returns the exit code.
-  int show(std::string target, const std::function<std::string(const json&, bool)>& render);
+  using renderer = std::function<std::string(const json& answer, bool colour)>;
+
+  /// Prints an answer, as JSON or rendered, or tells why there is none.  Returns the exit code.
+  int print(const caf::expected<json>& answer, const renderer& render);
+
+  /// GETs `target` and prints it.
+  int show(std::string target, const renderer& render);
 
   command_environment& environment;
   global_options options;

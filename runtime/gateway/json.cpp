@@ -20,10 +20,6 @@ using json = nlohmann::ordered_json;
 using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 
-std::string dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-}
-
 std::int64_t ms_between(view_time from, view_time to) {
   return std::max<std::int64_t>(0, duration_cast<milliseconds>(to - from).count());
 }
@@ -153,6 +149,10 @@ std::string_view witness_name(pb::EventWitness witness) {
 }
 
 } // namespace
+
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
 
 std::string utc(std::uint64_t wall_ms) {
   auto seconds = static_cast<std::time_t>(wall_ms / 1000);

@@ -7,6 +7,8 @@
 #include "messages/wire/inspection.pb.h"
 #include "runtime/gateway/quota_summary.hpp"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -21,6 +23,9 @@
 namespace astra {
 
 using view_time = cluster_view::time_point;
+
+/// One line.
+std::string dump(const nlohmann::ordered_json& value);
 
 /// A time of day: "2026-11-26T19:10:03.123Z".
 std::string utc(std::uint64_t wall_ms);

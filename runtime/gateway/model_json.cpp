@@ -15,10 +15,6 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-std::string dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-}
-
 std::string_view name_of(pb::ContentState state) {
   switch (state) {
   case pb::CONTENT_FETCHING:

@@ -250,13 +250,9 @@ int apply_app_file(command_context& context, const apply_options& options) {
 }
 
 int delete_app_named(command_context& context, const std::string& name) {
-  auto answer = context.ask("DELETE", path_of(name));
-  if (!answer)
-    return context.fail(answer.error());
-  context.out() << (context.options.format == output_format::json
-                        ? pretty(*answer)
-                        : fmt::format("app {}: {}\n", name, printable(text_in(*answer, "message"))));
-  return exit_ok;
+  return context.print(context.ask("DELETE", path_of(name)), [&](const json& answer, bool) {
+    return fmt::format("app {}: {}\n", name, printable(text_in(answer, "message")));
+  });
 }
 
 std::string render_apps(const json& answer, bool colour) {

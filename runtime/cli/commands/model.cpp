@@ -432,13 +432,7 @@ int verify_model(command_context& context, const model_options& options) {
 }
 
 int remove_model(command_context& context, const std::string& name) {
-  auto answer = order(context, "DELETE", path_of(name), {});
-  if (!answer)
-    return context.fail(answer.error());
-  context.out() << (context.options.format == output_format::json
-                        ? pretty(*answer)
-                        : render_model_removal(*answer, context.options.colour_out));
-  return exit_ok;
+  return context.print(order(context, "DELETE", path_of(name), {}), render_model_removal);
 }
 
 int pin_model(command_context& context, const model_options& options, bool pinned) {
@@ -459,13 +453,8 @@ int pin_model(command_context& context, const model_options& options, bool pinne
 int limit_models(command_context& context, const model_options& options) {
   if (!options.limit)
     return context.show("/v1/model-limit", render_model_limit);
-  auto answer = context.ask("PUT", "/v1/model-limit", json{{"bytes_per_s", *options.limit}}.dump(), "application/json");
-  if (!answer)
-    return context.fail(answer.error());
-  context.out() << (context.options.format == output_format::json
-                        ? pretty(*answer)
-                        : render_model_limit(*answer, context.options.colour_out));
-  return exit_ok;
+  auto wish = json{{"bytes_per_s", *options.limit}}.dump();
+  return context.print(context.ask("PUT", "/v1/model-limit", std::move(wish), "application/json"), render_model_limit);
 }
 
 std::string render_models(const json& answer, bool colour) {

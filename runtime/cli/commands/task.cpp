@@ -258,10 +258,7 @@ int show_task(command_context& context, const task_options& options) {
     return context.fail(answer.error());
   if (!is_good(*answer))
     return refuse(context, *answer);
-  auto task = json::parse(answer->body, nullptr, false);
-  context.out() << (context.options.format == output_format::json ? pretty(task)
-                                                                  : render_task(task, context.options.colour_out));
-  return exit_ok;
+  return context.print(json::parse(answer->body, nullptr, false), render_task);
 }
 
 int fetch_task_result(command_context& context, const task_options& options) {
