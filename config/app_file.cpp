@@ -263,15 +263,16 @@ void check_contents(const pb::AppSpec& spec, rule_book& rules) {
   }
   rules.between("content", static_cast<std::uint64_t>(spec.contents_size()), 0, 32);
   for_each_word(spec, [&](const std::string& key, const std::string& word) {
-    for (auto& placeholder : placeholders_in(word))
-      if (auto name = placeholder.substr(0, content_prefix.size()) == content_prefix
-                          ? placeholder.substr(content_prefix.size())
-                          : std::string{};
-          !name.empty() && names.count(name) == 0)
+    for (auto& placeholder : placeholders_in(word)) {
+      if (!placeholder.starts_with(content_prefix))
+        continue;
+      auto name = placeholder.substr(content_prefix.size());
+      if (!name.empty() && names.count(name) == 0)
         rules.add(key,
                   fmt::format("{{{}}}: \"{}\" is not in content; add it there, such as content = [\"{}@1\"]",
                               placeholder, name, name),
                   {"content"});
+    }
   });
 }
 

@@ -212,12 +212,11 @@ private:
     auto what = replicas_.find(token);
     if (!what)
       return;
-    auto keeper = contents_ ? contents_() : content_source{};
-    if (!keeper) {
-      if (!contents_)
-        return replica_failed(token, "the app needs contents, and this node keeps none (store.enabled = false)");
+    if (!contents_)
+      return replica_failed(token, "the app needs contents, and this node keeps none (store.enabled = false)");
+    auto keeper = contents_();
+    if (!keeper)
       return look_again(token, "the keeper of contents is being started");
-    }
     auto look = std::make_shared<content_look>();
     look->open = static_cast<std::size_t>(what->spec->contents_size());
     auto one_done = [this, token, look] {

@@ -1,4 +1,5 @@
 #include "test/e2e/cluster.hpp"
+#include "test/p2p/files.hpp"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -7,7 +8,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <random>
 
 // Contents on their way through a cluster of real processes, real engines and real files.
 
@@ -17,20 +17,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-void write_random(const fs::path& path, std::size_t bytes, unsigned seed) {
-  fs::create_directories(path.parent_path());
-  std::mt19937_64 chance{seed};
-  std::string text(bytes, '\0');
-  for (std::size_t i = 0; i + 8 <= bytes; i += 8) {
-    auto word = chance();
-    std::copy_n(reinterpret_cast<const char*>(&word), 8, text.begin() + static_cast<std::ptrdiff_t>(i));
-  }
-  std::ofstream{path, std::ios::binary} << text;
-}
+using astra::p2p::file_bytes;
 
-std::string contents_of(const fs::path& path) {
-  std::ifstream in{path, std::ios::binary};
-  return {std::istreambuf_iterator<char>{in}, {}};
+void write_random(const fs::path& path, std::size_t bytes, unsigned seed) {
+  astra::p2p::write_file(path, astra::p2p::random_bytes(bytes, seed));
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -79,7 +69,7 @@ TEST_CASE("a content is published once, reaches the nodes that need it, and outl
   for (auto node : {"node-1", "node-2", "node-3"}) {
     auto files = visible(all, node, "weights.bin");
     REQUIRE(files.size() == 1);
-    CHECK(contents_of(files[0]) == contents_of(source.path() / "m" / "weights.bin"));
+    CHECK(file_bytes(files[0]) == file_bytes(source.path() / "m" / "weights.bin"));
   }
   auto answer = all.cli({"invoke", "reader"}, "x");
   CHECK(answer.code == 0);
@@ -142,7 +132,7 @@ TEST_CASE("a node killed while it fetches goes on where it was, and a flipped bi
   REQUIRE(all.cli({"model", "limit", "none"}).code == 0);
   REQUIRE(eventually(30s, [&] { return visible(all, "node-2", "weights.bin").size() == 1; }));
   auto file = fs::canonical(visible(all, "node-2", "weights.bin")[0]);
-  CHECK(contents_of(file) == contents_of(source.path() / "m" / "weights.bin"));
+  CHECK(file_bytes(file) == file_bytes(source.path() / "m" / "weights.bin"));
 
   fs::permissions(file, fs::perms::owner_write, fs::perm_options::add);
   {
@@ -155,6 +145,6 @@ TEST_CASE("a node killed while it fetches goes on where it was, and a flipped bi
   CHECK(contains(verified.out + verified.err, "weights.bin has other bytes"));
   CHECK(eventually(30s, [&] {
     auto files = visible(all, "node-2", "weights.bin");
-    return files.size() == 1 && contents_of(files[0]) == contents_of(source.path() / "m" / "weights.bin");
+    return files.size() == 1 && file_bytes(files[0]) == file_bytes(source.path() / "m" / "weights.bin");
   }));
 }

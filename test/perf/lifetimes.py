@@ -22,7 +22,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from real_cluster import RealCluster, call, put_app, until  # noqa: E402
+from real_cluster import NodesCluster, call, put_app, until  # noqa: E402
 
 APP = """
 name = "{name}"
@@ -40,23 +40,6 @@ memory = "64MiB"
 [placement]
 anti_affinity = [{{ app = "{name}" }}]
 """
-
-
-class Cluster(RealCluster):
-    def __init__(self, astra, nodes, keep):
-        super().__init__(astra, "lifetimes", keep=keep)
-        self.nodes = [f"node-{i + 1}" for i in range(nodes)]
-
-    def build(self):
-        self.first = list(self.nodes)
-        self.configure("resource", "resource", listen=self.addresses[0])
-        self.configure("scheduler", "scheduler")
-        self.configure("gateway", "gateway", '[gateway]\nlisten = "127.0.0.1:0"\n')
-        for name in self.nodes:
-            self.configure(name, "node", '[capacity]\ncores = 4\nmemory = "2GiB"\n')
-        for name in ["resource", "scheduler", "gateway", *self.nodes]:
-            self.start(name)
-        self.address = self.told("gateway", "gateway")
 
 
 class Run:
@@ -145,7 +128,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the logs")
     args = parser.parse_args()
     threading.stack_size(256 * 1024)
-    with Cluster(args.astra, args.nodes, args.keep) as cluster:
+    with NodesCluster(args.astra, "lifetimes", args.nodes, args.keep) as cluster:
         for app in APPS:
             text = APP.format(name=app, nodes=args.nodes, work=args.work, idempotent="true" if app == "again" else "false")
             if until(lambda text=text, app=app: put_app(cluster.address, app, text)[0] == 200, 30, 0.2) is None:

@@ -22,7 +22,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from real_cluster import RealCluster, call, put_app, until  # noqa: E402
+from real_cluster import NodesCluster, call, put_app, until  # noqa: E402
 
 APP = """
 name = "work"
@@ -41,21 +41,12 @@ labels = { rack = "r1" }
 """
 
 
-class Cluster(RealCluster):
-    def __init__(self, astra, nodes, keep):
-        super().__init__(astra, "models", keep=keep)
-        self.nodes = [f"node-{i + 1}" for i in range(nodes)]
+class Cluster(NodesCluster):
+    def about_node(self, name):
+        return f'{super().about_node(name)}[node]\nlabels = {{ rack = "r{name.removeprefix("node-")}" }}\n'
 
     def build(self):
-        self.first = list(self.nodes)
-        self.configure("resource", "resource", listen=self.addresses[0])
-        self.configure("scheduler", "scheduler")
-        self.configure("gateway", "gateway", '[gateway]\nlisten = "127.0.0.1:0"\n')
-        for i, name in enumerate(self.nodes):
-            self.configure(name, "node", f'[capacity]\ncores = 4\nmemory = "2GiB"\n[node]\nlabels = {{ rack = "r{i + 1}" }}\n')
-        for name in ["resource", "scheduler", "gateway", *self.nodes]:
-            self.start(name)
-        self.address = self.told("gateway", "gateway")
+        super().build()
         if until(lambda: len(self.ask("GET", "/v1/nodes")[1].splitlines()) > 0, 20) is None:
             raise RuntimeError("no node joined")
         if until(lambda: self.models().get("members", 0) == len(self.nodes), 20) is None:
@@ -314,7 +305,7 @@ def main():
     usual = {"kills": (5, 256, 60), "seed": (4, 128, 40), "beside": (2, 512, 0), "stalls": (4, 32, 0)}[args.what]
     args.nodes, args.mib = args.nodes or usual[0], args.mib or usual[1]
     args.limit = usual[2] if args.limit < 0 else args.limit
-    with Cluster(args.astra, args.nodes, args.keep) as cluster:
+    with Cluster(args.astra, "models", args.nodes, args.keep) as cluster:
         source = cluster.dir / "source"
         digest = make_source(source, args.mib, args.seed)
         run = {"kills": kills, "seed": seed_dies, "beside": beside, "stalls": stalls}[args.what]

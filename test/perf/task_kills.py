@@ -22,7 +22,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from real_cluster import RealCluster, call, put_app, until  # noqa: E402
+from real_cluster import NodesCluster, call, put_app, until  # noqa: E402
 
 # Answers with the SHA-256 of the body, and leaves a line with it for each start.
 APP = """
@@ -74,23 +74,7 @@ def as_server(app, directory, starts, work):
     return "\n".join(lines).replace('mode = "per-request"', f'mode = "server"\ncommand = {command}')
 
 
-class Cluster(RealCluster):
-    def __init__(self, astra, nodes, keep):
-        super().__init__(astra, "tasks", keep=keep)
-        self.nodes = nodes
-
-    def build(self):
-        self.names = ["resource", "scheduler", "gateway"] + [f"node-{i + 1}" for i in range(self.nodes)]
-        self.first = [name for name in self.names if name.startswith("node")]
-        self.configure("resource", "resource", listen=self.addresses[0])
-        self.configure("scheduler", "scheduler")
-        self.configure("gateway", "gateway", '[gateway]\nlisten = "127.0.0.1:0"\n')
-        for name in self.first:
-            self.configure(name, "node", '[capacity]\ncores = 4\nmemory = "2GiB"\n')
-        for name in self.names:
-            self.start(name)
-        self.gateway()
-
+class Cluster(NodesCluster):
     def gateway(self):
         """Where it listens now."""
         return self.told("gateway", "gateway")
@@ -218,7 +202,7 @@ def main():
     parse.add_argument("--seed", type=int, default=1)
     parse.add_argument("--keep", action="store_true", help="leave files and logs behind")
     options = parse.parse_args()
-    with Cluster(options.astra, options.nodes, options.keep) as cluster:
+    with Cluster(options.astra, "tasks", options.nodes, options.keep) as cluster:
         starts = cluster.dir / "starts"
         starts.touch()
         app = APP.format(starts=starts, work=options.work, replicas=options.replicas, concurrency=options.concurrency)

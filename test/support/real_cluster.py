@@ -133,3 +133,26 @@ class RealCluster:
             print(f"logs: {self.dir}")
         else:
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class NodesCluster(RealCluster):
+    """A Resource, a scheduler, a gateway, and nodes "node-1", "node-2" and so on."""
+
+    def __init__(self, astra, purpose, nodes, keep=False):
+        super().__init__(astra, purpose, keep=keep)
+        self.nodes = [f"node-{i + 1}" for i in range(nodes)]
+
+    def about_node(self, name):
+        """The rest of a node's file."""
+        return '[capacity]\ncores = 4\nmemory = "2GiB"\n'
+
+    def build(self):
+        self.first = list(self.nodes)
+        self.configure("resource", "resource", listen=self.addresses[0])
+        self.configure("scheduler", "scheduler")
+        self.configure("gateway", "gateway", '[gateway]\nlisten = "127.0.0.1:0"\n')
+        for name in self.nodes:
+            self.configure(name, "node", self.about_node(name))
+        for name in ["resource", "scheduler", "gateway", *self.nodes]:
+            self.start(name)
+        self.address = self.told("gateway", "gateway")
