@@ -233,9 +233,10 @@ cluster_view::apply_outcome cluster_view::apply(const pb::ViewDelta& delta, time
     shard.forgotten = delta.version();
     shard.ahead_of = 0;
     shard.diverged = false;
+    shard.edited = false;
   }
   shard.ahead_of = std::max(shard.ahead_of, delta.ahead_of());
-  shard.edited = !snapshot && (shard.edited || edit);
+  shard.edited = shard.edited || edit || delta.edited();
   shard.epoch = delta.epoch();
   shard.version = delta.version();
   shard.name = delta.origin_name();
@@ -786,6 +787,7 @@ pb::ViewDelta cluster_view::header(resource_id origin) const {
   result.set_heard_within_ms(static_cast<std::uint64_t>(shard.heard_within.count()));
   if (shard.ahead_of > shard.version && !MUTANT(rows_ahead_untold))
     result.set_ahead_of(shard.ahead_of);
+  result.set_edited(shard.edited && !MUTANT(edited_snapshot_trusted));
   return result;
 }
 

@@ -36,6 +36,7 @@ pb::ViewDelta frame_of(const pb::ViewDelta& delta) {
   result.set_part(delta.part());
   result.set_more(delta.more());
   result.set_ahead(delta.ahead());
+  result.set_edited(delta.edited());
   result.set_heard_within_ms(delta.heard_within_ms());
   return result;
 }

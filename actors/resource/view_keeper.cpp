@@ -354,6 +354,7 @@ pb::ViewDelta view_keeper::edit_of(resource_id origin) const {
   edit.set_version(shard.version);
   edit.set_origin_lost(shard.lost);
   edit.set_heard_within_ms(static_cast<std::uint64_t>(shard.heard_within.count()));
+  edit.set_edited(shard.edited && !MUTANT(edited_snapshot_trusted));
   return edit;
 }
 

@@ -353,6 +353,29 @@ TEST_CASE("an edited or lost shard is wanted anew, and a snapshot heals it") {
   CHECK(view.versions().empty());
 }
 
+TEST_CASE("a snapshot of an edited shard says so itself") {
+  cluster_view relay;
+  auto first = delta(r1, 0, 5);
+  *first.add_nodes() = full_row(7, 1, 1, 1);
+  *first.add_nodes() = full_row(8, 1, 1, 1);
+  apply(relay, first);
+  auto digest = relay.digest(r1);
+  auto edit = delta(r1, 5, 5);
+  edit.add_removed_nodes(7);
+  apply(relay, edit);
+  cluster_view view;
+  apply(view, relay.snapshot(r1, start));
+  CHECK(view.versions().empty());
+  // The origin is back, and what it says of its rows is not what is held.
+  auto word = delta(r1, 5, 5);
+  word.mutable_digest()->set_rows(digest.rows);
+  word.mutable_digest()->set_hash(digest.hash);
+  apply(view, word);
+  CHECK(view.in_step(word));
+  CHECK(apply(view, first) == outcome::applied);
+  CHECK(view.versions().size() == 1);
+}
+
 TEST_CASE("a relay that is behind is believed that the origin is lost, and what it then decides of its rows") {
   cluster_view view;
   auto first = delta(r1, 0, 9);
