@@ -349,6 +349,9 @@ std::vector<broken_rule> validate(const store_options& options) {
   };
   limit("store.upload_limit", options.upload_bytes_per_s);
   limit("store.download_limit", options.download_bytes_per_s);
+  if (!(options.link_share == 0 || (options.link_share >= 0.05 && options.link_share <= 1)))
+    rules.add("store.link_share",
+              fmt::format("must be 0.0 (the link is not measured) or between 0.05 and 1, not {}", options.link_share));
   rules.size_between("store.upload_floor", options.upload_floor_bytes_per_s, 1024, 1ull << 40);
   return rules.take();
 }

@@ -224,6 +224,8 @@ struct store_options {
   /// Bytes per second to and from other nodes, over all contents; 0: no limit.
   std::uint64_t upload_bytes_per_s = 0;
   std::uint64_t download_bytes_per_s = 0;
+  /// What transfers may take of the node's link in each direction, in (0, 1]; 0: it is not measured.
+  double link_share = 0.9;
   /// What it goes on sending with when no tracker answers while a limit over all nodes is in force.
   std::uint64_t upload_floor_bytes_per_s = 64 * 1024;
 };

@@ -4,6 +4,7 @@
 #include "messages/errc.hpp"
 #include "messages/ids.hpp"
 #include "p2p/limits.hpp"
+#include "p2p/link_meter.hpp"
 #include "runtime/transfer/content_entry.hpp"
 #include "runtime/transfer/fetch_text.hpp"
 #include "runtime/transfer/job_book.hpp"
@@ -92,6 +93,9 @@ public:
     stored = gauge("stored", "Of all contents in the store, as they will be when they are whole.", "bytes");
     received = counter("received", "From other nodes, without headers.", "bytes");
     sent = counter("sent", "To other nodes, without headers.", "bytes");
+    uplink =
+        gauge("uplink", "What the link has carried to other nodes at its best, per second; 0: not known.", "bytes");
+    downlink = gauge("downlink", "The same, from other nodes.", "bytes");
     wasted = counter("wasted", "Received twice, or with a wrong hash.", "bytes");
     refused = counter("peers-refused", "Connections of peers that no tracker had named.");
   }
@@ -99,6 +103,8 @@ public:
   caf::telemetry::int_gauge* ready;
   caf::telemetry::int_gauge* fetching;
   caf::telemetry::int_gauge* stored;
+  caf::telemetry::int_gauge* uplink;
+  caf::telemetry::int_gauge* downlink;
   caf::telemetry::int_counter* received;
   caf::telemetry::int_counter* sent;
   caf::telemetry::int_counter* wasted;
@@ -113,7 +119,8 @@ public:
                        const store_options& options, std::shared_ptr<content_port> port)
     : self_(self), world_(world), node_(node), options_(options), port_(std::move(port)), id_(make_node_id(node.name)),
       incarnation_(world.next_incarnation()), choice_(node.resources), lease_(options.upload_floor_bytes_per_s),
-      metrics_(self->system().metrics()), jobs_(node.name) {}
+      uplink_(options.link_share), downlink_(options.link_share), metrics_(self->system().metrics()), jobs_(node.name) {
+  }
 
   ~content_keeper_state() {
     stop_.request_stop();
@@ -698,12 +705,14 @@ private:
     one->upload_now = what.upload_bytes_per_s;
     // They begin at 0 when it is added again.
     auto grown = [](std::uint64_t& before, std::uint64_t after, caf::telemetry::int_counter* counter) {
-      if (auto more = after - std::min(before, after); more > 0)
+      auto more = after - std::min(before, after);
+      if (more > 0)
         counter->inc(static_cast<std::int64_t>(more));
       before = after;
+      return more;
     };
-    grown(one->downloaded, what.downloaded_bytes, metrics_.received);
-    grown(one->uploaded, what.uploaded_bytes, metrics_.sent);
+    received_ += grown(one->downloaded, what.downloaded_bytes, metrics_.received);
+    sent_ += grown(one->uploaded, what.uploaded_bytes, metrics_.sent);
     grown(one->wasted, what.wasted_bytes, metrics_.wasted);
     one->peers = what.peers;
     // It was all there already.
@@ -788,7 +797,24 @@ private:
     report();
     save_notes();
     yield();
+    measure();
     set_limits();
+  }
+
+  /// What the transfers of the last second tell of the link.
+  void measure() {
+    auto elapsed = std::chrono::duration_cast<milliseconds>(now() - std::exchange(measured_at_, now()));
+    auto per_s = [&](std::uint64_t& bytes) {
+      return std::exchange(bytes, 0) * 1000 / static_cast<std::uint64_t>(std::max(elapsed, milliseconds{1}).count());
+    };
+    auto others = other_limits();
+    uplink_.look(per_s(sent_), others.upload_bytes_per_s, now());
+    downlink_.look(per_s(received_), others.download_bytes_per_s, now());
+    auto told = [](caf::telemetry::int_gauge* gauge, const p2p::link_meter& meter) {
+      gauge->value(static_cast<std::int64_t>(meter.measured().value_or(0)));
+    };
+    told(metrics_.uplink, uplink_);
+    told(metrics_.downlink, downlink_);
   }
 
   /// Gives way to the requests that the node works on.
@@ -848,15 +874,25 @@ private:
     });
   }
 
-  void set_limits() {
+  static void lower(std::uint64_t& limit, std::optional<std::uint64_t> to) {
+    if (to)
+      limit = limit == 0 ? *to : std::min(limit, *to);
+  }
+
+  /// All but the share of the link.
+  p2p::engine_limits other_limits() const {
     p2p::engine_limits limits{options_.upload_bytes_per_s, options_.download_bytes_per_s};
-    auto lower = [](std::uint64_t& limit, std::uint64_t to) { limit = limit == 0 ? to : std::min(limit, to); };
     if (limit_.bytes_per_s() > 0)
       lower(limits.upload_bytes_per_s, lease_.value(now()));
-    if (auto way = give_way_.limit()) {
-      lower(limits.upload_bytes_per_s, *way);
-      lower(limits.download_bytes_per_s, *way);
-    }
+    lower(limits.upload_bytes_per_s, give_way_.limit());
+    lower(limits.download_bytes_per_s, give_way_.limit());
+    return limits;
+  }
+
+  void set_limits() {
+    auto limits = other_limits();
+    lower(limits.upload_bytes_per_s, uplink_.cap());
+    lower(limits.download_bytes_per_s, downlink_.cap());
     if (limits == in_force_)
       return;
     spdlog::debug("contents.limits node={} upload_bytes_per_s={} download_bytes_per_s={}", node_.name,
@@ -937,6 +973,8 @@ private:
     report.set_store_used(store_used_);
     report.set_store_max(options_.bytes_max);
     report.set_problem(problem_.empty() ? engine_problem_ : problem_);
+    report.set_uplink(uplink_.measured().value_or(0));
+    report.set_downlink(downlink_.measured().value_or(0));
   }
 
   pb::Holding describe(const entry& one) const {
@@ -965,6 +1003,7 @@ private:
       }
     if (mine(limit_key)) {
       auto cap = options_.upload_bytes_per_s == 0 ? unlimited_bytes_per_s : options_.upload_bytes_per_s;
+      cap = std::min(cap, uplink_.measured().value_or(cap));
       // Who fetches will serve what it has at once, and whom a limit keeps from asking gets nothing.
       auto sends = std::any_of(entries_.begin(), entries_.end(), [](auto& entry) {
         auto& one = entry.second;
@@ -1187,6 +1226,7 @@ private:
             one.complete,
             one.missing,
             options_.download_bytes_per_s,
+            downlink_.cap().value_or(0),
             limit_.bytes_per_s() > 0,
             give_way_.limit().has_value()};
   }
@@ -1497,6 +1537,12 @@ private:
   std::map<p2p::peer_endpoint, time_point> named_;
   std::vector<p2p::peer_endpoint> allowed_;
   p2p::leased_limit lease_;
+  p2p::link_meter uplink_;
+  p2p::link_meter downlink_;
+  /// Since the links were measured last.
+  std::uint64_t received_ = 0;
+  std::uint64_t sent_ = 0;
+  time_point measured_at_{};
   p2p::engine_limits in_force_;
   std::uint64_t store_used_ = 0;
   keeper_metrics metrics_;

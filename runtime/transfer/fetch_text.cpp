@@ -40,8 +40,11 @@ std::string limited_by(const fetch_progress& how) {
                                            how.complete == 1 ? "node" : "nodes", how.complete == 1 ? "has" : "have");
   if (how.gives_way)
     return "the requests that this node works on";
-  if (how.download_limit > 0 && how.bytes_per_s * 10 >= how.download_limit * 9)
+  auto fills = [&](std::uint64_t limit) { return limit > 0 && how.bytes_per_s * 10 >= limit * 9; };
+  if (fills(how.download_limit))
     return "store.download_limit of this node";
+  if (fills(how.link_cap))
+    return "store.link_share of this node's link";
   if (how.swarm_limited)
     return "the limit over all nodes (astra model limit)";
   return "the uplinks of its peers";

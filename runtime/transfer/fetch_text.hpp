@@ -18,6 +18,8 @@ struct fetch_progress {
   std::uint32_t missing = 0;
   /// 0: there is none.
   std::uint64_t download_limit = 0;
+  /// The share of the node's downlink that it may take; 0: not known.
+  std::uint64_t link_cap = 0;
   /// Whether a limit over all nodes is in force.
   bool swarm_limited = false;
   /// Whether it gives way to requests that the node works on.

@@ -252,6 +252,8 @@ private:
       entry.set_store_used(report.store_used());
       entry.set_store_max(report.store_max());
       entry.set_problem(report.problem());
+      entry.set_uplink(report.uplink());
+      entry.set_downlink(report.downlink());
     }
     return swarm_page{std::move(page)};
   }

@@ -10,6 +10,9 @@ namespace {
 
 /// A few bytes can claim very many pieces, each of which takes memory.
 constexpr std::uint64_t pieces_per_report_max = 16ULL * p2p::pieces_max;
+/// Bytes per second; what is far faster or slower than that counts as so many times.
+constexpr double ordinary_uplink = 12'500'000.0;
+constexpr double uplink_range = 20.0;
 /// The longest address in digits is shorter.
 constexpr std::size_t address_text_max = 64;
 
@@ -101,6 +104,10 @@ p2p::swarm_table::report to_report(const pb::SwarmReport& report) {
     result.where = to_peer(report.where());
   result.at = {report.zone(), report.rack(), report.machine()};
   result.upload = {report.upload_wanted(), report.upload_floor()};
+  // Of whom nothing is known has an ordinary link.
+  if (report.uplink() > 0)
+    result.uplink =
+        std::clamp(static_cast<double>(report.uplink()) / ordinary_uplink, 1.0 / uplink_range, uplink_range);
   auto left = pieces_per_report_max;
   for (auto& one : report.holdings()) {
     auto address = address_of(one.address());

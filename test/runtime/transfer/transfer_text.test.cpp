@@ -79,6 +79,9 @@ TEST_CASE("what a fetch says names how far it is, how long it takes and what hol
   how.download_limit = 10'000'000;
   CHECK(limited_by(how) == "store.download_limit of this node");
   how.download_limit = 0;
+  how.link_cap = 9'000'000;
+  CHECK(limited_by(how) == "store.link_share of this node's link");
+  how.link_cap = 90'000'000;
   how.swarm_limited = true;
   CHECK(limited_by(how) == "the limit over all nodes (astra model limit)");
   how.peers = 0;
