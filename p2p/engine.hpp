@@ -63,6 +63,12 @@ struct listening {
   peer_endpoint where;
 };
 
+/// A node says at which endpoint it sees this engine's uTP: what a NAT has made of `listening`.
+struct mapped {
+  peer_endpoint by;
+  peer_endpoint where;
+};
+
 /// It cannot listen, or something else is wrong that concerns no single content.
 struct engine_failed {
   p2p::problem problem;
@@ -149,10 +155,10 @@ struct events_lost {};
 
 } // namespace event
 
-using engine_event =
-    std::variant<event::listening, event::engine_failed, event::checked, event::piece_finished, event::piece_rejected,
-                 event::content_finished, event::damaged, event::progress, event::failed, event::resume_ready,
-                 event::removed, event::peer_refused, event::peer_banned, event::peer_left, event::events_lost>;
+using engine_event = std::variant<event::listening, event::mapped, event::engine_failed, event::checked,
+                                  event::piece_finished, event::piece_rejected, event::content_finished, event::damaged,
+                                  event::progress, event::failed, event::resume_ready, event::removed,
+                                  event::peer_refused, event::peer_banned, event::peer_left, event::events_lost>;
 
 /// Moves contents.  No call waits for the network or the disk; what comes of it arrives as events.
 ///
@@ -172,6 +178,16 @@ public:
   virtual void set_peers(const std::vector<peer_endpoint>& allowed) = 0;
   /// Connects to a peer for one content.  Of two nodes only one is to be told of the other.
   virtual void inject(const content_address& address, const std::vector<peer_endpoint>& peers) = 0;
+
+  /// Asks a node where it sees this engine: `mapped`, or no event when no answer comes, and where there is no uTP.  The
+  /// node need not be named, and answers whoever asks; it learns nothing and sends nothing but that.
+  /// @pre there was `listening`.
+  virtual void probe(const peer_endpoint& node) = 0;
+  /// Sends a peer one datagram from where uTP listens, so that a NAT on this side lets in what comes back from there.
+  virtual void open_hole(const peer_endpoint& peer) = 0;
+  /// As `inject`, by uTP instead of TCP: for peers that a NAT hides, at the endpoint where they are seen.  Without uTP
+  /// they are not dialled, and have left.
+  virtual void punch(const content_address& address, const peer_endpoint& peer) = 0;
 
   /// Which pieces are to be asked for first; empty: the rarest.
   virtual void prefer(const content_address& address, const std::optional<stripe>& preferred) = 0;

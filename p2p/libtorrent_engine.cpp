@@ -1,5 +1,6 @@
 #include "p2p/libtorrent_engine.hpp"
 
+#include "p2p/dial_turns.hpp"
 #include "p2p/limits.hpp"
 
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 #include <libtorrent/extensions.hpp>
 #include <libtorrent/ip_filter.hpp>
 #include <libtorrent/peer_info.hpp>
+#include <libtorrent/pex_flags.hpp>
 #include <libtorrent/posix_disk_io.hpp>
 #include <libtorrent/read_resume_data.hpp>
 #include <libtorrent/session.hpp>
@@ -54,6 +56,24 @@ content_address address_of(const lt::info_hash_t& hashes) {
   content_address result;
   std::memcpy(result.bytes.data(), hashes.v2.data(), result.bytes.size());
   return result;
+}
+
+/// What a node of a DHT adds to each answer (BEP 42): the endpoint that the question came from.
+std::optional<peer_endpoint> seen_by(const lt::bdecode_node& answer) {
+  if (answer.type() != lt::bdecode_node::dict_t)
+    return std::nullopt;
+  auto bytes = answer.dict_find_string_value("ip");
+  auto number = [&](std::size_t at) { return static_cast<std::uint8_t>(bytes[at]); };
+  auto port = [&](std::size_t at) { return static_cast<std::uint16_t>(number(at) << 8U | number(at + 1)); };
+  if (lt::address_v4::bytes_type v4; bytes.size() == v4.size() + 2) {
+    std::memcpy(v4.data(), bytes.data(), v4.size());
+    return peer_endpoint{lt::address_v4{v4}.to_string(), port(v4.size())};
+  }
+  if (lt::address_v6::bytes_type v6; bytes.size() == v6.size() + 2) {
+    std::memcpy(v6.data(), bytes.data(), v6.size());
+    return peer_endpoint{lt::address_v6{v6}.to_string(), port(v6.size())};
+  }
+  return std::nullopt;
 }
 
 fault kind_of(const lt::error_code& error) {
@@ -108,7 +128,22 @@ settings baseline(const libtorrent_options& options) {
   // Else acknowledgements of what is received use up a low limit for what is sent, requests included.
   result.set_bool(settings::rate_limit_ip_overhead, false);
   result.set_bool(settings::enable_incoming_utp, options.utp);
-  result.set_bool(settings::enable_outgoing_utp, options.utp);
+  // While it is on everybody is dialled by it, whatever flags a peer has: dial_turns.
+  result.set_bool(settings::enable_outgoing_utp, false);
+  if (options.utp) {
+    // One request and no more within this time: a hole that was late is found again sooner.  Then libtorrent tries TCP,
+    // and a NAT does not answer.
+    result.set_int(settings::utp_connect_timeout, 1000);
+    result.set_int(settings::peer_connect_timeout, 3);
+    // For pings alone: it tells the address of the socket that uTP uses.  Pings go past the filter of peers.
+    result.set_bool(settings::enable_dht, true);
+    result.set_str(settings::dht_bootstrap_nodes, "");
+    // Else who asks more than 50 times in 10 s is not heard for 5 minutes, and a whole site may have one address.
+    result.set_int(settings::dht_block_ratelimit, 1000);
+    // What strangers could store; one each, as libtorrent makes room by removing one.
+    for (auto stored : {settings::dht_max_torrents, settings::dht_max_dht_items, settings::dht_max_peers})
+      result.set_int(stored, 1);
+  }
   auto address = options.listen_address.find(':') == std::string::npos ? options.listen_address
                                                                        : "[" + options.listen_address + "]";
   result.set_str(settings::listen_interfaces, fmt::format("{}:{}", address, options.listen_port));
@@ -168,6 +203,49 @@ private:
   std::jthread thread_;
 };
 
+/// Calls at a time, from a thread of its own.
+class alarm {
+public:
+  explicit alarm(std::function<void()> call) : call_(std::move(call)), thread_([this] { run(); }) {}
+  ~alarm() {
+    {
+      std::scoped_lock guard{mutex_};
+      ended_ = true;
+    }
+    changed_.notify_one();
+  }
+
+  /// Instead of the time before.
+  void set(std::optional<steady::time_point> due) {
+    std::scoped_lock guard{mutex_};
+    due_ = due;
+    changed_.notify_one();
+  }
+
+private:
+  void run() {
+    std::unique_lock guard{mutex_};
+    while (!ended_) {
+      if (!due_) {
+        changed_.wait(guard);
+      } else if (auto due = *due_; steady::now() < due) {
+        changed_.wait_until(guard, due);
+      } else {
+        due_.reset();
+        call_();
+      }
+    }
+  }
+
+  std::function<void()> call_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<steady::time_point> due_;
+  bool ended_ = false;
+  /// Last: it ends before what it uses.
+  std::jthread thread_;
+};
+
 class libtorrent_engine final : public engine {
 public:
   explicit libtorrent_engine(libtorrent_options options)
@@ -176,6 +254,8 @@ public:
     session_.set_peer_class_filter(both_families(1U << static_cast<std::uint32_t>(lt::session::global_peer_class_id)));
     if (options_.notify)
       session_.set_alert_notify(options_.notify);
+    if (options_.notify && options_.utp)
+      alarm_.emplace(options_.notify);
   }
 
   ~libtorrent_engine() override { session_.set_alert_notify({}); }
@@ -218,7 +298,12 @@ public:
     if (request.complete)
       params.flags |= lt::torrent_flags::seed_mode;
     params.max_uploads = params.max_connections = params.upload_limit = params.download_limit = -1;
-    params.peers = named(request.peers);
+    auto peers = named(request.peers);
+    // libtorrent dials these at once.
+    if (turns_.at_rest())
+      params.peers = std::move(peers);
+    else
+      dial_later(what.address, peers);
     params.banned_peers.clear();
     params.trackers.clear();
     params.url_seeds.clear();
@@ -263,15 +348,29 @@ public:
   }
 
   void inject(const content_address& address, const std::vector<peer_endpoint>& peers) override {
-    auto found = torrents_.find(address);
-    if (found == torrents_.end())
+    if (torrents_.contains(address))
+      dial_later(address, named(peers));
+  }
+
+  void probe(const peer_endpoint& node) override {
+    if (auto where = parse(node))
+      ping(*where, lt::client_data_t{&probe_});
+    else
+      report(event::peer_refused{node});
+  }
+
+  void open_hole(const peer_endpoint& peer) override {
+    for (auto& where : named({peer}))
+      ping(where, {});
+  }
+
+  void punch(const content_address& address, const peer_endpoint& peer) override {
+    if (!torrents_.contains(address))
       return;
-    for (auto& where : named(peers))
-      when_added(found->second, [where](const lt::torrent_handle& handle) {
-        // Only to what it has from a tracker does libtorrent give another chance when it is told of it again: one
-        // failure less is counted, so it is dialled sooner.
-        handle.connect_peer(where, lt::peer_info::tracker);
-      });
+    if (!options_.utp)
+      return report(event::peer_left{address, peer, "this node has no uTP"});
+    for (auto& where : named({peer}))
+      follow(turns_.ask(dial_turns::way::utp, {address, endpoint_of(where)}, steady::now()));
   }
 
   void prefer(const content_address& address, const std::optional<stripe>& preferred) override {
@@ -314,6 +413,7 @@ public:
       translate(*alert);
     for (auto& handle : std::exchange(gone_, {}))
       on_removed(handle);
+    follow(turns_.go_on(steady::now()));
     result.insert(result.end(), std::make_move_iterator(reported_.begin()), std::make_move_iterator(reported_.end()));
     reported_.clear();
     return result;
@@ -335,6 +435,37 @@ private:
     /// What was asked of it, or of the next one, before libtorrent had it.
     std::vector<std::function<void(const lt::torrent_handle&)>> waiting;
   };
+
+  void ping(const lt::tcp::endpoint& where, lt::client_data_t mark) {
+    if (!options_.utp)
+      return;
+    lt::entry question;
+    question["y"] = "q";
+    question["q"] = "ping";
+    session_.dht_direct_request({where.address(), where.port()}, question, mark);
+  }
+
+  void dial_later(const content_address& address, const std::vector<lt::tcp::endpoint>& peers) {
+    for (auto& where : peers)
+      follow(turns_.ask(dial_turns::way::tcp, {address, endpoint_of(where)}, steady::now()));
+  }
+
+  void follow(const dial_turns::step& next) {
+    if (next.turn) {
+      settings changed;
+      changed.set_bool(settings::enable_outgoing_utp, *next.turn == dial_turns::way::utp);
+      session_.apply_settings(std::move(changed));
+    }
+    for (auto& [address, peer] : next.dials)
+      if (auto found = torrents_.find(address); found != torrents_.end())
+        when_added(found->second, [where = parse(peer).value()](const lt::torrent_handle& handle) {
+          // Only to what it has from a tracker does libtorrent give another chance when it is told of it again: one
+          // failure less is counted, so it is dialled sooner.
+          handle.connect_peer(where, lt::peer_info::tracker);
+        });
+    if (alarm_)
+      alarm_->set(turns_.due());
+  }
 
   static std::uint32_t pieces_of(const torrent& what) { return what.next ? what.next_pieces : what.pieces; }
 
@@ -401,7 +532,8 @@ private:
     auto& former = node.mapped();
     add(std::move(*former.next));
     if (auto found = torrents_.find(address); found != torrents_.end())
-      found->second.waiting = std::move(former.waiting);
+      found->second.waiting.insert(found->second.waiting.end(), std::make_move_iterator(former.waiting.begin()),
+                                   std::make_move_iterator(former.waiting.end()));
   }
 
   /// Those that may take part; the others are refused.
@@ -450,6 +582,18 @@ private:
     if (auto* closed = lt::alert_cast<lt::listen_failed_alert>(&alert)) {
       reported_.emplace_back(event::engine_failed{
           {fault::io, fmt::format("cannot listen at {}: {}", closed->listen_interface(), closed->error.message())}});
+      return;
+    }
+    if (auto* answer = lt::alert_cast<lt::dht_direct_response_alert>(&alert)) {
+      auto probed = answer->userdata.get<char>() == &probe_;
+      if (auto where = probed ? seen_by(answer->response()) : std::nullopt)
+        reported_.emplace_back(
+            event::mapped{{answer->endpoint.address().to_string(), answer->endpoint.port()}, std::move(*where)});
+      return;
+    }
+    if (auto* dialled = lt::alert_cast<lt::peer_connect_alert>(&alert)) {
+      if (dialled->direction == lt::peer_connect_alert::direction_t::out)
+        follow(turns_.begun(endpoint_of(dialled->endpoint), steady::now()));
       return;
     }
     if (lt::alert_cast<lt::alerts_dropped_alert>(&alert)) {
@@ -564,6 +708,10 @@ private:
   std::vector<lt::torrent_handle> gone_;
   std::set<lt::tcp::endpoint> allowed_;
   std::vector<engine_event> reported_;
+  dial_turns turns_;
+  /// Its address marks the pings whose answers are told.
+  char probe_ = 0;
+  std::optional<alarm> alarm_;
 };
 
 } // namespace

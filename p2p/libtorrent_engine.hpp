@@ -13,7 +13,8 @@ struct libtorrent_options {
   std::string listen_address = "0.0.0.0";
   /// 0: the kernel chooses; `listening` tells.
   std::uint16_t listen_port = 0;
-  /// uTP besides TCP: slower by far on a clean path, and the only way through most NATs.
+  /// uTP besides TCP: slower by far on a clean path, and the only way through most NATs.  Only who is punched is
+  /// dialled by it.  Anybody may then ask where he is seen, by a ping of the DHT; contents are not in a DHT.
   bool utp = false;
   /// Called, from any thread, when there is something to drain.  It must not call the engine.
   std::function<void()> notify;

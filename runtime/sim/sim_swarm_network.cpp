@@ -392,6 +392,24 @@ public:
     end();
   }
 
+  /// There are no NATs: who is there sees everybody where he listens.
+  void probe(id_type id, const peer_endpoint& node) {
+    begin();
+    auto& who = members_[id];
+    auto machine = machine_at_.find(node.address);
+    if (by_endpoint_.contains(node) && machine != machine_at_.end() && passes(who.at.machine, machine->second))
+      tell(who, event::mapped{node, who.at.where});
+    end();
+  }
+
+  /// Nothing is closed.
+  void open_hole(id_type id, const peer_endpoint& peer) {
+    begin();
+    if (auto& who = members_[id]; !std::ranges::binary_search(who.allowed, peer))
+      tell(who, event::peer_refused{peer});
+    end();
+  }
+
   void prefer(id_type id, const content_address& address, const std::optional<p2p::stripe>& preferred) {
     begin();
     auto& who = members_[id];
@@ -1348,6 +1366,11 @@ public:
   void set_peers(const std::vector<peer_endpoint>& allowed) override { network_.set_peers(id_, allowed); }
   void inject(const content_address& address, const std::vector<peer_endpoint>& peers) override {
     network_.inject(id_, address, peers);
+  }
+  void probe(const peer_endpoint& node) override { network_.probe(id_, node); }
+  void open_hole(const peer_endpoint& peer) override { network_.open_hole(id_, peer); }
+  void punch(const content_address& address, const peer_endpoint& peer) override {
+    network_.inject(id_, address, {peer});
   }
   void prefer(const content_address& address, const std::optional<p2p::stripe>& preferred) override {
     network_.prefer(id_, address, preferred);

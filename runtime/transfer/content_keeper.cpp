@@ -636,6 +636,9 @@ private:
     spdlog::info("contents.listen node={} address={}", node_.name, to_string(*where_));
   }
 
+  // Nothing is asked for it.
+  void on(p2p::event::mapped&) {}
+
   void on(p2p::event::engine_failed& what) {
     spdlog::error("contents.engine node={} reason=\"{}\"", node_.name, what.problem.text);
     engine_problem_ = what.problem.text;

@@ -5,10 +5,15 @@
 
 #include <doctest/doctest.h>
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <cstdio>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <set>
+#include <sstream>
 #include <thread>
 
 using namespace astra::p2p;
@@ -25,7 +30,8 @@ constexpr auto patience = 60s;
 class node {
 public:
   /// @param elsewhere Where the store is to lie; empty: in a directory of its own.
-  explicit node(int number, const fs::path& elsewhere = {}) : address_("127.0.0." + std::to_string(number)) {
+  explicit node(int number, const fs::path& elsewhere = {}, bool utp = false)
+    : address_("127.0.0." + std::to_string(number)), utp_(utp) {
     auto opened = store::open({(elsewhere.empty() ? directory_.path() : elsewhere) / "store", 0});
     REQUIRE(opened);
     store_ = std::move(*opened);
@@ -34,7 +40,7 @@ public:
 
   /// @param port 0: any.
   void start(std::uint16_t port = 0) {
-    engine_ = make_libtorrent_engine({address_, port, false, {}});
+    engine_ = make_libtorrent_engine({address_, port, utp_, {}});
     port_ = 0;
     REQUIRE(wait([&] { return port_ != 0; }));
   }
@@ -106,6 +112,7 @@ public:
   std::set<std::uint32_t> rejected;
   std::map<content_address, event::progress> progress;
   std::map<content_address, std::vector<bool>> damaged;
+  std::vector<event::mapped> mapped;
   std::vector<peer_endpoint> refused;
   std::vector<peer_endpoint> banned;
   std::vector<std::string> failures;
@@ -116,6 +123,7 @@ public:
 
 private:
   void on(event::listening& what) { port_ = what.where.port; }
+  void on(event::mapped& what) { mapped.push_back(what); }
   void on(event::engine_failed& what) { failures.push_back(what.problem.text); }
   void on(event::checked& what) { checked.insert(what.address); }
   void on(event::piece_finished& what) { pieces.push_back(what.piece); }
@@ -136,6 +144,7 @@ private:
 
   temporary_directory directory_;
   std::string address_;
+  bool utp_ = false;
   std::uint16_t port_ = 0;
   std::unique_ptr<store> store_;
   std::unique_ptr<engine> engine_;
@@ -170,6 +179,27 @@ struct fixture {
 void introduce(node& one, node& other) {
   one.to().set_peers({other.where()});
   other.to().set_peers({one.where()});
+}
+
+/// Ends of TCP connections that are established at an endpoint, on either side.
+int tcp_connections(const peer_endpoint& where) {
+  in_addr address{};
+  REQUIRE(::inet_pton(AF_INET, where.address.c_str(), &address) == 1);
+  char end[16];
+  // As the kernel prints it: the address as a number of this machine's byte order.
+  std::snprintf(end, sizeof(end), "%08X:%04X", address.s_addr, where.port);
+  std::ifstream in{"/proc/net/tcp"};
+  auto result = 0;
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words{line};
+    std::string number;
+    std::string local;
+    std::string remote;
+    std::string state;
+    words >> number >> local >> remote >> state;
+    result += state == "01" && (local == end || remote == end);
+  }
+  return result;
 }
 
 void check_ready(node& at, const content& what, const fs::path& source) {
@@ -265,9 +295,14 @@ TEST_CASE_FIXTURE(fixture, "a lowered limit does not spend what the old one earn
 
 TEST_CASE_FIXTURE(fixture, "who was not named gets nothing, whoever begins") {
   auto what = blob(700'000);
-  node first{2};
-  node second{3};
-  node stranger{4};
+  auto utp = false;
+  SUBCASE("over TCP alone") {}
+  SUBCASE("over TCP, with uTP listening") {
+    utp = true;
+  }
+  node first{2, {}, utp};
+  node second{3, {}, utp};
+  node stranger{4, {}, utp};
   first.to().set_peers({second.where()});
   first.seed(what, source());
   stranger.fetch(what, {first.where()});
@@ -667,4 +702,82 @@ TEST_CASE_FIXTURE(fixture, "what cannot be done is told as an event") {
     for (auto& event : deaf->drain())
       told = told || std::holds_alternative<event::engine_failed>(event);
   CHECK(told);
+}
+
+TEST_CASE_FIXTURE(fixture, "a node that is asked tells where it sees who asks, named or not") {
+  node first{2, {}, true};
+  node second{3, {}, true};
+  // 60 of one address are not too many.
+  for (auto i = 0; i < 60; ++i)
+    first.to().probe(second.where());
+  REQUIRE(first.wait([&] { return first.mapped.size() == 60; }));
+  CHECK(first.mapped.back().by == second.where());
+  CHECK(first.mapped.back().where == first.where());
+  first.mapped.clear();
+  // Holes are opened to those alone that are named, and nobody hears of the answers.
+  first.to().open_hole(second.where());
+  first.pump();
+  CHECK(first.refused == std::vector<peer_endpoint>{second.where()});
+  introduce(first, second);
+  first.to().open_hole(second.where());
+  second.to().probe(first.where());
+  REQUIRE(second.wait([&] { return !second.mapped.empty(); }));
+  CHECK_FALSE(first.wait([&] { return !first.mapped.empty(); }, 200ms));
+  first.to().probe({"no address", 1});
+  first.pump();
+  CHECK(first.refused.size() == 2);
+}
+
+TEST_CASE_FIXTURE(fixture, "without uTP nobody answers a probe, and who is punched has left") {
+  auto what = blob(700'000);
+  node first{2};
+  node second{3, {}, true};
+  introduce(first, second);
+  first.to().probe(second.where());
+  second.to().probe(first.where());
+  CHECK_FALSE(first.wait(
+      [&] {
+        second.pump();
+        return !first.mapped.empty() || !second.mapped.empty();
+      },
+      500ms));
+  first.add(what);
+  first.to().punch(what.address, second.where());
+  CHECK(first.wait([&] { return first.left == 1; }));
+}
+
+TEST_CASE_FIXTURE(fixture, "who is punched is fetched from by uTP, and who is injected over TCP") {
+  auto what = blob(3'000'000);
+  auto more = blob(3'000'000, 2);
+  node first{2, {}, true};
+  node second{3, {}, true};
+  introduce(first, second);
+  first.seed(what, source());
+  REQUIRE(second.disk().fetch(what, {}));
+  // Slow enough for their connections to be looked at.
+  first.to().set_limits({1 << 20U, 0});
+  auto punched = false;
+  SUBCASE("punched") {
+    punched = true;
+  }
+  SUBCASE("injected") {}
+  SUBCASE("injected while somebody is punched") {
+    // To where nobody answers.
+    auto nobody = first.where();
+    ++nobody.port;
+    second.to().set_peers({first.where(), nobody});
+    REQUIRE(second.disk().fetch(more, {}));
+    second.add(more);
+    second.to().punch(more.address, nobody);
+  }
+  second.add(what);
+  first.to().open_hole(second.where());
+  if (punched)
+    second.to().punch(what.address, first.where());
+  else
+    second.to().inject(what.address, {first.where()});
+  REQUIRE(second.wait([&] { return second.pieces.size() >= 2; }));
+  CHECK(tcp_connections(first.where()) == (punched ? 0 : 2));
+  REQUIRE(second.fetched(what));
+  check_ready(second, what, source());
 }

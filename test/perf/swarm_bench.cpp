@@ -328,6 +328,7 @@ private:
   }
 
   void on(event::listening& what) { where_ = what.where; }
+  void on(event::mapped&) {}
   void on(event::engine_failed& what) { failures_.push_back(what.problem.text); }
   void on(event::checked&) {
     checked_ = true;

@@ -279,6 +279,7 @@ private:
   }
 
   void on(std::size_t, p2p::event::listening&) {}
+  void on(std::size_t, p2p::event::mapped&) {}
   void on(std::size_t i, p2p::event::engine_failed& what) { nodes_[i].failures.push_back(what.problem); }
   void on(std::size_t i, p2p::event::checked&) { nodes_[i].engine->request_progress(); }
   void on(std::size_t i, p2p::event::piece_finished& what) {
