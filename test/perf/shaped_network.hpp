@@ -1,22 +1,14 @@
 #pragma once
 
-#include "p2p/file_io.hpp"
+#include "test/perf/network_space.hpp"
 
 #include <fmt/format.h>
 
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <optional>
-#include <stdexcept>
 #include <string>
-#include <system_error>
 #include <type_traits>
 #include <vector>
 
@@ -30,32 +22,23 @@ struct link_rates {
   double in = 0.0;
 };
 
-/// Namespaces without names: the kernel takes them, the bridge and the links away with the last process that is in
-/// them, however that ends.  Needs root, and `ip` and `tc`.
+/// Needs root, and `ip` and `tc`.
 class shaped_network {
 public:
-  explicit shaped_network(const std::vector<link_rates>& machines) : origin_(here()) {
-    if (::geteuid() != 0)
-      throw std::runtime_error{"network namespaces need root"};
-    hub_ = make();
-    for (std::size_t i = 0; i < machines.size(); ++i)
-      machines_.push_back(make());
+  explicit shaped_network(const std::vector<link_rates>& machines) : machines_(machines.size()) {
     std::string links = "link set lo up\nlink add br0 type bridge\nlink set br0 up\n";
-    for (std::size_t i = 0; i < machines.size(); ++i)
-      links += fmt::format("link add v{0} type veth peer name e0 netns /proc/{1}/fd/{2}\nlink set v{0} master br0 up\n",
-                           i, ::getpid(), machines_[i].get());
-    inside(hub_, [&] { command("ip", links); });
     std::string queues;
-    for (std::size_t i = 0; i < machines.size(); ++i)
+    for (std::size_t i = 0; i < machines.size(); ++i) {
+      links += fmt::format("link add v{0} type veth peer name e0 netns {1}\nlink set v{0} master br0 up\n", i,
+                           machines_[i].path());
       queues += queue(fmt::format("v{}", i), machines[i].in);
-    if (!queues.empty())
-      inside(hub_, [&] { command("tc", queues); });
-    for (std::size_t i = 0; i < machines.size(); ++i)
-      on(i, [&] {
-        command("ip", fmt::format("link set lo up\naddr add {}/16 dev e0\nlink set e0 up\n", address(i)));
-        if (auto shaped = queue("e0", machines[i].out); !shaped.empty())
-          command("tc", shaped);
-      });
+    }
+    hub_.ip(links);
+    shape(hub_, queues);
+    for (std::size_t i = 0; i < machines.size(); ++i) {
+      machines_[i].ip(fmt::format("link set lo up\naddr add {}/16 dev e0\nlink set e0 up\n", address(i)));
+      shape(machines_[i], queue("e0", machines[i].out));
+    }
   }
 
   static std::string address(std::size_t machine) {
@@ -73,38 +56,13 @@ public:
   /// Threads and processes that `action` starts are on that machine for good; this thread returns.
   template <class Action>
   std::invoke_result_t<Action> on(std::size_t machine, Action action) const {
-    return inside(machines_.at(machine), action);
+    return machines_.at(machine).on(action);
   }
 
 private:
-  static p2p::file_handle here() {
-    p2p::file_handle result{::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)};
-    if (!result)
-      throw std::system_error{errno, std::generic_category(), "/proc/thread-self/ns/net"};
-    return result;
-  }
-
-  static void enter(const p2p::file_handle& space) {
-    if (::setns(space.get(), CLONE_NEWNET) != 0)
-      throw std::system_error{errno, std::generic_category(), "setns"};
-  }
-
-  template <class Action>
-  std::invoke_result_t<Action> inside(const p2p::file_handle& space, Action action) const {
-    struct back {
-      const p2p::file_handle& origin;
-      ~back() { enter(origin); }
-    } guard{origin_};
-    enter(space);
-    return action();
-  }
-
-  p2p::file_handle make() const {
-    if (::unshare(CLONE_NEWNET) != 0)
-      throw std::system_error{errno, std::generic_category(), "a new network namespace"};
-    auto result = here();
-    enter(origin_);
-    return result;
+  static void shape(const network_space& where, const std::string& queues) {
+    if (!queues.empty())
+      where.command("tc -batch -", "iproute2", queues);
   }
 
   /// The burst is what a machine sends at once after a pause: 10 ms, and a few frames at least.
@@ -114,21 +72,8 @@ private:
                       : "";
   }
 
-  static void command(const std::string& program, const std::string& lines) {
-    auto* pipe = ::popen((program + " -batch -").c_str(), "w");
-    if (!pipe)
-      throw std::system_error{errno, std::generic_category(), program};
-    auto written = std::fputs(lines.c_str(), pipe) >= 0;
-    auto status = ::pclose(pipe);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-      throw std::runtime_error{program + " is not there: install iproute2"};
-    if (!written || status != 0)
-      throw std::runtime_error{program + " failed at:\n" + lines};
-  }
-
-  p2p::file_handle origin_;
-  p2p::file_handle hub_;
-  std::vector<p2p::file_handle> machines_;
+  network_space hub_;
+  std::vector<network_space> machines_;
 };
 
 } // namespace astra::perf
