@@ -80,13 +80,11 @@ std::string piece_layers(const content& what) {
   return out + "e";
 }
 
-} // namespace
-
-void encode_torrent(content& what) {
-  sha256 hash;
-  auto tree = file_tree(what.files);
-  what.name = to_string(content_address{hash(std::as_bytes(std::span{tree}))});
-  std::string info = "d9:file tree" + tree + "12:meta version";
+/// @param certificate empty: none.
+std::string info_dictionary(const content& what, std::string_view tree, std::string_view certificate) {
+  std::string info = "d9:file tree";
+  info += tree;
+  info += "12:meta version";
   number(info, 2);
   info += "4:name";
   text(info, what.name);
@@ -95,10 +93,31 @@ void encode_torrent(content& what) {
   // Private: peers come from our tracker and from nobody else.
   info += "7:private";
   number(info, 1);
-  info += "e";
+  if (!certificate.empty()) {
+    info += "8:ssl-cert";
+    text(info, certificate);
+  }
+  return info + "e";
+}
+
+std::vector<char> torrent_of(const content& what, std::string_view info) {
+  auto all = fmt::format("d4:info{}12:piece layers{}e", info, piece_layers(what));
+  return {all.begin(), all.end()};
+}
+
+} // namespace
+
+void encode_torrent(content& what) {
+  sha256 hash;
+  auto tree = file_tree(what.files);
+  what.name = to_string(content_address{hash(std::as_bytes(std::span{tree}))});
+  auto info = info_dictionary(what, tree, {});
   what.address = {hash(std::as_bytes(std::span{info}))};
-  auto all = "d4:info" + info + "12:piece layers" + piece_layers(what) + "e";
-  what.torrent.assign(all.begin(), all.end());
+  what.torrent = torrent_of(what, info);
+}
+
+std::vector<char> encode_ssl_torrent(const content& what, std::string_view certificate) {
+  return torrent_of(what, info_dictionary(what, file_tree(what.files), certificate));
 }
 
 } // namespace astra::p2p

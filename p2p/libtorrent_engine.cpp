@@ -1,5 +1,6 @@
 #include "p2p/libtorrent_engine.hpp"
 
+#include "p2p/bencode.hpp"
 #include "p2p/dial_turns.hpp"
 #include "p2p/limits.hpp"
 
@@ -14,10 +15,12 @@
 #include <libtorrent/read_resume_data.hpp>
 #include <libtorrent/session.hpp>
 #include <libtorrent/session_params.hpp>
+#include <libtorrent/torrent.hpp>
 #include <libtorrent/torrent_flags.hpp>
 #include <libtorrent/torrent_handle.hpp>
 #include <libtorrent/torrent_info.hpp>
 #include <libtorrent/torrent_status.hpp>
+#include <libtorrent/version.hpp>
 #include <libtorrent/write_resume_data.hpp>
 
 #include <algorithm>
@@ -30,6 +33,10 @@
 #include <stop_token>
 #include <thread>
 
+#if TORRENT_USE_ASSERTS
+#error "lt::torrent is not laid out as in the library, which has no TORRENT_USE_ASSERTS; use another CMAKE_BUILD_TYPE"
+#endif
+
 namespace astra::p2p {
 namespace {
 
@@ -39,6 +46,49 @@ using settings = lt::settings_pack;
 constexpr int connections_max = 2000;
 constexpr int alerts_max = 100'000;
 constexpr std::uint32_t refused = 1;
+
+/// The certificate in the torrents as libtorrent gets them when there is TLS.  It makes SSL torrents of them and that
+/// is all: it is no authority's of a cluster, which may get another one while contents are there.  The public key is
+/// the SHA-256 of "astra: nobody has this key" and the signature zero, so that libtorrent left to itself trusts nobody.
+constexpr std::string_view ssl_mark = "-----BEGIN CERTIFICATE-----\n"
+                                      "MIHOMIGBoAMCAQICAQEwBQYDK2VwMBExDzANBgNVBAMMBm5vYm9keTAeFw0wMDAx\n"
+                                      "MDEwMDAwMDBaFw00OTEyMzEyMzU5NTlaMBExDzANBgNVBAMMBm5vYm9keTAqMAUG\n"
+                                      "AytlcAMhABOfdcHggPAmCb1KlMOF3Hp00Mfnig9ce5wdqMa/Ay/UMAUGAytlcANB\n"
+                                      "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"
+                                      "AAAAAAAAAAAAAAAAAAAAAAA=\n"
+                                      "-----END CERTIFICATE-----\n";
+
+/// Has the connections of a torrent secured, before there are any.
+///
+/// libtorrent itself would trust whom the certificate in the torrent has signed if one of his names is "*" or what the
+/// torrent's name begins with: nodes have names of their own.  Incoming connections get to a torrent's context by the
+/// info-hash, which the client names in its first message; who names none, or speaks no TLS, is refused before.
+class tls_plugin final : public lt::torrent_plugin {
+public:
+  tls_plugin(std::shared_ptr<peer_tls> tls, const lt::torrent_handle& handle)
+    : tls_(std::move(tls)), torrent_(handle.native_handle()) {
+    secure();
+  }
+  void on_state(lt::torrent_status::state_t) override { secure(); }
+  void on_files_checked() override { secure(); }
+
+  /// lt::torrent is not the same in all versions of 2.0.
+  static bool possible() { return std::string_view{lt::version()} == LIBTORRENT_VERSION; }
+
+private:
+  void secure() {
+    auto torrent = torrent_.lock();
+    auto* context = torrent && !secured_ && possible() ? torrent->ssl_ctx() : nullptr;
+    if (!context)
+      return;
+    secured_ = true;
+    tls_->secure(*context->native_handle());
+  }
+
+  std::shared_ptr<peer_tls> tls_;
+  std::weak_ptr<lt::torrent> torrent_;
+  bool secured_ = false;
+};
 
 peer_endpoint endpoint_of(const lt::tcp::endpoint& where) {
   return {where.address().to_string(), where.port()};
@@ -96,7 +146,7 @@ lt::ip_filter both_families(std::uint32_t flags) {
 /// Without them libtorrent refuses contents of 200,000 files, and their resume data.
 lt::load_torrent_limits parser_limits() {
   lt::load_torrent_limits result;
-  result.max_buffer_size = static_cast<int>(torrent_bytes_max);
+  result.max_buffer_size = static_cast<int>(torrent_bytes_max + ssl_mark.size() + 16);
   result.max_pieces = static_cast<int>(pieces_max);
   // Resume data has a dictionary and a list around less.
   result.max_decode_depth = torrent_depth_max;
@@ -146,7 +196,8 @@ settings baseline(const libtorrent_options& options) {
   }
   auto address = options.listen_address.find(':') == std::string::npos ? options.listen_address
                                                                        : "[" + options.listen_address + "]";
-  result.set_str(settings::listen_interfaces, fmt::format("{}:{}", address, options.listen_port));
+  auto only_tls = options.tls ? "s" : "";
+  result.set_str(settings::listen_interfaces, fmt::format("{}:{}{}", address, options.listen_port, only_tls));
   if (auto any = options.listen_address == "0.0.0.0" || options.listen_address == "::"; !any)
     result.set_str(settings::outgoing_interfaces, options.listen_address);
   result.set_str(settings::user_agent, "astra");
@@ -256,6 +307,10 @@ public:
       session_.set_alert_notify(options_.notify);
     if (options_.notify && options_.utp)
       alarm_.emplace(options_.notify);
+    if (options_.tls && !tls_plugin::possible())
+      report(event::engine_failed{
+          {fault::unfit, fmt::format("no content can go over TLS: built for libtorrent {} and run with {}; build again",
+                                     LIBTORRENT_VERSION, lt::version())}});
   }
 
   ~libtorrent_engine() override { session_.set_alert_notify({}); }
@@ -284,12 +339,19 @@ public:
         params = std::move(resumed);
     }
     try {
+      auto wire = options_.tls ? encode_ssl_torrent(what, ssl_mark) : what.torrent;
       params.ti = std::make_shared<lt::torrent_info>(
-          lt::span<const char>{what.torrent.data(), static_cast<std::ptrdiff_t>(what.torrent.size())}, parser_limits(),
-          lt::from_span);
+          lt::span<const char>{wire.data(), static_cast<std::ptrdiff_t>(wire.size())}, parser_limits(), lt::from_span);
     } catch (const std::exception& wrong) {
       torrents_.erase(found);
       return report(event::failed{what.address, {fault::unfit, wrong.what()}});
+    }
+    params.info_hashes = params.ti->info_hashes();
+    if (options_.tls) {
+      by_wire_.insert_or_assign(address_of(params.info_hashes), what.address);
+      params.extensions.emplace_back([tls = options_.tls](const lt::torrent_handle& handle, lt::client_data_t) {
+        return std::make_shared<tls_plugin>(tls, handle);
+      });
     }
     params.save_path = save_path(what, request.place).string();
     // Neither queued behind others nor found by anybody.
@@ -396,7 +458,12 @@ public:
 
   void set_limits(const engine_limits& limits) override { limiter_.set(limits); }
 
-  void request_progress() override { session_.post_torrent_updates(lt::torrent_handle::query_pieces); }
+  void request_progress() override {
+    // Once per second.  Files that do not fit together: the process says so, whose other connections need them too.
+    if (options_.tls)
+      static_cast<void>(options_.tls->refresh());
+    session_.post_torrent_updates(lt::torrent_handle::query_pieces);
+  }
 
   void request_resume(const content_address& address) override {
     if (auto found = torrents_.find(address); found != torrents_.end())
@@ -574,7 +641,7 @@ private:
     if (auto* updates = lt::alert_cast<lt::state_update_alert>(&alert))
       return on_updates(*updates);
     if (auto* opened = lt::alert_cast<lt::listen_succeeded_alert>(&alert)) {
-      if (opened->socket_type == lt::socket_type_t::tcp)
+      if (opened->socket_type == (options_.tls ? lt::socket_type_t::tcp_ssl : lt::socket_type_t::tcp))
         reported_.emplace_back(
             event::listening{{opened->address.to_string(), static_cast<std::uint16_t>(opened->port)}});
       return;
@@ -615,6 +682,8 @@ private:
 
   void on_added(const lt::add_torrent_alert& added) {
     auto address = address_of(added.params.ti->info_hashes());
+    if (auto wire = by_wire_.extract(address))
+      address = wire.mapped();
     auto found = torrents_.find(address);
     if (found == torrents_.end())
       return;
@@ -683,7 +752,7 @@ private:
     else if (lt::alert_cast<lt::torrent_checked_alert>(&alert))
       on_checked(address);
     else if (auto* saved = lt::alert_cast<lt::save_resume_data_alert>(&alert))
-      reported_.emplace_back(event::resume_ready{address, lt::write_resume_data_buf(saved->params)});
+      reported_.emplace_back(event::resume_ready{address, resume_of(saved->params, address)});
     else if (lt::alert_cast<lt::save_resume_data_failed_alert>(&alert))
       reported_.emplace_back(event::resume_ready{address, {}});
     else if (auto* file = lt::alert_cast<lt::file_error_alert>(&alert))
@@ -698,12 +767,20 @@ private:
       reported_.emplace_back(event::peer_left{address, endpoint_of(left->endpoint), left->error.message()});
   }
 
+  /// The same with and without TLS.
+  static std::vector<char> resume_of(lt::add_torrent_params params, const content_address& address) {
+    std::memcpy(params.info_hashes.v2.data(), address.bytes.data(), address.bytes.size());
+    return lt::write_resume_data_buf(params);
+  }
+
   libtorrent_options options_;
   lt::session session_;
   limiter limiter_;
   std::map<content_address, torrent> torrents_;
   /// Also those that are leaving.
   std::map<lt::torrent_handle, content_address> by_handle_;
+  /// What an SSL torrent is called by libtorrent; those that it does not have yet.
+  std::map<content_address, content_address> by_wire_;
   /// Were not there any more when they were to be removed: no alert will tell so.
   std::vector<lt::torrent_handle> gone_;
   std::set<lt::tcp::endpoint> allowed_;

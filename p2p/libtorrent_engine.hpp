@@ -1,6 +1,7 @@
 #pragma once
 
 #include "p2p/engine.hpp"
+#include "p2p/peer_tls.hpp"
 
 #include <functional>
 #include <memory>
@@ -18,6 +19,9 @@ struct libtorrent_options {
   bool utp = false;
   /// Called, from any thread, when there is something to drain.  It must not call the engine.
   std::function<void()> notify;
+  /// With it there are no connections but over TLS, in either direction, and `listening` tells of the port for those;
+  /// null: in the clear.  The addresses of contents are the same.
+  std::shared_ptr<peer_tls> tls = {};
 };
 
 /// An engine on one session of libtorrent, for all contents of a node.

@@ -1,6 +1,8 @@
 #include "runtime/transfer/live_content_port.hpp"
 
 #include "p2p/libtorrent_engine.hpp"
+#include "p2p/peer_tls.hpp"
+#include "runtime/net/identity.hpp"
 
 #include <algorithm>
 #include <cassert>
@@ -8,11 +10,14 @@
 #include <cstdlib>
 #include <deque>
 #include <fstream>
+#include <iterator>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace astra {
 namespace {
@@ -27,6 +32,17 @@ double some_of_ten_seconds(const char* file) {
   return 0.0;
 }
 
+/// As the sessions of the actor network have it: exactly one identity, of the same cluster; and of a node.
+bool is_node_of(const std::string& cluster, const std::vector<std::string>& uris) {
+  std::vector<std::string> identities;
+  std::ranges::copy_if(uris, std::back_inserter(identities),
+                       [](const std::string& uri) { return uri.starts_with("astra:"); });
+  if (identities.size() != 1)
+    return false;
+  auto identity = parse_identity(identities.front());
+  return identity && identity->cluster == cluster && identity->roles.has(peer_role::node);
+}
+
 class live_content_port final : public content_port {
 public:
   explicit live_content_port(live_content_options options) : options_(std::move(options)) {}
@@ -35,6 +51,16 @@ public:
 
   p2p::done open(std::function<void()> notify) override {
     close();
+    std::shared_ptr<p2p::peer_tls> tls;
+    if (options_.tls.enabled()) {
+      auto& files = options_.tls;
+      auto loaded = p2p::peer_tls::load(
+          {files.ca, files.certificate, files.key, files.revoked,
+           [cluster = options_.cluster](const std::vector<std::string>& uris) { return is_node_of(cluster, uris); }});
+      if (!loaded)
+        return loaded.problem();
+      tls = std::move(*loaded);
+    }
     auto opened = p2p::store::open({options_.directory, options_.bytes_max});
     if (!opened)
       return opened.problem();
@@ -45,6 +71,7 @@ public:
     how.listen_address = options_.listen_address;
     how.listen_port = options_.listen_port;
     how.notify = std::move(notify);
+    how.tls = std::move(tls);
     engine_ = p2p::make_libtorrent_engine(std::move(how));
     return p2p::nothing{};
   }

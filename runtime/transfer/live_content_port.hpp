@@ -1,5 +1,6 @@
 #pragma once
 
+#include "config/options.hpp"
 #include "runtime/transfer/content_port.hpp"
 
 #include <cstdint>
@@ -18,6 +19,9 @@ struct live_content_options {
   std::uint16_t listen_port = 0;
   /// As content_port has it.
   std::string public_address;
+  /// When enabled contents go over TLS alone, between nodes of `cluster`.
+  tls_options tls;
+  std::string cluster;
 };
 
 /// A store on the disk, worked on by a thread of its own, and libtorrent.
