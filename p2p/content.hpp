@@ -43,7 +43,7 @@ struct content_file {
 struct content {
   content_address address;
   /// The directory its files lie in on disk, beneath whatever place they are kept: SHA-256 of the file tree in
-  /// hexadecimal.  Always of the same length: libtorrent compares only the beginning of a name with a certificate.
+  /// hexadecimal.
   std::string name;
   /// A power of two.
   std::uint32_t piece_size = 0;

@@ -12,6 +12,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 // An authority and certificates like those of a cluster, for tests of p2p.
 
@@ -28,12 +29,48 @@ public:
   /// Of one with a name of its own, and the role in a URI.
   tls_files issue(const std::string& name, const std::string& role = "node") { return issue(name, role, false); }
 
+  /// The same, of one whose time is over.
+  tls_files issue_expired(const std::string& name) {
+    ends_in_s_ = -1800;
+    auto result = issue(name);
+    ends_in_s_ = 3600;
+    return result;
+  }
+
+  /// The list with nobody but these on it.
+  std::filesystem::path revoke(const std::vector<tls_files>& all) {
+    std::unique_ptr<X509_CRL, deleter> list{X509_CRL_new()};
+    X509_CRL_set_version(list.get(), X509_CRL_VERSION_2);
+    X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(certificate_.get()));
+    std::unique_ptr<ASN1_TIME, deleter> time{X509_gmtime_adj(nullptr, -60)};
+    X509_CRL_set1_lastUpdate(list.get(), time.get());
+    for (auto& files : all) {
+      auto* in = std::fopen(files.certificate.c_str(), "r");
+      certificate x{PEM_read_X509(in, nullptr, nullptr, nullptr)};
+      std::fclose(in);
+      auto* entry = X509_REVOKED_new();
+      X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(x.get()));
+      X509_REVOKED_set_revocationDate(entry, time.get());
+      X509_CRL_add0_revoked(list.get(), entry);
+    }
+    X509_gmtime_adj(time.get(), 3600);
+    X509_CRL_set1_nextUpdate(list.get(), time.get());
+    X509_CRL_sign(list.get(), key_.get(), EVP_sha256());
+    auto path = directory_ / "revoked.pem";
+    auto* out = std::fopen(path.c_str(), "w");
+    PEM_write_X509_CRL(out, list.get());
+    std::fclose(out);
+    return path;
+  }
+
   /// The same, signed by its own key.
   tls_files issue_self_signed(const std::string& name) { return issue(name, "node", true); }
 
 private:
   struct deleter {
     void operator()(X509* x) const { X509_free(x); }
+    void operator()(X509_CRL* x) const { X509_CRL_free(x); }
+    void operator()(ASN1_TIME* x) const { ASN1_TIME_free(x); }
     void operator()(EVP_PKEY* x) const { EVP_PKEY_free(x); }
   };
   using certificate = std::unique_ptr<X509, deleter>;
@@ -62,7 +99,7 @@ private:
     X509_set_version(&x, X509_VERSION_3);
     ASN1_INTEGER_set(X509_get_serialNumber(&x), ++serial_);
     X509_gmtime_adj(X509_getm_notBefore(&x), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(&x), 3600);
+    X509_gmtime_adj(X509_getm_notAfter(&x), ends_in_s_);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(&x), "CN", MBSTRING_ASC,
                                reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
     X509_set_issuer_name(&x, X509_get_subject_name(issuer));
@@ -96,6 +133,7 @@ private:
   private_key key_{EVP_EC_gen("P-256")};
   certificate certificate_;
   long serial_ = 0;
+  long ends_in_s_ = 3600;
 };
 
 } // namespace astra::p2p

@@ -362,7 +362,10 @@ TEST_CASE_FIXTURE(fixture, "nothing is taken from a stranger") {
 
 TEST_CASE_FIXTURE(fixture, "only a peer with a certificate of the authority, over TLS 1.3, is answered") {
   auto what = blob(300'000);
-  node member{2, loaded(ours.issue("m1"))};
+  auto taken_back = ours.issue("m4");
+  auto files = ours.issue("m1");
+  files.revoked = ours.revoke({taken_back});
+  node member{2, loaded(files)};
   member.seed(what, source());
   // What the content is called on the wire, a dialled peer hears; and with a strange certificate nothing else.
   raw_peer listener{"127.0.0.9"};
@@ -395,6 +398,14 @@ TEST_CASE_FIXTURE(fixture, "only a peer with a certificate of the authority, ove
   }
   SUBCASE("not with one that it signed itself") {
     dialling.show(ours.issue_self_signed("m3"));
+    CHECK(dialling.answer_over_tls(hash, hash).empty());
+  }
+  SUBCASE("not with one that was taken back") {
+    dialling.show(taken_back);
+    CHECK(dialling.answer_over_tls(hash, hash).empty());
+  }
+  SUBCASE("not with one whose time is over") {
+    dialling.show(ours.issue_expired("m5"));
     CHECK(dialling.answer_over_tls(hash, hash).empty());
   }
   SUBCASE("not over TLS 1.2") {
