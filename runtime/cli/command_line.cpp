@@ -606,6 +606,7 @@ void command_line::add_model() {
                        [this, pinned](command_context& context) { return pin_model(context, model_, pinned); }),
                    version::any),
              "This node; may be repeated (default: all that have it)");
+  add(model, "nodes", model_nodes_text, [](command_context& context) { return list_model_nodes(context); });
   add(model, "limit", model_limit_text, [this](command_context& context) { return limit_models(context, model_); })
       ->add_option_function<std::string>(
           "RATE",

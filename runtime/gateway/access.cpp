@@ -87,6 +87,7 @@ access_right needed_for(gateway_route route) {
   case gateway_route::model:
   case gateway_route::model_jobs:
   case gateway_route::model_job:
+  case gateway_route::model_nodes:
   case gateway_route::model_limit:
   // Names every task, and who has a name has the task.
   case gateway_route::tasks:

@@ -350,6 +350,7 @@ private:
     case gateway_route::delete_model:
     case gateway_route::model_jobs:
     case gateway_route::model_job:
+    case gateway_route::model_nodes:
     case gateway_route::model_limit:
     case gateway_route::limit_models:
       return serve_models(exchange, route);

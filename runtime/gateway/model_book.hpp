@@ -77,6 +77,8 @@ public:
   /// Null: no tracker hears of it.
   const pb::SwarmMember* member(const std::string& node) const;
   std::size_t member_count() const { return members_.size(); }
+  /// By name.
+  const std::map<std::string, pb::SwarmMember>& members() const { return members_; }
   const pb::SwarmLimit& limit() const { return limit_; }
   /// Trackers that said nothing, by address, and why.
   const std::map<std::string, std::string>& silent() const { return silent_; }

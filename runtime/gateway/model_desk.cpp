@@ -241,6 +241,8 @@ private:
       return end(reply(200, models_json(book_)));
     case gateway_route::model:
       return show();
+    case gateway_route::model_nodes:
+      return end(reply(200, model_nodes_json(book_)));
     case gateway_route::model_limit:
       return end(reply(200, model_limit_json(book_)));
     case gateway_route::publish_model:

@@ -258,6 +258,22 @@ std::string model_jobs_json(const std::vector<model_job_name>& jobs, const std::
   return dump({{"jobs", std::move(list)}});
 }
 
+std::string model_nodes_json(const model_book& book) {
+  json nodes = json::array();
+  for (auto& [name, member] : book.members())
+    nodes.push_back({{"node", name},
+                     {"zone", member.zone()},
+                     {"store_used_bytes", member.store_used()},
+                     {"store_max_bytes", member.store_max()},
+                     {"uplink_bytes_per_s", member.uplink()},
+                     {"downlink_bytes_per_s", member.downlink()},
+                     {"reachability", member.reachability()},
+                     {"reason", member.problem()}});
+  json result = {{"nodes", std::move(nodes)}};
+  add_witnesses(book, result);
+  return dump(result);
+}
+
 std::string model_limit_json(const model_book& book) {
   auto result = limit_of(book);
   add_witnesses(book, result);

@@ -46,6 +46,7 @@ std::string model_job_json(const model_job_name& job, const pb::ContentJob& stat
 /// @param answers one for each job.
 std::string model_jobs_json(const std::vector<model_job_name>& jobs, const std::vector<model_answer>& answers);
 
+std::string model_nodes_json(const model_book& book);
 std::string model_limit_json(const model_book& book);
 
 } // namespace astra

@@ -171,7 +171,8 @@ std::string to_string(const model_job_name& job) {
 std::variant<model_wish, std::string> read_model_wish(const route_match& route, const http_request& request) {
   model_wish wish;
   wish.what = route.what;
-  if (route.what == gateway_route::models || route.what == gateway_route::model_limit)
+  if (route.what == gateway_route::models || route.what == gateway_route::model_nodes
+      || route.what == gateway_route::model_limit)
     return wish;
   if (route.what == gateway_route::model_job) {
     auto job = read_job(route.name);

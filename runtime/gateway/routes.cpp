@@ -53,6 +53,7 @@ constexpr route_row rows[] = {
     {"POST", "/v1/models/*/pin", gateway_route::pin_model},
     {"GET", "/v1/model-jobs", gateway_route::model_jobs},
     {"GET", "/v1/model-jobs/*", gateway_route::model_job},
+    {"GET", "/v1/model-nodes", gateway_route::model_nodes},
     {"GET", "/v1/model-limit", gateway_route::model_limit},
     {"PUT", "/v1/model-limit", gateway_route::limit_models},
     {"POST", "/v1/join", gateway_route::join},

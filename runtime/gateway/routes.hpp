@@ -46,6 +46,7 @@ enum class gateway_route {
   delete_model,
   model_jobs,
   model_job,
+  model_nodes,
   model_limit,
   limit_models,
   join,

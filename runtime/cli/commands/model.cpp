@@ -324,6 +324,16 @@ const command_text model_unpin_text = {
     "astra model unpin llama@3",
 };
 
+const command_text model_nodes_text = {
+    "List the nodes that keep models",
+    "With the room in their stores, what their links have carried at their best, and how others reach them: open, "
+    "where "
+    "they listen; port_restricted or symmetric, through a NAT of that kind; unknown, where they listen as far as "
+    "anybody "
+    "knows.",
+    "astra model nodes",
+};
+
 const command_text model_limit_text = {
     "Show or set how much all nodes together send of models",
     "RATE is over all nodes: bytes (10GB/s, 1.5GiB/s) or bits (800Mbit/s) per second, or none.  Without RATE the limit "
@@ -450,6 +460,10 @@ int pin_model(command_context& context, const model_options& options, bool pinne
   return failed == 0 ? exit_ok : exit_failed;
 }
 
+int list_model_nodes(command_context& context) {
+  return context.show("/v1/model-nodes", render_model_nodes);
+}
+
 int limit_models(command_context& context, const model_options& options) {
   if (!options.limit)
     return context.show("/v1/model-limit", render_model_limit);
@@ -511,6 +525,25 @@ std::string render_model_removal(const json& answer, bool colour) {
   auto out = fmt::format("removed {}: {}\n", reference_of(answer),
                          freed > 0 ? human_bytes(freed) + " freed" : "nothing to free");
   return table.empty() ? out : out + table.render(colour);
+}
+
+std::string render_model_nodes(const json& answer, bool colour) {
+  text_table table{{{"NODE"},
+                    {"ZONE"},
+                    {"STORED", align::right},
+                    {"ROOM", align::right},
+                    {"UPLINK", align::right},
+                    {"DOWNLINK", align::right},
+                    {"REACHED"},
+                    {"REASON"}}};
+  for (const auto& node : list_in(answer, "nodes")) {
+    auto reached = printable(text_in(node, "reachability"));
+    table.add({printable(text_in(node, "node")), printable(text_in(node, "zone")), some_bytes(node, "store_used_bytes"),
+               count_in(node, "store_max_bytes") == 0 ? "as the disk" : some_bytes(node, "store_max_bytes"),
+               some_rate(node, "uplink_bytes_per_s"), some_rate(node, "downlink_bytes_per_s"),
+               reached.empty() ? "where it listens" : reached, printable(text_in(node, "reason"))});
+  }
+  return (table.empty() ? "no node keeps models\n" : table.render(colour)) + witnesses_of(answer, colour);
 }
 
 std::string render_model_limit(const json& answer, bool colour) {

@@ -10,7 +10,7 @@
 namespace astra {
 
 extern const command_text model_text, model_publish_text, model_list_text, model_show_text, model_fetch_text,
-    model_verify_text, model_rm_text, model_pin_text, model_unpin_text, model_limit_text;
+    model_verify_text, model_rm_text, model_pin_text, model_unpin_text, model_limit_text, model_nodes_text;
 struct model_options {
   /// "name" or "name@version".
   std::string name;
@@ -34,10 +34,12 @@ int fetch_model(command_context& context, const model_options& options);
 int verify_model(command_context& context, const model_options& options);
 int remove_model(command_context& context, const std::string& name);
 int pin_model(command_context& context, const model_options& options, bool pinned);
+int list_model_nodes(command_context& context);
 int limit_models(command_context& context, const model_options& options);
 std::string render_models(const json& answer, bool colour);
 std::string render_model(const json& answer, bool colour);
 std::string render_model_removal(const json& answer, bool colour);
+std::string render_model_nodes(const json& answer, bool colour);
 std::string render_model_limit(const json& answer, bool colour);
 
 } // namespace astra

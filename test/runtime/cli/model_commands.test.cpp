@@ -198,6 +198,13 @@ TEST_CASE_FIXTURE(command_fixture, "verify, pin, rm and limit ask their routes a
            "NODE  FILES        REASON\n"
            "n1    freed 1 KiB\n"
            "n2    stay         2 replicas use it\n");
+  answer(
+      "GET /v1/model-nodes", 200,
+      R"({"nodes":[{"node":"n1","zone":"a","store_used_bytes":1048576,"store_max_bytes":0,"uplink_bytes_per_s":12500000,
+             "downlink_bytes_per_s":0,"reachability":"port_restricted","reason":""}],"unreachable":[]})");
+  CHECK(run({"model", "nodes"}).out
+        == "NODE  ZONE  STORED         ROOM   UPLINK  REACHED\n"
+           "n1    a      1 MiB  as the disk  12 MB/s  port_restricted\n");
   answer("GET /v1/model-limit", 200, R"({"bytes_per_s":0,"unreachable":[]})");
   CHECK(run({"model", "limit"}).out == "no limit\n");
   answer("PUT /v1/model-limit", 200,
@@ -263,6 +270,7 @@ TEST_CASE("an answer about models without any field is rendered without a crash"
     CHECK_FALSE(render_models(answer, false).empty());
     CHECK_FALSE(render_model(answer, true).empty());
     CHECK_FALSE(render_model_removal(answer, false).empty());
+    CHECK_FALSE(render_model_nodes(answer, false).empty());
     CHECK_FALSE(render_model_limit(answer, false).empty());
   }
 }

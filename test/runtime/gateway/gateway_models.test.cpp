@@ -310,6 +310,9 @@ TEST_CASE_FIXTURE(fixture, "a limit goes to every tracker with the time of day a
   auto shown = call("GET", "/v1/model-limit");
   CHECK(shown->body()["bytes_per_s"] == 1000000);
   CHECK(queries.back().names_only());
+  auto nodes = call("GET", "/v1/model-nodes");
+  CHECK(status_of(nodes) == 200);
+  CHECK(nodes->body()["nodes"].size() == 3);
 }
 
 TEST_CASE_FIXTURE(fixture, "a viewer reads models and changes none") {

@@ -47,6 +47,7 @@ TEST_CASE("every route of the API is found by method and path, with its name dec
       {"POST", "/v1/models/llama/pin", gateway_route::pin_model, "llama"},
       {"GET", "/v1/model-jobs?id=n1:7", gateway_route::model_jobs, ""},
       {"GET", "/v1/model-jobs/n1:7", gateway_route::model_job, "n1:7"},
+      {"GET", "/v1/model-nodes", gateway_route::model_nodes, ""},
       {"GET", "/v1/model-limit", gateway_route::model_limit, ""},
       {"PUT", "/v1/model-limit", gateway_route::limit_models, ""},
   };
