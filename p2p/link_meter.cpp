@@ -1,15 +1,17 @@
 #include "p2p/link_meter.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace astra::p2p {
 namespace {
 
 constexpr int flat_looks = 2;
-constexpr int full_looks = 2;
 /// More than this above the best so far is growth.
 constexpr double growth = 1.1;
-/// Of a limit: whoever moves so much is held down by it.
+/// Of another limit: whoever moves so much may be held down by it.  What libtorrent moves is up to a quarter below.
+constexpr double held_from = 0.6;
+/// Of the cap: whoever moves so much would move more.
 constexpr double full_from = 0.85;
 /// Of the cap: whoever never comes there has a slower link than was thought.
 constexpr double doubt_below = 0.6;
@@ -21,55 +23,51 @@ double part(std::uint64_t rate, std::uint64_t of) {
 } // namespace
 
 std::optional<std::uint64_t> link_meter::cap() const {
-  if (share_ <= 0.0 || testing_ || !measured_)
+  if (share_ <= 0.0 || let_go_ || !measured_)
     return std::nullopt;
   return std::max(least_bytes_per_s, static_cast<std::uint64_t>(static_cast<double>(*measured_) * share_));
 }
 
-void link_meter::look(std::uint64_t moved_per_s, std::uint64_t other, time_point now) {
-  if (share_ <= 0.0 || moved_per_s < least_bytes_per_s || (other > 0 && part(moved_per_s, other) >= full_from))
+void link_meter::look(std::uint64_t moved, std::uint64_t other, std::chrono::milliseconds time_of_day) {
+  if (share_ <= 0.0)
     return;
-  if (testing_)
-    return test(moved_per_s, now);
-  auto limit = *cap();
-  if (part(moved_per_s, limit) >= full_from) {
+  auto in_window = time_of_day % period < window;
+  let_go_ = let_go_ && in_window;
+  // An engine tells of its bytes in lumps, so that one look may see those of two.
+  auto rate = (moved + std::exchange(last_, moved)) / 2;
+  auto limit = cap();
+  auto held = other > 0 && part(rate, other) >= held_from && (!limit || other < *limit);
+  if (moved < least_bytes_per_s || held) {
+    full_ = false;
+    return;
+  }
+  if (!measured_)
+    return first(rate);
+  if (!limit) {
+    measured_ = std::max(*measured_, rate);
+    return;
+  }
+  full_ = part(rate, *limit) >= full_from;
+  if (full_) {
     seen_ = 0;
     seen_looks_ = 0;
-    if (++full_ >= full_looks && now >= next_test_)
-      begin_test();
+    let_go_ = in_window;
     return;
   }
-  full_ = 0;
-  seen_ = std::max(seen_, moved_per_s);
+  seen_ = std::max(seen_, rate);
   if (++seen_looks_ < doubt_looks)
     return;
-  if (part(seen_, limit) < doubt_below) {
+  if (part(seen_, *limit) < doubt_below)
     measured_ = seen_;
-    // It may have been the peers: once they fill the new cap, it is looked at again at once.
-    next_test_ = now;
-    pause_ = pause_min;
-  }
   seen_ = 0;
   seen_looks_ = 0;
 }
 
-void link_meter::begin_test() {
-  testing_ = true;
-  best_ = 0;
-  looks_ = flat_ = full_ = seen_looks_ = 0;
-  seen_ = 0;
-}
-
-void link_meter::test(std::uint64_t rate, time_point now) {
+void link_meter::first(std::uint64_t rate) {
   flat_ = part(rate, std::max<std::uint64_t>(best_, 1)) > growth ? 0 : flat_ + 1;
   best_ = std::max(best_, rate);
-  if (++looks_ < test_looks_max && flat_ < flat_looks)
-    return;
-  testing_ = false;
-  auto more = !measured_ || part(best_, *measured_) > growth;
-  pause_ = more ? pause_min : std::min(2 * pause_, pause_max);
-  next_test_ = now + pause_;
-  measured_ = std::max(best_, measured_.value_or(0));
+  if (++looks_ >= test_looks_max || flat_ >= flat_looks)
+    measured_ = best_;
 }
 
 } // namespace astra::p2p
