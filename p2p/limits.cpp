@@ -100,20 +100,34 @@ std::uint64_t stepped_limit::in_force(time_point now) {
 }
 
 std::optional<std::uint64_t> give_way::look(std::uint64_t moved, double pressure, bool working) {
-  if (working && pressure > pressure_high) {
-    // Not what is allowed but what is moved says what another third less is.
-    auto now = limit_ ? std::min(*limit_, std::max(moved, *limit_ / 2)) : moved;
-    if (!limit_)
-      full_ = moved;
-    // Nothing that goes on harms anybody.
-    if (limit_ || moved > least_bytes_per_s)
-      limit_ = std::max(least_bytes_per_s, now / 3 * 2);
+  if (!working) {
+    limit_.reset();
+    full_ = 0;
     return limit_;
   }
-  if (limit_ && (!working || pressure < pressure_low)) {
+  if (pressure > pressure_high) {
+    // Not what is allowed but what is moved says what less is: the farther above, the more.
+    auto now = limit_ ? std::min(*limit_, std::max(moved, *limit_ / 2)) : moved;
+    // Nothing that goes on harms anybody.
+    if (moved > least_bytes_per_s || full_ > 0) {
+      full_ = std::max(full_, moved);
+      auto less = std::clamp(pressure_high / pressure, 0.25, 0.8) * static_cast<double>(now);
+      limit_ = std::max(least_bytes_per_s, static_cast<std::uint64_t>(less));
+    }
+    return limit_;
+  }
+  if (!limit_) {
+    // What is to come begins gently: until the pressure shows, much harm would be done.
+    if (moved < gentle_bytes_per_s)
+      limit_ = gentle_bytes_per_s;
+  } else if (pressure < pressure_low && full_ > 0) {
     *limit_ += std::max(full_ / 10, least_bytes_per_s / 2);
-    if (!working || *limit_ >= full_)
-      limit_.reset();
+    if (*limit_ >= full_)
+      full_ = 0;
+  } else if (pressure < pressure_low && moved >= *limit_ / 2) {
+    *limit_ = std::min(*limit_ * 2, rate_max);
+  } else if (full_ == 0 && moved < gentle_bytes_per_s) {
+    limit_ = gentle_bytes_per_s;
   }
   return limit_;
 }

@@ -78,6 +78,8 @@ public:
   static constexpr double pressure_high = 0.20;
   static constexpr double pressure_low = 0.10;
   static constexpr std::uint64_t least_bytes_per_s = 1024 * 1024;
+  /// What begins while there is work begins with this, and doubles each second in which that harms nobody.
+  static constexpr std::uint64_t gentle_bytes_per_s = 16 * 1024 * 1024;
 
   /// @param moved What was received and sent in the last second.
   /// @param pressure In [0, 1].
@@ -85,10 +87,12 @@ public:
   /// @returns what may be received, and sent, from now on; empty: as much as there is.
   std::optional<std::uint64_t> look(std::uint64_t moved, double pressure, bool working);
   std::optional<std::uint64_t> limit() const { return limit_; }
+  /// It was lowered, and is not back yet.
+  bool giving() const { return full_ > 0; }
 
 private:
   std::optional<std::uint64_t> limit_;
-  /// What was moved before it gave way: back there it is over.
+  /// What was moved before it gave way: back there it is over.  0: it does not give way.
   std::uint64_t full_ = 0;
 };
 

@@ -272,7 +272,10 @@ private:
     auto keeper = contents_();
     if (!keeper)
       return;
-    self_->request(keeper, caf::timespan{content_answer_timeout}, report_atom_v, desk_.running())
+    // Those that came and went since the last look count, too.
+    auto answered = desk_.done() + desk_.failed();
+    auto worked_on = desk_.running() + static_cast<std::uint32_t>(answered - std::exchange(answered_, answered));
+    self_->request(keeper, caf::timespan{content_answer_timeout}, report_atom_v, worked_on)
         .then(
             [this](const held_contents& held) {
               std::vector<std::uint64_t> hashes;
@@ -670,6 +673,8 @@ private:
   /// Those of them that were not asked.
   std::set<claim_token> killed_;
   request_desk desk_;
+  /// Requests, at the last look at the store.
+  std::uint64_t answered_ = 0;
   std::vector<caf::typed_response_promise<void>> stop_promises_;
   /// The node has said goodbye and ends its replicas.
   bool stops_all_ = false;

@@ -42,7 +42,8 @@ public:
   virtual std::string public_address() const = 0;
   /// The same for all processes of one machine; empty: nobody knows.
   virtual std::string machine() const = 0;
-  /// Share of the last ten seconds in which somebody on the machine waited for a core or the disk, in [0, 1].
+  /// Share of the time since it was asked last in which somebody on the machine waited for a core or the disk, in [0,
+  /// 1].
   virtual double pressure() = 0;
   /// For what is written into the store.
   virtual p2p::content_store::time_point wall_time() const = 0;

@@ -99,7 +99,7 @@ TEST_CASE("transfers give way while requests wait for the machine, and come back
   CHECK_FALSE(way.look(100'000'000, 0.1, true));
   auto limit = way.look(100'000'000, 0.5, true);
   REQUIRE(limit);
-  CHECK(*limit == 66'666'666);
+  CHECK(*limit == 40'000'000);
   for (int second = 0; second < 30; ++second) {
     auto next = way.look(*limit, 0.5, true);
     REQUIRE(next);
@@ -110,11 +110,24 @@ TEST_CASE("transfers give way while requests wait for the machine, and come back
   // In between nothing changes.
   CHECK(way.look(*limit, 0.15, true) == limit);
   int seconds = 0;
-  while (way.look(limit.value_or(0), 0.05, true) && seconds < 100)
-    ++seconds;
-  CHECK(seconds == 9);
-  CHECK_FALSE(way.look(100'000'000, 0.05, true));
+  for (; way.giving() && seconds < 100; ++seconds)
+    limit = way.look(*limit, 0.05, true);
+  CHECK(seconds == 10);
   // The work is over: at once.
   REQUIRE(way.look(100'000'000, 0.5, true));
   CHECK_FALSE(way.look(60'000'000, 0.5, false));
+  CHECK_FALSE(way.giving());
+}
+
+TEST_CASE("what begins beside work begins gently, and doubles while it harms nobody") {
+  give_way way;
+  CHECK(way.look(0, 0.0, true) == give_way::gentle_bytes_per_s);
+  CHECK_FALSE(way.giving());
+  CHECK(way.look(0, 0.0, true) == give_way::gentle_bytes_per_s);
+  auto limit = way.look(give_way::gentle_bytes_per_s, 0.05, true);
+  CHECK(limit == 2 * give_way::gentle_bytes_per_s);
+  // In between nothing changes.
+  CHECK(way.look(*limit, 0.15, true) == limit);
+  CHECK(way.look(*limit, 0.4, true) == *limit / 2);
+  CHECK(way.giving());
 }
