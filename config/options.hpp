@@ -226,6 +226,8 @@ struct store_options {
   std::uint64_t download_bytes_per_s = 0;
   /// What transfers may take of the node's link in each direction, in (0, 1]; 0: it is not measured.
   double link_share = 0.9;
+  /// Meets other nodes through NATs.
+  bool nat = true;
   /// What it goes on sending with when no tracker answers while a limit over all nodes is in force.
   std::uint64_t upload_floor_bytes_per_s = 64 * 1024;
 };

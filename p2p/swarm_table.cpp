@@ -1,12 +1,32 @@
 #include "p2p/swarm_table.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <tuple>
 
+#include <arpa/inet.h>
+
 namespace astra::p2p {
 namespace {
+
+/// Two tell whether a NAT gives each peer another endpoint.
+constexpr std::size_t witnesses_max = 2;
+constexpr std::size_t witnesses_looked_at = 16;
+
+/// Neither private (RFC 1918, RFC 6598, RFC 4193), nor of this machine or link, nor of a group.
+bool is_public(const std::string& address) {
+  std::array<unsigned char, 16> bytes{};
+  if (::inet_pton(AF_INET, address.c_str(), bytes.data()) == 1) {
+    auto first = bytes[0];
+    auto second = bytes[1];
+    return first != 0 && first != 10 && first != 127 && first < 224 && !(first == 100 && second / 64 == 1)
+           && !(first == 169 && second == 254) && !(first == 172 && second / 16 == 1)
+           && !(first == 192 && second == 168);
+  }
+  return ::inet_pton(AF_INET6, address.c_str(), bytes.data()) == 1 && bytes[0] / 32 == 1;
+}
 
 bool same(const std::string& a, const std::string& b) {
   return !a.empty() && a == b;
@@ -42,11 +62,27 @@ swarm_table::answer swarm_table::on_report(member who, const report& what, time_
     name->resize(std::min(name->size(), name_max));
   auto moved = !known.contents.empty() && known.at.zone != at.zone;
   // Another process under the same number has none of the former one's connections.
-  auto restarted = !known.contents.empty() && known.where != what.where;
+  auto restarted = !known.contents.empty() && known.seen.local != what.where;
   if (moved || restarted)
     for (auto& address : std::set{known.contents})
       drop(who, address);
-  known.where = what.where;
+  auto before = std::pair{known.seen.mapped, known.punches};
+  known.punches = what.punches;
+  known.seen = {what.where, what.mapped, std::nullopt};
+  auto& mapped = known.seen.mapped;
+  mapped.resize(std::min(mapped.size(), witnesses_max));
+  auto in_public = what.punches && is_public(what.where.address);
+  if (in_public) {
+    mapped = {what.where};
+    public_.insert(who);
+  } else {
+    public_.erase(who);
+  }
+  known.kind = what.punches ? reachability_of(known.seen) : reachability::unknown;
+  // Whom it can meet may be others now.
+  if (before != std::pair{mapped, known.punches})
+    for (auto& address : known.contents)
+      ++swarms_.at(address).changes;
   known.at = std::move(at);
   known.uplink = std::isfinite(what.uplink) && what.uplink > 0.0 ? what.uplink : 1.0;
   known.upload = what.upload;
@@ -65,12 +101,35 @@ swarm_table::answer swarm_table::on_report(member who, const report& what, time_
     auto& of = swarms_.at(address);
     find_peers(of, who);
     auto& own = of.parts.at(who);
-    errand todo{address, {}, std::nullopt, milliseconds{0}};
-    std::set<member> dialled(holding->dialled.begin(), holding->dialled.end());
+    errand todo;
+    todo.address = address;
+    own.dialled = {holding->dialled.begin(), holding->dialled.end()};
     for (auto& [other, seen] : own.peers) {
       auto& peer = members_.at(other);
-      allowed.insert(peer.where);
       auto& theirs = of.parts.at(other);
+      auto how = meet(known, peer);
+      allowed.insert(peer.seen.local);
+      allowed.insert(peer.seen.mapped.begin(), peer.seen.mapped.end());
+      auto dial = [&](auto& list, const peer_endpoint& where) {
+        // Until it says that it has: an answer may be lost, and so may a connection.
+        if (!own.dialled.contains(other) && !theirs.dialled.contains(who))
+          list.emplace_back(other, where);
+      };
+      if (how.what == encounter::role::opens && !theirs.dialled.contains(who)) {
+        result.open.push_back(how.where);
+        own.opened[other] = now;
+      }
+      if (how.what == encounter::role::punches) {
+        auto hole = theirs.opened.find(who);
+        if (hole != theirs.opened.end() && now - hole->second >= how.after && now - hole->second < options_.hole_lasts)
+          dial(todo.punch, how.where);
+      }
+      if (how.what == encounter::role::dials && theirs.peers.at(who) != mark::fresh)
+        dial(todo.connect, how.where);
+      if (how.what != encounter::role::any) {
+        seen = mark::admitted;
+        continue;
+      }
       auto admitted = theirs.peers.at(who) == mark::admitted;
       // An engine remembers who once had all of it, and when it has all of it itself it dials nobody of these: who
       // fetches again dials.
@@ -78,12 +137,14 @@ swarm_table::answer swarm_table::on_report(member who, const report& what, time_
       auto asks = own.wants && theirs.held == of.pieces && theirs.met.contains(who);
       if (seen == mark::fresh)
         seen = admitted && !is_asked ? mark::dialled : mark::admitted;
-      else if (seen == mark::admitted && admitted && asks)
+      else if (seen == mark::admitted && admitted && (asks || !is_asked))
+        // Also when neither had to before, as how they are reached has changed.
         seen = mark::dialled;
-      // Until it says that it has: an answer may be lost, and so may a connection.
-      if (seen == mark::dialled && !dialled.contains(other))
-        todo.connect.emplace_back(other, peer.where);
+      if (seen == mark::dialled)
+        dial(todo.connect, peer.seen.local);
     }
+    if (own.apart && own.wants && (of.relay || now - own.grew >= options_.relay_after))
+      look_for_relay(address, of, who, now);
     auto& zone = of.zones.at(known.at.zone);
     if (own.wants)
       todo.preferred = zone.plan.stripe_of(who);
@@ -92,10 +153,80 @@ swarm_table::answer swarm_table::on_report(member who, const report& what, time_
       todo.reads_origin = options_.lease_lasts;
     result.errands.push_back(std::move(todo));
   }
+  std::erase_if(known.relays, [&](auto& address) {
+    auto of = swarms_.find(address);
+    return of == swarms_.end() || of->second.relay != who || now - of->second.relay_wanted >= options_.relay_lasts;
+  });
+  result.relay.assign(known.relays.begin(), known.relays.end());
+  if (known.punches && !in_public)
+    result.ask = witnesses(who);
   result.allowed.assign(allowed.begin(), allowed.end());
   if (limit_)
     result.upload.emplace(grant(known), options_.share_lasts);
   return result;
+}
+
+swarm_table::encounter swarm_table::meet(const state& one, const state& other) {
+  using role = encounter::role;
+  // Where one has nothing to say of a NAT, it is reached where it listens, or not at all.
+  if (one.kind == reachability::unknown || other.kind == reachability::unknown
+      || (one.kind == reachability::open && other.kind == reachability::open))
+    return {};
+  // Those who claim to be at the same place nobody can tell apart.
+  if (one.seen.local == other.seen.local && one.seen.mapped.front() == other.seen.mapped.front())
+    return {role::apart, {}, milliseconds{0}};
+  auto how = p2p::meet(one.seen, other.seen);
+  switch (how.by) {
+  case meeting::means::tcp:
+    return {how.first_dials ? role::dials : role::waits, how.dials, milliseconds{0}};
+  case meeting::means::punch:
+    return how.first_dials ? encounter{role::punches, how.dials, how.after}
+                           : encounter{role::opens, how.hole, milliseconds{0}};
+  case meeting::means::relay:
+    break;
+  }
+  return {role::apart, {}, milliseconds{0}};
+}
+
+/// Somebody whom everybody reaches.
+void swarm_table::look_for_relay(const content_address& address, swarm& of, member who, time_point now) {
+  of.relay_wanted = now;
+  if (of.relay && !public_.contains(*of.relay))
+    of.relay.reset();
+  auto idle = !of.relay || !of.parts.contains(*of.relay);
+  if (idle && (of.relay_since == time_point{} || now - of.relay_since >= options_.relay_patience)) {
+    // Each time another one.
+    auto chance = draw(who, static_cast<member>(now.time_since_epoch().count()));
+    auto before = std::exchange(of.relay, std::nullopt);
+    of.relay_since = now;
+    for (auto other : public_)
+      if (!of.parts.contains(other) && (other != before || public_.size() == 1)
+          && (!of.relay || draw(chance, other) < draw(chance, *of.relay)))
+        of.relay = other;
+  }
+  if (of.relay)
+    members_.at(*of.relay).relays.insert(address);
+}
+
+/// Two at different addresses, neither its own, of some that chance names.
+std::vector<peer_endpoint> swarm_table::witnesses(member who) const {
+  auto& own = members_.at(who).seen.local;
+  std::vector<peer_endpoint> result;
+  auto next = public_.lower_bound(draw(who, who));
+  for (std::size_t looked = 0; looked < std::min(public_.size(), witnesses_looked_at); ++looked, ++next) {
+    if (next == public_.end())
+      next = public_.begin();
+    auto& where = members_.at(*next).seen.local;
+    if (where.port != 0 && where.address != own.address && result.size() < witnesses_max
+        && std::ranges::none_of(result, [&](auto& one) { return one.address == where.address; }))
+      result.push_back(where);
+  }
+  return result;
+}
+
+reachability swarm_table::reach_of(member who) const {
+  auto found = members_.find(who);
+  return found == members_.end() ? reachability::unknown : found->second.kind;
 }
 
 /// A share grows only when others have heard that theirs is smaller: the sum is never above the limit.
@@ -153,6 +284,8 @@ bool swarm_table::take(member who, const holding& what) {
       plan.has(who, piece);
   part.planned = takes_part || enters;
   of.changes += wants != part.wants || lost_some ? 1 : 0;
+  if (joined || held > part.held)
+    part.grew = member.heard;
   part.have = what.have;
   part.held = held;
   part.wants = wants;
@@ -186,6 +319,7 @@ void swarm_table::drop(member who, const content_address& address) {
   for (auto& [other, seen] : part.peers) {
     auto& theirs = of.parts.at(other);
     theirs.peers.erase(who);
+    theirs.opened.erase(who);
     theirs.met.insert(who);
   }
   if (part.planned)
@@ -208,6 +342,7 @@ void swarm_table::leave(member who) {
   for (auto& address : std::set{found->second.contents})
     drop(who, address);
   granted_ -= found->second.granted;
+  public_.erase(who);
   members_.erase(found);
 }
 
@@ -247,7 +382,9 @@ void swarm_table::find_peers(swarm& of, member who) {
   // Who has all needs nobody who has all.
   for (auto peer = own.peers.begin(); peer != own.peers.end();) {
     auto& other = of.parts.at(peer->first);
-    if (useful(own, other)) {
+    auto apart = meet(members_.at(who), members_.at(peer->first)).what == encounter::role::apart;
+    own.apart = own.apart || apart;
+    if (useful(own, other) && !apart) {
       ++peer;
       continue;
     }
@@ -259,7 +396,9 @@ void swarm_table::find_peers(swarm& of, member who) {
   // Where nothing has changed there is nobody new.
   if (own.peers.size() >= options_.peers_max || std::exchange(own.looked_at, of.changes) == of.changes)
     return;
-  auto& here = members_.at(who).at;
+  auto& self = members_.at(who);
+  auto& here = self.at;
+  own.apart = false;
   struct choice {
     int distance;
     std::size_t peers;
@@ -269,8 +408,13 @@ void swarm_table::find_peers(swarm& of, member who) {
   };
   std::vector<choice> found;
   auto consider = [&](member other, const part& what) {
-    if (other != who && !own.peers.contains(other) && useful(own, what) && what.peers.size() < 2 * options_.peers_max)
-      found.push_back({distance(here, members_.at(other).at), what.peers.size(), draw(who, other), other});
+    if (other == who || own.peers.contains(other) || !useful(own, what))
+      return;
+    auto& theirs = members_.at(other);
+    if (meet(self, theirs).what == encounter::role::apart)
+      own.apart = true;
+    else if (what.peers.size() < 2 * options_.peers_max)
+      found.push_back({distance(here, theirs.at), what.peers.size(), draw(who, other), other});
   };
   if (own.wants)
     for (auto& [other, what] : of.parts)

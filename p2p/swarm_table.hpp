@@ -3,6 +3,7 @@
 #include "p2p/content.hpp"
 #include "p2p/engine.hpp"
 #include "p2p/limits.hpp"
+#include "p2p/punch_plan.hpp"
 #include "p2p/stripes.hpp"
 
 #include <chrono>
@@ -53,6 +54,14 @@ public:
     milliseconds share_lasts{5000};
     /// As the right to read an origin, which ends before somebody else gets it.
     milliseconds lease_lasts{4000};
+    /// A NAT remembers for longer to whom a datagram was sent (30 s in Linux).
+    milliseconds hole_lasts{10000};
+    /// Who gets nothing for so long while it cannot meet some of those that have it needs somebody who passes it on.
+    milliseconds relay_after{10000};
+    /// Who passes a content on goes on with it for so long after the last one that needs it has reported; when it has
+    /// not begun after this, somebody else does.
+    milliseconds relay_lasts{10000};
+    milliseconds relay_patience{30000};
   };
 
   /// What is beyond these is left out of a report.
@@ -75,6 +84,11 @@ public:
 
   struct report {
     peer_endpoint where;
+    /// Where public nodes see its datagrams come from, as far as they have said (event::mapped).  Who listens at a
+    /// public address is reached there, whatever they say; who does not is, too, as long as they have said nothing.
+    std::vector<peer_endpoint> mapped;
+    /// Its engine can meet others through NATs.
+    bool punches = false;
     location at;
     /// Relative to others, for stripes; not positive: unknown, and taken for 1.
     double uplink = 1.0;
@@ -87,6 +101,8 @@ public:
   struct errand {
     content_address address;
     std::vector<std::pair<member, peer_endpoint>> connect;
+    /// The same by datagrams, through NATs: engine::punch.
+    std::vector<std::pair<member, peer_endpoint>> punch;
     /// Which pieces it should ask for first; empty: the rarest.
     std::optional<stripe> preferred;
     /// It is the one in its zone that reads the origin, for so long; zero: it is not.
@@ -97,6 +113,13 @@ public:
     std::vector<errand> errands;
     /// All that it may talk to, ascending.
     std::vector<peer_endpoint> allowed;
+    /// Where it is to send a datagram now, so that its NAT lets them in: engine::open_hole.
+    std::vector<peer_endpoint> open;
+    /// Whom it is to ask where its datagrams come from: engine::probe.  Public ones only: who is on the same side of a
+    /// NAT sees nothing of it.
+    std::vector<peer_endpoint> ask;
+    /// What it should fetch for others, who cannot meet those that have it.
+    std::vector<content_address> relay;
     /// Bytes per second, at least 1, and for how long that is good; empty: there is no limit.
     std::optional<std::pair<std::uint64_t, milliseconds>> upload;
   };
@@ -134,11 +157,18 @@ public:
   /// Of those that have all of it the one that has to keep it, whatever the others do; empty: nobody has.  Stays the
   /// same as long as that one is there.
   std::optional<member> keeper_of(const content_address& address) const;
+  /// How others reach a member; unknown where nobody has said yet how it looks.
+  reachability reach_of(member who) const;
   std::size_t size() const { return members_.size(); }
 
 private:
   struct state {
-    peer_endpoint where;
+    vantage seen;
+    /// Behind a NAT it is one of those that are; unknown: where it listens.
+    reachability kind = reachability::unknown;
+    bool punches = false;
+    /// What it is to fetch for others.
+    std::set<content_address> relays;
     location at;
     double uplink = 1.0;
     rate_demand upload;
@@ -171,6 +201,14 @@ private:
     std::map<member, mark> peers;
     /// Members that it exchanged pieces with before.
     std::set<member> met;
+    /// Members that it says it is connected to as it was told.
+    std::set<member> dialled;
+    /// When it was told to let others in.
+    std::map<member, time_point> opened;
+    /// There are some whom it needs and cannot meet.
+    bool apart = false;
+    /// When it got a piece last.
+    time_point grew{};
     /// `swarm::changes` when peers were looked for last.
     std::uint64_t looked_at = 0;
   };
@@ -192,8 +230,35 @@ private:
     std::map<std::string, zone_state> zones;
     /// Grows when somebody comes, goes, or begins or ends to want.
     std::uint64_t changes = 1;
+    /// Who passes it on to those that cannot meet anybody who has it, since when somebody has been looked for, and when
+    /// one of these reported last.
+    std::optional<member> relay;
+    time_point relay_since{};
+    time_point relay_wanted{};
   };
 
+  /// What the first of a pair is to do that its own rule (who reports second connects) does not say.
+  struct encounter {
+    enum class role : std::uint8_t {
+      /// Either may connect.
+      any,
+      /// It connects, and the other one does not.
+      dials,
+      waits,
+      /// It sends a datagram, and the other one punches.
+      opens,
+      punches,
+      /// They cannot meet.
+      apart,
+    };
+    role what = role::any;
+    peer_endpoint where;
+    milliseconds after{0};
+  };
+
+  static encounter meet(const state& one, const state& other);
+  void look_for_relay(const content_address& address, swarm& of, member who, time_point now);
+  std::vector<peer_endpoint> witnesses(member who) const;
   std::uint64_t grant(state& to);
   bool take(member who, const holding& what);
   void drop(member who, const content_address& address);
@@ -208,6 +273,8 @@ private:
   options options_;
   std::uint64_t seed_;
   std::map<member, state> members_;
+  /// Those that listen at public addresses and tell others how they look from there.
+  std::set<member> public_;
   std::map<content_address, swarm> swarms_;
   std::map<content_address, std::uint32_t> announced_;
   std::optional<std::uint64_t> limit_;

@@ -243,6 +243,7 @@ live_content_options content_doors(const process_options& options, const std::fi
   live_content_options result;
   result.directory = store.directory.empty() ? state_dir / "store" : std::filesystem::path{store.directory};
   result.bytes_max = store.bytes_max;
+  result.nat = store.nat;
   result.tls = options.tls;
   result.cluster = options.net.cluster;
   if (auto own = parse_endpoint(store.listen)) {

@@ -70,6 +70,8 @@ struct content_entry {
   std::uint32_t missing = 0;
   /// Replicas that hold it, and when they asked last.
   std::map<claim_token, time_point> holders;
+  /// It is here for other nodes only, and a tracker asked for that last then.
+  std::optional<time_point> relayed;
   /// The store has been told that it is held.
   bool held = false;
 

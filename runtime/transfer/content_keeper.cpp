@@ -65,8 +65,16 @@ constexpr milliseconds manifest_pause{25};
 constexpr milliseconds holder_silence{60'000};
 /// What a tracker has not named for this long may not take part any more.
 constexpr milliseconds allowed_lasts{6'000};
+/// Who has told where it sees this node is asked again after this, so that the NAT does not forget; who is not named
+/// any more to be asked counts for so long.
+constexpr milliseconds witness_again{15'000};
+constexpr milliseconds witness_lasts{60'000};
+/// What no tracker has asked to be passed on for this long is given up again.
+constexpr milliseconds relay_lasts{60'000};
 /// What was used so recently is not given up for something else.
 constexpr milliseconds in_use_for{60'000};
+/// After a request others are expected for so long.
+constexpr milliseconds busy_lasts{5'000};
 /// Of a report's holdings; it has to fit the edge's frames.
 constexpr std::size_t holdings_bytes_max = 40 * 1024;
 constexpr std::size_t names_bytes_max = 12 * 1024;
@@ -151,6 +159,8 @@ public:
         [this](const release_contents& wish) { on_release(wish.holder); },
         [this](report_atom, std::uint32_t running) {
           running_ = running;
+          if (running_ > 0)
+            busy_until_ = now() + busy_lasts;
           return ready_names();
         },
         [this](const content_order& order) { return on_order(*order); },
@@ -321,6 +331,7 @@ private:
   // -- fetching --------------------------------------------------------------------
 
   void want(entry& one) {
+    one.relayed.reset();
     if (one.state == content_state::ready || one.wanted)
       return;
     one.wanted = true;
@@ -426,9 +437,14 @@ private:
   };
 
   void prepare(entry& one) {
+    auto keep = last_copies();
+    // What only others need takes the place of nothing.
+    if (one.relayed)
+      for (auto& [address, other] : entries_)
+        keep.insert(address);
     work_for(
         one,
-        [what = one.what, keep = last_copies(), at = port_->wall_time(), pinned = one.pinned](content_store& store) {
+        [what = one.what, keep = std::move(keep), at = port_->wall_time(), pinned = one.pinned](content_store& store) {
           prepared result;
           auto room = room_for(store, *what, keep, at);
           if (!room) {
@@ -636,8 +652,20 @@ private:
     spdlog::info("contents.listen node={} address={}", node_.name, to_string(*where_));
   }
 
-  // Nothing is asked for it.
-  void on(p2p::event::mapped&) {}
+  void on(p2p::event::mapped& what) {
+    auto known = witnesses_.find(what.by);
+    if (known == witnesses_.end())
+      return; // it was not asked
+    if (known->second.where != what.where) {
+      spdlog::info("contents.seen node={} by={} at={}", node_.name, to_string(what.by), to_string(what.where));
+      // What others have said is of before, perhaps: together with this it would look like a NAT of another kind.
+      for (auto& [by, other] : witnesses_)
+        if (other.where)
+          other = {};
+    }
+    known->second.where = what.where;
+    known->second.told = now();
+  }
 
   void on(p2p::event::engine_failed& what) {
     spdlog::error("contents.engine node={} reason=\"{}\"", node_.name, what.problem.text);
@@ -780,6 +808,10 @@ private:
         port_->engine().request_resume(one.address);
       std::erase_if(one.holders, [&](auto& holder) { return now() - holder.second >= holder_silence; });
       keep_held(one);
+      if (one.relayed && now() - *one.relayed >= relay_lasts && !one.pinned && one.holders.empty()) {
+        one.relayed.reset();
+        one.doomed = true;
+      }
       if (one.doomed && one.holders.empty() && now() >= one.retry_at)
         evict(one);
       else if (one.doubtful && one.what && one.busy == 0 && now() >= one.retry_at)
@@ -799,8 +831,8 @@ private:
       linked(tracker);
     report();
     save_notes();
-    yield();
     measure();
+    yield();
     set_limits();
   }
 
@@ -811,8 +843,8 @@ private:
       return std::exchange(bytes, 0) * 1000 / static_cast<std::uint64_t>(std::max(elapsed, milliseconds{1}).count());
     };
     auto others = other_limits();
-    uplink_.look(per_s(sent_), others.upload_bytes_per_s, now());
-    downlink_.look(per_s(received_), others.download_bytes_per_s, now());
+    uplink_.look(per_s(sent_), others.upload_bytes_per_s, world_.wall_time());
+    downlink_.look(per_s(received_), others.download_bytes_per_s, world_.wall_time());
     auto told = [](caf::telemetry::int_gauge* gauge, const p2p::link_meter& meter) {
       gauge->value(static_cast<std::int64_t>(meter.measured().value_or(0)));
     };
@@ -829,9 +861,10 @@ private:
       sent += one.upload_now;
     }
     auto moved = std::max(received, sent);
-    auto before = give_way_.limit().has_value();
+    auto before = give_way_.giving();
     auto pressure = port_->pressure();
-    auto after = give_way_.look(moved, pressure, running_ > 0).has_value();
+    give_way_.look(moved, pressure, now() < busy_until_);
+    auto after = give_way_.giving();
     if (before != after)
       spdlog::info("contents.{} node={} pressure={:.2f} requests={} limit_bytes_per_s={}", after ? "give_way" : "go_on",
                    node_.name, pressure, running_, give_way_.limit().value_or(0));
@@ -976,6 +1009,13 @@ private:
     report.set_store_used(store_used_);
     report.set_store_max(options_.bytes_max);
     report.set_problem(problem_.empty() ? engine_problem_ : problem_);
+    for (auto& [by, seen] : witnesses_)
+      if (seen.where && now() - seen.told < 2 * witness_again) {
+        auto& told = *report.add_mapped();
+        *told.mutable_by() = to_pb(by);
+        *told.mutable_where() = to_pb(*seen.where);
+      }
+    report.set_punches(options_.nat);
     report.set_uplink(uplink_.measured().value_or(0));
     report.set_downlink(downlink_.measured().value_or(0));
   }
@@ -1006,7 +1046,6 @@ private:
       }
     if (mine(limit_key)) {
       auto cap = options_.upload_bytes_per_s == 0 ? unlimited_bytes_per_s : options_.upload_bytes_per_s;
-      cap = std::min(cap, uplink_.measured().value_or(cap));
       // Who fetches will serve what it has at once, and whom a limit keeps from asking gets nothing.
       auto sends = std::any_of(entries_.begin(), entries_.end(), [](auto& entry) {
         auto& one = entry.second;
@@ -1054,6 +1093,7 @@ private:
     set_peers();
     for (auto& errand : answer.errands())
       obey(errand);
+    meet(answer);
     for (auto& better : answer.removed())
       learn(better);
     if (answer.limit().revision() > limit_.revision()) {
@@ -1063,6 +1103,41 @@ private:
     if (answer.upload_share() > 0 && choice_.tracker_of(limit_key, now()) == tracker)
       lease_.grant(answer.upload_share(), now() + milliseconds{answer.share_lasts_ms()});
     set_limits();
+  }
+
+  /// What it takes to meet others through NATs.
+  void meet(const pb::SwarmAnswer& answer) {
+    if (!options_.nat || !where_)
+      return;
+    for (auto& peer : answer.ask()) {
+      auto whom = to_peer(peer);
+      auto [known, fresh] = witnesses_.try_emplace(whom);
+      auto& [where, asked, told] = known->second;
+      if (fresh || now() - std::max(asked, told) >= (where ? witness_again : tick_interval)) {
+        asked = now();
+        port_->engine().probe(whom);
+      }
+    }
+    std::erase_if(witnesses_, [&](auto& entry) { return now() - entry.second.asked >= witness_lasts; });
+    for (auto& peer : answer.open())
+      port_->engine().open_hole(to_peer(peer));
+    for (auto& bytes : answer.relay())
+      if (auto address = address_of(bytes))
+        relay(entry_of(*address));
+  }
+
+  /// Fetches what nobody here needs, for as long as others need it here.
+  void relay(entry& one) {
+    if (one.relayed) {
+      one.relayed = now();
+      return;
+    }
+    if (one.doomed || one.wanted || one.state == content_state::ready)
+      return;
+    spdlog::info("contents.relay node={} content={} reason=\"nodes that want it cannot meet those that have it\"",
+                 node_.name, short_hex(one.address));
+    want(one);
+    one.relayed = now();
   }
 
   void obey(const pb::SwarmErrand& errand) {
@@ -1077,8 +1152,12 @@ private:
       return;
     std::vector<p2p::peer_endpoint> peers;
     for (auto& peer : errand.connect()) {
-      peers.push_back(to_peer(peer.where()));
-      one->dialled[peer.member()] = peers.back();
+      auto where = to_peer(peer.where());
+      one->dialled[peer.member()] = where;
+      if (peer.punch())
+        port_->engine().punch(*address, where);
+      else
+        peers.push_back(std::move(where));
     }
     if (!peers.empty())
       port_->engine().inject(*address, peers);
@@ -1199,6 +1278,7 @@ private:
     if (one.size == 0)
       one.size = known->size();
     one.holders[wish.holder] = now();
+    one.relayed.reset();
     keep_held(one);
     if (one.state == content_state::ready) {
       result.now = content_status::phase::ready;
@@ -1231,7 +1311,7 @@ private:
             options_.download_bytes_per_s,
             downlink_.cap().value_or(0),
             limit_.bytes_per_s() > 0,
-            give_way_.limit().has_value()};
+            give_way_.giving()};
   }
 
   std::string text_of(const entry& one) const { return astra::text_of(one, progress_of(one)); }
@@ -1530,6 +1610,13 @@ private:
   std::string problem_;
   std::string engine_problem_;
   std::optional<p2p::peer_endpoint> where_;
+  struct witness {
+    std::optional<p2p::peer_endpoint> where;
+    time_point asked{};
+    time_point told{};
+  };
+  /// Those who were asked where they see this node's engine, and what they said.
+  std::map<p2p::peer_endpoint, witness> witnesses_;
   std::map<content_address, entry> entries_;
   name_book names_;
   std::map<std::string, question> questions_;
@@ -1550,8 +1637,9 @@ private:
   std::uint64_t store_used_ = 0;
   keeper_metrics metrics_;
   job_book jobs_;
-  /// Requests that the node works on.
+  /// Requests that the node has worked on since it said so before, and until when it counts as busy with such.
   std::uint32_t running_ = 0;
+  time_point busy_until_{};
   p2p::give_way give_way_;
   /// Names or the limit are others than in the store.
   bool notes_changed_ = false;

@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <fstream>
 #include <iterator>
 #include <mutex>
@@ -19,17 +22,29 @@
 #include <utility>
 #include <vector>
 
+#include <sys/resource.h>
+
 namespace astra {
 namespace {
 
-/// "some avg10=12.34 ..." of pressure stall information, as a share; 0 where the kernel has none.
-double some_of_ten_seconds(const char* file) {
+/// Of threads that move and hash contents: whoever works on a request goes first.  A tenth of a core is left to each
+/// even beside work that takes all it gets.
+constexpr int background_nice = 10;
+
+/// Lowers the priority of this thread (in Linux `nice` is a thread's own) and of those that it starts.
+void step_back() {
+  ::setpriority(PRIO_PROCESS, 0, std::max(background_nice, ::getpriority(PRIO_PROCESS, 0)));
+}
+
+/// How long somebody waited so far, of "some avg10=12.34 ... total=5678" of pressure stall information, in
+/// microseconds; 0 where the kernel has none.
+std::uint64_t waited_us(const char* file) {
   std::ifstream in{file};
   std::string word;
   while (in >> word)
-    if (constexpr std::string_view key = "avg10="; word.starts_with(key))
-      return std::clamp(std::strtod(word.c_str() + key.size(), nullptr) / 100.0, 0.0, 1.0);
-  return 0.0;
+    if (constexpr std::string_view key = "total="; word.starts_with(key))
+      return std::strtoull(word.c_str() + key.size(), nullptr, 10);
+  return 0;
 }
 
 /// As the sessions of the actor network have it: exactly one identity, of the same cluster; and of a node.
@@ -70,9 +85,22 @@ public:
     p2p::libtorrent_options how;
     how.listen_address = options_.listen_address;
     how.listen_port = options_.listen_port;
-    how.notify = std::move(notify);
+    // libtorrent answers pings of strangers at its port without TLS alone, and with TLS there is none.
+    how.utp = options_.nat && !tls;
     how.tls = std::move(tls);
-    engine_ = p2p::make_libtorrent_engine(std::move(how));
+    how.notify = std::move(notify);
+    // Its threads are as urgent as the one that starts them.
+    std::exception_ptr failed;
+    std::jthread{[&] {
+      step_back();
+      try {
+        engine_ = p2p::make_libtorrent_engine(std::move(how));
+      } catch (...) {
+        failed = std::current_exception();
+      }
+    }}.join();
+    if (failed)
+      std::rethrow_exception(failed);
     return p2p::nothing{};
   }
 
@@ -108,16 +136,22 @@ public:
 
   std::string public_address() const override { return options_.public_address; }
   double pressure() override {
+    auto now = std::chrono::steady_clock::now();
+    auto elapsed = std::chrono::duration<double, std::micro>(now - std::exchange(pressed_at_, now)).count();
     auto worst = 0.0;
-    for (auto file : {"/proc/pressure/cpu", "/proc/pressure/io"})
-      worst = std::max(worst, some_of_ten_seconds(file));
-    return worst;
+    for (auto& [file, before] : waited_) {
+      auto waited = waited_us(file);
+      worst = std::max(worst, static_cast<double>(waited - std::exchange(before, waited)) / elapsed);
+    }
+    // Of the first look all that was before would count.
+    return std::exchange(looked_, true) ? std::clamp(worst, 0.0, 1.0) : 0.0;
   }
   std::string machine() const override { return p2p::current_boot(); }
   p2p::content_store::time_point wall_time() const override { return std::chrono::system_clock::now(); }
 
 private:
   void work(const std::stop_token& stop) {
+    step_back();
     std::unique_lock lock{mutex_};
     while (wake_.wait(lock, stop, [this] { return !jobs_.empty(); }) && !stop.stop_requested()) {
       auto next = std::move(jobs_.front());
@@ -142,6 +176,10 @@ private:
   std::condition_variable_any wake_;
   std::deque<job> jobs_;
   std::vector<aftermath> finished_;
+  /// What the kernel said at the last look at the pressure.
+  std::pair<const char*, std::uint64_t> waited_[2] = {{"/proc/pressure/cpu", 0}, {"/proc/pressure/io", 0}};
+  std::chrono::steady_clock::time_point pressed_at_{};
+  bool looked_ = false;
   /// Last: it uses the others.
   std::jthread worker_;
 };

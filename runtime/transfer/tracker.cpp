@@ -111,6 +111,7 @@ private:
     for (auto text : {report.mutable_name(), report.mutable_process(), report.mutable_zone(), report.mutable_rack(),
                       report.mutable_machine(), report.mutable_problem()})
       *text = shorten(std::move(*text), text_max);
+    report.clear_mapped();
     for (auto& holding : *report.mutable_holdings())
       holding.set_reason(shorten(std::move(*holding.mutable_reason()), text_max));
   }
@@ -143,6 +144,12 @@ private:
       *answer.add_errands() = errand_for(who, errand);
     for (auto& peer : told.allowed)
       *answer.add_allowed() = to_pb(peer);
+    for (auto& where : told.open)
+      *answer.add_open() = to_pb(where);
+    for (auto& where : told.ask)
+      *answer.add_ask() = to_pb(where);
+    for (auto& address : told.relay)
+      answer.add_relay(to_bytes(address));
     // Only the tracker of the limit is told what a member goes on with.  When it takes another one's place, shares of
     // that one are still in force, and not all members have come yet.
     if (report.upload_floor() > 0) {
@@ -254,6 +261,8 @@ private:
       entry.set_problem(report.problem());
       entry.set_uplink(report.uplink());
       entry.set_downlink(report.downlink());
+      if (report.punches())
+        entry.set_reachability(std::string{p2p::to_string(table_.reach_of(id))});
     }
     return swarm_page{std::move(page)};
   }

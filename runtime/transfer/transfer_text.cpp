@@ -10,9 +10,6 @@ namespace {
 
 /// A few bytes can claim very many pieces, each of which takes memory.
 constexpr std::uint64_t pieces_per_report_max = 16ULL * p2p::pieces_max;
-/// Bytes per second; what is far faster or slower than that counts as so many times.
-constexpr double ordinary_uplink = 12'500'000.0;
-constexpr double uplink_range = 20.0;
 /// The longest address in digits is shorter.
 constexpr std::size_t address_text_max = 64;
 
@@ -72,11 +69,16 @@ p2p::peer_endpoint to_peer(const pb::PeerAddress& peer) {
 pb::SwarmErrand to_pb(const p2p::swarm_table::errand& errand, const std::optional<p2p::swarm_table::status>& status) {
   pb::SwarmErrand result;
   result.set_address(to_bytes(errand.address));
-  for (auto& [member, where] : errand.connect) {
-    auto& peer = *result.add_connect();
-    peer.set_member(member);
-    *peer.mutable_where() = to_pb(where);
-  }
+  auto add = [&](auto& peers, bool punch) {
+    for (auto& [member, where] : peers) {
+      auto& peer = *result.add_connect();
+      peer.set_member(member);
+      *peer.mutable_where() = to_pb(where);
+      peer.set_punch(punch);
+    }
+  };
+  add(errand.connect, false);
+  add(errand.punch, true);
   if (errand.preferred) {
     result.set_slots(static_cast<std::uint32_t>(errand.preferred->slots.size()));
     result.set_stripe(to_bits(errand.preferred->slots));
@@ -102,12 +104,12 @@ p2p::swarm_table::report to_report(const pb::SwarmReport& report) {
   p2p::swarm_table::report result;
   if (report.where().address().size() <= address_text_max)
     result.where = to_peer(report.where());
+  for (auto& seen : report.mapped())
+    if (seen.where().address().size() <= address_text_max)
+      result.mapped.push_back(to_peer(seen.where()));
+  result.punches = report.punches();
   result.at = {report.zone(), report.rack(), report.machine()};
   result.upload = {report.upload_wanted(), report.upload_floor()};
-  // Of whom nothing is known has an ordinary link.
-  if (report.uplink() > 0)
-    result.uplink =
-        std::clamp(static_cast<double>(report.uplink()) / ordinary_uplink, 1.0 / uplink_range, uplink_range);
   auto left = pieces_per_report_max;
   for (auto& one : report.holdings()) {
     auto address = address_of(one.address());

@@ -426,3 +426,204 @@ TEST_CASE("whatever members say, in whatever order, whom they are told to connec
     }
   }));
 }
+
+namespace {
+
+struct behind_nats : fixture {
+  /// Behind a NAT of its own that keeps the port, and lets in whom it knows.
+  swarm_table::report& restricted(swarm_table::report& what, std::uint64_t who) {
+    what.punches = true;
+    what.where = {"192.168.0." + std::to_string(who), 7000};
+    what.mapped = {{"1.0.0." + std::to_string(who), 7000}, {"1.0.0." + std::to_string(who), 7000}};
+    return what;
+  }
+
+  /// The same, and each peer sees it at another port.
+  swarm_table::report& symmetric(swarm_table::report& what, std::uint64_t who) {
+    restricted(what, who).mapped[1].port = 7001;
+    return what;
+  }
+
+  swarm_table::report& open(swarm_table::report& what) {
+    what.punches = true;
+    what.where.address.replace(0, 2, "198");
+    return what;
+  }
+
+  swarm_table::answer tell_later(std::uint64_t who) {
+    now += 200ms;
+    return tell(who);
+  }
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(behind_nats, "of two behind NATs one opens a hole and the other one punches, until it has") {
+  restricted(add_seeder(1), 1);
+  restricted(add(2), 2);
+  // Whoever it is, it is told before the other one.
+  std::map<std::uint64_t, int> opened;
+  std::map<std::uint64_t, int> punched;
+  for (int round = 0; round < 3; ++round)
+    for (std::uint64_t who : {1, 2}) {
+      auto told = tell_later(who);
+      REQUIRE(told.errands.size() == 1);
+      CHECK(told.errands[0].connect.empty());
+      CHECK(told.allowed.size() == (round == 0 && who == 1 ? 0 : 2));
+      for (auto& where : told.open) {
+        CHECK(where == peer_endpoint{"1.0.0." + std::to_string(3 - who), 7000});
+        ++opened[who];
+      }
+      for (auto& [other, where] : told.errands[0].punch) {
+        CHECK(other == 3 - who);
+        CHECK(where == peer_endpoint{"1.0.0." + std::to_string(other), 7000});
+        CHECK(opened.count(other) == 1);
+        ++punched[who];
+      }
+    }
+  REQUIRE(opened.size() == 1);
+  REQUIRE(punched.size() == 1);
+  auto dialler = punched.begin()->first;
+  CHECK(opened.begin()->first == 3 - dialler);
+  reports[dialler].holdings[0].dialled = {3 - dialler};
+  CHECK(tell_later(dialler).errands[0].punch.empty());
+  CHECK(tell_later(3 - dialler).open.empty());
+  // The connection is lost.
+  reports[dialler].holdings[0].dialled.clear();
+  tell_later(dialler);
+  CHECK(tell_later(3 - dialler).open.size() == 1);
+  CHECK(tell_later(dialler).errands[0].punch.size() == 1);
+}
+
+TEST_CASE_FIXTURE(behind_nats, "who is behind a NAT connects to who is not, whoever reports first") {
+  auto nat_first = false;
+  SUBCASE("the one behind it") {
+    nat_first = true;
+  }
+  SUBCASE("the other one") {}
+  restricted(nat_first ? add(1) : add(2), nat_first ? 1 : 2);
+  open(nat_first ? add_seeder(2) : add_seeder(1));
+  std::uint64_t behind = nat_first ? 1 : 2;
+  for (int round = 0; round < 3; ++round)
+    for (std::uint64_t who : {1, 2}) {
+      auto told = tell_later(who);
+      CHECK(told.open.empty());
+      CHECK(told.errands[0].punch.empty());
+      CHECK(told.errands[0].connect.size() == (who == behind && round > 0 ? 1 : 0));
+      for (auto& [other, where] : told.errands[0].connect)
+        CHECK(where == reports[other].where);
+    }
+}
+
+TEST_CASE_FIXTURE(behind_nats,
+                  "two that cannot meet are not told of each other; somebody whom both reach fetches it for them") {
+  symmetric(add_seeder(1), 1);
+  symmetric(add(2), 2);
+  open(add(3)).holdings.clear();
+  std::set<std::uint64_t> relays;
+  for (int round = 0; round < 20; ++round)
+    for (std::uint64_t who : {1, 2, 3}) {
+      auto told = tell_later(who);
+      CHECK(told.open.empty());
+      CHECK(told.allowed.empty());
+      for (auto& errand : told.errands) {
+        CHECK(errand.connect.empty());
+        CHECK(errand.punch.empty());
+      }
+      for (auto& address : told.relay) {
+        CHECK(address == model);
+        CHECK(round > 10); // it might still get it from somebody
+        relays.insert(who);
+      }
+    }
+  CHECK(relays == std::set<std::uint64_t>{3});
+  // It does, and both connect to it.
+  reports[3].holdings = {{model, std::vector<bool>(64), true, false, {}}};
+  std::set<std::pair<std::uint64_t, std::uint64_t>> dialled;
+  for (int round = 0; round < 3; ++round)
+    for (std::uint64_t who : {1, 2, 3})
+      for (auto& errand : tell_later(who).errands)
+        for (auto& [other, where] : errand.connect)
+          dialled.emplace(who, other);
+  CHECK(dialled == std::set<std::pair<std::uint64_t, std::uint64_t>>{{1, 3}, {2, 3}});
+  // It is needed as long as somebody wants it.
+  CHECK(tell_later(3).relay.size() == 1);
+  reports[2].holdings[0].have.assign(64, true);
+  reports[2].holdings[0].wants = false;
+  for (int i = 0; i < 60; ++i)
+    for (std::uint64_t who : {1, 2, 3})
+      tell_later(who);
+  CHECK(tell_later(3).relay.empty());
+}
+
+TEST_CASE_FIXTURE(behind_nats,
+                  "who is to be asked where one's datagrams come from is at two addresses, neither one's own") {
+  for (std::uint64_t who = 1; who <= 500; ++who) {
+    auto& report = who % 3 == 0 ? open(add(who)) : restricted(add(who), who % 250);
+    report.holdings.clear();
+  }
+  for (int round = 0; round < 2; ++round)
+    for (std::uint64_t who = 1; who <= 500; ++who) {
+      auto told = tell(who);
+      if (round == 0)
+        continue;
+      // What a public one looks like is known.
+      REQUIRE(told.ask.size() == (who % 3 == 0 ? 0 : 2));
+      if (told.ask.empty())
+        continue;
+      CHECK(told.ask[0].address != told.ask[1].address);
+      for (auto& whom : told.ask) {
+        CHECK(whom != reports[who].where);
+        CHECK(whom.address.starts_with("198."));
+      }
+    }
+  reports[1].punches = false;
+  CHECK(tell(1).ask.empty());
+}
+
+TEST_CASE_FIXTURE(behind_nats, "a relay that does not begin is given up for another one") {
+  symmetric(add_seeder(1), 1);
+  symmetric(add(2), 2);
+  for (std::uint64_t who : {3, 4, 5})
+    open(add(who)).holdings.clear();
+  std::set<std::uint64_t> relays;
+  for (int round = 0; round < 120; ++round)
+    for (std::uint64_t who : {1, 2, 3, 4, 5})
+      if (!tell_later(who).relay.empty())
+        relays.insert(who);
+  CHECK(relays.size() > 1);
+  CHECK(!relays.contains(1));
+  CHECK(!relays.contains(2));
+}
+
+TEST_CASE_FIXTURE(behind_nats, "who listens at a public address is reached there, whatever others see of it") {
+  open(add_seeder(1)).mapped = {{"5.5.5.5", 1}, {"5.5.5.5", 2}};
+  open(add(2));
+  CHECK(tell_all().empty());
+  CHECK(table.reach_of(1) == reachability::open);
+  CHECK(tell_all().size() == 1);
+}
+
+TEST_CASE_FIXTURE(behind_nats,
+                  "two that were connected where they listen find each other again when that is known to be the way") {
+  restricted(add_seeder(1), 1);
+  restricted(add(2), 2);
+  reports[2].mapped = reports[1].mapped; // behind the same NAT
+  for (int round = 0; round < 3; ++round)
+    tell_all();
+  reports[1].mapped.clear();
+  reports[2].mapped.clear();
+  std::set<std::pair<std::uint64_t, std::uint64_t>> dialled;
+  for (int round = 0; round < 3; ++round)
+    for (auto& pair : tell_all())
+      dialled.insert(pair);
+  CHECK(dialled.size() == 1);
+}
+
+TEST_CASE_FIXTURE(behind_nats, "two that claim to be at the same place do no harm") {
+  restricted(add_seeder(1), 1);
+  restricted(add(2), 1);
+  for (int round = 0; round < 3; ++round)
+    for (std::uint64_t who : {1, 2})
+      CHECK(tell_later(who).open.empty());
+}
