@@ -222,10 +222,12 @@ def beside(args, cluster, source, digest):
                 while not stop.is_set():
                     version = json.loads(cluster.ask("GET", "/v1/models/m")[1])["versions"][-1]
                     mine = [h for h in version["holders"] if h["node"] == "node-1"]
+                    part = mine[0]["bytes_done"] if mine else 0
                     if mine and mine[0]["state"] == "ready":
-                        moved[0] += args.mib
+                        moved[0], part = moved[0] + args.mib, 0
                         break
                     time.sleep(0.2)
+                moved[0] += part >> 20
 
         mover = threading.Thread(target=transfer)
         mover.start()

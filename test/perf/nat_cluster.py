@@ -144,7 +144,7 @@ def main():
                 return {node["node"]: node["reachability"] for node in nodes}
 
             known = until(lambda: len([kind for kind in reached().values() if kind not in ("", "unknown")]) == 3, 60, 0.5)
-            print(f"seen as {reached()}" + ("" if known else ": not all are known"))
+            print(sites.cli("a", "model", "nodes").stdout + ("" if known else "not all are known\n"), end="")
             told = sites.cli("a", "model", "publish", "m", str(sites.dir / "source"))
             if told.returncode != 0:
                 print(told.stdout + told.stderr)
