@@ -25,7 +25,7 @@ double part(std::uint64_t rate, std::uint64_t of) {
 std::optional<std::uint64_t> link_meter::cap() const {
   if (share_ <= 0.0 || let_go_ || !measured_)
     return std::nullopt;
-  return std::max(least_bytes_per_s, static_cast<std::uint64_t>(static_cast<double>(*measured_) * share_));
+  return std::max(least_cap_bytes_per_s, static_cast<std::uint64_t>(static_cast<double>(*measured_) * share_));
 }
 
 void link_meter::look(std::uint64_t moved, std::uint64_t other, std::chrono::milliseconds time_of_day) {

@@ -19,10 +19,12 @@ class link_meter {
 public:
   /// Slower than this nothing is being moved.
   static constexpr std::uint64_t least_bytes_per_s = 64 * 1024;
+  /// A cap is not lower: on a link that slow there is nothing to share, and slow peers look the same.
+  static constexpr std::uint64_t least_cap_bytes_per_s = 1024 * 1024;
   static constexpr int test_looks_max = 10;
   static constexpr int doubt_looks = 30;
-  static constexpr std::chrono::seconds period{60};
-  static constexpr std::chrono::seconds window{6};
+  static constexpr std::chrono::seconds period{20};
+  static constexpr std::chrono::seconds window{4};
 
   /// @param share Of the link, in (0, 1]; 0: there is no cap, and nothing is measured.
   explicit link_meter(double share) : share_(share) {}

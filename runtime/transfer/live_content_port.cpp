@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
-#include <exception>
 #include <fstream>
 #include <iterator>
 #include <mutex>
@@ -22,19 +21,8 @@
 #include <utility>
 #include <vector>
 
-#include <sys/resource.h>
-
 namespace astra {
 namespace {
-
-/// Of threads that move and hash contents: whoever works on a request goes first.  A tenth of a core is left to each
-/// even beside work that takes all it gets.
-constexpr int background_nice = 10;
-
-/// Lowers the priority of this thread (in Linux `nice` is a thread's own) and of those that it starts.
-void step_back() {
-  ::setpriority(PRIO_PROCESS, 0, std::max(background_nice, ::getpriority(PRIO_PROCESS, 0)));
-}
 
 /// How long somebody waited so far, of "some avg10=12.34 ... total=5678" of pressure stall information, in
 /// microseconds; 0 where the kernel has none.
@@ -89,18 +77,7 @@ public:
     how.utp = options_.nat && !tls;
     how.tls = std::move(tls);
     how.notify = std::move(notify);
-    // Its threads are as urgent as the one that starts them.
-    std::exception_ptr failed;
-    std::jthread{[&] {
-      step_back();
-      try {
-        engine_ = p2p::make_libtorrent_engine(std::move(how));
-      } catch (...) {
-        failed = std::current_exception();
-      }
-    }}.join();
-    if (failed)
-      std::rethrow_exception(failed);
+    engine_ = p2p::make_libtorrent_engine(std::move(how));
     return p2p::nothing{};
   }
 
@@ -151,7 +128,6 @@ public:
 
 private:
   void work(const std::stop_token& stop) {
-    step_back();
     std::unique_lock lock{mutex_};
     while (wake_.wait(lock, stop, [this] { return !jobs_.empty(); }) && !stop.stop_requested()) {
       auto next = std::move(jobs_.front());
