@@ -37,18 +37,15 @@ void link_meter::look(std::uint64_t moved, std::uint64_t other, std::chrono::mil
   auto rate = (moved + std::exchange(last_, moved)) / 2;
   auto limit = cap();
   auto held = other > 0 && part(rate, other) >= held_from && (!limit || other < *limit);
-  if (moved < least_bytes_per_s || held) {
-    full_ = false;
+  if (moved < least_bytes_per_s || held)
     return;
-  }
   if (!measured_)
     return first(rate);
   if (!limit) {
     measured_ = std::max(*measured_, rate);
     return;
   }
-  full_ = part(rate, *limit) >= full_from;
-  if (full_) {
+  if (part(rate, *limit) >= full_from) {
     seen_ = 0;
     seen_looks_ = 0;
     let_go_ = in_window;

@@ -49,9 +49,9 @@ private:
   std::uint64_t best_ = 0;
   int looks_ = 0;
   int flat_ = 0;
-  /// The cap was full when it was looked at last; and it is let go.
-  bool full_ = false;
+  /// The cap is not in force for now.
   bool let_go_ = false;
+  /// What was moved at the last look.
   std::uint64_t last_ = 0;
   /// What was seen at most in the looks since the cap was last nearly full.
   std::uint64_t seen_ = 0;

@@ -134,11 +134,10 @@ swarm_table::answer swarm_table::on_report(member who, const report& what, time_
       // An engine remembers who once had all of it, and when it has all of it itself it dials nobody of these: who
       // fetches again dials.
       auto is_asked = own.held == of.pieces && theirs.wants && own.met.contains(other);
-      auto asks = own.wants && theirs.held == of.pieces && theirs.met.contains(who);
       if (seen == mark::fresh)
         seen = admitted && !is_asked ? mark::dialled : mark::admitted;
-      else if (seen == mark::admitted && admitted && (asks || !is_asked))
-        // Also when neither had to before, as how they are reached has changed.
+      else if (seen == mark::admitted && admitted && !is_asked)
+        // The other one need not, or how they are reached has changed and neither has.
         seen = mark::dialled;
       if (seen == mark::dialled)
         dial(todo.connect, peer.seen.local);

@@ -114,14 +114,15 @@ public:
   std::string public_address() const override { return options_.public_address; }
   double pressure() override {
     auto now = std::chrono::steady_clock::now();
+    // Of the first look all that was before would count.
+    auto first = pressed_at_ == std::chrono::steady_clock::time_point{};
     auto elapsed = std::chrono::duration<double, std::micro>(now - std::exchange(pressed_at_, now)).count();
     auto worst = 0.0;
     for (auto& [file, before] : waited_) {
       auto waited = waited_us(file);
       worst = std::max(worst, static_cast<double>(waited - std::exchange(before, waited)) / elapsed);
     }
-    // Of the first look all that was before would count.
-    return std::exchange(looked_, true) ? std::clamp(worst, 0.0, 1.0) : 0.0;
+    return first ? 0.0 : std::clamp(worst, 0.0, 1.0);
   }
   std::string machine() const override { return p2p::current_boot(); }
   p2p::content_store::time_point wall_time() const override { return std::chrono::system_clock::now(); }
@@ -155,7 +156,6 @@ private:
   /// What the kernel said at the last look at the pressure.
   std::pair<const char*, std::uint64_t> waited_[2] = {{"/proc/pressure/cpu", 0}, {"/proc/pressure/io", 0}};
   std::chrono::steady_clock::time_point pressed_at_{};
-  bool looked_ = false;
   /// Last: it uses the others.
   std::jthread worker_;
 };
