@@ -49,6 +49,8 @@ struct add_request {
   std::optional<stripe> preferred;
   /// As if injected, and up to a second sooner.
   std::vector<peer_endpoint> peers;
+  /// Instead of `preferred`: shuffled_priorities.
+  std::optional<std::uint64_t> shuffled_by;
 };
 
 struct piece_deadline {
@@ -195,6 +197,9 @@ public:
   virtual void set_deadlines(const content_address& address, const std::vector<piece_deadline>& deadlines) = 0;
   /// Takes effect within a second; nothing is sent on account of a higher limit before.
   virtual void set_limits(const engine_limits& limits) = 0;
+
+  /// The same for one content, beside the limits over all.
+  virtual void set_limits(const content_address& address, const engine_limits& limits) = 0;
 
   /// Asks for the progress of every content that changed since.
   virtual void request_progress() = 0;

@@ -378,7 +378,9 @@ public:
         if (request.good_pieces[piece])
           params.have_pieces.set_bit(index(piece));
     }
-    params.piece_priorities = priorities(request.preferred, found->second.pieces);
+    params.piece_priorities =
+        as_priorities(request.shuffled_by ? shuffled_priorities(*request.shuffled_by, found->second.pieces)
+                                          : piece_priorities(request.preferred, found->second.pieces));
     session_.async_add_torrent(std::move(params));
   }
 
@@ -439,7 +441,7 @@ public:
     auto found = torrents_.find(address);
     if (found == torrents_.end())
       return;
-    when_added(found->second, [wanted = priorities(preferred, pieces_of(found->second))](
+    when_added(found->second, [wanted = as_priorities(piece_priorities(preferred, pieces_of(found->second)))](
                                   const lt::torrent_handle& handle) { handle.prioritize_pieces(wanted); });
   }
 
@@ -457,6 +459,14 @@ public:
   }
 
   void set_limits(const engine_limits& limits) override { limiter_.set(limits); }
+
+  void set_limits(const content_address& address, const engine_limits& limits) override {
+    if (auto found = torrents_.find(address); found != torrents_.end())
+      when_added(found->second, [limits](const lt::torrent_handle& handle) {
+        handle.set_upload_limit(as_setting(limits.upload_bytes_per_s));
+        handle.set_download_limit(as_setting(limits.download_bytes_per_s));
+      });
+  }
 
   void request_progress() override {
     // Once per second.  Files that do not fit together: the process says so, whose other connections need them too.
@@ -547,11 +557,8 @@ private:
 
   static lt::piece_index_t index(std::uint32_t piece) { return lt::piece_index_t{static_cast<int>(piece)}; }
 
-  static std::vector<lt::download_priority_t> priorities(const std::optional<stripe>& preferred, std::uint32_t pieces) {
-    std::vector<lt::download_priority_t> result;
-    for (auto priority : piece_priorities(preferred, pieces))
-      result.emplace_back(priority);
-    return result;
+  static std::vector<lt::download_priority_t> as_priorities(const std::vector<std::uint8_t>& numbers) {
+    return {numbers.begin(), numbers.end()};
   }
 
   /// Asks it of the torrent now or when libtorrent has it; of one that leaves nothing is asked any more.

@@ -77,6 +77,27 @@ std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const st
   return result;
 }
 
+std::vector<std::uint64_t> share_by_urgency(std::uint64_t capacity, const std::vector<link_use>& uses) {
+  std::vector<std::uint64_t> result(uses.size());
+  capacity = std::min(capacity, rate_max);
+  for (auto level : {urgency::low, urgency::normal}) {
+    std::uint64_t above = 0;
+    std::uint64_t here = 0;
+    for (auto& use : uses) {
+      above += use.how > level ? std::min(use.bytes_per_s, rate_max) : 0;
+      here += use.how == level ? 1 : 0;
+    }
+    if (capacity == 0 || above == 0 || here == 0)
+      continue;
+    auto taken = above + above / 4;
+    auto rest = std::max(capacity - std::min(taken, capacity), capacity / 32);
+    for (std::size_t i = 0; i < uses.size(); ++i)
+      if (uses[i].how == level)
+        result[i] = std::max<std::uint64_t>(rest / here, 1);
+  }
+  return result;
+}
+
 std::uint64_t stepped_limit::set(std::uint64_t bytes_per_s, time_point now) {
   // Shares change a little all the time: a bucket that is a fifth too full is not worth a pause.
   auto lower = target_ != 0 && bytes_per_s != 0 && bytes_per_s < target_ - target_ / 5;

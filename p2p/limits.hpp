@@ -23,6 +23,27 @@ struct rate_demand {
 /// than that, they are cut in proportion.
 std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const std::vector<rate_demand>& demands);
 
+/// Which content goes first where several want the same link.
+enum class urgency : std::uint8_t {
+  /// It may be needed later, or by others.
+  low,
+  normal,
+  /// Somebody waits for it.
+  high,
+};
+
+/// What a content moves over a link.
+struct link_use {
+  urgency how = urgency::normal;
+  std::uint64_t bytes_per_s = 0;
+};
+
+/// Divides a link by urgency: the less urgent get what the more urgent leave, who may grow by a quarter until this is
+/// asked again.  Nobody gets less than a 32nd of the link divided by all, so that nothing stands still for good.
+/// @param capacity Of the link, in bytes per second; 0: not known, and nobody is held back.
+/// @returns Limits in bytes per second; 0: none.
+std::vector<std::uint64_t> share_by_urgency(std::uint64_t capacity, const std::vector<link_use>& uses);
+
 /// Lowers a limit in two steps.  libtorrent's bucket keeps what the old limit earned, and spends it: up to 3 s of the
 /// new limit.  A moment at next to nothing drains it first.
 ///

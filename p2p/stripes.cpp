@@ -30,6 +30,13 @@ std::vector<std::uint8_t> piece_priorities(const std::optional<stripe>& preferre
   return result;
 }
 
+std::vector<std::uint8_t> shuffled_priorities(std::uint64_t seed, std::uint32_t pieces) {
+  std::vector<std::uint8_t> result(pieces);
+  for (std::uint32_t piece = 0; piece < pieces; ++piece)
+    result[piece] = static_cast<std::uint8_t>(1 + scattered(scattered(seed) + piece) % own_priority);
+  return result;
+}
+
 stripe_plan::stripe_plan(std::uint32_t pieces)
   : pieces_(pieces), owners_(std::min(pieces, slots_max)), holders_(pieces), without_(pieces) {
   assert(pieces > 0);

@@ -26,6 +26,9 @@ struct stripe {
 /// others' pieces when its own are done.  Never 0: a node that wants nothing counts as finished and serves only.
 std::vector<std::uint8_t> piece_priorities(const std::optional<stripe>& preferred, std::uint32_t pieces);
 
+/// The same for an order that is random, another one for each seed: to compare with.
+std::vector<std::uint8_t> shuffled_priorities(std::uint64_t seed, std::uint32_t pieces);
+
 /// The cold start of one content at one site.
 ///
 /// A plain class.  Members are known by numbers that its owner chooses.

@@ -288,6 +288,7 @@ bool swarm_table::take(member who, const holding& what) {
   part.have = what.have;
   part.held = held;
   part.wants = wants;
+  part.how = what.how;
   part.has_origin = what.has_origin;
   part.reads_origin = what.reads_origin;
   count(of, zone, who, part, true);
@@ -485,6 +486,8 @@ std::optional<swarm_table::status> swarm_table::look_at(const content_address& a
     result.complete += part.held == of.pieces ? 1 : 0;
     result.fetching += part.wants ? 1 : 0;
     there += part.wants ? part.held : 0;
+    if (part.wants)
+      result.how = std::max(result.how, part.how);
   }
   if (result.fetching > 0)
     result.progress = static_cast<double>(there) / (static_cast<double>(result.fetching) * of.pieces);

@@ -80,6 +80,8 @@ public:
     bool reads_origin = false;
     /// Members that it has connected to as it was told, and not lost since.
     std::vector<member> dialled;
+    /// How urgent it is to whoever wants it.
+    urgency how = urgency::normal;
   };
 
   struct report {
@@ -132,6 +134,8 @@ public:
     double progress = 1.0;
     /// Pieces that no member has at all.
     std::uint32_t missing = 0;
+    /// To those that fetch it, the most; low when nobody does.
+    urgency how = urgency::low;
   };
 
   explicit swarm_table(options options, std::uint64_t seed = 0) : options_(options), seed_(seed) {}
@@ -193,6 +197,7 @@ private:
     std::vector<bool> have;
     std::uint32_t held = 0;
     bool wants = false;
+    urgency how = urgency::normal;
     bool has_origin = false;
     bool reads_origin = false;
     /// It is in the plan of its zone.

@@ -343,7 +343,10 @@ public:
       take(*resumed);
     auto place = seats_.add(std::move(added));
     who.seats.emplace(what.address, place);
-    set_stripe(seats_[place], request.preferred);
+    if (request.shuffled_by)
+      shuffle(seats_[place], *request.shuffled_by);
+    else
+      set_stripe(seats_[place], request.preferred);
     auto look = known ? 0 : static_cast<std::int64_t>(what.size * 1000 / (options_.check_bytes_per_s / 1'000'000 + 1));
     schedule(now_ + look, {step::check, static_cast<std::uint8_t>(known ? 1 : 0), ref(seats_, place)});
     connect(place, request.peers);
@@ -627,6 +630,15 @@ private:
     for (auto c : text.substr(head.size()))
       result.push_back(c == '1');
     return result;
+  }
+
+  /// In two parts, each in the order of what is rarest.
+  static void shuffle(seat& what, std::uint64_t seed) {
+    what.stripe.emplace(what.pieces);
+    auto priorities = p2p::shuffled_priorities(seed, what.pieces);
+    for (std::uint32_t piece = 0; piece < what.pieces; ++piece)
+      if (priorities[piece] > 4)
+        what.stripe->set(piece);
   }
 
   static void set_stripe(seat& what, const std::optional<p2p::stripe>& preferred) {
@@ -1379,6 +1391,8 @@ public:
     network_.set_deadlines(id_, address, deadlines);
   }
   void set_limits(const p2p::engine_limits& limits) override { network_.set_limits(id_, limits); }
+  /// The links of the model are shared by all contents alike.
+  void set_limits(const content_address&, const p2p::engine_limits&) override {}
   void request_progress() override { network_.request_progress(id_); }
   void request_resume(const content_address& address) override { network_.request_resume(id_, address); }
   std::vector<engine_event> drain() override { return network_.drain(id_); }

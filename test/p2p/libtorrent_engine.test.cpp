@@ -261,8 +261,14 @@ TEST_CASE_FIXTURE(fixture, "limits hold on addresses that libtorrent takes for l
     second.to().set_limits({0, limit});
   }
   first.seed(what, source());
+  SUBCASE("of the sender, for the content alone") {
+    first.to().set_limits(what.address, {limit, 0});
+  }
   auto began = steady::now();
   second.fetch(what, {first.where()});
+  SUBCASE("of the receiver, for the content alone") {
+    second.to().set_limits(what.address, {0, limit});
+  }
   REQUIRE(second.fetched(what));
   // A second's worth may come at once; without the limit it takes 0.2 s after the first tick.
   CHECK(steady::now() - began >= 1800ms);
@@ -291,6 +297,39 @@ TEST_CASE_FIXTURE(fixture, "a lowered limit does not spend what the old one earn
   // It goes on, unless it is at the end.
   auto pieces = second.pieces.size();
   CHECK(second.wait([&] { return second.pieces.size() > pieces || second.finished.contains(what.address); }));
+}
+
+TEST_CASE_FIXTURE(fixture, "a content's limit is its own, and can be taken away") {
+  auto slow = blob(4 << 20U, 1);
+  auto quick = blob(2 << 20U, 2);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.seed(slow, source(1));
+  first.seed(quick, source(2));
+  second.fetch(slow, {first.where()});
+  second.to().set_limits(slow.address, {0, 64 << 10U});
+  second.fetch(quick, {first.where()});
+  REQUIRE(second.fetched(quick));
+  CHECK_FALSE(second.finished.contains(slow.address));
+  second.to().set_limits(slow.address, {});
+  CHECK(second.fetched(slow));
+}
+
+TEST_CASE_FIXTURE(fixture, "an order that is shuffled fetches everything") {
+  auto what = blob(4 << 20U);
+  node first{2};
+  node second{3};
+  introduce(first, second);
+  first.seed(what, source());
+  REQUIRE(second.disk().fetch(what, {}));
+  add_request request;
+  request.what = std::make_shared<const content>(what);
+  request.place = second.disk().place(what.address);
+  request.peers = {first.where()};
+  request.shuffled_by = 7;
+  second.to().add(std::move(request));
+  CHECK(second.fetched(what));
 }
 
 TEST_CASE_FIXTURE(fixture, "who was not named gets nothing, whoever begins") {

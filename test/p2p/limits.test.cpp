@@ -48,6 +48,37 @@ TEST_CASE("shares add up, floors hold, and nobody has more than one who still wa
   }));
 }
 
+TEST_CASE("what is less urgent gets what the more urgent leave, and never nothing") {
+  using limits = std::vector<std::uint64_t>;
+  auto low = urgency::low;
+  auto normal = urgency::normal;
+  auto high = urgency::high;
+  // Nobody is more urgent than anybody, nothing of the more urgent comes, or nobody knows the link.
+  CHECK(share_by_urgency(1000, {{low, 500}, {low, 400}}) == limits{0, 0});
+  CHECK(share_by_urgency(1000, {{low, 500}, {high, 0}}) == limits{0, 0});
+  CHECK(share_by_urgency(0, {{low, 500}, {high, 400}}) == limits{0, 0});
+  // They may grow by a quarter.
+  CHECK(share_by_urgency(1000, {{low, 600}, {high, 400}}) == limits{500, 0});
+  CHECK(share_by_urgency(1000, {{low, 300}, {high, 400}, {low, 300}}) == limits{250, 0, 250});
+  CHECK(share_by_urgency(1000, {{low, 100}, {normal, 300}, {high, 400}}) == limits{125, 500, 0});
+  CHECK(share_by_urgency(3200, {{low, 100}, {high, 3000}}) == limits{100, 0});
+  CHECK(share_by_urgency(10, {{low, 1}, {high, ~0ULL}}) == limits{1, 0});
+  CHECK(share_by_urgency(10, {}).empty());
+}
+
+TEST_CASE("beside something urgent that can use the link, the other one falls to the least within seconds") {
+  // Two contents from the same peers: each gets half, and what one is not allowed the other one takes.
+  constexpr std::uint64_t link = 100'000'000;
+  std::uint64_t low = link / 2;
+  std::uint64_t high = link / 2;
+  for (auto second = 0; second < 10; ++second) {
+    auto limits = share_by_urgency(link, {{urgency::low, low}, {urgency::high, high}});
+    low = std::min(link / 2, limits[0]);
+    high = link - low;
+  }
+  CHECK(low == link / 32);
+}
+
 TEST_CASE("a limit is lowered in two steps, and in one where nothing was earned") {
   stepped_limit limit;
   stepped_limit::time_point now{1h};

@@ -31,6 +31,17 @@ TEST_CASE("a stripe has priority and the rest is wanted too") {
   CHECK(piece_priorities(stripe{}, 2) == std::vector<std::uint8_t>{4, 4});
 }
 
+TEST_CASE("a shuffled order is another one for each seed, and wants everything") {
+  auto one = shuffled_priorities(1, 4000);
+  CHECK(one == shuffled_priorities(1, 4000));
+  CHECK(one != shuffled_priorities(2, 4000));
+  for (std::uint8_t priority = 1; priority <= 7; ++priority) {
+    auto count = std::ranges::count(one, priority);
+    CHECK(count > 4000 / 7 - 120);
+    CHECK(count < 4000 / 7 + 120);
+  }
+}
+
 TEST_CASE("stripes go by weight") {
   stripe_plan plan{400};
   plan.join(1, 3.0);

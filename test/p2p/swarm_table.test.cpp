@@ -299,6 +299,22 @@ TEST_CASE_FIXTURE(fixture, "a content's state is told: copies, progress, what no
   CHECK(table.look_at(model)->fetching == 1);
 }
 
+TEST_CASE_FIXTURE(fixture, "a content is as urgent as to the one of those that fetch it to whom it is most") {
+  add_seeder(1).holdings[0].how = urgency::high;
+  tell_all();
+  CHECK(table.look_at(model)->how == urgency::low);
+  add(2).holdings[0].how = urgency::low;
+  add(3);
+  tell_all();
+  CHECK(table.look_at(model)->how == urgency::normal);
+  reports[2].holdings[0].how = urgency::high;
+  tell_all();
+  CHECK(table.look_at(model)->how == urgency::high);
+  reports[2].holdings[0].wants = false;
+  tell_all();
+  CHECK(table.look_at(model)->how == urgency::normal);
+}
+
 TEST_CASE_FIXTURE(fixture, "nobody is given a limit of 0, which would be none") {
   add(1).upload = {0, 0};
   add(2).upload = {1000, 0};

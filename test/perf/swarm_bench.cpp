@@ -8,6 +8,7 @@
 // raw bit rates: headers of Ethernet, IP and TCP alone are 5 % of them, acknowledgements 2 % more.
 //
 //   --plan rarest             no stripes: libtorrent's own order
+//   --plan shuffled           each node asks in a random order of its own
 //   --kill-seeder-at 1.05     the seeder ends when it has sent so much of F
 //   --kill-node-every 5       every 5 s a node's engine ends and is made anew, after --down-ms, from its resume data
 //   --limit-from 8 --limit-to 2   a limit over all nodes, in MB/s, lowered after --limit-after seconds
@@ -207,7 +208,8 @@ public:
   participant(const perf::shaped_network& network, std::size_t number, const arguments& given, const fs::path& place,
               std::shared_ptr<const content> what)
     : network_(network), number_(number), rate_((number == 0 ? given.seeder_out() : given.mbit) * 125'000.0),
-      obeys_stripes_(given.plan == "stripes"), place_(place), what_(std::move(what)), limit_(limit_floor) {}
+      obeys_stripes_(given.plan == "stripes"), shuffles_(given.plan == "shuffled"), place_(place),
+      what_(std::move(what)), limit_(limit_floor) {}
 
   /// Takes connections, with nothing to exchange.
   void start() {
@@ -320,6 +322,8 @@ private:
     request.place = place_;
     request.complete = finished_.has_value();
     request.resume = resume_;
+    if (shuffles_)
+      request.shuffled_by = number_;
     // Nothing is there, or everything, or it takes a look at the disk to know.
     known_ = finished_ || lives_ == 1;
     if (known_)
@@ -378,6 +382,7 @@ private:
   std::size_t number_;
   double rate_;
   bool obeys_stripes_;
+  bool shuffles_;
   fs::path place_;
   std::shared_ptr<const content> what_;
   leased_limit limit_;
@@ -964,13 +969,13 @@ bool parse(int argc, char** argv, arguments& into) {
     good = found != known.end() && found->second(argv[i + 1]);
   }
   if (good && into.nodes > 0 && into.nodes <= 200 && into.mib > 0 && into.mbit > 0.0 && into.report_ms > 0
-      && (into.plan == "stripes" || into.plan == "rarest")
+      && (into.plan == "stripes" || into.plan == "rarest" || into.plan == "shuffled")
       && (into.tool == "astra" || into.tool == "nginx" || into.tool == "aria2"))
     return true;
   std::fprintf(stderr, "usage: perf_swarm [option value]...; there are");
   for (auto& [name, how] : known)
     std::fprintf(stderr, " %s", name.c_str());
-  std::fprintf(stderr, "\n--plan is stripes or rarest, --tool astra or nginx, --nodes at most 200\n");
+  std::fprintf(stderr, "\n--plan is stripes, rarest or shuffled, --tool astra or nginx, --nodes at most 200\n");
   return false;
 }
 
