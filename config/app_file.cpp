@@ -262,6 +262,14 @@ void check_contents(const pb::AppSpec& spec, rule_book& rules) {
                                  reference.name));
   }
   rules.between("content", static_cast<std::uint64_t>(spec.contents_size()), 0, 32);
+  rules.between("prefetch", spec.prefetch(), 0, 1000);
+  if (spec.contents_size() == 0 && spec.prefetch() > 0)
+    rules.add("prefetch", "there is nothing to fetch ahead: the app has no content", {"content"});
+  if (spec.contents_size() == 0 && spec.stream_content())
+    rules.add("stream_content", "there is nothing to stream: the app has no content", {"content"});
+  if (spec.stream_content() && spec.has_actor())
+    rules.add("stream_content", "an actor app has its files when it starts; only processes read them while they come",
+              {"kind"});
   for_each_word(spec, [&](const std::string& key, const std::string& word) {
     for (auto& placeholder : placeholders_in(word)) {
       if (!placeholder.starts_with(content_prefix))
@@ -756,6 +764,8 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
   spec.set_weight(to_weight(full.weight()));
   *spec.mutable_contents() = full.content();
   std::sort(spec.mutable_contents()->begin(), spec.mutable_contents()->end());
+  spec.set_prefetch(full.prefetch());
+  spec.set_stream_content(full.stream_content());
   auto& restart = *spec.mutable_restart();
   restart.set_backoff_min_ms(static_cast<std::uint64_t>(full.restart().backoff_min()));
   restart.set_backoff_max_ms(static_cast<std::uint64_t>(full.restart().backoff_max()));
@@ -793,6 +803,10 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
   result.set_queue_limit(spec.queue_limit());
   result.set_weight(to_word(spec.weight()));
   *result.mutable_content() = spec.contents();
+  if (spec.prefetch() > 0)
+    result.set_prefetch(spec.prefetch());
+  if (spec.stream_content())
+    result.set_stream_content(true);
   if (spec.hedge_after_ms() > 0)
     result.set_hedge(static_cast<std::int64_t>(spec.hedge_after_ms()));
   to_file(spec.per_replica(), *result.mutable_resources());

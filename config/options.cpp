@@ -352,6 +352,8 @@ std::vector<broken_rule> validate(const store_options& options) {
   if (!(options.link_share == 0 || (options.link_share >= 0.05 && options.link_share <= 1)))
     rules.add("store.link_share",
               fmt::format("must be 0.0 (the link is not measured) or between 0.05 and 1, not {}", options.link_share));
+  if (options.order != "planned" && options.order != "rarest" && options.order != "shuffled")
+    rules.add("store.order", "unknown value \"" + options.order + "\"; use one of planned, rarest, shuffled");
   rules.size_between("store.upload_floor", options.upload_floor_bytes_per_s, 1024, 1ull << 40);
   return rules.take();
 }

@@ -228,6 +228,9 @@ struct store_options {
   double link_share = 0.9;
   /// Meets other nodes through NATs.
   bool nat = true;
+  /// In which a content's pieces are asked for while it is new to the cluster: planned (each node a stripe of its own),
+  /// rarest (first) or shuffled.
+  std::string order = "planned";
   /// What it goes on sending with when no tracker answers while a limit over all nodes is in force.
   std::uint64_t upload_floor_bytes_per_s = 64 * 1024;
 };

@@ -112,6 +112,7 @@ void pair_fields(Io& io, process_options& o) {
   io("store.download_limit", o.store.download_bytes_per_s);
   io("store.link_share", o.store.link_share);
   io("store.nat", o.store.nat);
+  io("store.order", o.store.order);
   io("store.upload_floor", o.store.upload_floor_bytes_per_s);
   io("log.level", o.log.level);
   io("log.format", o.log.format);

@@ -22,7 +22,9 @@ using placement_sink = caf::typed_actor<
     // Decides on each claim: the node has the last word.
     caf::result<claim_reply>(claim_batch),
     // Stops replicas by token.  Unknown tokens are ignored: they are gone already.
-    caf::result<void>(release_batch)>;
+    caf::result<void>(release_batch),
+    // Fetches what an app needs that may be placed here, when there is room.
+    caf::result<void>(prefetch_batch)>;
 
 /// What runs on a node tells it how its processes end.
 using process_owner = caf::typed_actor<caf::result<void>(process_exited)>;

@@ -10,6 +10,8 @@ std::string replica_state_text(pb::ReplicaState state) {
     return "claimed";
   case pb::REPLICA_STARTING:
     return "starting";
+  case pb::REPLICA_FETCHING:
+    return "fetching";
   case pb::REPLICA_WARMING:
     return "warming";
   case pb::REPLICA_READY:

@@ -31,7 +31,9 @@ using aggregate_sink = heartbeat_sink::extend<
 /// What a scheduler process may say to a Resource.
 using claim_sink = caf::typed_actor<caf::result<heartbeat_ack>(scheduler_beat),
                                     // Arbitrates at once, asks the nodes, and answers every claim of the batch.
-                                    caf::result<claim_reply>(claim_batch), caf::result<void>(release_batch)>;
+                                    caf::result<claim_reply>(claim_batch), caf::result<void>(release_batch),
+                                    // Passed on to those of the nodes that are connected.
+                                    caf::result<void>(prefetch_batch)>;
 
 /// What operators may ask a Resource, through a gateway.
 using inspection_desk = caf::typed_actor<

@@ -28,14 +28,24 @@ struct hold_content {
   claim_token holder;
   /// "name@version".
   std::string content;
+  /// It begins with what is there, and reads through the keeper (read_content).
+  bool stream = false;
 };
 
 /// How far a content is on this node.
 struct content_status {
-  enum class phase : std::uint8_t { waiting, ready, failed };
+  enum class phase : std::uint8_t {
+    waiting,
+    /// Asked for to stream, and known what it consists of: its files can be read at `url`.
+    streams,
+    ready,
+    failed,
+  };
   phase now = phase::waiting;
-  /// Directory of its files, when it is ready.
+  /// Directory of its files, when it is ready; when it streams, where it will be.
   std::string path;
+  /// Where its files can be read while they come, when it streams or is ready; empty: nowhere.
+  std::string url;
   /// What is done for it, or why it cannot be had, for people.
   std::string reason;
 };
@@ -49,6 +59,31 @@ struct held_contents {
 /// The replica is gone.
 struct release_contents {
   claim_token holder;
+};
+
+/// A replica that needs these may come to this node: "name@version".  Forgotten after a while, unless asked again.
+struct prefetch_contents {
+  std::string app;
+  std::vector<std::string> contents;
+};
+
+/// Asks for a part of a file of a content; answered when its pieces are here.  They come before others.
+struct read_content {
+  /// "name@version", or the content's address in hex.
+  std::string content;
+  /// Of the file in the content, with '/'; for a content of one file its name.
+  std::string file;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
+/// What can be read now.
+struct content_extent {
+  /// Where the file is.
+  std::string path;
+  std::uint64_t size = 0;
+  /// From the offset that was asked for; 0 at the end of the file.
+  std::uint64_t length = 0;
 };
 
 } // namespace astra

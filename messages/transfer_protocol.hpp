@@ -28,6 +28,7 @@ using tracker_actor = swarm_desk::extend<
 
 /// What the node beside it may ask the keeper of contents.
 using content_source = caf::typed_actor<caf::result<content_status>(hold_content), caf::result<void>(release_contents),
+                                        caf::result<void>(prefetch_contents), caf::result<content_extent>(read_content),
                                         // What is ready.  The number is that of requests the node works on: while
                                         // there are some, transfers give way where the machine is short of anything.
                                         caf::result<held_contents>(report_atom, std::uint32_t)>;

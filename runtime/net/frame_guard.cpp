@@ -96,6 +96,7 @@ enum class inspection : std::uint8_t {
   scheduler_beat,
   claims,
   releases,
+  prefetch,
   swarm_report
 };
 
@@ -153,6 +154,8 @@ constexpr rule rules[] = {
                                         way{aggregator_role, node_role}),
     make_rule<release_batch>(inspection::releases, way{scheduler_role, resource_role}, way{resource_role, node_role},
                              way{resource_role, aggregator_role}, way{aggregator_role, node_role}),
+    make_rule<prefetch_batch>(inspection::prefetch, way{scheduler_role, resource_role}, way{resource_role, node_role},
+                              way{resource_role, aggregator_role}, way{aggregator_role, node_role}),
     make_rule<apply_app, control_reply>(inspection::none, way{gateway_role, scheduler_role}),
     make_rule<delete_app, control_reply>(inspection::none, way{gateway_role, scheduler_role}),
     make_rule<describe_app, app_detail>(inspection::none, way{gateway_role, scheduler_role}),
@@ -972,6 +975,17 @@ verdict frame_guard::state::inspect(inspection how, std::string_view body) const
         return not_its_app(app);
     }
     return fields.failed() ? broken() : verdict{};
+  case inspection::prefetch: {
+    if (relays_claims() || peer.apps.empty())
+      return {};
+    std::string_view app;
+    while (fields.next())
+      if (fields.is(1, kind::bytes))
+        app = fields.content;
+    if (fields.failed())
+      return broken();
+    return peer.may_claim_for(app) ? verdict{} : not_its_app(app);
+  }
   }
   return {};
 }

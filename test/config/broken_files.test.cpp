@@ -105,6 +105,7 @@ const std::vector<broken_file> broken_process_files = {
     {good + "[store]\nsize = \"12B\"\n", "5:8: store.size: ", "must be between \"1MiB\""},
     {good + "[store]\nlisten = \"node-7:6881\"\n", "5:10: store.listen: ", "an address in digits"},
     {good + "[store]\nlisten = \"0.0.0.0:6881\"\n", "5:10: store.listen: ", "tells other nodes no address"},
+    {good + "[store]\norder = \"random\"\n", "5:9: store.order: ", "use one of planned, rarest, shuffled"},
     {good + "[store]\nlink_share = 1.5\n", "5:14: store.link_share: ", "between 0.05 and 1"},
     {good + "[store]\nupload_limit = \"10B\"\n", "5:16: store.upload_limit: ", "must be between \"1KiB\""},
     {good + "[metrics]\nlisten = \"10.1.2.3:9760\"\n",

@@ -48,8 +48,8 @@ auto fields(const scenario_content& x) {
 }
 
 auto fields(const store_options& x) {
-  auto& [enabled, directory, bytes, listen, upload, download, share, nat, floor] = x;
-  return std::tie(enabled, directory, bytes, listen, upload, download, share, nat, floor);
+  auto& [enabled, directory, bytes, listen, upload, download, share, nat, order, floor] = x;
+  return std::tie(enabled, directory, bytes, listen, upload, download, share, nat, order, floor);
 }
 
 auto fields(const scenario_behaviour& x) {

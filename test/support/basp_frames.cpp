@@ -243,6 +243,11 @@ std::vector<caf::message> sample_requests(const std::string& name) {
   order->set_verb(pb::CONTENT_FETCH);
   *order->mutable_name() = sample_name();
   result.push_back(caf::make_message(order));
+  prefetch_batch ahead;
+  ahead->set_app("speech-en");
+  ahead->add_contents("ocr-det@1");
+  ahead->add_nodes(name_hash("node-1"));
+  result.push_back(caf::make_message(ahead));
   result.push_back(caf::make_message(lookup_atom_v, std::string{"resource"}));
   return result;
 }

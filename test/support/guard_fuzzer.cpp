@@ -78,6 +78,9 @@ std::string foreign_words(const caf::message& content, const peer_identity& peer
     for (auto& release : content.get_as<release_batch>(0)->releases())
       if (!peer.may_claim_for(release.app()))
         return "a foreign release";
+  if (content.match_elements<prefetch_batch>() && !relays
+      && !peer.may_claim_for(content.get_as<prefetch_batch>(0)->app()))
+    return "a foreign prefetch";
   return {};
 }
 

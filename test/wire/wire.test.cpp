@@ -73,6 +73,7 @@ TEST_CASE("the type ids that cross processes are pinned") {
   CHECK(caf::type_id_v<set_swarm_limit> == first + 40);
   CHECK(caf::type_id_v<content_order> == first + 41);
   CHECK(caf::type_id_v<content_reply> == first + 42);
+  CHECK(caf::type_id_v<prefetch_batch> == first + 43);
 }
 
 TEST_CASE("node ids are XXH3 of the name, and none is 0") {

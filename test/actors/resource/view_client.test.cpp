@@ -53,6 +53,7 @@ struct fixture : resource_fixture {
           [never](const scheduler_beat&) -> caf::result<heartbeat_ack> { return never(); },
           [](const claim_batch&) -> caf::result<claim_reply> { return claim_reply{}; },
           [](const release_batch&) {},
+          [](const prefetch_batch&) {},
           [](const view_delta&) {},
           [](const event_query&) { return event_page{}; },
           [](const node_query&) { return node_page{}; },

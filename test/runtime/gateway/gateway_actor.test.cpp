@@ -664,6 +664,7 @@ TEST_CASE_FIXTURE(fixture, "nodes are listed, shown by name or id, and drained t
         [](const cancel&) {},
         [](const claim_batch&) { return claim_reply{}; },
         [](const release_batch&) {},
+        [](const prefetch_batch&) {},
         [](const process_exited&) {},
         [reasons](const drain& what) {
           reasons->push_back(what->reason());

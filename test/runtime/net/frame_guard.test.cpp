@@ -271,7 +271,7 @@ TEST_CASE("frame_guard: nothing but our own messages has a type that passes: no 
         ++passed;
     }
   // Ours come as far as their bodies: 24 at the core, 6 at the edge.
-  CHECK(passed == 30);
+  CHECK(passed == 31);
   auto first = caf::type_id_v<heartbeat>;
   CHECK(fate(edge(), raw({})) == "type");
   CHECK(fate(edge(), raw({first, first})) == "type");
@@ -558,6 +558,7 @@ TEST_CASE("frame_guard: each message is for its roles, and what answers it is no
       {"swarm_query", {{node, resource}, {gateway, resource}}},
       {"set_swarm_limit", {{gateway, resource}}},
       {"content_order", {{gateway, node}}},
+      {"prefetch_batch", {{scheduler, resource}, {resource, node}, {resource, aggregator}, {aggregator, node}}},
   };
   auto requests = sample_requests("p");
   REQUIRE(requests.size() == rows.size() + 1); // and the look-up
