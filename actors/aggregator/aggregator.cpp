@@ -78,6 +78,7 @@ public:
         [this](const profile_update& update) { return on_profile(update); },
         [this](const claim_batch& batch) { return on_claims(batch); },
         [this](const release_batch& batch) { on_release(*batch); },
+        [this](const prefetch_batch& batch) { on_prefetch(*batch); },
     };
   }
 
@@ -347,6 +348,12 @@ private:
     for (auto& [node, part] : by_node)
       if (auto handle = handles_.find(node); handle != handles_.end())
         self_->send(caf::actor_cast<placement_sink>(handle->second), release_batch{std::move(part)});
+  }
+
+  void on_prefetch(const pb::PrefetchBatch& batch) {
+    for (auto node : batch.nodes())
+      if (auto handle = handles_.find(node_id{node}); handle != handles_.end())
+        self_->send(caf::actor_cast<placement_sink>(handle->second), prefetch_batch{part_for(batch, node)});
   }
 
   aggregator_actor::pointer self_;

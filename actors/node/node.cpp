@@ -116,6 +116,7 @@ public:
         [this](const cancel& request) { desk_.on_cancel(*request); },
         [this](const claim_batch& batch) { return on_claims(*batch); },
         [this](const release_batch& batch) { on_releases(*batch); },
+        [this](const prefetch_batch& batch) { on_prefetch(*batch); },
         [this](const process_exited& event) { on_process_exited(event); },
         [this](const drain& request) { return on_drain(*request); },
         [this](stop_atom, caf::timespan limit) { return on_stop(limit); },
@@ -197,6 +198,10 @@ private:
     runner->start();
   }
 
+  static bool waits_for_start(const replica& what) {
+    return what.state == pb::REPLICA_STARTING || what.state == pb::REPLICA_FETCHING;
+  }
+
   // -- contents that replicas need ---------------------------------------------
 
   /// What the keeper of contents said at one look.
@@ -243,8 +248,8 @@ private:
 
   void look_again(claim_token token, const std::string& waits_for) {
     auto what = replicas_.find(token);
-    if (what && what->state == pb::REPLICA_STARTING && what->reason != waits_for)
-      set_state(token, pb::REPLICA_STARTING, waits_for);
+    if (what && waits_for_start(*what) && (what->state != pb::REPLICA_FETCHING || what->reason != waits_for))
+      set_state(token, pb::REPLICA_FETCHING, waits_for);
     self_->run_delayed(content_look_interval, [this, token] { look_at_contents(token); });
   }
 
@@ -253,10 +258,12 @@ private:
     if (!what)
       return release_contents_of(token);
     auto has_begun = runners_.count(token) != 0;
-    auto starts = what->state == pb::REPLICA_STARTING && !has_begun;
+    auto starts = waits_for_start(*what) && !has_begun;
     if (starts && !look.failed.empty())
       return replica_failed(token, look.failed);
     if (starts && look.waits_for.empty()) {
+      if (what->state == pb::REPLICA_FETCHING)
+        set_state(token, pb::REPLICA_STARTING, "has its contents, about to start");
       auto ready = *what;
       ready.spec = with_contents(*what->spec, look.paths);
       begin(token, ready);
@@ -290,6 +297,13 @@ private:
               home_.profile_changed();
             },
             [](const caf::error&) {}); // It is asked again.
+  }
+
+  void on_prefetch(const pb::PrefetchBatch& batch) {
+    if (batch.epoch() < replicas_.newest_epoch(batch.app()) || drain_.draining())
+      return;
+    if (auto keeper = contents_ ? contents_() : content_source{})
+      self_->send(keeper, prefetch_contents{batch.app(), {batch.contents().begin(), batch.contents().end()}});
   }
 
   void release_contents_of(claim_token token) {

@@ -178,6 +178,7 @@ public:
         [this](const scheduler_beat& beat) { return on_scheduler_beat(*beat); },
         [this](const claim_batch& batch) { return on_claims(*batch); },
         [this](const release_batch& batch) { on_release(*batch); },
+        [this](const prefetch_batch& batch) { on_prefetch(*batch); },
         [this](const view_delta& delta) { on_peer_delta(*delta); },
         [this](const event_query& query) { return events_.answer(*query); },
         [this](const node_query& query) { return node_page{list_nodes(keeper_.view(), *query, now())}; },
@@ -1166,6 +1167,13 @@ private:
                      node_name(node), part.releases_size());
     }
     arm();
+  }
+
+  /// Who is not connected is told with the next one.
+  void on_prefetch(const pb::PrefetchBatch& batch) {
+    for (auto node : batch.nodes())
+      if (auto handle = node_handles_.find(node_id{node}); handle != node_handles_.end())
+        self_->send(caf::actor_cast<placement_sink>(handle->second), prefetch_batch{part_for(batch, node)});
   }
 
   // -- names for logs ----------------------------------------------------------

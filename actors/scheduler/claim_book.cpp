@@ -52,8 +52,8 @@ constexpr std::uint32_t bit(pb::ReplicaState state) {
 }
 
 /// Of a replica that may come to take requests by itself.
-constexpr auto states_on_the_way =
-    bit(pb::REPLICA_CLAIMED) | bit(pb::REPLICA_STARTING) | bit(pb::REPLICA_WARMING) | bit(pb::REPLICA_BACKING_OFF);
+constexpr auto states_on_the_way = bit(pb::REPLICA_CLAIMED) | bit(pb::REPLICA_FETCHING) | bit(pb::REPLICA_STARTING)
+                                   | bit(pb::REPLICA_WARMING) | bit(pb::REPLICA_BACKING_OFF);
 
 /// The node when these replicas are gone.
 node_row row_without(node_row row, const std::set<std::uint64_t>& tokens) {
@@ -81,6 +81,7 @@ std::uint64_t hash_of(pb::AppSpec spec) {
   spec.clear_scale();
   spec.clear_weight();
   spec.clear_hedge_after_ms();
+  spec.clear_prefetch();
   if (spec.has_federation()) {
     spec.mutable_federation()->clear_clusters();
     spec.mutable_federation()->clear_workers();
@@ -636,6 +637,15 @@ plan_input claim_book::input_for(const pb::AppSpec& spec, const cluster_view& vi
   if (columns_ && columns_->size() == view.nodes().size())
     input.columns = &*columns_;
   return input;
+}
+
+std::vector<node_id> claim_book::prefetch(const cluster_view& view, const std::set<resource_id>& reachable,
+                                          time_point now, random_source random) {
+  if (deleting_ || spec_.contents().empty() || (spec_.prefetch() == 0 && prefetch_.nodes().empty()))
+    return {};
+  // Of clusters the workers are the many.
+  auto spec = federation_ ? role_spec(spec_, false) : spec_;
+  return prefetch_.look(input_for(spec, view, reachable, now), random);
 }
 
 std::optional<pb::PlacementReport> claim_book::placement(const cluster_view& view,

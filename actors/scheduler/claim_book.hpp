@@ -8,6 +8,7 @@
 #include "actors/scheduler/hazard_meter.hpp"
 #include "actors/scheduler/index_set.hpp"
 #include "actors/scheduler/planner.hpp"
+#include "actors/scheduler/prefetch_plan.hpp"
 #include "actors/scheduler/rollout.hpp"
 #include "actors/scheduler/view_columns.hpp"
 #include "messages/group.hpp"
@@ -147,6 +148,10 @@ public:
   /// at the last tick.
   std::optional<pb::PlacementReport> placement(const cluster_view& view, const std::set<resource_id>& reachable,
                                                time_point now) const;
+
+  /// Nodes that are to be told to fetch the app's contents before a replica goes there, ascending.
+  std::vector<node_id> prefetch(const cluster_view& view, const std::set<resource_id>& reachable, time_point now,
+                                random_source random);
 
   const pb::AppSpec& spec() const { return spec_; }
   /// What the node of a claim is to run.
@@ -361,6 +366,7 @@ private:
   /// Rows that came with refusals, until the view has something newer.
   std::map<node_id, node_row> corrections_;
   hazard_meter hazard_;
+  prefetch_plan prefetch_;
   gang gang_;
   /// Of all nodes, while something has no place and it must be said again and again why.
   std::optional<view_columns> columns_;

@@ -38,6 +38,8 @@ constexpr std::chrono::seconds dial_limit{5};
 
 /// Claims in one message: its Resource answers with the rows of those it refuses.
 constexpr int claim_batch_max = 128;
+/// Between two looks at where contents are to be fetched ahead.
+constexpr std::chrono::seconds prefetch_interval{10};
 
 /// The scheduler with its own timers.
 using scheduler_impl = scheduler_actor::extend<
@@ -245,6 +247,10 @@ private:
     kind.set_hold_ms(static_cast<std::uint64_t>(wishes.hold.count()));
     send_claims(std::move(wishes.holds), kind);
     send_releases(std::move(wishes.releases));
+    if (book_.spec().prefetch() > 0 && now >= prefetch_due_) {
+      prefetch_due_ = now + prefetch_interval;
+      send_prefetches(book_.prefetch(view_, sessions_.reachable(), now, random_));
+    }
     if (claims_)
       journal_.flush(*claims_, wall_ms());
     report();
@@ -357,6 +363,19 @@ private:
     }
     for (auto& [home, batch] : batches)
       self_->send(*sessions_.find(home), release_batch{std::move(batch)});
+  }
+
+  void send_prefetches(const std::vector<node_id>& nodes) {
+    std::map<resource_id, pb::PrefetchBatch> batches;
+    for (auto node : nodes)
+      batches[view_.find(node)->origin].add_nodes(node.value());
+    for (auto& [home, batch] : batches) {
+      spdlog::debug("scheduler.prefetch app={} nodes={}", app_, batch.nodes_size());
+      batch.set_app(app_);
+      batch.set_epoch(epoch_.value());
+      *batch.mutable_contents() = book_.spec().contents();
+      self_->send(*sessions_.find(home), prefetch_batch{std::move(batch)});
+    }
   }
 
   std::uint64_t wall_ms() { return static_cast<std::uint64_t>(std::max<std::int64_t>(0, world_.wall_time().count())); }
@@ -476,6 +495,7 @@ private:
   claim_book book_;
   /// With a scale policy, from the first step on.
   std::optional<autoscaler> scaler_;
+  std::chrono::steady_clock::time_point prefetch_due_{};
   /// May be null.
   claim_store* claims_;
   claim_journal journal_;

@@ -99,7 +99,7 @@ void coverage::on_message(const event& what) {
       return std::any_of(replicas.begin(), replicas.end(), [wanted](auto& x) { return x.state() == wanted; });
     };
     hold(what.machine, &machine_state::starting, protocol_state::starting,
-         any(pb::REPLICA_STARTING) || any(pb::REPLICA_WARMING), what.at);
+         any(pb::REPLICA_FETCHING) || any(pb::REPLICA_STARTING) || any(pb::REPLICA_WARMING), what.at);
     hold(what.machine, &machine_state::backing_off, protocol_state::backing_off, any(pb::REPLICA_BACKING_OFF), what.at);
     break;
   }

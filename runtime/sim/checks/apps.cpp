@@ -35,8 +35,8 @@ struct app_wish {
 };
 
 bool is_alive(pb::ReplicaState state) {
-  return state == pb::REPLICA_READY || state == pb::REPLICA_STARTING || state == pb::REPLICA_WARMING
-         || state == pb::REPLICA_BACKING_OFF || state == pb::REPLICA_CLAIMED;
+  return state == pb::REPLICA_READY || state == pb::REPLICA_FETCHING || state == pb::REPLICA_STARTING
+         || state == pb::REPLICA_WARMING || state == pb::REPLICA_BACKING_OFF || state == pb::REPLICA_CLAIMED;
 }
 
 bool carries(const pb::NodeProfile& profile, const pb::AppSpec& spec) {

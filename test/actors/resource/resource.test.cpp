@@ -678,6 +678,23 @@ TEST_CASE_FIXTURE(fixture, "releases reach the node and free holds by their toke
   CHECK(node->released[0].token() == 5);
 }
 
+TEST_CASE_FIXTURE(fixture, "what a node is to fetch ahead reaches it, without the names of the others") {
+  auto r1 = start("r1");
+  auto node = join("r1", 1000);
+  advance(2s);
+  pb::PrefetchBatch batch;
+  batch.set_app("ocr");
+  batch.add_contents("ocr-det@1");
+  batch.add_nodes(make_node_id("unknown").value());
+  batch.add_nodes(make_node_id(node->name).value());
+  caf::anon_send(r1, prefetch_batch{batch});
+  run();
+  REQUIRE(node->prefetched.size() == 1);
+  CHECK(node->prefetched[0].contents(0) == "ocr-det@1");
+  REQUIRE(node->prefetched[0].nodes_size() == 1);
+  CHECK(node->prefetched[0].nodes(0) == make_node_id(node->name).value());
+}
+
 TEST_CASE_FIXTURE(fixture, "a node that restarts drops what was held for it, and its old incarnation is fenced") {
   auto r1 = start("r1");
   auto old = join("r1", 1000);

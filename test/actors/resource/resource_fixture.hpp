@@ -39,6 +39,7 @@ struct fake_node {
   bool fenced = false;
   std::vector<pb::ClaimBatch> asked;
   std::vector<pb::Release> released;
+  std::vector<pb::PrefetchBatch> prefetched;
   node_actor handle;
 };
 
@@ -62,6 +63,7 @@ public:
           for (auto& release : batch->releases())
             node_->released.push_back(release);
         },
+        [this](const prefetch_batch& batch) { node_->prefetched.push_back(*batch); },
         [](const process_exited&) {},
         [](const drain&) { return drain_reply{}; },
         [](stop_atom, caf::timespan) {},

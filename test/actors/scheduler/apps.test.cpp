@@ -6,6 +6,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <set>
+
 using namespace astra;
 using namespace astra::test;
 
@@ -150,6 +153,37 @@ TEST_CASE_FIXTURE(fixture, "applying the same spec again changes nothing, anothe
   advance(500ms);
   CHECK(each_index_once(4));
   CHECK(nodes.releases.empty());
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "where the next replicas would go contents are fetched ahead, said again until they are there") {
+  for (auto name : {"spare1", "spare2"})
+    nodes.rows[name] = make_row(name, 8, 64);
+  start();
+  auto spec = small_app("ocr", 3);
+  spec.add_contents("ocr-det@1");
+  spec.set_prefetch(2);
+  REQUIRE(apply(spec).ok());
+  advance(21s);
+  REQUIRE(nodes.prefetches.size() >= 2);
+  auto& last = nodes.prefetches.back();
+  CHECK(last.app() == "ocr");
+  CHECK(last.contents(0) == "ocr-det@1");
+  CHECK(last.nodes_size() == 2);
+  std::set<std::string> with_replica;
+  for (auto& [index, node] : nodes.replicas())
+    with_replica.insert(node);
+  for (auto& [name, row] : nodes.rows)
+    if (std::find(last.nodes().begin(), last.nodes().end(), row.node()) != last.nodes().end()) {
+      CHECK(with_replica.count(name) == 0);
+      row.mutable_profile()->add_contents(name_hash("ocr-det@1"));
+      row.mutable_profile()->set_version(row.profile().version() + 1);
+    }
+  nodes.publish();
+  advance(1s);
+  auto said = nodes.prefetches.size();
+  advance(30s);
+  CHECK(nodes.prefetches.size() == said);
 }
 
 TEST_CASE_FIXTURE(fixture, "a malformed spec and a full store change nothing, and say why") {

@@ -24,6 +24,7 @@ public:
   std::vector<pb::AppRecord> apps;
   std::vector<pb::SchedulerRow> schedulers;
   std::vector<pb::SchedulerBeat> beats;
+  std::vector<pb::PrefetchBatch> prefetches;
   std::vector<pb::ClaimBatch> batches;
   std::vector<pb::Release> releases;
   /// What a replica is right after its claim.
@@ -64,6 +65,7 @@ public:
           },
           [this](const claim_batch& batch) { return on_claims(*batch); },
           [this](const release_batch& batch) { on_releases(*batch); },
+          [this](const prefetch_batch& batch) { prefetches.push_back(*batch); },
           [this](const view_delta&) { send_view(); },
       };
     });
