@@ -592,6 +592,9 @@ void command_line::add_model() {
       ->type_name("N");
   fetch->add_flag("--all", model_.all, "All nodes that keep models");
   fetch->add_flag("--pin", model_.pin, "Keep it on them when room is needed for others");
+  fetch->add_option("--priority", model_.priority, "low, normal or high (default: normal)")
+      ->type_name("WORD")
+      ->check(CLI::IsMember({"low", "normal", "high"}));
   no_wait(fetch);
   auto* verify = named(add(model, "verify", model_verify_text,
                            [this](command_context& context) { return verify_model(context, model_); }),

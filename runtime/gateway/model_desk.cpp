@@ -157,6 +157,7 @@ private:
     result.what.set_verb(verb);
     *result.what.mutable_name() = name;
     result.what.set_pin(wish_.pin);
+    result.what.set_priority(wish_.priority);
     result.what.set_origin(setup_.origin);
     return result;
   }

@@ -30,6 +30,17 @@ std::string_view name_of(pb::ContentState state) {
   }
 }
 
+std::string_view name_of(pb::ContentPriority priority) {
+  switch (priority) {
+  case pb::CONTENT_LOW:
+    return "low";
+  case pb::CONTENT_HIGH:
+    return "high";
+  default:
+    return "normal";
+  }
+}
+
 std::string_view name_of(pb::ContentVerb verb) {
   switch (verb) {
   case pb::CONTENT_PUBLISH:
@@ -87,6 +98,7 @@ json to_json(const pb::SwarmHolder& holder, std::uint64_t size_bytes) {
       {"peers", held.peers()},
       {"pinned", held.pinned()},
       {"users", held.users()},
+      {"priority", name_of(held.priority())},
       {"reason", held.reason()},
   };
   auto rate = held.download_bytes_per_s();

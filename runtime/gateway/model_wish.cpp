@@ -100,6 +100,17 @@ private:
   std::vector<std::string> known_;
 };
 
+void read_priority(body_reader& body, pb::ContentPriority& priority) {
+  std::string word = "normal";
+  body.read("priority", word);
+  if (word == "low")
+    priority = pb::CONTENT_LOW;
+  else if (word == "high")
+    priority = pb::CONTENT_HIGH;
+  else if (word != "normal" && body.problem.empty())
+    body.problem = "priority must be \"low\", \"normal\" or \"high\"";
+}
+
 /// @param most kinds that may be said: only names, or a count and all as well.
 void read_nodes(body_reader& body, bool names_only, model_nodes& to) {
   body.read("nodes", to.names);
@@ -208,6 +219,7 @@ std::variant<model_wish, std::string> read_model_wish(const route_match& route, 
   case gateway_route::fetch_model:
     read_nodes(body, false, wish.nodes);
     body.read("pin", wish.pin);
+    read_priority(body, wish.priority);
     break;
   case gateway_route::verify_model:
     read_nodes(body, true, wish.nodes);

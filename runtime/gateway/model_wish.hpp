@@ -2,6 +2,7 @@
 
 #include "config/naming.hpp"
 #include "messages/http_exchange.hpp"
+#include "messages/wire/transfer.pb.h"
 #include "runtime/gateway/routes.hpp"
 
 #include <cstdint>
@@ -49,6 +50,8 @@ struct model_wish {
   model_nodes nodes;
   /// Whether it is to stay when room is needed: wanted, or for /pin, to be or not to be.
   bool pin = false;
+  /// To fetch it with.
+  pb::ContentPriority priority = pb::CONTENT_NORMAL;
   std::vector<model_job_name> jobs;
   /// 0: none.
   std::uint64_t bytes_per_s = 0;

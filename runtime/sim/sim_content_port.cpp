@@ -61,6 +61,7 @@ public:
   }
 
   std::string public_address() const override { return {}; }
+  bool passes_nats() const override { return true; }
   /// Simulated machines have cores and disks for everybody.
   double pressure() override { return 0.0; }
   std::string machine() const override { return parts_.machine; }

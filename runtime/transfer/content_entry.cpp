@@ -50,6 +50,7 @@ void content_entry::leave_engine() {
   peers = 0;
   download_now = upload_now = 0;
   dialled.clear();
+  share = {};
 }
 
 pb::Holding to_holding(const content_entry& one, std::string text) {
@@ -61,6 +62,7 @@ pb::Holding to_holding(const content_entry& one, std::string text) {
   result.set_complete(one.whole());
   if (!one.whole() && one.known && one.bytes_done > 0)
     result.set_have(to_bits(one.have));
+  result.set_priority(to_pb(one.how()));
   result.set_wants(one.wanted && one.in_engine && !one.whole());
   for (auto& [other, where] : one.dialled)
     result.add_dialled(other);

@@ -72,9 +72,20 @@ struct content_entry {
   std::map<claim_token, time_point> holders;
   /// It is here for other nodes only, and a tracker asked for that last then.
   std::optional<time_point> relayed;
+  /// How urgent it was to whoever wanted it, apart from holders; and how urgent it is to others in its swarm.
+  p2p::urgency wish = p2p::urgency::normal;
+  p2p::urgency others = p2p::urgency::low;
+  /// What it may take of the node's links, as the engine was told.
+  p2p::engine_limits share;
   /// The store has been told that it is held.
   bool held = false;
 
+  /// How urgent it is to this node.
+  p2p::urgency how() const {
+    if (!holders.empty())
+      return p2p::urgency::high;
+    return relayed ? p2p::urgency::low : wish;
+  }
   bool whole() const { return known && what && bytes_done == what->size; }
   /// Brings `bytes_done` up to date with `have`.
   void count_bytes();

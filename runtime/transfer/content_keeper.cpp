@@ -157,6 +157,8 @@ public:
         [this](const manifest_query& query) { return on_manifest(*query); },
         [this](const hold_content& wish) { return on_hold(wish); },
         [this](const release_contents& wish) { on_release(wish.holder); },
+        [this](const prefetch_contents& wish) { on_prefetch(wish); },
+        [this](const read_content& wish) { return on_read(wish); },
         [this](report_atom, std::uint32_t running) {
           running_ = running;
           if (running_ > 0)
@@ -246,6 +248,10 @@ private:
       verify(one, nullptr);
       break;
     case content_state::fetching:
+      // Without a name it was for others: who orders it, or needs it here, knows one.
+      if (names_.names_of(to_bytes(what.address)).empty())
+        one.relayed = now();
+      [[fallthrough]];
     case content_state::condemned:
       one.wanted = true;
       go_on(one);
@@ -304,6 +310,8 @@ private:
     one.downloaded = one.uploaded = one.wasted = 0;
     one.dialled.clear();
     one.preferred.reset();
+    if (options_.order == "shuffled")
+      request.shuffled_by = id_.value() ^ one.address.bytes[0];
     port_->engine().add(std::move(request));
   }
 
@@ -438,8 +446,8 @@ private:
 
   void prepare(entry& one) {
     auto keep = last_copies();
-    // What only others need takes the place of nothing.
-    if (one.relayed)
+    // What nobody here needs yet takes the place of nothing.
+    if (one.how() == p2p::urgency::low)
       for (auto& [address, other] : entries_)
         keep.insert(address);
     work_for(
@@ -834,6 +842,7 @@ private:
     measure();
     yield();
     set_limits();
+    share_links();
   }
 
   /// What the transfers of the last second tell of the link.
@@ -936,6 +945,27 @@ private:
     port_->engine().set_limits(in_force_ = limits);
   }
 
+  /// What is less urgent leaves the links to what is more urgent, here or to those that fetch from here.
+  void share_links() {
+    std::vector<entry*> moving;
+    std::vector<p2p::link_use> coming;
+    std::vector<p2p::link_use> going;
+    for (auto& [address, one] : entries_)
+      if (one.in_engine && (one.download_now > 0 || one.upload_now > 0 || one.share != p2p::engine_limits{})) {
+        moving.push_back(&one);
+        coming.push_back({one.how(), one.download_now});
+        going.push_back({std::max(one.how(), one.others), one.upload_now});
+      }
+    auto capacity = [](std::uint64_t limit, const p2p::link_meter& link) {
+      return limit > 0 ? limit : link.measured().value_or(0);
+    };
+    auto down = p2p::share_by_urgency(capacity(in_force_.download_bytes_per_s, downlink_), coming);
+    auto up = p2p::share_by_urgency(capacity(in_force_.upload_bytes_per_s, uplink_), going);
+    for (std::size_t i = 0; i < moving.size(); ++i)
+      if (p2p::engine_limits share{up[i], down[i]}; share != moving[i]->share)
+        port_->engine().set_limits(moving[i]->address, moving[i]->share = share);
+  }
+
   // -- trackers ------------------------------------------------------------------------
 
   /// Null: there is no session yet, or none can be had; it is being dialled.
@@ -1015,7 +1045,7 @@ private:
         *told.mutable_by() = to_pb(by);
         *told.mutable_where() = to_pb(*seen.where);
       }
-    report.set_punches(options_.nat);
+    report.set_punches(port_->passes_nats());
     report.set_uplink(uplink_.measured().value_or(0));
     report.set_downlink(downlink_.measured().value_or(0));
   }
@@ -1107,7 +1137,7 @@ private:
 
   /// What it takes to meet others through NATs.
   void meet(const pb::SwarmAnswer& answer) {
-    if (!options_.nat || !where_)
+    if (!port_->passes_nats() || !where_)
       return;
     for (auto& peer : answer.ask()) {
       auto whom = to_peer(peer);
@@ -1140,6 +1170,17 @@ private:
     one.relayed = now();
   }
 
+  /// Fetches what may be needed here soon, where there is room.
+  void fetch_ahead(entry& one, const std::string& why) {
+    one.relayed.reset();
+    if (one.doomed || one.wanted || one.state == content_state::ready)
+      return;
+    spdlog::info("contents.ahead node={} content={} name={} reason=\"{}\"", node_.name, short_hex(one.address),
+                 name_of(one.address), why);
+    want(one);
+    one.wish = p2p::urgency::low;
+  }
+
   void obey(const pb::SwarmErrand& errand) {
     auto address = address_of(errand.address());
     auto one = address ? find(*address) : nullptr;
@@ -1161,7 +1202,8 @@ private:
     }
     if (!peers.empty())
       port_->engine().inject(*address, peers);
-    if (auto stripe = to_stripe(errand); stripe != one->preferred)
+    one->others = to_urgency(errand.priority());
+    if (auto stripe = to_stripe(errand); stripe != one->preferred && options_.order == "planned")
       port_->engine().prefer(*address, one->preferred = stripe);
   }
 
@@ -1286,8 +1328,26 @@ private:
       return result;
     }
     want(one);
-    result.reason = "fetches " + wish.content + ": " + text_of(one);
+    result.reason = wish.content + ": " + text_of(one);
     return result;
+  }
+
+  void on_prefetch(const prefetch_contents& wish) {
+    if (!open_)
+      return;
+    for (auto& content : wish.contents) {
+      content_reference reference;
+      if (!parse_content_reference(content, reference).empty())
+        continue;
+      if (auto known = names_.find(reference.name, reference.version); known && !known->removed())
+        fetch_ahead(entry_of(*address_of(known->address())), "app " + wish.app + " may be placed here");
+      else if (!known)
+        look_for(reference.name);
+    }
+  }
+
+  caf::result<content_extent> on_read(const read_content& wish) {
+    return caf::make_error(errc::unreachable, "not yet: " + wish.content);
   }
 
   held_contents ready_names() const {
@@ -1311,7 +1371,8 @@ private:
             options_.download_bytes_per_s,
             downlink_.cap().value_or(0),
             limit_.bytes_per_s() > 0,
-            give_way_.giving()};
+            give_way_.giving(),
+            one.share.download_bytes_per_s};
   }
 
   std::string text_of(const entry& one) const { return astra::text_of(one, progress_of(one)); }
@@ -1548,6 +1609,7 @@ private:
     if (one.size == 0)
       one.size = order.name().size();
     one.pinned = one.pinned || order.pin();
+    one.wish = to_urgency(order.priority());
     want(one);
     auto whose = jobs_.begin(order, now());
     watch(whose);

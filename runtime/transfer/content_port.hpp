@@ -40,6 +40,8 @@ public:
 
   /// Where other nodes reach this one's engine when it listens on any address; empty: at the address it says.
   virtual std::string public_address() const = 0;
+  /// Its engine meets others through NATs.
+  virtual bool passes_nats() const = 0;
   /// The same for all processes of one machine; empty: nobody knows.
   virtual std::string machine() const = 0;
   /// Share of the time since it was asked last in which somebody on the machine waited for a core or the disk, in [0,

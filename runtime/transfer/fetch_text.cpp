@@ -41,6 +41,8 @@ std::string limited_by(const fetch_progress& how) {
   if (how.gives_way)
     return "the requests that this node works on";
   auto fills = [&](std::uint64_t limit) { return limit > 0 && how.bytes_per_s * 10 >= limit * 9; };
+  if (fills(how.share))
+    return "more urgent contents of this node";
   if (fills(how.download_limit))
     return "store.download_limit of this node";
   if (fills(how.link_cap))

@@ -24,6 +24,8 @@ struct fetch_progress {
   bool swarm_limited = false;
   /// Whether it gives way to requests that the node works on.
   bool gives_way = false;
+  /// What it may take of the link beside more urgent contents; 0: as much as it gets.
+  std::uint64_t share = 0;
 };
 
 /// Nothing: nobody can tell.

@@ -73,8 +73,7 @@ public:
     p2p::libtorrent_options how;
     how.listen_address = options_.listen_address;
     how.listen_port = options_.listen_port;
-    // libtorrent answers pings of strangers at its port without TLS alone, and with TLS there is none.
-    how.utp = options_.nat && !tls;
+    how.utp = passes_nats();
     how.tls = std::move(tls);
     how.notify = std::move(notify);
     engine_ = p2p::make_libtorrent_engine(std::move(how));
@@ -112,6 +111,8 @@ public:
   }
 
   std::string public_address() const override { return options_.public_address; }
+  /// libtorrent answers pings of strangers at its port without TLS alone, and with TLS there is none.
+  bool passes_nats() const override { return options_.nat && !options_.tls.enabled(); }
   double pressure() override {
     auto now = std::chrono::steady_clock::now();
     // Of the first look all that was before would count.

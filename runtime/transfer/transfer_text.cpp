@@ -55,6 +55,29 @@ std::optional<std::vector<bool>> from_bits(std::string_view bits, std::size_t co
   return result;
 }
 
+pb::ContentPriority to_pb(p2p::urgency how) {
+  switch (how) {
+  case p2p::urgency::low:
+    return pb::CONTENT_LOW;
+  case p2p::urgency::high:
+    return pb::CONTENT_HIGH;
+  case p2p::urgency::normal:
+    break;
+  }
+  return pb::CONTENT_NORMAL;
+}
+
+p2p::urgency to_urgency(pb::ContentPriority priority) {
+  switch (priority) {
+  case pb::CONTENT_LOW:
+    return p2p::urgency::low;
+  case pb::CONTENT_HIGH:
+    return p2p::urgency::high;
+  default:
+    return p2p::urgency::normal;
+  }
+}
+
 pb::PeerAddress to_pb(const p2p::peer_endpoint& peer) {
   pb::PeerAddress result;
   result.set_address(peer.address);
@@ -87,6 +110,7 @@ pb::SwarmErrand to_pb(const p2p::swarm_table::errand& errand, const std::optiona
     result.set_missing(status->missing);
     result.set_complete(static_cast<std::uint32_t>(status->complete));
     result.set_fetching(static_cast<std::uint32_t>(status->fetching));
+    result.set_priority(to_pb(status->how));
   }
   return result;
 }
@@ -127,6 +151,7 @@ p2p::swarm_table::report to_report(const pb::SwarmReport& report) {
       holding.have = std::move(*have);
     }
     holding.wants = one.wants();
+    holding.how = to_urgency(one.priority());
     holding.dialled.assign(one.dialled().begin(), one.dialled().end());
     result.holdings.push_back(std::move(holding));
   }

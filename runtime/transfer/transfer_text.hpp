@@ -27,6 +27,9 @@ std::string to_bits(const std::vector<bool>& flags);
 /// Nothing when the text has not exactly the bytes for so many.
 std::optional<std::vector<bool>> from_bits(std::string_view bits, std::size_t count);
 
+pb::ContentPriority to_pb(p2p::urgency how);
+p2p::urgency to_urgency(pb::ContentPriority priority);
+
 pb::PeerAddress to_pb(const p2p::peer_endpoint& peer);
 p2p::peer_endpoint to_peer(const pb::PeerAddress& peer);
 

@@ -148,3 +148,39 @@ TEST_CASE("a node killed while it fetches goes on where it was, and a flipped bi
     return files.size() == 1 && file_bytes(files[0]) == file_bytes(source.path() / "m" / "weights.bin");
   }));
 }
+
+TEST_CASE("an app's contents come to the node where its next replica would go, and a fetch has a priority") {
+  cluster all{{"--nodes", "3", "--cores", "2"}};
+  temporary_directory source;
+  write_random(source.path() / "m" / "weights.bin", 12'000'000, 1);
+  write_random(source.path() / "other" / "weights.bin", 12'000'000, 2);
+  std::ofstream{source.path() / "m" / "config.json"} << "{\"classes\": 7}\n";
+  auto publish = [&](const std::string& name, const fs::path& path) {
+    auto done = all.cli({"model", "publish", name, path.string(), "--node", "node-1"});
+    REQUIRE_MESSAGE(done.code == 0, done.err);
+  };
+  publish("ocr", source.path() / "m");
+  publish("other", source.path() / "other");
+  auto app = source.path() / "reader.toml";
+  std::ofstream{app} << "prefetch = 1\n" << reader("ocr@1", 1);
+  REQUIRE(all.cli({"app", "apply", app.string()}).code == 0);
+  REQUIRE(eventually(40s, [&] { return all.ready("reader", 1); }));
+  // The replica is where it was published; one more node has it, though nobody asked for it there.
+  auto holders = [&] {
+    auto count = 0;
+    for (auto node : {"node-1", "node-2", "node-3"})
+      count += static_cast<int>(visible(all, node, "config.json").size());
+    return count;
+  };
+  CHECK(eventually(40s, [&] { return holders() == 2; }));
+
+  // How urgent a fetch is its nodes tell.
+  REQUIRE(all.cli({"model", "limit", "1MB/s"}).code == 0);
+  auto begun =
+      all.cli({"model", "fetch", "other", "--node", "node-2", "--node", "node-3", "--priority", "low", "--no-wait"});
+  REQUIRE_MESSAGE(begun.code == 0, begun.err);
+  CHECK(eventually(10s, [&] {
+    return contains(all.cli({"model", "show", "other", "-o", "json"}).out, "\"priority\": \"low\"");
+  }));
+  CHECK(all.cli({"model", "fetch", "other", "--all", "--priority", "soon"}).code == 2);
+}

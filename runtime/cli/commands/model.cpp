@@ -294,7 +294,8 @@ const command_text model_fetch_text = {
     "Have nodes fetch a model, before an app needs it",
     "With --node those, with --all every node that keeps models, with --count as many as are wanted in all: those that "
     "have it count, and the others are chosen evenly over the zones.  Waits for the end and tells how far they are; ^C "
-    "leaves the nodes at it.  Exit code 1 when one failed.",
+    "leaves the nodes at it.  --priority: low leaves the link to what is more urgent and evicts nothing; high goes "
+    "beside what replicas wait for.  Exit code 1 when one failed.",
     "astra model fetch llama --all\nastra model fetch llama@3 --count 5\nastra model fetch llama --node node-2 --node "
     "node-3 --pin",
 };
@@ -414,17 +415,19 @@ int fetch_model(command_context& context, const model_options& options) {
     body["count"] = *options.count;
   if (options.all)
     body["all"] = true;
+  auto how = json::object();
   if (options.pin)
-    body["pin"] = true;
+    how["pin"] = true;
+  if (!options.priority.empty())
+    how["priority"] = options.priority;
+  body.update(how);
   auto answer = order(context, "POST", path_of(options.name, "fetch"), nodes_body(options, std::move(body)));
   if (!answer)
     return context.fail(answer.error());
   // A node goes on with what it was to fetch when it is started anew; the new job only tells how far it is.
-  auto again = [&context, &options,
-                name = reference_of(*answer)](const std::string& node) -> caf::expected<std::string> {
+  auto again = [&context, how, name = reference_of(*answer)](const std::string& node) -> caf::expected<std::string> {
     json wish = {{"nodes", {node}}};
-    if (options.pin)
-      wish["pin"] = true;
+    wish.update(how);
     auto begun = order(context, "POST", path_of(name, "fetch"), wish.dump());
     if (!begun)
       return std::move(begun.error());

@@ -23,6 +23,8 @@ struct model_options {
   std::optional<std::uint32_t> count;
   bool all = false;
   bool pin = false;
+  /// Empty: as usual.
+  std::string priority;
   bool no_wait = false;
   /// Bytes per second, 0 for none; unset: show it.
   std::optional<std::uint64_t> limit;

@@ -45,6 +45,9 @@ TEST_CASE("requests about models are read from path, query and body") {
   CHECK(good("POST", "/v1/models/llama/fetch", R"({"count": 3})").nodes.count == 3);
   CHECK(good("POST", "/v1/models/llama/fetch", R"({"all": true})").nodes.which == model_nodes::kind::all);
   CHECK(good("POST", "/v1/models/llama/verify").nodes.which == model_nodes::kind::usual);
+  CHECK(good("POST", "/v1/models/llama/fetch", R"({"all": true})").priority == pb::CONTENT_NORMAL);
+  CHECK(good("POST", "/v1/models/llama/fetch", R"({"all": true, "priority": "low"})").priority == pb::CONTENT_LOW);
+  CHECK(good("POST", "/v1/models/llama/fetch", R"({"all": true, "priority": "high"})").priority == pb::CONTENT_HIGH);
   CHECK(good("POST", "/v1/models/llama/pin", "{}").pin);
   CHECK_FALSE(good("POST", "/v1/models/llama/pin", R"({"pinned": false})").pin);
   CHECK(good("PUT", "/v1/model-limit", R"({"bytes_per_s": 0})").bytes_per_s == 0);

@@ -52,6 +52,20 @@ TEST_CASE("a report that is not well-formed loses what is not, and keeps the res
   CHECK(read.at.zone == "a");
 }
 
+TEST_CASE("how urgent a content is survives the way to the tracker and back") {
+  for (auto how : {p2p::urgency::low, p2p::urgency::normal, p2p::urgency::high})
+    CHECK(to_urgency(to_pb(how)) == how);
+  pb::SwarmReport report;
+  auto& one = *report.add_holdings();
+  one.set_address(std::string(32, 'a'));
+  one.set_pieces(3);
+  one.set_priority(pb::CONTENT_HIGH);
+  CHECK(to_report(report).holdings.at(0).how == p2p::urgency::high);
+  p2p::swarm_table::status status;
+  status.how = p2p::urgency::high;
+  CHECK(to_pb(p2p::swarm_table::errand{}, status).priority() == pb::CONTENT_HIGH);
+}
+
 TEST_CASE("a stripe survives the way through an errand") {
   p2p::swarm_table::errand errand;
   errand.preferred = p2p::stripe{{true, false, true, false, false, false, false, false, true}};
@@ -81,6 +95,9 @@ TEST_CASE("what a fetch says names how far it is, how long it takes and what hol
   how.download_limit = 0;
   how.link_cap = 9'000'000;
   CHECK(limited_by(how) == "store.link_share of this node's link");
+  how.share = how.bytes_per_s;
+  CHECK(limited_by(how) == "more urgent contents of this node");
+  how.share = 0;
   how.link_cap = 90'000'000;
   how.swarm_limited = true;
   CHECK(limited_by(how) == "the limit over all nodes (astra model limit)");
