@@ -191,6 +191,10 @@ public:
   /// they are not dialled, and have left.
   virtual void punch(const content_address& address, const peer_endpoint& peer) = 0;
 
+  /// Takes a piece that came from elsewhere than from a peer.  `piece_finished` or `piece_rejected` tells what came of
+  /// it; nothing does when it is there already, has another length than it must have, or was given before `checked`.
+  virtual void add_piece(const content_address& address, std::uint32_t piece, std::vector<char> data) = 0;
+
   /// Which pieces are to be asked for first; empty: the rarest.
   virtual void prefer(const content_address& address, const std::optional<stripe>& preferred) = 0;
   /// What a loader waits for: goes before everything else.  Replaces the deadlines before.

@@ -346,6 +346,7 @@ public:
       torrents_.erase(found);
       return report(event::failed{what.address, {fault::unfit, wrong.what()}});
     }
+    found->second.info = params.ti;
     params.info_hashes = params.ti->info_hashes();
     if (options_.tls) {
       by_wire_.insert_or_assign(address_of(params.info_hashes), what.address);
@@ -437,6 +438,19 @@ public:
       follow(turns_.ask(dial_turns::way::utp, {address, endpoint_of(where)}, steady::now()));
   }
 
+  void add_piece(const content_address& address, std::uint32_t piece, std::vector<char> data) override {
+    auto found = torrents_.find(address);
+    if (found == torrents_.end() || !found->second.added || found->second.leaving || piece >= found->second.pieces)
+      return;
+    auto& info = *found->second.info;
+    if (data.size() != static_cast<std::size_t>(info.files().piece_size2(index(piece))))
+      return;
+    // Files begin with a piece of their own: what is between them are zeros that no file has and no hash covers.
+    data.resize(static_cast<std::size_t>(info.piece_size(index(piece))));
+    ask(found->second.handle,
+        [&](const lt::torrent_handle& handle) { handle.add_piece(index(piece), std::move(data)); });
+  }
+
   void prefer(const content_address& address, const std::optional<stripe>& preferred) override {
     auto found = torrents_.find(address);
     if (found == torrents_.end())
@@ -499,6 +513,8 @@ public:
 private:
   struct torrent {
     lt::torrent_handle handle;
+    /// As it was added: to ask libtorrent for it would wait.
+    std::shared_ptr<const lt::torrent_info> info;
     std::uint32_t pieces = 0;
     /// It should be; no longer when it was told that it is not.
     bool complete = false;

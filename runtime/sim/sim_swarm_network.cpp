@@ -413,6 +413,15 @@ public:
     end();
   }
 
+  /// Nobody has bytes here: those of a piece are its hash.
+  void add_piece(id_type id, const content_address& address, std::uint32_t piece, const std::vector<char>& data) {
+    begin();
+    auto& who = members_[id];
+    if (auto found = who.seats.find(address); found != who.seats.end())
+      take(found->second, piece, data);
+    end();
+  }
+
   void prefer(id_type id, const content_address& address, const std::optional<p2p::stripe>& preferred) {
     begin();
     auto& who = members_[id];
@@ -1337,15 +1346,42 @@ private:
       tell(who, event::peer_banned{me.what->address, links_[number].ends[what.to].who});
       return detach(number, what.to, links_[number].latency);
     }
-    disk->right[what.piece] = true;
-    me.have.set(what.piece);
+    keep(place, *disk, what.piece);
+    if (!me.complete())
+      request(number, what.to);
+  }
+
+  void keep(id_type place, sim_contents::kept& disk, std::uint32_t piece) {
+    auto& me = seats_[place];
+    auto& who = owner(me);
+    disk.right[piece] = true;
+    me.have.set(piece);
     ++me.held;
-    tell(who, event::piece_finished{me.what->address, what.piece});
-    announce(place, what.piece);
+    tell(who, event::piece_finished{me.what->address, piece});
+    announce(place, piece);
     if (me.complete())
       tell(who, event::content_finished{me.what->address});
-    else
-      request(number, what.to);
+  }
+
+  /// A piece from elsewhere.
+  void take(id_type place, std::uint32_t piece, const std::vector<char>& data) {
+    auto& me = seats_[place];
+    if (!me.fetches() || piece >= me.pieces || me.have.has(piece))
+      return;
+    auto* disk = on_disk(me);
+    if (!disk)
+      return fail(place, {p2p::fault::missing, "its files are gone"});
+    if (owner(me).at.disk->full)
+      return fail(place, {p2p::fault::no_space, "the files cannot be written: No space left on device"});
+    me.changed = true;
+    auto& hash = me.what->piece_hashes[piece];
+    if (data.size() != hash.size() || std::memcmp(data.data(), hash.data(), hash.size()) != 0)
+      return tell(owner(me), event::piece_rejected{me.what->address, piece});
+    if (me.requested.has(piece))
+      cancel(*std::ranges::find_if(me.flows, [&](auto id) { return flows_[id].piece == piece; }));
+    keep(place, *disk, piece);
+    if (!me.complete())
+      pump(place);
   }
 
   sim_swarm_options options_;
@@ -1383,6 +1419,9 @@ public:
   void open_hole(const peer_endpoint& peer) override { network_.open_hole(id_, peer); }
   void punch(const content_address& address, const peer_endpoint& peer) override {
     network_.inject(id_, address, {peer});
+  }
+  void add_piece(const content_address& address, std::uint32_t piece, std::vector<char> data) override {
+    network_.add_piece(id_, address, piece, data);
   }
   void prefer(const content_address& address, const std::optional<p2p::stripe>& preferred) override {
     network_.prefer(id_, address, preferred);

@@ -820,3 +820,66 @@ TEST_CASE_FIXTURE(fixture, "who is punched is fetched from by uTP, and who is in
   REQUIRE(second.fetched(what));
   check_ready(second, what, source());
 }
+
+namespace {
+
+/// Bytes of a piece, from the files that it was made of.
+std::vector<char> bytes_of(const content& what, const fs::path& root, std::uint32_t piece) {
+  for (auto& file : what.files)
+    if (piece >= file.first_piece && piece < file.first_piece + file.pieces) {
+      auto bytes = file_bytes(fs::is_directory(root) ? root / file.path : root);
+      auto begin = static_cast<std::size_t>(piece - file.first_piece) * what.piece_size;
+      auto length = piece_length(what, file, piece - file.first_piece);
+      return {bytes.begin() + static_cast<std::ptrdiff_t>(begin),
+              bytes.begin() + static_cast<std::ptrdiff_t>(begin + length)};
+    }
+  return {};
+}
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "pieces from elsewhere make a content complete, and a wrong one is refused") {
+  node fetcher{2};
+  // Small files, empty ones, and last pieces that are short.
+  auto what = model();
+  fetcher.fetch(what, {});
+  REQUIRE(fetcher.wait([&] { return fetcher.checked.contains(what.address); }));
+  auto pieces = static_cast<std::uint32_t>(what.piece_hashes.size());
+  auto wrong = bytes_of(what, source(), 3);
+  wrong[7] = static_cast<char>(wrong[7] + 1);
+  fetcher.to().add_piece(what.address, 3, wrong);
+  CHECK(fetcher.wait([&] { return fetcher.rejected.contains(3); }));
+  fetcher.to().add_piece(what.address, 0, std::vector<char>(4));
+  fetcher.to().add_piece(what.address, pieces, std::vector<char>(3));
+  for (std::uint32_t piece = 0; piece < pieces; ++piece)
+    fetcher.to().add_piece(what.address, piece, bytes_of(what, source(), piece));
+  REQUIRE(fetcher.fetched(what));
+  std::ranges::sort(fetcher.pieces);
+  CHECK(fetcher.pieces.size() == pieces);
+  CHECK(fetcher.rejected.size() == 1);
+  REQUIRE(fetcher.disk().make_ready(what.address, {}));
+  for (auto& file : what.files)
+    CHECK(file_bytes(fetcher.disk().visible(what.address) / file.path) == file_bytes(source() / file.path));
+  CHECK(fetcher.downloaded(what) == 0);
+}
+
+TEST_CASE_FIXTURE(fixture, "pieces from elsewhere and from peers make a content complete together") {
+  node seeder{2};
+  node fetcher{3};
+  auto what = blob(5'000'001);
+  auto pieces = static_cast<std::uint32_t>(what.piece_hashes.size());
+  REQUIRE(fetcher.disk().fetch(what, {}));
+  fetcher.add(what);
+  REQUIRE(fetcher.wait([&] { return fetcher.checked.contains(what.address); }));
+  // The last one is short.
+  for (auto piece = pieces / 2; piece < pieces; ++piece)
+    fetcher.to().add_piece(what.address, piece, bytes_of(what, source(), piece));
+  REQUIRE(fetcher.wait([&] { return fetcher.pieces.size() == pieces - pieces / 2; }));
+  seeder.seed(what, source());
+  introduce(seeder, fetcher);
+  fetcher.to().inject(what.address, {seeder.where()});
+  REQUIRE(fetcher.fetched(what));
+  CHECK(fetcher.downloaded(what) < 5'000'001 / 2 + what.piece_size);
+  REQUIRE(fetcher.disk().make_ready(what.address, {}));
+  CHECK(file_bytes(fetcher.disk().visible(what.address) / what.files[0].path) == file_bytes(source()));
+}
