@@ -14,6 +14,8 @@ namespace {
 /// Two tell whether a NAT gives each peer another endpoint.
 constexpr std::size_t witnesses_max = 2;
 constexpr std::size_t witnesses_looked_at = 16;
+/// What no member has is counted this often.
+constexpr std::chrono::milliseconds count_interval{500};
 
 /// Neither private (RFC 1918, RFC 6598, RFC 4193), nor of this machine or link, nor of a group.
 bool is_public(const std::string& address) {
@@ -147,8 +149,8 @@ swarm_table::answer swarm_table::on_report(member who, const report& what, time_
     auto& zone = of.zones.at(known.at.zone);
     if (own.wants)
       todo.preferred = zone.plan.stripe_of(who);
-    choose_reader(of, zone);
-    if (zone.reader == who)
+    choose_reader(of, zone, now);
+    if (may_read(of, zone, who, now))
       todo.reads_origin = options_.lease_lasts;
     result.errands.push_back(std::move(todo));
   }
@@ -247,8 +249,10 @@ bool swarm_table::take(member who, const holding& what) {
     return false;
   auto [found, fresh] = swarms_.try_emplace(what.address);
   auto& of = found->second;
-  if (fresh)
+  if (fresh) {
     of.pieces = pieces;
+    of.since = members_.at(who).heard;
+  }
   if (of.pieces != pieces)
     return false;
   auto& member = members_.at(who);
@@ -445,22 +449,44 @@ void swarm_table::find_peers(swarm& of, member who) {
   std::for_each_n(far, from_far, connect);
 }
 
-/// Exactly one, as long as nobody in the zone has all: who reads already, else who has the most.
-void swarm_table::choose_reader(const swarm& of, zone_state& zone) {
-  if (zone.complete > 0)
-    zone.reader.reset();
-  if (zone.complete > 0 || (zone.reader && zone.readers.contains(*zone.reader)))
+/// Exactly one: who reads already, else who has the most.
+void swarm_table::choose_reader(const swarm& of, zone_state& zone, time_point now) const {
+  auto known = zone.reader && zone.readers.contains(*zone.reader);
+  // Another tracker may have chosen another one.
+  auto settled = now - of.since >= options_.lease_waits;
+  if (known && (settled || of.parts.at(*zone.reader).reads_origin))
     return;
-  zone.reader.reset();
-  std::optional<std::pair<bool, std::uint32_t>> best;
+  std::optional<std::tuple<bool, bool, std::uint32_t>> best;
+  std::optional<member> chosen;
   for (auto who : zone.readers) {
     auto& part = of.parts.at(who);
-    std::pair here{part.reads_origin, part.held};
+    std::tuple here{part.reads_origin, known && who == *zone.reader, part.held};
     if (!best || here > *best) {
       best = here;
-      zone.reader = who;
+      chosen = who;
     }
   }
+  zone.reader = chosen;
+}
+
+/// What members have they get from each other: an origin is far, and somebody may pay for what is read of it.
+bool swarm_table::may_read(swarm& of, const zone_state& zone, member who, time_point now) const {
+  if (zone.reader != who)
+    return false;
+  if (now - of.since < options_.lease_waits && !of.parts.at(who).reads_origin)
+    return false;
+  if (std::ranges::any_of(of.zones, [](auto& entry) { return entry.second.complete > 0; }))
+    return false;
+  // To look at all pieces of all members takes long.
+  if (of.counted != time_point{} && now - of.counted < count_interval)
+    return of.lacks;
+  of.counted = now;
+  std::vector<bool> any(of.pieces);
+  for (auto& [other, part] : of.parts)
+    for (std::uint32_t piece = 0; part.held > 0 && piece < of.pieces; ++piece)
+      if (part.have[piece])
+        any[piece] = true;
+  return of.lacks = std::ranges::find(any, false) != any.end();
 }
 
 void swarm_table::divide() {

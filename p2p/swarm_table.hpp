@@ -54,6 +54,9 @@ public:
     milliseconds share_lasts{5000};
     /// As the right to read an origin, which ends before somebody else gets it.
     milliseconds lease_lasts{4000};
+    /// Nobody gets it within this time of the first report of a content, but who has it already from another tracker:
+    /// by then all have reported.
+    milliseconds lease_waits{1500};
     /// A NAT remembers for longer to whom a datagram was sent (30 s in Linux).
     milliseconds hole_lasts{10000};
     /// Who gets nothing for so long while it cannot meet some of those that have it needs somebody who passes it on.
@@ -107,7 +110,8 @@ public:
     std::vector<std::pair<member, peer_endpoint>> punch;
     /// Which pieces it should ask for first; empty: the rarest.
     std::optional<stripe> preferred;
-    /// It is the one in its zone that reads the origin, for so long; zero: it is not.
+    /// It is the one in its zone that reads the origin, for so long, as there are pieces that no member has; zero: it
+    /// does not.
     milliseconds reads_origin{0};
   };
 
@@ -224,6 +228,7 @@ private:
     std::size_t complete = 0;
     /// Those that want and could read the origin.
     std::set<member> readers;
+    /// Who reads it, when there is something to read; stays the same as long as it is there and could.
     std::optional<member> reader;
   };
 
@@ -235,6 +240,11 @@ private:
     std::map<std::string, zone_state> zones;
     /// Grows when somebody comes, goes, or begins or ends to want.
     std::uint64_t changes = 1;
+    /// Of the first report.
+    time_point since{};
+    /// There are pieces that no member has; as of `counted`.
+    bool lacks = true;
+    time_point counted{};
     /// Who passes it on to those that cannot meet anybody who has it, since when somebody has been looked for, and when
     /// one of these reported last.
     std::optional<member> relay;
@@ -269,7 +279,8 @@ private:
   void drop(member who, const content_address& address);
   void find_peers(swarm& of, member who);
   std::uint64_t draw(member a, member b) const;
-  void choose_reader(const swarm& of, zone_state& zone);
+  void choose_reader(const swarm& of, zone_state& zone, time_point now) const;
+  bool may_read(swarm& of, const zone_state& zone, member who, time_point now) const;
   /// Counts the part in, or out, of what its swarm and zone know of their members.
   void count(swarm& of, zone_state& zone, member who, const part& what, bool in);
   /// At least one of them has what the other wants.

@@ -213,7 +213,9 @@ TEST_CASE_FIXTURE(fixture, "exactly one member of a zone reads the origin, and a
         result.insert(who);
     return result;
   };
-  readers();
+  // Somebody may read it already, for another tracker.
+  CHECK(readers().empty());
+  now += 1500ms;
   auto first = readers();
   REQUIRE(first.size() == 1);
   CHECK_FALSE(first.contains(1));
@@ -227,6 +229,52 @@ TEST_CASE_FIXTURE(fixture, "exactly one member of a zone reads the origin, and a
   reports[next].holdings[0].have.assign(64, true);
   readers();
   CHECK(readers().empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a member that falls silent has lost its lease before another one gets it") {
+  for (std::uint64_t who = 1; who <= 2; ++who)
+    add(who).holdings[0].has_origin = true;
+  tell(1);
+  tell(2);
+  now += 1500ms;
+  auto lease = tell(1).errands[0].reads_origin;
+  REQUIRE(lease > 0ms);
+  for (auto silent = 0ms; silent < lease; silent += 500ms) {
+    CHECK(tell(2).errands[0].reads_origin == 0ms);
+    now += 500ms;
+    table.expire(now);
+  }
+  now += 1s;
+  table.expire(now);
+  CHECK(tell(2).errands[0].reads_origin > 0ms);
+}
+
+TEST_CASE_FIXTURE(fixture, "the origin is read for pieces that no member has, and for nothing else") {
+  add_seeder(1, {"far", "r", ""});
+  for (std::uint64_t who = 2; who <= 4; ++who)
+    add(who, {who == 4 ? "y" : "z", "r", ""}).holdings[0].has_origin = true;
+  auto readers = [&] {
+    now += 1s;
+    std::set<std::uint64_t> result;
+    for (auto& [who, report] : reports)
+      if (tell(who).errands.at(0).reads_origin > 0ms)
+        result.insert(who);
+    return result;
+  };
+  for (auto round = 0; round < 4; ++round)
+    CHECK(readers().empty());
+  // Who had all of it is gone: one in each zone.
+  table.leave(1);
+  reports.erase(1);
+  CHECK(readers() == std::set<std::uint64_t>{2, 4});
+  // Together they have all of it.
+  for (std::size_t piece = 0; piece < 64; ++piece)
+    reports[piece < 30 ? 2 : 3].holdings[0].have[piece] = true;
+  readers();
+  CHECK(readers().empty());
+  reports[3].holdings[0].have[63] = false;
+  readers();
+  CHECK(readers() == std::set<std::uint64_t>{2, 4});
 }
 
 TEST_CASE_FIXTURE(fixture, "a limit over all is divided by what each wants, and has an end") {
