@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,8 @@ struct fetch_door {
   std::string unix_path;
   /// Set: HTTPS.  The server must show a certificate with the role gateway.
   std::shared_ptr<tls_context> tls;
+  /// Whoever the context trusts will do: a server on the web has no role.
+  bool any_server = false;
 };
 
 /// Makes one HTTP call and waits for its answer.  For the command line, which has nothing else to do; actors ask the
@@ -34,5 +37,18 @@ using body_sink = std::function<bool(std::string_view piece)>;
 /// result.  The call's timeout is then the longest wait for the next piece, and its limit does not count.  Fails with
 /// io_failed when the answer ends before it is complete, with cancelled when the sink says so.
 caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door, const body_sink& sink);
+
+/// Who takes an answer whose body may be larger than memory.
+struct body_reader {
+  /// Told of status and headers before the first piece; false: no body is wanted.
+  std::function<bool(const http_answer& head)> head;
+  /// The body, whatever the status is.
+  body_sink sink;
+  /// Ends the call as cancelled, from any thread; a name that is being resolved is waited for.
+  std::stop_token stop;
+};
+
+/// As above.
+caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door, const body_reader& reader);
 
 } // namespace astra

@@ -1326,10 +1326,11 @@ private:
 class outgoing_call : public std::enable_shared_from_this<outgoing_call> {
 public:
   /// @param pool null: the connection is neither taken from one nor kept.
-  /// @param sink gets the body of an answer 200 as it comes; its time limit is then for each piece.  May be null.
+  /// @param reader gets the body as it comes, of an answer 200 alone when it is not asked for its head; the time limit
+  /// is then for each piece.  May be empty.
   outgoing_call(asio::io_context& io, http_call what, connection_pool* pool, http_caller::callback done,
-                fetch_door door = {}, body_sink sink = {})
-    : what_(std::move(what)), door_(std::move(door)), pool_(pool), done_(std::move(done)), sink_(std::move(sink)),
+                fetch_door door = {}, body_reader reader = {})
+    : what_(std::move(what)), door_(std::move(door)), pool_(pool), done_(std::move(done)), reader_(std::move(reader)),
       io_(io), deadline_(io), resolver_(io), socket_(io) {}
 
   void start() {
@@ -1422,7 +1423,8 @@ private:
         return;
       if (failed)
         self->fail(errc::unreachable, self->stream_->tls_error());
-      else if (auto& peer = self->stream_->tls()->peer(); !peer.roles.has(peer_role::gateway))
+      else if (auto& peer = self->stream_->tls()->peer();
+               !self->door_.any_server && !peer.roles.has(peer_role::gateway))
         self->fail(errc::unreachable,
                    fmt::format("'{}' shows the certificate of a {}, not of a gateway; is the address "
                                "right?",
@@ -1449,8 +1451,12 @@ private:
   }
 
   void send() {
-    head_ = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: {}\r\n", what_.method, what_.target,
-                        join_address(what_.host, what_.port), pool_ != nullptr ? "keep-alive" : "close");
+    // Some servers on the web know themselves by their names alone.
+    auto usual_port = door_.any_server && what_.port == (door_.tls ? 443 : 80);
+    auto host =
+        usual_port && what_.host.find(':') == std::string::npos ? what_.host : join_address(what_.host, what_.port);
+    head_ = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: {}\r\n", what_.method, what_.target, host,
+                        pool_ != nullptr ? "keep-alive" : "close");
     auto size = what_.body ? what_.body->size() : 0;
     if (size != 0 || (what_.method != "GET" && what_.method != "HEAD"))
       head_ += fmt::format("Content-Length: {}\r\n", size);
@@ -1475,7 +1481,7 @@ private:
     parser_->header_limit(answer_header_limit_bytes);
     parser_->body_limit(what_.response_limit_bytes != 0 ? what_.response_limit_bytes : answer_limit_bytes);
     parser_->skip(what_.method == "HEAD");
-    if (sink_) {
+    if (reader_.sink) {
       parser_->body_limit(boost::none);
       parser_->eager(true);
       receive_some();
@@ -1524,15 +1530,33 @@ private:
 
   /// False when the sink wants no more, which has ended the call.
   bool hand_on() {
-    if (!parser_->is_header_done() || parser_->get().result_int() != 200)
+    if (!parser_->is_header_done() || parser_->get().result_int() < 200)
       return true;
-    restart_deadline();
+    auto wanted = true;
+    if (reader_.head) {
+      if (!std::exchange(head_told_, true))
+        wanted = reader_.head(head_of(parser_->get()));
+    } else if (parser_->get().result_int() != 200) {
+      return true;
+    }
     auto& body = parser_->get().body();
-    auto wanted = body.empty() || sink_(body);
+    wanted = wanted && (body.empty() || reader_.sink(body));
     body.clear();
+    // Not before: whoever takes the body may take his time.
+    restart_deadline();
     if (!wanted)
       fail(errc::cancelled, "nobody wants the rest");
     return wanted;
+  }
+
+  template <class Message>
+  static http_answer head_of(const Message& message) {
+    http_answer answer;
+    answer.status = static_cast<std::uint16_t>(message.result_int());
+    answer.content_type = std::string{message[http::field::content_type]};
+    for (auto& field : message)
+      answer.headers.emplace_back(std::string{field.name_string()}, std::string{field.value()});
+    return answer;
   }
 
   void on_received(error_code ec) {
@@ -1555,11 +1579,7 @@ private:
     auto reusable =
         pool_ != nullptr && written_ && parser_->keep_alive() && !parser_->need_eof() && buffer_.size() == 0;
     auto message = parser_->release();
-    http_answer answer;
-    answer.status = static_cast<std::uint16_t>(status);
-    answer.content_type = std::string{message[http::field::content_type]};
-    for (auto& field : message)
-      answer.headers.emplace_back(std::string{field.name_string()}, std::string{field.value()});
+    auto answer = head_of(message);
     answer.body = std::move(message.body());
     if (reusable)
       pool_->keep(what_.host, what_.port, std::move(stream_->socket()));
@@ -1619,7 +1639,7 @@ private:
   const fetch_door door_;
   connection_pool* const pool_;
   http_caller::callback done_;
-  const body_sink sink_;
+  const body_reader reader_;
   asio::io_context& io_;
   asio::steady_timer deadline_;
   tcp::resolver resolver_;
@@ -1632,6 +1652,7 @@ private:
   /// With a sink: received, not parsed yet.
   std::array<char, chunk_bytes> chunk_;
   std::string pending_;
+  bool head_told_ = false;
   bool written_ = false;
   bool reused_ = false;
   bool over_ = false;
@@ -1698,16 +1719,22 @@ caf::expected<http_answer> fetch(const http_call& call) {
 }
 
 caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door) {
-  return fetch(call, door, {});
+  return fetch(call, door, body_reader{});
 }
 
 caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door, const body_sink& sink) {
+  return fetch(call, door, body_reader{{}, sink, {}});
+}
+
+caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door, const body_reader& reader) {
   std::optional<caf::expected<http_answer>> result;
   asio::io_context io{1};
   auto exchange = std::make_shared<outgoing_call>(
       io, call, nullptr, [&result](caf::expected<http_answer> answer) { result.emplace(std::move(answer)); }, door,
-      sink);
+      reader);
   exchange->start();
+  std::stop_callback cut{
+      reader.stop, [&io, exchange] { asio::post(io, [exchange] { exchange->fail(errc::cancelled, "taken back"); }); }};
   while (!result && io.run_one() != 0)
     ;
   assert(result);

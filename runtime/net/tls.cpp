@@ -784,7 +784,134 @@ private:
   std::shared_ptr<const snapshot> current_;
 };
 
+// -- servers of others -----------------------------------------------------------------------------------------------
+
+/// A connection to a server that is none of the cluster's.
+class web_session final : public tls_session {
+public:
+  web_session(SSL_CTX& ctx, int fd, const std::string& host) : socket_{fd}, host_(host), ssl_(SSL_new(&ctx)) {
+    assert(ssl_); // out of memory otherwise
+    auto* bio = BIO_new(socket_method());
+    assert(bio != nullptr);
+    BIO_set_data(bio, &socket_);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl_.get(), bio, bio);
+    SSL_set_connect_state(ssl_.get());
+    auto* wanted = SSL_get0_param(ssl_.get());
+    if (X509_VERIFY_PARAM_set1_ip_asc(wanted, host.c_str()) == 1)
+      return;
+    ERR_clear_error();
+    // As SSL_set_tlsext_host_name does, with a cast of its own.
+    good_ = SSL_set1_host(ssl_.get(), host.c_str()) == 1
+            && SSL_ctrl(ssl_.get(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                        const_cast<char*>(host.c_str()))
+                   == 1;
+  }
+
+  tls_step handshake() override {
+    if (!good_) {
+      error_ = fmt::format("'{}' is no name that a certificate could have", host_);
+      return tls_step::failed;
+    }
+    ERR_clear_error();
+    errno = 0;
+    auto result = SSL_do_handshake(ssl_.get());
+    return result == 1 ? tls_step::done : explain(result);
+  }
+
+  tls_step read(void* into, std::size_t size, std::size_t& count) override {
+    count = 0;
+    ERR_clear_error();
+    errno = 0;
+    return SSL_read_ex(ssl_.get(), into, size, &count) == 1 ? tls_step::done : explain(0);
+  }
+
+  tls_step write(const void* from, std::size_t size, std::size_t& count) override {
+    count = 0;
+    ERR_clear_error();
+    errno = 0;
+    return SSL_write_ex(ssl_.get(), from, size, &count) == 1 ? tls_step::done : explain(0);
+  }
+
+  std::size_t pending() const override { return static_cast<std::size_t>(SSL_pending(ssl_.get())); }
+  const peer_identity& peer() const override { return peer_; }
+  bool resumed() const override { return false; }
+  const std::string& fingerprint() const override { return fingerprint_; }
+  std::int64_t peer_expires_at() const override { return 0; }
+  std::int64_t own_expires_at() const override { return 0; }
+  const std::string& error() const override { return error_; }
+
+private:
+  tls_step explain(int result) {
+    auto reason = errno;
+    switch (SSL_get_error(ssl_.get(), result)) {
+    case SSL_ERROR_WANT_READ:
+      return tls_step::want_read;
+    case SSL_ERROR_WANT_WRITE:
+      return tls_step::want_write;
+    case SSL_ERROR_ZERO_RETURN:
+      return tls_step::closed;
+    case SSL_ERROR_SYSCALL:
+      error_ = fmt::format("the connection failed: {}", reason != 0 ? std::strerror(reason) : "it was cut off");
+      return tls_step::failed;
+    default:
+      break;
+    }
+    auto code = ERR_get_error();
+    ERR_clear_error();
+    const char* text = ERR_reason_error_string(code);
+    error_ = fmt::format("TLS failed: {}", text != nullptr ? text : "no reason is known");
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+      error_ = fmt::format("its certificate is not good for '{}': {}; the authorities of this machine count", host_,
+                           X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get())));
+    return tls_step::failed;
+  }
+
+  socket_state socket_;
+  const std::string host_;
+  ssl_ptr ssl_;
+  peer_identity peer_;
+  std::string fingerprint_;
+  std::string error_;
+  bool good_ = true;
+};
+
+class web_context final : public tls_context {
+public:
+  web_context() : ctx_(SSL_CTX_new(TLS_client_method())) {
+    assert(ctx_);
+    SSL_CTX_set_min_proto_version(ctx_.get(), TLS1_2_VERSION);
+    SSL_CTX_set_mode(ctx_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(ctx_.get(), SSL_VERIFY_PEER, nullptr);
+    // Where there are none nobody is trusted.
+    SSL_CTX_set_default_verify_paths(ctx_.get());
+    ERR_clear_error();
+  }
+
+  caf::expected<void> reload() override { return {}; }
+  std::unique_ptr<tls_session> accept(int) override {
+    assert(!"it only connects");
+    return nullptr;
+  }
+  std::unique_ptr<tls_session> connect(int fd, const std::string& target) override {
+    auto host = target.substr(0, target.rfind(':'));
+    if (host.starts_with('[') && host.ends_with(']'))
+      host = host.substr(1, host.size() - 2);
+    return std::make_unique<web_session>(*ctx_, fd, host);
+  }
+  peer_identity own() const override { return {}; }
+  std::int64_t expires_at() const override { return 0; }
+  bool revoked(const std::string&) const override { return false; }
+
+private:
+  ssl_ctx_ptr ctx_;
+};
+
 } // namespace
+
+std::shared_ptr<tls_context> tls_context::web() {
+  return std::make_shared<web_context>();
+}
 
 caf::expected<std::shared_ptr<tls_context>> tls_context::load(const tls_options& files) {
   auto first = read_files(files);

@@ -67,6 +67,10 @@ public:
   /// hexadecimal).  For a machine that is about to get its first certificate.
   static std::shared_ptr<tls_context> pin(const std::string& authority_fingerprint);
 
+  /// Has no certificate and only connects, with TLS 1.2 or 1.3; trusts whom an authority of this machine's (OpenSSL's
+  /// directory, or SSL_CERT_FILE) has certified for the host that is dialled.  Such peers have no identity.
+  static std::shared_ptr<tls_context> web();
+
   /// Reads the files again; sessions that exist stay as they are.  On failure the old ones stay in use.
   virtual caf::expected<void> reload() = 0;
 
