@@ -13,6 +13,7 @@
 #include "runtime/cli/rate.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/http/fetch.hpp"
+#include "runtime/transfer/origin_url.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -575,6 +576,16 @@ void command_line::add_model() {
   publish->add_option("PATH", model_.path, "The directory or file")->required();
   publish->add_option("--node", model_.node, "The node that reads PATH (default: one on this machine)")
       ->type_name("NAME");
+  publish
+      ->add_option_function<std::string>(
+          "--origin",
+          [this](const std::string& text) {
+            if (auto problem = origin_problem(text); !problem.empty())
+              reject("--origin", problem);
+            model_.origin = text;
+          },
+          "Where the files are, too: http://HOST/PATH/ or https://HOST/PATH/")
+      ->type_name("URL");
   publish->add_flag("--pin", model_.pin, "Keep it on that node when room is needed for others");
   no_wait(publish);
   add(model, "list", model_list_text, list_models);

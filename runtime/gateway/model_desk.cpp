@@ -301,6 +301,7 @@ private:
     with(book_.publisher(wish_), [this](const pb::SwarmMember& member) {
       pb::ContentName name;
       name.set_name(wish_.content.name);
+      name.set_origin(wish_.origin);
       auto one = order_for(member.name(), name, pb::CONTENT_PUBLISH);
       one.what.set_path(wish_.path);
       send({std::move(one)}, [this](const std::vector<model_answer>& answers) {

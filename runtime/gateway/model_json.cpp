@@ -119,6 +119,7 @@ json to_json(const model_book& book, const pb::ContentName& name) {
       {"pieces", content.pieces},
       {"published", utc(name.published_ms())},
       {"publisher", name.publisher()},
+      {"origin", name.origin()},
       {"complete", content.complete},
       {"fetching", content.fetching},
       {"progress", content.progress},

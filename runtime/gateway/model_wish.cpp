@@ -1,6 +1,7 @@
 #include "runtime/gateway/model_wish.hpp"
 
 #include "config/spelling.hpp"
+#include "runtime/transfer/origin_url.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -209,9 +210,12 @@ std::variant<model_wish, std::string> read_model_wish(const route_match& route, 
     body.read("node", wish.node);
     body.read("machine", wish.machine);
     body.read("pin", wish.pin);
+    body.read("origin", wish.origin);
     if (!body.problem.empty())
       break;
-    if (wish.content.version != 0)
+    if (auto problem = origin_problem(wish.origin); !wish.origin.empty() && !problem.empty())
+      body.problem = problem;
+    else if (wish.content.version != 0)
       body.problem = fmt::format("the cluster numbers the versions; publish '{}'", wish.content.name);
     else if (!wish.path.starts_with('/') || wish.path.find('\0') != std::string::npos)
       body.problem = "path must be that of a directory or file on the node's machine, from / on";

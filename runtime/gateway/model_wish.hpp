@@ -47,6 +47,8 @@ struct model_wish {
   /// Who is to publish; empty: a node of `machine`.
   std::string node;
   std::string machine;
+  /// URL of where the files are, too; empty: nowhere.
+  std::string origin;
   model_nodes nodes;
   /// Whether it is to stay when room is needed: wanted, or for /pin, to be or not to be.
   bool pin = false;

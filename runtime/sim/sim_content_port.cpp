@@ -46,6 +46,9 @@ public:
     return *engine_;
   }
 
+  /// Nothing of the outside is simulated.
+  origin_reader* origins() override { return nullptr; }
+
   void close() override {
     // What was to happen for whoever had it open does not.
     ++opened_;

@@ -80,6 +80,19 @@ struct content_entry {
   /// The store has been told that it is held.
   bool held = false;
 
+  /// Of the place outside of the cluster that has its files, too.
+  struct origin {
+    /// Until when this node reads it.
+    time_point until{};
+    /// Why it cannot be read, how often in a row it could not, and when that is tried again.
+    std::string problem;
+    std::uint32_t failures = 0;
+    time_point retry_at{};
+    /// Bytes that came from it since the last look.
+    std::uint64_t fresh = 0;
+  };
+  origin from;
+
   /// How urgent it is to this node.
   p2p::urgency how() const {
     if (!holders.empty())

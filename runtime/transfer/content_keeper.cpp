@@ -9,6 +9,8 @@
 #include "runtime/transfer/fetch_text.hpp"
 #include "runtime/transfer/job_book.hpp"
 #include "runtime/transfer/name_book.hpp"
+#include "runtime/transfer/origin_plan.hpp"
+#include "runtime/transfer/origin_url.hpp"
 #include "runtime/transfer/tracker_choice.hpp"
 #include "runtime/transfer/transfer_text.hpp"
 
@@ -80,6 +82,10 @@ constexpr std::size_t holdings_bytes_max = 40 * 1024;
 constexpr std::size_t names_bytes_max = 12 * 1024;
 /// What a node would send if nothing limited it.
 constexpr std::uint64_t unlimited_bytes_per_s = 1'250'000'000;
+/// An origin is read for no longer, whatever a tracker says, and after it could not be it is tried again after this,
+/// and twice that each time.
+constexpr milliseconds lease_max{10'000};
+constexpr milliseconds origin_pause{2'000};
 constexpr const char* limit_key = "swarm-limit";
 
 std::string short_hex(const content_address& address) {
@@ -101,6 +107,7 @@ public:
     stored = gauge("stored", "Of all contents in the store, as they will be when they are whole.", "bytes");
     received = counter("received", "From other nodes, without headers.", "bytes");
     sent = counter("sent", "To other nodes, without headers.", "bytes");
+    from_origins = counter("from-origins", "From origins, outside of the cluster.", "bytes");
     uplink =
         gauge("uplink", "What the link has carried to other nodes at its best, per second; 0: not known.", "bytes");
     downlink = gauge("downlink", "The same, from other nodes.", "bytes");
@@ -115,6 +122,7 @@ public:
   caf::telemetry::int_gauge* downlink;
   caf::telemetry::int_counter* received;
   caf::telemetry::int_counter* sent;
+  caf::telemetry::int_counter* from_origins;
   caf::telemetry::int_counter* wasted;
   caf::telemetry::int_counter* refused;
 };
@@ -181,6 +189,8 @@ private:
     swarm_desk tracker;
     bool dialing = false;
     bool asking = false;
+    /// When; what an answer allows counts from then on.
+    time_point asked{};
     /// Of the names for it, the one to begin with.
     std::size_t next_name = 0;
   };
@@ -299,6 +309,7 @@ private:
       then();
     for (auto& event : port_->engine().drain())
       std::visit([this](auto& what) { on(what); }, event);
+    drain_origins();
   }
 
   void add_to_engine(entry& one, p2p::add_request request) {
@@ -318,6 +329,7 @@ private:
   void take_from_engine(entry& one) {
     if (one.in_engine)
       port_->engine().remove(one.address);
+    stop_origin(one);
     one.leave_engine();
   }
 
@@ -690,12 +702,16 @@ private:
   void on(p2p::event::piece_finished& what) {
     if (auto one = find(what.address); one && one->what)
       one->add_piece(what.piece);
+    if (auto* origins = port_->origins())
+      origins->took(what.address, what.piece, true);
   }
 
   void on(p2p::event::piece_rejected& what) {
     spdlog::warn("contents.bad_piece node={} content={} piece={} reason=\"it came with a wrong hash and is fetched "
                  "again\"",
                  node_.name, short_hex(what.address), what.piece);
+    if (auto* origins = port_->origins())
+      origins->took(what.address, what.piece, false);
   }
 
   void on(p2p::event::content_finished& what) {
@@ -811,7 +827,7 @@ private:
     port_->engine().request_progress();
     for (auto i = entries_.begin(); i != entries_.end();) {
       auto& one = (i++)->second;
-      one.download.add(one.download_now);
+      one.download.add(one.download_now + std::exchange(one.from.fresh, 0));
       if (one.in_engine && one.state == content_state::fetching)
         port_->engine().request_resume(one.address);
       std::erase_if(one.holders, [&](auto& holder) { return now() - holder.second >= holder_silence; });
@@ -1051,7 +1067,10 @@ private:
   }
 
   pb::Holding describe(const entry& one) const {
-    return to_holding(one, one.state == content_state::ready ? "" : text_of(one));
+    auto result = to_holding(one, one.state == content_state::ready ? "" : text_of(one));
+    result.set_has_origin(has_origin(one) && now() >= one.from.retry_at);
+    result.set_reads_origin(reads_origin(one));
+    return result;
   }
 
   void report_to(const std::string& address) {
@@ -1086,6 +1105,7 @@ private:
     }
     add_names(report, link, mine);
     link.asking = true;
+    link.asked = now();
     self_->request(link.tracker, caf::timespan{answer_timeout}, swarm_report{std::move(report)})
         .then([this, address](const swarm_answer& answer) { on_answer(address, *answer); },
               [this, address](const caf::error& reason) {
@@ -1122,7 +1142,7 @@ private:
       named_[to_peer(peer)] = now();
     set_peers();
     for (auto& errand : answer.errands())
-      obey(errand);
+      obey(errand, link.asked);
     meet(answer);
     for (auto& better : answer.removed())
       learn(better);
@@ -1181,7 +1201,7 @@ private:
     one.wish = p2p::urgency::low;
   }
 
-  void obey(const pb::SwarmErrand& errand) {
+  void obey(const pb::SwarmErrand& errand, time_point asked) {
     auto address = address_of(errand.address());
     auto one = address ? find(*address) : nullptr;
     if (!one)
@@ -1205,7 +1225,80 @@ private:
     one->others = to_urgency(errand.priority());
     if (auto stripe = to_stripe(errand); stripe != one->preferred && options_.order == "planned")
       port_->engine().prefer(*address, one->preferred = stripe);
+    read_origin(*one, asked + std::min(milliseconds{errand.reads_origin_ms()}, lease_max));
   }
+
+  // -- origins -------------------------------------------------------------------------
+
+  bool has_origin(const entry& one) const {
+    return port_->origins() && !names_.origin_of(to_bytes(one.address)).empty();
+  }
+
+  bool reads_origin(const entry& one) const { return now() < one.from.until; }
+
+  /// Reads what is missing until then; what was to be read longer ends then, too.
+  void read_origin(entry& one, time_point until) {
+    auto fetches = one.in_engine && one.known && one.wanted && one.state == content_state::fetching && !one.whole();
+    if (!fetches || !has_origin(one) || until <= now() || now() < one.from.retry_at)
+      return stop_origin(one);
+    if (!reads_origin(one))
+      spdlog::info("contents.origin node={} content={} name={} url={}", node_.name, short_hex(one.address),
+                   name_of(one.address), names_.origin_of(to_bytes(one.address)));
+    one.from.until = until;
+    auto zone =
+        std::find_if(node_.labels.begin(), node_.labels.end(), [](auto& label) { return label.first == "zone"; });
+    origin_lease lease;
+    lease.what = one.what;
+    lease.url = names_.origin_of(to_bytes(one.address));
+    lease.have = one.have;
+    lease.lasts = std::chrono::duration_cast<milliseconds>(until - now());
+    lease.bytes_per_s = in_force_.download_bytes_per_s;
+    lease.first_piece =
+        first_to_read(zone == node_.labels.end() ? "" : zone->second, static_cast<std::uint32_t>(one.have.size()));
+    port_->origins()->read(std::move(lease));
+  }
+
+  void stop_origin(entry& one) {
+    if (one.from.until == time_point{})
+      return;
+    one.from.until = {};
+    port_->origins()->stop(one.address);
+  }
+
+  void drain_origins() {
+    if (!port_->origins())
+      return;
+    for (auto& news : port_->origins()->drain())
+      std::visit([this](auto& what) { on(what); }, news);
+  }
+
+  void on(origin_piece& what) {
+    auto one = find(what.address);
+    if (!one || !one->in_engine || one->state != content_state::fetching)
+      return;
+    metrics_.from_origins->inc(static_cast<std::int64_t>(what.data.size()));
+    received_ += what.data.size();
+    one->from.fresh += what.data.size();
+    one->from.problem.clear();
+    one->from.failures = 0;
+    port_->engine().add_piece(what.address, what.piece, std::move(what.data));
+  }
+
+  void on(origin_failed& what) {
+    auto one = find(what.address);
+    if (!one)
+      return;
+    auto& from = one->from;
+    spdlog::warn("contents.origin_failed node={} content={} name={} reason=\"{}\"", node_.name, short_hex(what.address),
+                 name_of(what.address), what.reason);
+    from.problem = std::move(what.reason);
+    from.until = {};
+    // Meanwhile another node of the zone may have more luck.
+    from.retry_at = now() + origin_pause * (1U << std::min(from.failures++, 5U));
+    report_soon();
+  }
+
+  // -- peers ---------------------------------------------------------------------------
 
   /// A peer stays for a moment when it is not named any more: a content that goes from one tracker to another is not
   /// to lose its connections.
@@ -1372,7 +1465,10 @@ private:
             downlink_.cap().value_or(0),
             limit_.bytes_per_s() > 0,
             give_way_.giving(),
-            one.share.download_bytes_per_s};
+            one.share.download_bytes_per_s,
+            has_origin(one),
+            reads_origin(one),
+            one.from.problem};
   }
 
   std::string text_of(const entry& one) const { return astra::text_of(one, progress_of(one)); }
@@ -1486,6 +1582,9 @@ private:
     // What a simulated machine has to publish lies at no path.
     if (!order.path().starts_with('/') && !order.path().starts_with("sim:"))
       return refused(errc::invalid_argument, "\"" + order.path() + "\" is no absolute path");
+    if (auto& origin = order.name().origin(); !origin.empty())
+      if (auto problem = origin_problem(origin); !problem.empty())
+        return refused(errc::invalid_argument, problem);
     auto whose = jobs_.begin(order, now());
     whose->told.set_reason("reads and hashes the files");
     std::filesystem::path path{order.path()};

@@ -2,6 +2,7 @@
 
 #include "p2p/engine.hpp"
 #include "p2p/store.hpp"
+#include "runtime/transfer/origin_reader.hpp"
 
 #include <functional>
 #include <memory>
@@ -34,6 +35,8 @@ public:
   virtual std::vector<aftermath> drain() = 0;
 
   virtual p2p::engine& engine() = 0;
+  /// Null: no origins are read here.
+  virtual origin_reader* origins() = 0;
 
   /// Ends the engine; jobs that wait are dropped, the one that works is told to stop.
   virtual void close() = 0;

@@ -26,6 +26,10 @@ struct fetch_progress {
   bool gives_way = false;
   /// What it may take of the link beside more urgent contents; 0: as much as it gets.
   std::uint64_t share = 0;
+  /// Whether there is an origin, whether this node reads it, and why it cannot.
+  bool has_origin = false;
+  bool reads_origin = false;
+  std::string origin_problem;
 };
 
 /// Nothing: nobody can tell.

@@ -77,6 +77,7 @@ public:
     how.tls = std::move(tls);
     how.notify = std::move(notify);
     engine_ = p2p::make_libtorrent_engine(std::move(how));
+    origins_ = make_http_origin_reader(notify_);
     return p2p::nothing{};
   }
 
@@ -98,7 +99,10 @@ public:
     return *engine_;
   }
 
+  origin_reader* origins() override { return origins_.get(); }
+
   void close() override {
+    origins_.reset();
     engine_.reset();
     if (worker_.joinable()) {
       worker_.request_stop();
@@ -149,6 +153,7 @@ private:
   live_content_options options_;
   std::unique_ptr<p2p::store> store_;
   std::unique_ptr<p2p::engine> engine_;
+  std::unique_ptr<origin_reader> origins_;
   std::function<void()> notify_;
   std::mutex mutex_;
   std::condition_variable_any wake_;

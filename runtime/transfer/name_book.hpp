@@ -44,8 +44,16 @@ public:
   /// Names that mean a content and were not removed; good until the book changes.
   std::vector<const pb::ContentName*> names_of(std::string_view address) const;
 
+  /// URL of where a content has its files, too, as it was published last under any of its names; empty: there is none.
+  const std::string& origin_of(std::string_view address) const;
+
 private:
+  verdict take(const pb::ContentName& name);
+  void note_origin(const pb::ContentName& changed);
+
   std::map<std::string, std::map<std::uint32_t, pb::ContentName>, std::less<>> names_;
+  /// By address.
+  std::map<std::string, std::string, std::less<>> origins_;
 };
 
 } // namespace astra

@@ -18,6 +18,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -138,7 +139,14 @@ private:
       if (heard == name_book::verdict::removed_elsewhere || heard == name_book::verdict::refused)
         if (auto better = names_.find(one.name(), one.version()))
           *answer.add_removed() = *better;
+      // It was published anew, from elsewhere.
+      if (auto better = names_.find(one.name(), one.version());
+          better && heard == name_book::verdict::known && better->origin() != one.origin())
+        *answer.add_removed() = *better;
     }
+    for (auto& holding : report.holdings())
+      if (auto address = address_of(holding.address()); address && holding.has_origin() && holding.pieces() > 0)
+        keep_manifest(*address, known.source);
     auto told = table_.on_report(who, to_report(report), now());
     for (auto& errand : told.errands)
       *answer.add_errands() = errand_for(who, errand);
@@ -331,6 +339,37 @@ private:
             [this, address, offset, whom](const caf::error&) mutable { ask_for(address, offset, std::move(whom)); });
   }
 
+  /// What a content with an origin consists of is asked for before somebody wants it: when all nodes that had any of it
+  /// are gone the origin has it still, but nobody would know what to read.
+  void keep_manifest(const content_address& address, const manifest_source& source) {
+    auto known = manifests_.find(address);
+    std::uint64_t offset = 0;
+    while (known != manifests_.end() && known->second.parts.contains(offset))
+      offset += manifest_part_max;
+    if (known != manifests_.end() && offset >= known->second.total)
+      return;
+    // Not in the place of those that are wanted now.
+    if (manifest_bytes_ + manifest_part_max > manifest_bytes_max / 2 || !kept_.insert(address).second)
+      return;
+    pb::ManifestQuery query;
+    query.set_address(address.bytes.data(), address.bytes.size());
+    query.set_offset(offset);
+    self_->request(source, caf::timespan{manifest_wait}, manifest_query{std::move(query)})
+        .then(
+            [this, address, offset, source](const manifest_part& part) {
+              kept_.erase(address);
+              if (part->total() <= offset || part->total() > p2p::torrent_bytes_max
+                  || part->data().size() != std::min<std::uint64_t>(manifest_part_max, part->total() - offset))
+                return;
+              remember(address, offset, *part);
+              if (offset + part->data().size() == part->total())
+                spdlog::info("tracker.manifest tracker={} content={} bytes={} reason=\"it has an origin\"", process_,
+                             p2p::to_string(address).substr(0, 12), part->total());
+              keep_manifest(address, source);
+            },
+            [this, address](const caf::error&) { kept_.erase(address); });
+  }
+
   void deliver(const content_address& address, std::uint64_t offset, const manifest_part& part) {
     auto waiting = waiting_.extract(std::pair{address, offset});
     if (!waiting.empty())
@@ -379,6 +418,8 @@ private:
   std::map<content_address, known_status> statuses_;
   std::map<content_address, manifest> manifests_;
   std::size_t manifest_bytes_ = 0;
+  /// Those of which a part was asked for to be kept.
+  std::set<content_address> kept_;
   std::map<std::pair<content_address, std::uint64_t>, std::vector<part_promise>> waiting_;
   std::uint64_t turn_ = 0;
 };

@@ -112,6 +112,7 @@ pb::SwarmErrand to_pb(const p2p::swarm_table::errand& errand, const std::optiona
     result.set_fetching(static_cast<std::uint32_t>(status->fetching));
     result.set_priority(to_pb(status->how));
   }
+  result.set_reads_origin_ms(static_cast<std::uint64_t>(errand.reads_origin.count()));
   return result;
 }
 
@@ -152,6 +153,8 @@ p2p::swarm_table::report to_report(const pb::SwarmReport& report) {
     }
     holding.wants = one.wants();
     holding.how = to_urgency(one.priority());
+    holding.has_origin = one.has_origin();
+    holding.reads_origin = one.reads_origin();
     holding.dialled.assign(one.dialled().begin(), one.dialled().end());
     result.holdings.push_back(std::move(holding));
   }

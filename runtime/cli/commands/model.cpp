@@ -150,6 +150,8 @@ std::string render_version(const json& version, bool colour) {
   add("address", printable(text_in(version, "address")));
   add("published",
       readable(printable(text_in(version, "published"))) + " UTC by " + printable(text_in(version, "publisher")));
+  if (auto origin = text_in(version, "origin"); !origin.empty())
+    add("origin", printable(origin));
   auto fetching = count_in(version, "fetching");
   auto nodes = fmt::format("{} complete", count_in(version, "complete"));
   if (fetching > 0)
@@ -272,8 +274,11 @@ const command_text model_publish_text = {
     "A node on this machine reads PATH, copies it into its store and gives it the next version of NAME; the other "
     "nodes "
     "fetch it from there and from each other when an app needs it or astra model fetch says so.  With --node PATH is "
-    "one of that node's machine.  The same files again are the same version.  ^C leaves the node at it.",
-    "astra model publish llama ./llama-8b\nastra model publish llama /srv/models/llama-8b --node node-1 --pin",
+    "one of that node's machine.  The same files again are the same version.  ^C leaves the node at it.  "
+    "With --origin URL the files are on that HTTP server, too, at URL/<path of the file>, or for a single file at URL "
+    "itself.  What no node has any more is read from there, by one node of each zone, and must be what was published.",
+    "astra model publish llama ./llama-8b\nastra model publish llama /srv/models/llama-8b --node node-1 --pin\n"
+    "astra model publish llama ./llama-8b --origin https://files.example/llama-8b/",
 };
 
 const command_text model_list_text = {
@@ -362,6 +367,8 @@ int publish_model(command_context& context, const model_options& options) {
   body["path"] = path.string();
   if (options.pin)
     body["pin"] = true;
+  if (!options.origin.empty())
+    body["origin"] = options.origin;
   auto answer =
       order(context, "POST", path_of(options.name), body.dump(-1, ' ', false, json::error_handler_t::replace));
   if (!answer)

@@ -18,6 +18,8 @@ struct model_options {
   std::string path;
   /// Who is to publish it; empty: a node on this machine.
   std::string node;
+  /// URL of where it is, too; empty: nowhere.
+  std::string origin;
   /// Empty: as the command says by itself.
   std::vector<std::string> nodes;
   std::optional<std::uint32_t> count;

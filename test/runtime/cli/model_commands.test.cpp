@@ -36,7 +36,7 @@ TEST_CASE_FIXTURE(command_fixture, "publish makes the path absolute, names this 
   answer("GET /v1/model-jobs?id=n2%3A7", 200, jobs(job("n2:7", "running", 1048576, R"(,"bytes_per_s":1048576)")));
   on_sleep = [&] { answer("GET /v1/model-jobs?id=n2%3A7", 200, jobs(job("n2:7", "done", 4194304))); };
   auto relative = std::filesystem::relative(data).string();
-  auto result = run({"model", "publish", "llama", relative.c_str(), "--pin"});
+  auto result = run({"model", "publish", "llama", relative.c_str(), "--pin", "--origin", "http://x/y"});
   CHECK(result.code == 0);
   CHECK(result.out == "published llama@3 (0a0b, 4 MiB, on node n2)\n");
   CHECK(result.err == "publish llama  25 %  1 MiB of 4 MiB  1.0 MB/s\n");
@@ -44,6 +44,7 @@ TEST_CASE_FIXTURE(command_fixture, "publish makes the path absolute, names this 
   CHECK(body["path"] == data);
   CHECK(body["machine"] == "machine-1");
   CHECK(body["pin"] == true);
+  CHECK(body["origin"] == "http://x/y");
   CHECK_FALSE(body.contains("node"));
 }
 
@@ -58,6 +59,9 @@ TEST_CASE_FIXTURE(command_fixture, "what cannot be published is said before anyt
   CHECK(version.code == exit_usage);
   CHECK(version.err.find("write 'llama'") != std::string::npos);
   CHECK(run({"model", "publish", "a b", "/tmp"}).code == exit_usage);
+  auto origin = run({"model", "publish", "llama", "/tmp", "--origin", "http://me:secret@x/"});
+  CHECK(origin.code == exit_usage);
+  CHECK(origin.err.find("have the server let the nodes in by their addresses") != std::string::npos);
   CHECK(calls.empty());
 }
 

@@ -165,7 +165,8 @@ TEST_CASE_FIXTURE(fixture, "one model is shown with its holders, a misspelt one 
 
 TEST_CASE_FIXTURE(fixture, "publishing goes to the node on the caller's machine, and answers with the job to follow") {
   job_of("n2", 7);
-  auto begun = call("POST", "/v1/models/llama", R"({"path": "/data", "machine": "m-n2", "pin": true})");
+  auto begun =
+      call("POST", "/v1/models/llama", R"({"path": "/data", "machine": "m-n2", "pin": true, "origin": "http://x/y"})");
   CHECK(status_of(begun) == 202);
   CHECK(begun->body() == json{{"node", "n2"}, {"job", "n2:7"}});
   CHECK(begun->header("Location") == "/v1/model-jobs/n2:7");
@@ -173,6 +174,7 @@ TEST_CASE_FIXTURE(fixture, "publishing goes to the node on the caller's machine,
   CHECK(orders[0].first == "n2");
   CHECK(orders[0].second.verb() == pb::CONTENT_PUBLISH);
   CHECK(orders[0].second.name().name() == "llama");
+  CHECK(orders[0].second.name().origin() == "http://x/y");
   CHECK(orders[0].second.path() == "/data");
   CHECK(orders[0].second.pin());
   CHECK(orders[0].second.origin() == "anyone (127.0.0.1:1) at gateway gw");

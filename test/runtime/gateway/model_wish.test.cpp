@@ -39,6 +39,9 @@ TEST_CASE("requests about models are read from path, query and body") {
   CHECK(publish.path == "/data");
   CHECK(publish.machine == "m1");
   CHECK(publish.pin);
+  CHECK(publish.origin.empty());
+  auto elsewhere = good("POST", "/v1/models/llama", R"({"path": "/data", "origin": "https://files.example/llama/"})");
+  CHECK(elsewhere.origin == "https://files.example/llama/");
   auto named = good("POST", "/v1/models/llama/fetch", R"({"nodes": ["n2", "n1", "n2"]})");
   CHECK(named.nodes.which == model_nodes::kind::named);
   CHECK(named.nodes.names == std::vector<std::string>{"n1", "n2"});
@@ -69,6 +72,8 @@ TEST_CASE("what is wrong with a request about models is named with its cure") {
       {"POST", "/v1/models/llama", R"({"path": "x"})",
        "path must be that of a directory or file on the node's machine, from / on"},
       {"POST", "/v1/models/llama", R"({"path": 7})", "path must be a text"},
+      {"POST", "/v1/models/llama", R"({"path": "/x", "origin": "x.example/y"})",
+       "origin 'x.example/y' must begin with http:// or https://"},
       {"POST", "/v1/models/llama", R"({"path": "/x", "nod": "n1"})", "unknown field 'nod'; did you mean 'node'?"},
       {"POST", "/v1/models/llama", "[]", "the body must be a JSON object"},
       {"POST", "/v1/models/llama/fetch", "{}",

@@ -68,3 +68,37 @@ TEST_CASE("what is no name is not learned") {
   CHECK(names.learn(cut) == verdict::refused);
   CHECK(names.list().empty());
 }
+
+TEST_CASE(
+    "the origin that a content was published with last counts, under whichever of its names, until those are gone") {
+  auto with = [](pb::ContentName name, const std::string& origin) {
+    name.set_origin(origin);
+    return name;
+  };
+  std::string content(32, 'a');
+  name_book names;
+  CHECK(names.grant(version("ocr", 0, 'a', 5)).version() == 1);
+  CHECK(names.origin_of(content).empty());
+  // The same version, with an origin now, and then with another one.
+  CHECK(names.grant(with(version("ocr", 0, 'a', 7), "http://x/")).version() == 1);
+  auto moved = names.grant(with(version("ocr", 0, 'a', 9), "http://y/"));
+  CHECK(moved.version() == 1);
+  CHECK(names.origin_of(content) == "http://y/");
+  CHECK(names.grant(version("ocr", 0, 'a', 11)).origin() == "http://y/");
+
+  name_book other;
+  CHECK(other.learn(with(version("ocr", 1, 'a', 7), "http://x/")) == verdict::learned);
+  CHECK(other.learn(moved) == verdict::learned);
+  CHECK(other.learn(with(version("ocr", 1, 'a', 7), "http://x/")) == verdict::known);
+  CHECK(other.learn(version("ocr", 1, 'a', 5)) == verdict::known);
+  CHECK(other.origin_of(content) == "http://y/");
+  CHECK(other.learn(with(version("asr", 1, 'a', 20), "http://z/")) == verdict::learned);
+  CHECK(other.origin_of(content) == "http://z/");
+  for (auto name : {"asr", "ocr"}) {
+    auto gone = *other.find(name, 1);
+    gone.set_removed(true);
+    CHECK(other.learn(gone) == verdict::learned);
+    CHECK(other.origin_of(content) == (name == std::string{"asr"} ? "http://y/" : ""));
+  }
+  CHECK(other.learn(with(version("tts", 1, 'b'), "ftp://x/")) == verdict::refused);
+}

@@ -108,6 +108,20 @@ TEST_CASE("what a fetch says names how far it is, how long it takes and what hol
   how.missing = 3;
   CHECK(limited_by(how) == "3 of its pieces, which no node has that answers");
   CHECK_FALSE(time_left(how));
+  how.has_origin = true;
+  CHECK(limited_by(how) == "3 of its pieces, which a node of this zone is to read from its origin");
+  how.origin_problem = "http://x/y answers 404";
+  CHECK(limited_by(how)
+        == "3 of its pieces, which no node has that answers, and its origin does not give: http://x/y answers 404");
+  how.origin_problem.clear();
+  how.reads_origin = true;
+  CHECK(limited_by(how) == "its origin, which this node has begun to read");
+  how.swarm_limited = false;
+  how.bytes_per_s = 9'300'000;
+  CHECK(fetch_text(how) == "62 %, 41 s left at 9.3 MB/s from its origin, limited by its origin, which this node reads");
+  how.peers = 2;
+  CHECK(fetch_text(how)
+        == "62 %, 41 s left at 9.3 MB/s from its origin and 2 peers, limited by its origin, which this node reads");
 }
 
 TEST_CASE("every key has its tracker; one that fails is left for its heirs and asked again later") {
