@@ -45,6 +45,7 @@
 #include <cerrno>
 #include <condition_variable>
 #include <ctime>
+#include <limits>
 #include <list>
 #include <map>
 #include <mutex>
@@ -1482,7 +1483,8 @@ private:
     parser_->body_limit(what_.response_limit_bytes != 0 ? what_.response_limit_bytes : answer_limit_bytes);
     parser_->skip(what_.method == "HEAD");
     if (reader_.sink) {
-      parser_->body_limit(boost::none);
+      // Not none, which Beast takes for less than any length that the server says.
+      parser_->body_limit(std::numeric_limits<std::uint64_t>::max());
       parser_->eager(true);
       receive_some();
       return;

@@ -304,6 +304,20 @@ TEST_CASE_FIXTURE(fixture, "with TLS members get a content from each other, unde
   CHECK(third.failures.empty());
 }
 
+TEST_CASE_FIXTURE(fixture, "with TLS, too, pieces from elsewhere make a content complete") {
+  auto what = blob(3 * piece_bytes + 5);
+  node alone{3, loaded(ours.issue("alone"))};
+  alone.fetch(what, {});
+  REQUIRE(alone.wait([&] { return alone.checked; }));
+  auto bytes = file_bytes(source());
+  for (std::uint32_t piece = 0; piece < 4; ++piece) {
+    auto part = bytes.substr(piece * piece_bytes, piece_bytes);
+    alone.to().add_piece(what.address, piece, {part.begin(), part.end()});
+  }
+  CHECK(alone.wait([&] { return alone.finished; }));
+  CHECK(file_bytes(alone.place() / what.name / what.files[0].path) == bytes);
+}
+
 TEST_CASE_FIXTURE(fixture, "a stranger gets no byte, though its address is named and it knows the content") {
   auto what = blob(1'000'000);
   auto files = ours.issue("m1");

@@ -31,15 +31,19 @@ public:
   };
 
   /// @param knows_ranges else the answer is always all of the file
-  explicit file_origin(std::filesystem::path directory, bool knows_ranges = true)
-    : directory_(std::move(directory)), knows_ranges_(knows_ranges) {
-    auto started = http_server::start({}, [this](http_exchange_ptr exchange) { answer(*exchange); });
+  /// @param tls set: HTTPS
+  explicit file_origin(std::filesystem::path directory, bool knows_ranges = true,
+                       std::shared_ptr<tls_context> tls = nullptr)
+    : directory_(std::move(directory)), knows_ranges_(knows_ranges), tls_(tls != nullptr) {
+    http_server_options options;
+    options.tls = std::move(tls);
+    auto started = http_server::start(options, [this](http_exchange_ptr exchange) { answer(*exchange); });
     REQUIRE(started);
     server_ = std::move(*started);
   }
 
   /// With its '/' at the end.
-  std::string url() const { return "http://" + server_->address() + "/"; }
+  std::string url() const { return (tls_ ? "https://" : "http://") + server_->address() + "/"; }
 
   /// In place of the file, for those paths for which it says something.
   void instead(std::function<std::optional<http_response>(const std::string& path)> says) {
@@ -128,6 +132,7 @@ private:
 
   const std::filesystem::path directory_;
   const bool knows_ranges_;
+  const bool tls_;
   mutable std::mutex mutex_;
   std::function<std::optional<http_response>(const std::string&)> instead_;
   std::vector<request> requests_;

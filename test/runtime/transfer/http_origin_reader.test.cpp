@@ -1,5 +1,6 @@
 #include "runtime/transfer/origin_reader.hpp"
 #include "test/p2p/files.hpp"
+#include "test/runtime/security/test_authority.hpp"
 #include "test/support/file_origin.hpp"
 #include "test/support/tcp_peer.hpp"
 
@@ -72,11 +73,15 @@ struct fixture {
   std::condition_variable told;
   bool news_there = false;
   /// Last: its thread uses the others.
-  std::unique_ptr<origin_reader> reader = make_http_origin_reader([this] {
-    std::scoped_lock guard{mutex};
-    news_there = true;
-    told.notify_all();
-  });
+  std::unique_ptr<origin_reader> reader = make();
+
+  std::unique_ptr<origin_reader> make() {
+    return make_http_origin_reader([this] {
+      std::scoped_lock guard{mutex};
+      news_there = true;
+      told.notify_all();
+    });
+  }
 };
 
 } // namespace
@@ -144,10 +149,49 @@ TEST_CASE_FIXTURE(fixture, "why an origin cannot be read is told") {
   CHECK(tells(status(302)) == origin.url() + "config.json answers 302 without saying where to go");
   CHECK(tells(status(200, {}, "too long"))
         == origin.url() + "config.json has 8 bytes there, not the 2 of 'config.json' as it was published");
-  CHECK(tells(status(200, {}, "[]"))
+  // The others are read meanwhile.
+  CHECK(tells([](const std::string& path) -> std::optional<http_response> {
+          if (path != "config.json")
+            return std::nullopt;
+          http_response answer;
+          answer.body = "[]";
+          return answer;
+        })
         == origin.url() + "config.json has other bytes than 'config.json' as it was published");
   CHECK(tells(status(200, {{"Content-Encoding", "gzip"}}, "[]"))
         == origin.url() + "config.json sends the file encoded as 'gzip'");
+}
+
+TEST_CASE_FIXTURE(fixture, "over HTTPS a server must have a certificate for its host of an authority of this machine") {
+  test::test_authority ours;
+  certificate_wish wish;
+  wish.name = "web";
+  wish.roles = {peer_role::gateway};
+  wish.lifetime = 24h;
+  wish.hosts = {"127.0.0.1"};
+  auto files = ours.issue("web", {peer_role::gateway});
+  auto made = test::need(ours.ca.issue(wish, test::unix_now(), "issue"));
+  p2p::write_file(files.certificate, made.certificate_pem);
+  p2p::write_file(files.key, made.key_pem);
+  file_origin origin{source.path(), true, test::need(tls_context::load(files))};
+  file_origin other{source.path(), true, test::need(tls_context::load(ours.issue("other", {peer_role::gateway})))};
+  ::setenv("SSL_CERT_FILE", files.ca.c_str(), 1);
+  lease(origin.url(), 4);
+  take_all();
+  CHECK(failure == "");
+  CHECK(origin.bytes() == what->size);
+  have.assign(have.size(), false);
+  lease(other.url());
+  take_all();
+  CHECK(failure.find("its certificate is not good for '127.0.0.1': IP address mismatch") != std::string::npos);
+  failure.clear();
+  // A new reader reads the authorities anew.
+  ::setenv("SSL_CERT_FILE", "/dev/null", 1);
+  reader = make();
+  lease(origin.url());
+  take_all();
+  CHECK(failure.find("its certificate is not good for '127.0.0.1'") != std::string::npos);
+  ::unsetenv("SSL_CERT_FILE");
 }
 
 TEST_CASE_FIXTURE(fixture, "nobody there is told too, after a few tries") {
