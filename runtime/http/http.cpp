@@ -44,6 +44,7 @@
 #include <cassert>
 #include <cerrno>
 #include <condition_variable>
+#include <cstdlib>
 #include <ctime>
 #include <limits>
 #include <list>
@@ -109,11 +110,10 @@ http_response plain_error(std::uint16_t status, std::string_view code, std::stri
   return result;
 }
 
-/// @param chunked the body follows in pieces
-std::string render_head(const http_response& response, bool keep_alive, bool chunked = false) {
+/// @param known bytes of the body; nothing: their number is not known, and the body follows in chunks
+std::string render_head(const http_response& response, bool keep_alive, std::optional<std::uint64_t> known) {
   auto reason = http::obsolete_reason(http::int_to_status(response.status));
-  auto length =
-      chunked ? std::string{"Transfer-Encoding: chunked"} : fmt::format("Content-Length: {}", response.body.size());
+  auto length = known ? fmt::format("Content-Length: {}", *known) : std::string{"Transfer-Encoding: chunked"};
   auto head = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\n{}\r\nConnection: {}\r\n", response.status,
                           std::string_view{reason.data(), reason.size()}, one_line(response.content_type), length,
                           keep_alive ? "keep-alive" : "close");
@@ -121,6 +121,16 @@ std::string render_head(const http_response& response, bool keep_alive, bool chu
     head += fmt::format("{}: {}\r\n", one_line(name), one_line(value));
   head += "\r\n";
   return head;
+}
+
+/// The length that the handler tells of a body that it will send in pieces.
+std::optional<std::uint64_t> take_length(http_headers& headers) {
+  auto found = std::ranges::find(headers, "Content-Length", &http_headers::value_type::first);
+  if (found == headers.end())
+    return std::nullopt;
+  auto length = std::strtoull(found->second.c_str(), nullptr, 10);
+  headers.erase(found);
+  return length;
 }
 
 // -- streams ---------------------------------------------------------------------------------------------------------
@@ -362,7 +372,7 @@ public:
     phase_ = phase::writing;
     gone_ = nullptr;
     flags_ = nullptr;
-    head_text_ = render_head(response, keep_alive_ && !owner_.closing);
+    head_text_ = render_head(response, keep_alive_ && !owner_.closing, response.body.size());
     body_ = head_only_ ? std::string{} : std::move(response.body);
     touch();
     std::array<asio::const_buffer, 2> buffers{asio::buffer(head_text_), asio::buffer(body_)};
@@ -381,14 +391,14 @@ public:
   void begin_stream(const std::shared_ptr<exchange_flags>& flags, http_response head) {
     if (phase_ != phase::handling || flags != flags_)
       return;
-    head.body.clear();
-    if (old_http_) {
+    left_ = take_length(head.headers);
+    if (old_http_ && !left_) {
       // It could not tell a body that was cut from a whole one.
       gone();
       answer(plain_error(505, "http_version", "this answer comes in pieces: ask with HTTP/1.1"));
       return;
     }
-    head_text_ = render_head(head, keep_alive_ && !owner_.closing, true);
+    head_text_ = render_head(head, keep_alive_ && !owner_.closing, left_);
     touch();
     if (head_only_) {
       gone();
@@ -407,7 +417,11 @@ public:
   void write(const std::shared_ptr<exchange_flags>& flags, const std::string& piece, std::function<void()> taken) {
     if (phase_ != phase::streaming || flags != flags_ || stream_end_ != stream_end::open)
       return;
-    if (!piece.empty()) { // An empty chunk would be the end.
+    if (left_) {
+      assert(piece.size() <= *left_);
+      *left_ -= piece.size();
+      waiting_ += piece;
+    } else if (!piece.empty()) { // An empty chunk would be the end.
       waiting_ += fmt::format("{:x}\r\n", piece.size());
       waiting_ += piece;
       waiting_ += "\r\n";
@@ -421,8 +435,9 @@ public:
   void end_stream(const std::shared_ptr<exchange_flags>& flags, bool whole) {
     if (phase_ != phase::streaming || flags != flags_ || stream_end_ != stream_end::open)
       return;
+    whole = whole && left_.value_or(0) == 0;
     stream_end_ = whole ? stream_end::whole : stream_end::cut;
-    if (whole)
+    if (whole && !left_)
       waiting_ += "0\r\n\r\n";
     flush();
   }
@@ -891,6 +906,8 @@ private:
   std::string waiting_;
   std::vector<std::function<void()>> taken_;
   bool stream_writing_ = false;
+  /// Of the body, where its length was told.
+  std::optional<std::uint64_t> left_;
   stream_end stream_end_ = stream_end::open;
 };
 

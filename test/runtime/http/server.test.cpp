@@ -445,6 +445,41 @@ TEST_CASE("an answer in pieces is chunked, and the connection serves the next re
   CHECK(peer.read_until("GET /next ").find("200 OK") != std::string::npos);
 }
 
+TEST_CASE("an answer in pieces whose length is told is sent as it is, and is cut when it ends before that") {
+  echo_server echo;
+  auto peer = echo.connect();
+  auto of_length = [&](const char* length) {
+    auto held = echo.take_held();
+    auto head = text("");
+    head.headers.emplace_back("Content-Length", length);
+    return held->begin(std::move(head));
+  };
+  // Old clients can tell its end, too; and HEAD is told the length.
+  peer.send("HEAD /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+  of_length("6")->end();
+  auto head = peer.read_until("\r\n\r\n");
+  CHECK(head.find("Content-Length: 6\r\n") != std::string::npos);
+  CHECK(head.find("chunked") == std::string::npos);
+  peer.send(get("/hold"));
+  auto stream = of_length("6");
+  stream->write("one", nullptr);
+  stream->write("", nullptr);
+  stream->write("two", nullptr);
+  stream->end();
+  CHECK(peer.read_until("onetwo").find("Content-Length: 6\r\n") != std::string::npos);
+  peer.send(get("/hold"));
+  stream = of_length("7");
+  stream->write("onetwo", nullptr);
+  stream->end();
+  CHECK(peer.read_until("never sent").ends_with("\r\n\r\nonetwo"));
+  auto old = echo.connect();
+  old.send("GET /hold HTTP/1.0\r\n\r\n");
+  stream = of_length("3");
+  stream->write("one", nullptr);
+  stream->end();
+  CHECK(old.read_until("never sent").ends_with("\r\n\r\none"));
+}
+
 TEST_CASE("an answer that is dropped before its end is cut behind what was written, and has no end") {
   echo_server echo;
   auto peer = echo.connect();
