@@ -222,8 +222,9 @@ void check_accelerators(const std::string& table, const pb::Resources& resources
 }
 
 constexpr std::string_view content_prefix = "content.";
+constexpr std::string_view url_suffix = ".url";
 
-/// Everything in which {content.NAME} is replaced, with its key.
+/// Everything in which {content.NAME} and {content.NAME.url} are replaced, with its key.
 template <class Function>
 void for_each_word(const pb::AppSpec& spec, Function function) {
   auto commands = [&](const std::string& key, auto& command) {
@@ -275,6 +276,9 @@ void check_contents(const pb::AppSpec& spec, rule_book& rules) {
       if (!placeholder.starts_with(content_prefix))
         continue;
       auto name = placeholder.substr(content_prefix.size());
+      // A name may end so itself.
+      if (name.ends_with(url_suffix) && names.count(name) == 0)
+        name.resize(name.size() - url_suffix.size());
       if (!name.empty() && names.count(name) == 0)
         rules.add(key,
                   fmt::format("{{{}}}: \"{}\" is not in content; add it there, such as content = [\"{}@1\"]",

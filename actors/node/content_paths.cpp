@@ -5,12 +5,17 @@
 namespace astra {
 namespace {
 
+void replace_all(std::string& text, const std::string& wanted, const std::string& by) {
+  for (auto at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + by.size()))
+    text.replace(at, wanted.size(), by);
+}
+
 void replace_in(std::string& text, const content_paths& paths) {
-  for (auto& [name, path] : paths) {
-    auto wanted = "{content." + name + "}";
-    for (auto at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + path.size()))
-      text.replace(at, wanted.size(), path);
-  }
+  // Names may have dots: where one is "x.url" that is what {content.x.url} means.
+  for (auto& [name, place] : paths)
+    replace_all(text, "{content." + name + "}", place.directory);
+  for (auto& [name, place] : paths)
+    replace_all(text, "{content." + name + ".url}", place.url);
 }
 
 template <class Texts>
@@ -21,13 +26,15 @@ void replace_in_all(Texts* texts, const content_paths& paths) {
 
 template <class Texts>
 void add_variables(Texts* env, const content_paths& paths) {
-  for (auto& [name, path] : paths) {
+  for (auto& [name, place] : paths) {
     std::string variable = "ASTRA_CONTENT_";
     for (auto c : name)
       variable += std::isalnum(static_cast<unsigned char>(c)) != 0
                       ? static_cast<char>(std::toupper(static_cast<unsigned char>(c)))
                       : '_';
-    env->Add(variable + "=" + path);
+    env->Add(variable + "=" + place.directory);
+    if (!place.url.empty())
+      env->Add(variable + "_URL=" + place.url);
   }
 }
 

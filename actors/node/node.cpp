@@ -229,11 +229,14 @@ private:
         on_contents(token, *look);
     };
     for (auto& content : what->spec->contents())
-      self_->request(keeper, caf::timespan{content_answer_timeout}, hold_content{token, content})
+      self_
+          ->request(keeper, caf::timespan{content_answer_timeout},
+                    hold_content{token, content, what->spec->stream_content()})
           .then(
               [look, one_done, content](const content_status& status) {
-                if (status.now == content_status::phase::ready)
-                  look->paths[content.substr(0, content.find('@'))] = status.path;
+                // Who reads while the files come is told so only when it asked for that.
+                if (status.now == content_status::phase::ready || status.now == content_status::phase::streams)
+                  look->paths[content.substr(0, content.find('@'))] = {status.path, status.url};
                 else if (status.now == content_status::phase::failed)
                   look->failed = status.reason;
                 else

@@ -46,6 +46,13 @@ TEST_CASE("contents of an app are sorted, and come back into the file") {
   CHECK(spec.contents(1) == "voc@2");
 }
 
+TEST_CASE("a command may be given the URL of a content, whose name may look like one") {
+  auto spec = spec_of("name = \"a\"\ncommand = [\"load\", \"{content.voc.url}/w\", \"{content.x.url}\", "
+                      "\"{content.x.url.url}\"]\ncontent = [\"voc@2\", \"x.url@1\"]\nstream_content = true\n");
+  CHECK(spec.stream_content());
+  CHECK(spec.contents_size() == 2);
+}
+
 TEST_CASE("a server app carries its command, variables and paths; lists are sorted") {
   auto spec = spec_of(R"(name = "web"
 mode = "server"

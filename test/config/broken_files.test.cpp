@@ -191,6 +191,7 @@ const std::vector<broken_file> broken_app_files = {
     {good_app + "content = [\"o cr@1\"]\n", "3:12: content[0]: ", "at position 2"},
     {good_app + "content = [\"ocr@1\", \"ocr@2\"]\n", "3:21: content[1]: ", "is named twice"},
     {good_app + "content = [\"ocr@1\"]\nenv = { M = \"{content.ocd}\" }\n", "4:", "\"ocd\" is not in content"},
+    {good_app + "content = [\"ocr@1\"]\nenv = { M = \"{content.ocd.url}\" }\n", "4:", "\"ocd\" is not in content"},
     {good_app + "kind = \"proces\"\n", "3:8: kind: ", "did you mean 'process'?"},
     {good_app + "mode = \"daemon\"\n", "3:8: mode: ", "per-request, server"},
     {good_app + "cpu = 1\n", "3:1: cpu: ", "it belongs in [resources]"},

@@ -5,7 +5,7 @@
 using namespace astra;
 
 TEST_CASE("a command finds its contents by placeholder and by variable, whatever its kind") {
-  content_paths paths{{"ocr-det", "/s/1"}, {"voc.en", "/s/2"}};
+  content_paths paths{{"ocr-det", {"/s/1"}}, {"voc.en", {"/s/2"}}};
   pb::AppSpec spec;
   auto& server = *spec.mutable_server();
   server.add_command("serve");
@@ -30,4 +30,20 @@ TEST_CASE("a command finds its contents by placeholder and by variable, whatever
   CHECK(all->per_request().command(0) == "/s/1/run");
   CHECK(all->federation().head().command(0) == "/s/2/head");
   CHECK(all->federation().worker().env(0) == "A=/s/2");
+}
+
+TEST_CASE("who may read a content while it comes is given its URL the same way") {
+  content_paths paths{
+      {"voc.en", {"/s/1", "http://here/1"}}, {"voc.en.url", {"/s/2", "http://here/2"}}, {"none", {"/s/3"}}};
+  pb::AppSpec spec;
+  auto& server = *spec.mutable_server();
+  server.add_command("{content.none}:{content.none.url}:{content.voc.en}");
+  server.add_command("{content.voc.en.url}:{content.voc.en.url.url}");
+  auto filled = with_contents(spec, paths);
+  CHECK(filled->server().command(0) == "/s/3::/s/1");
+  // A content of that name goes before.
+  CHECK(filled->server().command(1) == "/s/2:http://here/2");
+  REQUIRE(filled->server().env_size() == 5);
+  CHECK(filled->server().env(0) == "ASTRA_CONTENT_NONE=/s/3");
+  CHECK(filled->server().env(2) == "ASTRA_CONTENT_VOC_EN_URL=http://here/1");
 }
