@@ -464,11 +464,19 @@ public:
     if (found == torrents_.end())
       return;
     auto pieces = pieces_of(found->second);
-    when_added(found->second, [deadlines, pieces](const lt::torrent_handle& handle) {
-      handle.clear_piece_deadlines();
+    std::set<std::uint32_t> urgent;
+    for (auto& deadline : deadlines)
+      urgent.insert(deadline.piece);
+    std::erase_if(found->second.urgent, [&](std::uint32_t piece) { return urgent.contains(piece); });
+    auto dropped = std::exchange(found->second.urgent, std::move(urgent));
+    when_added(found->second, [deadlines, pieces, dropped](const lt::torrent_handle& handle) {
+      // The new ones first: whenever the first one comes libtorrent takes back what it has asked peers for.
       for (auto& deadline : deadlines)
         if (deadline.piece < pieces)
           handle.set_piece_deadline(index(deadline.piece), static_cast<int>(deadline.within.count()));
+      for (auto piece : dropped)
+        if (piece < pieces)
+          handle.reset_piece_deadline(index(piece));
     });
   }
 
@@ -525,6 +533,8 @@ private:
     /// The same content, added again meanwhile.
     std::optional<add_request> next;
     std::uint32_t next_pieces = 0;
+    /// Pieces that have deadlines, or had them and have come.
+    std::set<std::uint32_t> urgent;
     /// What was asked of it, or of the next one, before libtorrent had it.
     std::vector<std::function<void(const lt::torrent_handle&)>> waiting;
   };
