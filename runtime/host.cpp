@@ -21,6 +21,7 @@
 #include "runtime/process/machine_probe.hpp"
 #include "runtime/roles.hpp"
 #include "runtime/tasks/task_db.hpp"
+#include "runtime/transfer/content_server.hpp"
 #include "runtime/transfer/live_content_port.hpp"
 
 #include <caf/actor_cast.hpp>
@@ -157,6 +158,8 @@ private:
   bool load_certificates();
   bool listen();
   bool serve_metrics();
+  /// The doors of contents; null: this process keeps none.
+  std::shared_ptr<content_port> open_contents();
   void write_run_file();
   /// Certificates, from their files.
   void reload();
@@ -196,6 +199,7 @@ private:
   std::unique_ptr<session_layer> sessions_;
   /// Null when metrics.listen is empty.
   std::unique_ptr<http_server> metrics_;
+  content_server reading_;
   std::unique_ptr<live_platform> world_;
   std::unique_ptr<role_set> roles_;
   std::optional<gateway> gateway_;
@@ -385,6 +389,23 @@ bool host::serve_metrics() {
   return true;
 }
 
+std::shared_ptr<content_port> host::open_contents() {
+  if (!options_.has(process_role::node) || !options_.store.enabled)
+    return nullptr;
+  auto doors = content_doors(options_, state_dir_, sessions_->address());
+  auto find = [services = services_, service = content_service(options_.node.name)] {
+    auto found = services->find(service);
+    return found ? caf::actor_cast<content_keeper_actor>(*found) : content_keeper_actor{};
+  };
+  // Without it apps wait for all of a content, as those do that do not stream.
+  if (auto server = start_content_server(*sys_, std::move(find)))
+    reading_ = std::move(*server);
+  else
+    spdlog::error("contents.not_served reason=\"{}\"", error_text(server.error()));
+  doors.reading_url = reading_.url;
+  return make_live_content_port(std::move(doors));
+}
+
 void host::write_run_file() {
   nlohmann::json run = {
       {"name", options_.name}, {"pid", ::getpid()}, {"address", sessions_->address()}, {"ready", true}};
@@ -487,9 +508,7 @@ int host::run_roles() {
   parts.machine = make_machine_probe([this] { return launcher_ ? launcher_->pid() : 0; });
   world_ = std::make_unique<live_platform>(std::move(parts));
 
-  std::shared_ptr<content_port> contents;
-  if (options_.has(process_role::node) && options_.store.enabled)
-    contents = make_live_content_port(content_doors(options_, state_dir_, sessions_->address()));
+  auto contents = open_contents();
   roles_ = std::make_unique<role_set>(
       *sys_, *world_, options_, app_specs_, app_actors_,
       [this](const std::string& role, const std::string& reason) {
@@ -605,6 +624,7 @@ void host::end_children() {
     gateway_->stop(failed_ ? std::chrono::milliseconds{0} : options_.shutdown_timeout / 2);
   gateway_.reset();
   metrics_.reset();
+  reading_.http.reset();
   if (roles_)
     roles_->end();
   if (directory_)

@@ -65,6 +65,8 @@ public:
 
   std::string public_address() const override { return {}; }
   bool passes_nats() const override { return true; }
+  /// Simulated apps read nothing.
+  std::string reading_url() const override { return {}; }
   /// Simulated machines have cores and disks for everybody.
   double pressure() override { return 0.0; }
   std::string machine() const override { return parts_.machine; }

@@ -30,6 +30,8 @@ struct content_entry {
   std::uint64_t size = 0;
   /// Directory of its files, when it is ready.
   std::string path;
+  /// Where the engine has them, from when it was added there first.
+  std::string place;
   bool pinned = false;
   /// Somebody wants it here.
   bool wanted = false;

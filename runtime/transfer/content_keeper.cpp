@@ -11,6 +11,7 @@
 #include "runtime/transfer/name_book.hpp"
 #include "runtime/transfer/origin_plan.hpp"
 #include "runtime/transfer/origin_url.hpp"
+#include "runtime/transfer/read_plan.hpp"
 #include "runtime/transfer/tracker_choice.hpp"
 #include "runtime/transfer/transfer_text.hpp"
 
@@ -21,6 +22,7 @@
 #include <caf/telemetry/gauge.hpp>
 #include <caf/telemetry/metric_registry.hpp>
 #include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
 #include <spdlog/fmt/fmt.h>
 #include <spdlog/spdlog.h>
 
@@ -77,6 +79,8 @@ constexpr milliseconds relay_lasts{60'000};
 constexpr milliseconds in_use_for{60'000};
 /// After a request others are expected for so long.
 constexpr milliseconds busy_lasts{5'000};
+/// Who reads what is not here yet hears so after this, and asks again; so whoever is gone is forgotten.
+constexpr milliseconds read_patience{5'000};
 /// Of a report's holdings; it has to fit the edge's frames.
 constexpr std::size_t holdings_bytes_max = 40 * 1024;
 constexpr std::size_t names_bytes_max = 12 * 1024;
@@ -314,6 +318,9 @@ private:
 
   void add_to_engine(entry& one, p2p::add_request request) {
     request.what = one.what;
+    one.place = (request.place / one.what->name).string();
+    if (auto readers = readers_.find(one.address); readers != readers_.end())
+      readers->second.plan.engine_is_new();
     one.in_engine = true;
     one.known = request.complete;
     one.have.assign(one.what->piece_hashes.size(), request.complete);
@@ -451,6 +458,8 @@ private:
   struct prepared {
     p2p::done result = p2p::nothing{};
     std::filesystem::path place;
+    /// Where apps will find the files.
+    std::string path;
     std::vector<bool> good;
     std::vector<char> resume;
     std::vector<content_address> evicted;
@@ -476,6 +485,7 @@ private:
           if (result.result && pinned)
             result.result = store.pin(what->address, true);
           result.place = store.place(what->address);
+          result.path = store.visible(what->address).string();
           // What an engine has fetched since is in its resume data only.
           result.resume = store.resume(what->address);
           if (result.resume.empty())
@@ -491,6 +501,7 @@ private:
             return;
           known.state = content_state::fetching;
           known.reason.clear();
+          known.path = how.path;
           p2p::add_request request;
           request.place = how.place;
           request.good_pieces = std::move(how.good);
@@ -554,6 +565,7 @@ private:
     report_soon();
     spdlog::info("contents.ready node={} content={} name={} bytes={}", node_.name, to_string(one.address),
                  name_of(one.address), one.size);
+    attend(one);
     if (one.doomed)
       evict(one);
     else if (!one.in_engine)
@@ -700,8 +712,10 @@ private:
   }
 
   void on(p2p::event::piece_finished& what) {
-    if (auto one = find(what.address); one && one->what)
+    if (auto one = find(what.address); one && one->what) {
       one->add_piece(what.piece);
+      attend(*one);
+    }
     if (auto* origins = port_->origins())
       origins->took(what.address, what.piece, true);
   }
@@ -770,6 +784,7 @@ private:
     sent_ += grown(one->uploaded, what.uploaded_bytes, metrics_.sent);
     grown(one->wasted, what.wasted_bytes, metrics_.wasted);
     one->peers = what.peers;
+    attend(*one);
     // It was all there already.
     if (one->state == content_state::fetching && one->bytes_done == one->what->size)
       finish(*one);
@@ -843,6 +858,7 @@ private:
       else
         go_on(one);
     }
+    attend_all();
     for (auto& [id, one] : jobs_.all())
       watch(one);
     auto in_state = [&](content_state state) {
@@ -1418,10 +1434,16 @@ private:
     if (one.state == content_state::ready) {
       result.now = content_status::phase::ready;
       result.path = one.path;
+      result.url = url_of(wish.content);
       return result;
     }
     want(one);
     result.reason = wish.content + ": " + text_of(one);
+    if (wish.stream && one.what && one.in_engine && !port_->reading_url().empty()) {
+      result.now = content_status::phase::streams;
+      result.path = one.path;
+      result.url = url_of(wish.content);
+    }
     return result;
   }
 
@@ -1439,8 +1461,115 @@ private:
     }
   }
 
+  // -- those who read what is on its way -------------------------------------------------
+
+  /// Where a content's files can be read; empty: nowhere.
+  std::string url_of(const std::string& content) const {
+    auto root = port_->reading_url();
+    return root.empty() ? root : root + "/contents/" + content;
+  }
+
+  /// What is meant by "name@version" or an address.
+  std::optional<content_address> address_to_read(const std::string& content) const {
+    if (auto address = p2p::parse_address(content))
+      return address;
+    content_reference reference;
+    if (!parse_content_reference(content, reference).empty())
+      return std::nullopt;
+    auto known = names_.find(reference.name, reference.version);
+    return known && !known->removed() ? address_of(known->address()) : std::nullopt;
+  }
+
   caf::result<content_extent> on_read(const read_content& wish) {
-    return caf::make_error(errc::unreachable, "not yet: " + wish.content);
+    if (!open_)
+      return caf::make_error(errc::unreachable, problem_.empty() ? "the store is being opened" : problem_);
+    auto address = address_to_read(wish.content);
+    auto one = address ? find(*address) : nullptr;
+    if (!one || (one->state == content_state::absent && !one->wanted))
+      return caf::make_error(errc::unknown_name, "node '" + node_.name + "' does not have " + wish.content);
+    if (!one->what)
+      return caf::make_error(errc::unreachable, wish.content + ": " + text_of(*one));
+    if (wish.file.empty())
+      return content_extent{to_string(*address), one->what->size, 0};
+    auto file = find_file(*one->what, wish.file);
+    if (!file)
+      return caf::make_error(errc::unknown_name, wish.content + " has no file '" + wish.file + "'");
+    if (wish.offset >= file->size || wish.length == 0)
+      return extent_of(*one, *file, 0);
+    if (one->state == content_state::ready)
+      return extent_of(*one, *file, std::min(wish.length, file->size - wish.offset));
+    if (!one->in_engine)
+      return caf::make_error(errc::unreachable, wish.content + ": " + text_of(*one));
+    auto& readers = readers_.try_emplace(*address, one->what).first->second;
+    auto promise = self_->make_response_promise<content_extent>();
+    file = find_file(*readers.what, wish.file);
+    auto who = readers.plan.ask(*file, wish.offset, wish.length, now() + read_patience);
+    readers.waiting.emplace(who, waiting_reader{promise, file});
+    attend(*one);
+    return promise;
+  }
+
+  /// What is in the file may be read: an engine says that it has a piece after it has read it back from there.
+  static content_extent extent_of(const entry& one, const p2p::content_file& file, std::uint64_t length) {
+    auto& place = one.state == content_state::ready ? one.path : one.place;
+    return {place + "/" + file.path, file.size, length};
+  }
+
+  /// Answers those who read a content and need not wait any more, and has the engine bring first what others wait for.
+  void attend(entry& one) {
+    auto found = readers_.find(one.address);
+    if (found == readers_.end())
+      return;
+    auto& readers = found->second;
+    auto ready = one.state == content_state::ready;
+    if (!ready && !one.in_engine && (one.state == content_state::condemned || one.state == content_state::absent))
+      return turn_away(found, one.state == content_state::condemned ? "it was found damaged: " + text_of(one)
+                                                                    : "it was removed");
+    auto have = ready ? std::vector<bool>(one.what->piece_hashes.size(), true) : one.have;
+    for (auto& answer : readers.plan.take_answers(have, now())) {
+      auto waiting = readers.waiting.extract(answer.who);
+      waiting.mapped().promise.deliver(extent_of(one, *waiting.mapped().file, answer.length));
+    }
+    for (auto who : readers.plan.take_impatient(now()))
+      readers.waiting.extract(who).mapped().promise.deliver(
+          caf::make_error(errc::unreachable, name_of(one.address) + ": " + text_of(one)));
+    if (one.in_engine && !ready)
+      if (auto deadlines = readers.plan.changed_deadlines(have, now()))
+        port_->engine().set_deadlines(one.address, *deadlines);
+    if (ready || readers.plan.idle())
+      readers_.erase(found);
+  }
+
+  struct waiting_reader {
+    caf::typed_response_promise<content_extent> promise;
+    /// Of the content's.
+    const p2p::content_file* file = nullptr;
+  };
+
+  struct content_readers {
+    explicit content_readers(std::shared_ptr<const p2p::content> of_what) : what(of_what), plan(std::move(of_what)) {}
+
+    /// Its files are pointed to.
+    std::shared_ptr<const p2p::content> what;
+    read_plan plan;
+    std::map<read_plan::ticket, waiting_reader> waiting;
+  };
+
+  /// None of those who wait will get anything.
+  void turn_away(std::map<content_address, content_readers>::iterator whom, const std::string& why) {
+    for (auto& [who, reader] : whom->second.waiting)
+      reader.promise.deliver(caf::make_error(errc::io_failed, name_of(whom->first) + ": " + why));
+    readers_.erase(whom);
+  }
+
+  void attend_all() {
+    for (auto i = readers_.begin(); i != readers_.end();) {
+      auto next = i++;
+      if (auto one = find(next->first))
+        attend(*one);
+      else
+        turn_away(next, "it was removed");
+    }
   }
 
   held_contents ready_names() const {
@@ -1802,6 +1931,7 @@ private:
   std::uint32_t running_ = 0;
   time_point busy_until_{};
   p2p::give_way give_way_;
+  std::map<content_address, content_readers> readers_;
   /// Names or the limit are others than in the store.
   bool notes_changed_ = false;
   /// The trackers are about to be told.

@@ -45,6 +45,8 @@ public:
   virtual std::string public_address() const = 0;
   /// Its engine meets others through NATs.
   virtual bool passes_nats() const = 0;
+  /// Where apps of this machine read contents over HTTP, such as "http://127.0.0.1:4711/SECRET"; empty: nowhere.
+  virtual std::string reading_url() const = 0;
   /// The same for all processes of one machine; empty: nobody knows.
   virtual std::string machine() const = 0;
   /// Share of the time since it was asked last in which somebody on the machine waited for a core or the disk, in [0,

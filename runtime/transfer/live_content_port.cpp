@@ -117,6 +117,7 @@ public:
   std::string public_address() const override { return options_.public_address; }
   /// libtorrent answers pings of strangers at its port without TLS alone, and with TLS there is none.
   bool passes_nats() const override { return options_.nat && !options_.tls.enabled(); }
+  std::string reading_url() const override { return options_.reading_url; }
   double pressure() override {
     auto now = std::chrono::steady_clock::now();
     // Of the first look all that was before would count.

@@ -19,6 +19,7 @@ struct live_content_options {
   std::uint16_t listen_port = 0;
   /// As content_port has it.
   std::string public_address;
+  std::string reading_url;
   /// Meets others through NATs.
   bool nat = true;
   /// When enabled contents go over TLS alone, between nodes of `cluster`.
