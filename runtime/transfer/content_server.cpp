@@ -181,10 +181,8 @@ private:
       got += static_cast<std::size_t>(count);
     }
     offset_ += part.size();
-    stream_->write(std::move(part), [address = self_->address()] {
-      if (auto reader = caf::actor_cast<caf::actor>(address))
-        caf::anon_send(reader, refresh_atom_v);
-    });
+    // Nobody else refers to this actor while it waits, and without a reference it would end.
+    stream_->write(std::move(part), [reader = caf::actor{self_}] { caf::anon_send(reader, refresh_atom_v); });
   }
 
   void ask_for_list() {
