@@ -38,7 +38,7 @@ struct http_response {
   std::string body;
 };
 
-/// An answer whose length is not known when it begins.  Whoever drops it before its end cuts the connection, so that no
+/// An answer that is not all there when it begins.  Whoever drops it before its end cuts the connection, so that no
 /// client takes what has come for all there is.
 class http_stream {
 public:
@@ -66,7 +66,8 @@ public:
   virtual bool answer(http_response response) = 0;
 
   /// Answers with a body that follows in pieces.  Null when the exchange was answered before.
-  /// @param head its body is not used
+  /// @param head its body is not used; a Content-Length among its headers is told to the client, and the pieces have to
+  ///   come to it
   virtual http_stream_ptr begin(http_response head) = 0;
 
   /// Has `what` called, at most once and on a thread of the server, when the client goes away before the end of its

@@ -67,11 +67,13 @@ struct prefetch_contents {
   std::vector<std::string> contents;
 };
 
-/// Asks for a part of a file of a content; answered when its pieces are here.  They come before others.
+/// Asks for a part of a file of a content; answered when the first of its pieces is here.  They come before others.
+/// Fails with unknown_name, with io_failed when it was removed or found damaged meanwhile, and with unreachable when it
+/// has not come after some seconds: ask again.
 struct read_content {
   /// "name@version", or the content's address in hex.
   std::string content;
-  /// Of the file in the content, with '/'; for a content of one file its name.
+  /// Of the file in the content, with '/'; for a content of one file its name.  Empty: only which content it is.
   std::string file;
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
@@ -79,10 +81,10 @@ struct read_content {
 
 /// What can be read now.
 struct content_extent {
-  /// Where the file is.
+  /// Where the file is.  Of no file: the content's address in hex, with the size of all.
   std::string path;
   std::uint64_t size = 0;
-  /// From the offset that was asked for; 0 at the end of the file.
+  /// From the offset that was asked for; 0 at the end of the file, or when nothing was asked for.
   std::uint64_t length = 0;
 };
 
