@@ -1,3 +1,4 @@
+#include "p2p/merkle.hpp"
 #include "test/e2e/cluster.hpp"
 #include "test/p2p/files.hpp"
 
@@ -8,6 +9,8 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <span>
 
 // Contents on their way through a cluster of real processes, real engines and real files.
 
@@ -46,7 +49,89 @@ std::string reader(const std::string& content, unsigned replicas) {
                      replicas, content, name);
 }
 
+/// An app on node-2 that reads of its content over HTTP what the request names, by path and range, and answers with the
+/// status, how much came, and its hash or what the server says.
+std::string streaming_reader(const fs::path& script) {
+  std::ofstream{script} << R"(
+import hashlib, http.client, os, sys, urllib.error, urllib.request
+path, wanted = sys.stdin.read().split()
+request = urllib.request.Request(os.environ["ASTRA_CONTENT_BIG_URL"] + path, headers={"Range": "bytes=" + wanted})
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+count, digest = 0, hashlib.sha256()
+try:
+    with opener.open(request) as answer:
+        if path == "/":
+            print(answer.status, answer.read().decode())
+            sys.exit()
+        while part := answer.read(1 << 16):
+            count += len(part)
+            digest.update(part)
+        print(answer.status, count, digest.hexdigest())
+except urllib.error.HTTPError as refusal:
+    print(refusal.code, refusal.headers.get("Content-Range"), refusal.read().decode())
+except (OSError, http.client.HTTPException) as problem:
+    print("cut", count, problem)
+)";
+  return fmt::format("name = \"reader\"\ncontent = [\"big@1\"]\nstream_content = true\ntimeout = \"120s\"\n"
+                     "concurrency = 4\ncommand = [\"python3\", \"{}\"]\n[resources]\ncpu = 0.1\n"
+                     "memory = \"64MiB\"\n[require]\nlabels = {{ zone = \"b\" }}\n",
+                     script.string());
+}
+
+std::string sha256_of(const std::string& bytes) {
+  astra::p2p::sha256 hash;
+  std::string result;
+  for (auto byte : hash(std::as_bytes(std::span{bytes})))
+    result += fmt::format("{:02x}", byte);
+  return result;
+}
+
 } // namespace
+
+TEST_CASE("a replica that streams is ready before its content is, and reads right bytes in the order it wants them") {
+  cluster all{{"--nodes", "2", "--cores", "2"}};
+  temporary_directory source;
+  constexpr std::size_t size = 64 << 20U;
+  auto bytes = astra::p2p::random_bytes(size, 3);
+  astra::p2p::write_file(source.path() / "m" / "weights.bin", bytes);
+  REQUIRE(all.cli({"model", "publish", "big", (source.path() / "m").string(), "--node", "node-1"}).code == 0);
+  // A minute's work.
+  REQUIRE(all.cli({"model", "limit", "1MB/s"}).code == 0);
+  auto app = source.path() / "reader.toml";
+  std::ofstream{app} << streaming_reader(source.path() / "read.py");
+  auto applied = all.cli({"app", "apply", app.string()});
+  REQUIRE_MESSAGE(applied.code == 0, applied.err);
+  auto incomplete = [&] { return visible(all, "node-2", "weights.bin").empty(); };
+  auto read = [&](const std::string& what) { return all.call("POST", "/v1/apps/reader/invoke", what, 120s).body; };
+  REQUIRE(eventually(40s, [&] { return all.ready("reader", 1); }));
+  CHECK(incomplete());
+
+  // The end of the file, before nearly all of it has come.
+  auto last = fmt::format("206 {} {}\n", 1 << 20U, sha256_of(bytes.substr(size - (1 << 20U))));
+  CHECK(read("/weights.bin -1048576") == last);
+  CHECK(incomplete());
+  CHECK(contains(read("/weights.bin 67108864-"), "416 bytes */67108864"));
+  auto missing = read("/wheights.bin 0-");
+  CHECK(contains(missing, "404"));
+  CHECK(contains(missing, "unknown_name"));
+  CHECK(contains(read("/ 0-"), "\"files\":[{\"path\":\"weights.bin\",\"size\":67108864}]"));
+  CHECK(incomplete());
+
+  // Whoever has the rest is killed while somebody waits for it; the reader goes on when it is back.
+  auto whole = std::async(std::launch::async, [&] { return read("/weights.bin 0-"); });
+  CHECK(eventually(20s, [&] { return !all.cli({"model", "show", "big", "-o", "json"}).out.empty(); }));
+  all.signal("node-1", SIGKILL);
+  CHECK(eventually(20s, [&] { return contains(all.cli({"model", "show", "big"}).out, "on no node"); }));
+  CHECK(whole.wait_for(0s) == std::future_status::timeout);
+  CHECK(incomplete());
+  all.start_again("node-1");
+  CHECK(eventually(20s, [&] { return all.cli({"model", "limit", "none"}).code == 0; }));
+  CHECK(whole.get() == fmt::format("206 {} {}\n", size, sha256_of(bytes)));
+
+  // And complete it is as any other.
+  CHECK(eventually(30s, [&] { return !incomplete(); }));
+  CHECK(read("/weights.bin -1048576") == last);
+}
 
 TEST_CASE("a content is published once, reaches the nodes that need it, and outlives whoever published it") {
   cluster all{{"--nodes", "3", "--cores", "2"}};
