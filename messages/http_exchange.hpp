@@ -66,8 +66,7 @@ public:
   virtual bool answer(http_response response) = 0;
 
   /// Answers with a body that follows in pieces.  Null when the exchange was answered before.
-  /// @param head its body is not used; a Content-Length among its headers is told to the client, and the pieces have to
-  ///   come to it
+  /// @param head its body is not used; a Content-Length in it is told to the client, and the pieces have to come to it
   virtual http_stream_ptr begin(http_response head) = 0;
 
   /// Has `what` called, at most once and on a thread of the server, when the client goes away before the end of its

@@ -61,15 +61,13 @@ struct release_contents {
   claim_token holder;
 };
 
-/// A replica that needs these may come to this node: "name@version".  Forgotten after a while, unless asked again.
+/// A replica that needs these may come to this node: "name@version".  Asked again until they are here.
 struct prefetch_contents {
   std::string app;
   std::vector<std::string> contents;
 };
 
-/// Asks for a part of a file of a content; answered when the first of its pieces is here.  They come before others.
-/// Fails with unknown_name, with io_failed when it was removed or found damaged meanwhile, and with unreachable when it
-/// has not come after some seconds: ask again.
+/// A part of a file of a content, whose pieces come before others.  Fails with unreachable after seconds: ask again.
 struct read_content {
   /// "name@version", or the content's address in hex.
   std::string content;
