@@ -56,6 +56,8 @@ struct content_entry {
   std::uint64_t pieces_done = 0;
   std::uint64_t bytes_done = 0;
   smooth_rate download;
+  /// Bytes that came since the last tick.
+  std::uint64_t fresh = 0;
   /// As the engine said last: bytes per second, and bytes since it was added there.
   std::uint64_t download_now = 0;
   std::uint64_t upload_now = 0;
@@ -90,8 +92,6 @@ struct content_entry {
     std::string problem;
     std::uint32_t failures = 0;
     time_point retry_at{};
-    /// Bytes that came from it since the last look.
-    std::uint64_t fresh = 0;
   };
   origin from;
 

@@ -780,7 +780,9 @@ private:
       before = after;
       return more;
     };
-    received_ += grown(one->downloaded, what.downloaded_bytes, metrics_.received);
+    auto came = grown(one->downloaded, what.downloaded_bytes, metrics_.received);
+    one->fresh += came;
+    received_ += came;
     sent_ += grown(one->uploaded, what.uploaded_bytes, metrics_.sent);
     grown(one->wasted, what.wasted_bytes, metrics_.wasted);
     one->peers = what.peers;
@@ -839,10 +841,12 @@ private:
     self_->run_delayed(tick_interval, [this] { tick(); });
     if (!open_)
       return;
+    auto passed = std::chrono::duration_cast<milliseconds>(now() - std::exchange(ticked_at_, now()));
+    auto since_last = static_cast<std::uint64_t>(std::max(passed, milliseconds{1}).count());
     port_->engine().request_progress();
     for (auto i = entries_.begin(); i != entries_.end();) {
       auto& one = (i++)->second;
-      one.download.add(one.download_now + std::exchange(one.from.fresh, 0));
+      one.download.add(std::exchange(one.fresh, 0) * 1000 / since_last);
       if (one.in_engine && one.state == content_state::fetching)
         port_->engine().request_resume(one.address);
       std::erase_if(one.holders, [&](auto& holder) { return now() - holder.second >= holder_silence; });
@@ -871,18 +875,16 @@ private:
       linked(tracker);
     report();
     save_notes();
-    measure();
+    measure(since_last);
     yield();
     set_limits();
     share_links();
   }
 
-  /// What the transfers of the last second tell of the link.
-  void measure() {
-    auto elapsed = std::chrono::duration_cast<milliseconds>(now() - std::exchange(measured_at_, now()));
-    auto per_s = [&](std::uint64_t& bytes) {
-      return std::exchange(bytes, 0) * 1000 / static_cast<std::uint64_t>(std::max(elapsed, milliseconds{1}).count());
-    };
+  /// What the transfers since the last tick tell of the link.
+  /// @param since_last In ms.
+  void measure(std::uint64_t since_last) {
+    auto per_s = [&](std::uint64_t& bytes) { return std::exchange(bytes, 0) * 1000 / since_last; };
     auto others = other_limits();
     uplink_.look(per_s(sent_), others.upload_bytes_per_s, world_.wall_time());
     downlink_.look(per_s(received_), others.download_bytes_per_s, world_.wall_time());
@@ -1294,7 +1296,7 @@ private:
       return;
     metrics_.from_origins->inc(static_cast<std::int64_t>(what.data.size()));
     received_ += what.data.size();
-    one->from.fresh += what.data.size();
+    one->fresh += what.data.size();
     one->from.problem.clear();
     one->from.failures = 0;
     port_->engine().add_piece(what.address, what.piece, std::move(what.data));
@@ -1922,7 +1924,7 @@ private:
   /// Since the links were measured last.
   std::uint64_t received_ = 0;
   std::uint64_t sent_ = 0;
-  time_point measured_at_{};
+  time_point ticked_at_{};
   p2p::engine_limits in_force_;
   std::uint64_t store_used_ = 0;
   keeper_metrics metrics_;

@@ -41,10 +41,13 @@ std::string limited_by(const fetch_progress& how);
 /// "62 %, 41 s left at 3.1 MB/s from 4 peers, limited by its peers' uplinks".
 std::string fetch_text(const fetch_progress& how);
 
-/// A rate that jumps from second to second, smoothed over about three of them.
+/// A rate that jumps from second to second, smoothed over about three of them; the first one counts in full.
 class smooth_rate {
 public:
-  void add(std::uint64_t bytes_per_s) { value_ += (static_cast<double>(bytes_per_s) - value_) * 0.3; }
+  void add(std::uint64_t bytes_per_s) {
+    auto added = static_cast<double>(bytes_per_s);
+    value_ = value_ < 1.0 ? added : value_ + (added - value_) * 0.3;
+  }
   void reset() { value_ = 0.0; }
   std::uint64_t value() const { return static_cast<std::uint64_t>(value_); }
 

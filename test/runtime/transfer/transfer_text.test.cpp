@@ -164,3 +164,15 @@ TEST_CASE("every key has its tracker; one that fails is left for its heirs and a
   for (auto& [key, tracker] : of)
     CHECK(choice.tracker_of(key, now + tracker_choice::pause) == tracker);
 }
+
+TEST_CASE("a rate counts in full when it begins, and changes by and by") {
+  smooth_rate rate;
+  rate.add(0);
+  rate.add(1000);
+  CHECK(rate.value() == 1000);
+  rate.add(2000);
+  CHECK(rate.value() == 1300);
+  for (auto second = 0; second < 30; ++second)
+    rate.add(0);
+  CHECK(rate.value() == 0);
+}
