@@ -8,8 +8,11 @@
 #include "runtime/cli/command_context.hpp"
 #include "runtime/cli/commands/claims.hpp"
 #include "runtime/cli/commands/commands.hpp"
+#include "runtime/cli/commands/completion.hpp"
+#include "runtime/cli/commands/man.hpp"
 #include "runtime/cli/commands/model.hpp"
 #include "runtime/cli/commands/quota.hpp"
+#include "runtime/cli/commands/wait.hpp"
 #include "runtime/cli/rate.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/http/fetch.hpp"
@@ -146,6 +149,11 @@ public:
 
   int run(int argc, const char* const* argv);
 
+  /// What `run` would do is not done.
+  void only_check() { only_check_ = true; }
+
+  command_node tree() const { return describe(&root_); }
+
 private:
   using action = std::function<int(command_context&)>;
 
@@ -164,6 +172,11 @@ private:
   void add_ca();
   void add_bench();
   void add_sim();
+  void add_manual();
+
+  int complete_words(std::vector<std::string> words);
+  void choose_from(const CLI::Option* option, std::vector<std::string> choices);
+  command_node describe(const CLI::App* app) const;
 
   bool set_gateway(const std::string& text);
   const CLI::App* deepest() const;
@@ -183,7 +196,10 @@ private:
   std::map<const CLI::App*, command_text> texts_;
   /// Of the commands that know more formats than table and json.
   std::map<const CLI::App*, std::vector<output_format>> formats_;
+  /// Of the options and arguments that take one of a few words.
+  std::map<const CLI::Option*, std::vector<std::string>> choices_;
   action action_;
+  bool only_check_ = false;
 
   // What the options of the commands are read into.
   std::string process_file_;
@@ -210,6 +226,10 @@ private:
   sim_options sim_;
   sim_shell_options sim_shell_;
   sim_shrink_options sim_shrink_;
+  std::string shell_;
+  man_options man_;
+  std::string code_;
+  wait_options wait_for_;
   std::vector<std::string> help_words_;
 };
 
@@ -232,6 +252,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_ca();
   add_bench();
   add_sim();
+  add_manual();
   add(&root_, "version", version_text, show_version);
   add(&root_, "help", {"Show the help of a command", "", "astra help app apply"})
       ->add_option("COMMAND", help_words_, "The command's words");
@@ -263,26 +284,26 @@ void command_line::add_global_options() {
   root_.add_option("--key", options_.key, "The key for it (default: $ASTRA_KEY)")->type_name("FILE");
   root_.add_option("--ca", options_.ca, "The cluster's authority, for https:// (default: $ASTRA_CA)")
       ->type_name("FILE");
-  root_
-      .add_option_function<std::string>(
-          "-o",
-          [this](const std::string& text) {
-            static const std::map<std::string, output_format> formats{{"table", output_format::table},
-                                                                      {"json", output_format::json},
-                                                                      {"ndjson", output_format::ndjson},
-                                                                      {"csv", output_format::csv}};
-            auto known = formats.find(text);
-            if (known == formats.end())
-              reject("-o", fmt::format("'{}' is not a format; write table, json, ndjson or csv", text));
-            options_.format = known->second;
-          },
-          "table (default) for people, json for programs: exact and complete; lists of nodes and events: ndjson, csv, "
-          "too")
-      ->type_name("FORMAT");
+  auto* format = root_.add_option_function<std::string>(
+      "-o",
+      [this](const std::string& text) {
+        static const std::map<std::string, output_format> formats{{"table", output_format::table},
+                                                                  {"json", output_format::json},
+                                                                  {"ndjson", output_format::ndjson},
+                                                                  {"csv", output_format::csv}};
+        auto known = formats.find(text);
+        if (known == formats.end())
+          reject("-o", fmt::format("'{}' is not a format; write table, json, ndjson or csv", text));
+        options_.format = known->second;
+      },
+      "table (default) for people, json for programs: exact and complete; lists of nodes and events: ndjson, csv, "
+      "too");
+  format->type_name("FORMAT");
+  choose_from(format, {"table", "json", "ndjson", "csv"});
   root_
       .add_option_function<std::string>(
           "--timeout", [this](const std::string& text) { options_.timeout = read_duration("--timeout", text); },
-          "Wait for the gateway's answer (default: 10s; for invoke: the app's deadline)")
+          "Wait for the gateway's answer (default: 10s; for invoke: the app's deadline; for wait: 60s in all)")
       ->type_name("DURATION");
   root_.add_flag("-v,--verbose", options_.verbose, "Tell more on stderr");
   root_.add_flag("--no-color", no_colour_, "No colours; so does NO_COLOR in the environment");
@@ -349,25 +370,27 @@ void command_line::add_node() {
   formats_[list] = {output_format::ndjson, output_format::csv};
   list->add_option("--where", node_list_.where, "Only nodes for which this holds, such as 'util>0.8 and zone==\"a\"'")
       ->type_name("FILTER");
-  list->add_option_function<std::string>(
-          "--sort", [this](const std::string& text) { node_list_.sort = read_column("--sort", text, true); },
-          "Sort by this column; -COLUMN: the largest first")
-      ->type_name("COLUMN");
+  auto* sort = list->add_option_function<std::string>(
+      "--sort", [this](const std::string& text) { node_list_.sort = read_column("--sort", text, true); },
+      "Sort by this column; -COLUMN: the largest first");
+  sort->type_name("COLUMN");
+  choose_from(sort, node_columns());
   list->add_option_function<std::string>(
           "--limit", [this](const std::string& text) { node_list_.limit = read_count("--limit", text, 1'000'000'000); },
           "At most so many; how many more there are is told")
       ->type_name("N");
-  list->add_option_function<std::string>(
-          "--columns",
-          [this](const std::string& text) {
-            node_list_.columns.clear();
-            for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
-              end = text.find(',', begin);
-              node_list_.columns.push_back(read_column("--columns", text.substr(begin, end - begin), false));
-            }
-          },
-          "These columns of a table or of csv: " + fmt::format("{}", fmt::join(node_columns(), ",")))
-      ->type_name("COLUMN[,COLUMN...]");
+  auto* shown = list->add_option_function<std::string>(
+      "--columns",
+      [this](const std::string& text) {
+        node_list_.columns.clear();
+        for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+          end = text.find(',', begin);
+          node_list_.columns.push_back(read_column("--columns", text.substr(begin, end - begin), false));
+        }
+      },
+      "These columns of a table or of csv: " + fmt::format("{}", fmt::join(node_columns(), ",")));
+  shown->type_name("COLUMN[,COLUMN...]");
+  choose_from(shown, node_columns());
   auto named = [&](const char* verb, const command_text& text, int (*what)(command_context&, const std::string&)) {
     add(node, verb, text, [this, what](command_context& context) { return what(context, name_); })
         ->add_option("NAME", name_, "The node's name")
@@ -512,21 +535,21 @@ void command_line::add_task() {
   auto* list =
       add(task, "list", task_list_text, [this](command_context& context) { return list_tasks(context, task_list_); });
   list->add_option("--app", task_list_.app, "Only of this app")->type_name("APP");
-  list->add_option_function<std::string>(
-          "--state",
-          [this](const std::string& text) {
-            static const std::vector<std::string> states = {"queued", "running",   "done",
-                                                            "failed", "cancelled", "expired"};
-            if (std::find(states.begin(), states.end(), text) == states.end()) {
-              auto meant = closest(text, states);
-              reject("--state", fmt::format("no state '{}'{}", text,
-                                            meant ? fmt::format("; did you mean '{}'?", *meant)
-                                                  : fmt::format("; there are {}", fmt::join(states, ", "))));
-            }
-            task_list_.state = text;
-          },
-          "Only those that are queued, running, done, failed, cancelled or expired")
-      ->type_name("STATE");
+  static const std::vector<std::string> states = {"queued", "running", "done", "failed", "cancelled", "expired"};
+  auto* state = list->add_option_function<std::string>(
+      "--state",
+      [this](const std::string& text) {
+        if (std::find(states.begin(), states.end(), text) == states.end()) {
+          auto meant = closest(text, states);
+          reject("--state", fmt::format("no state '{}'{}", text,
+                                        meant ? fmt::format("; did you mean '{}'?", *meant)
+                                              : fmt::format("; there are {}", fmt::join(states, ", "))));
+        }
+        task_list_.state = text;
+      },
+      "Only those that are queued, running, done, failed, cancelled or expired");
+  state->type_name("STATE");
+  choose_from(state, states);
   list->add_option_function<std::string>(
           "--limit", [this](const std::string& text) { task_list_.limit = read_count("--limit", text, 1000); },
           "At most so many, the newest first (default: 100)")
@@ -603,9 +626,10 @@ void command_line::add_model() {
       ->type_name("N");
   fetch->add_flag("--all", model_.all, "All nodes that keep models");
   fetch->add_flag("--pin", model_.pin, "Keep it on them when room is needed for others");
-  fetch->add_option("--priority", model_.priority, "low, normal or high (default: normal)")
-      ->type_name("WORD")
-      ->check(CLI::IsMember({"low", "normal", "high"}));
+  auto* priority = fetch->add_option("--priority", model_.priority, "low, normal or high (default: normal)")
+                       ->type_name("WORD")
+                       ->check(CLI::IsMember({"low", "normal", "high"}));
+  choose_from(priority, {"low", "normal", "high"});
   no_wait(fetch);
   auto* verify = named(add(model, "verify", model_verify_text,
                            [this](command_context& context) { return verify_model(context, model_); }),
@@ -662,22 +686,21 @@ void command_line::add_ca() {
     return to;
   };
   auto add_identity = [&](CLI::App* to) {
-    to->add_option_function<std::vector<std::string>>(
-          "--role",
-          [this](const std::vector<std::string>& words) {
-            for (auto& word : words) {
-              auto role = parse_peer_role(word);
-              if (!role)
-                reject("--role", fmt::format("'{}' is not a role; there are: node, resource, scheduler, gateway, "
-                                             "aggregator, operator, viewer",
-                                             word));
-              ca_.roles.add(*role);
-            }
-          },
-          "What its holder may be: node, resource, scheduler, gateway, aggregator, operator, viewer; may be repeated")
-        ->required()
-        ->type_name("ROLE")
-        ->allow_extra_args(false);
+    auto* roles = to->add_option_function<std::vector<std::string>>(
+        "--role",
+        [this](const std::vector<std::string>& words) {
+          for (auto& word : words) {
+            auto role = parse_peer_role(word);
+            if (!role)
+              reject("--role", fmt::format("'{}' is not a role; there are: node, resource, scheduler, gateway, "
+                                           "aggregator, operator, viewer",
+                                           word));
+            ca_.roles.add(*role);
+          }
+        },
+        "What its holder may be: node, resource, scheduler, gateway, aggregator, operator, viewer; may be repeated");
+    roles->required()->type_name("ROLE")->allow_extra_args(false);
+    choose_from(roles, {"node", "resource", "scheduler", "gateway", "aggregator", "operator", "viewer"});
     to->add_option("--name", ca_.name, "The process's name, or the person's")->required()->type_name("NAME");
     to->add_option("--app", ca_.apps, "App that a scheduler may run, such as 'ocr*' (default: all); may be repeated")
         ->type_name("APP")
@@ -777,7 +800,7 @@ void command_line::add_bench() {
 void command_line::add_sim() {
   auto* sim = add(&root_, "sim", sim_text);
   auto add_fidelity = [this](CLI::App* to) {
-    to->add_option_function<std::string>(
+    auto* fidelity = to->add_option_function<std::string>(
         "--fidelity",
         [this](const std::string& text) {
           if (text != "wire" && text != "basp")
@@ -786,6 +809,7 @@ void command_line::add_sim() {
           sim_.fidelity = text;
         },
         "wire: our messages; basp: the bytes of CAF's protocol, up to 50 machines");
+    choose_from(fidelity, {"wire", "basp"});
   };
   auto one_file = [this, add_fidelity](CLI::App* to) {
     add_fidelity(to);
@@ -861,6 +885,118 @@ void command_line::add_sim() {
   shell->add_option("-c", sim_shell_.commands, "Do this instead of what stdin says; may be repeated");
 }
 
+void command_line::add_manual() {
+  auto* waits =
+      add(&root_, "wait", wait_text, [this](command_context& context) { return wait_for(context, wait_for_); });
+  waits->add_option("WHAT", wait_for_.what, "app/NAME, node/NAME, model/NAME@VERSION or task/ID")->required();
+  auto* state = waits->add_option("--for", wait_for_.state,
+                                  "ready or gone (app), online, offline, drained or gone (node), complete or gone "
+                                  "(model), done or gone (task); default: the first of them");
+  state->type_name("STATE");
+  choose_from(state, wait_states());
+  waits
+      ->add_option_function<std::string>(
+          "--count", [this](const std::string& text) { wait_for_.count = read_count("--count", text, 1'000'000); },
+          "Of a model: complete on so many nodes (default: on all that are at it)")
+      ->type_name("N");
+
+  add(&root_, "explain", explain_text, [this](command_context& context) {
+    return explain_word(context, code_);
+  })->add_option("CODE", code_, "An error code, an exit code or the word of a state (default: list them)");
+  add(&root_, "cheat", cheat_text, show_cheat_sheet);
+  auto* shell = add(&root_, "completion", completion_text,
+                    [this](command_context& context) { return print_completion(context, shell_); })
+                    ->add_option_function<std::string>(
+                        "SHELL",
+                        [this](const std::string& text) {
+                          const auto& shells = completion_shells();
+                          if (std::find(shells.begin(), shells.end(), text) == shells.end()) {
+                            auto meant = closest(text, shells);
+                            reject("SHELL", fmt::format("no completion for '{}'; {}", text,
+                                                        meant ? fmt::format("did you mean '{}'?", *meant)
+                                                              : fmt::format("there are {}", fmt::join(shells, ", "))));
+                          }
+                          shell_ = text;
+                        },
+                        "bash, zsh or fish");
+  shell->required();
+  choose_from(shell, completion_shells());
+  auto* man =
+      add(&root_, "man", man_text, [this](command_context& context) { return write_manual(context, tree(), man_); });
+  man->add_option("COMMAND", man_.words, "The command's words (default: astra itself)");
+  man->add_option("--all", man_.directory, "Write the pages of all commands into this directory")->type_name("DIR");
+}
+
+void command_line::choose_from(const CLI::Option* option, std::vector<std::string> choices) {
+  choices_[option] = std::move(choices);
+}
+
+command_node command_line::describe(const CLI::App* app) const {
+  const auto& text = texts_.at(app);
+  command_node result;
+  result.name = app == &root_ ? "astra" : app->get_name();
+  result.path = path_of(app);
+  result.summary = text.summary;
+  result.details = text.details;
+  result.examples = text.examples;
+  for (const auto* option : app->get_options()) {
+    auto known = choices_.find(option);
+    auto choices = known == choices_.end() ? std::vector<std::string>{} : known->second;
+    auto many = option->get_items_expected_max() > 1;
+    if (option->get_positional()) {
+      auto name = option->get_name(true);
+      const auto* kind = kind_of_argument(result.path, name);
+      result.arguments.push_back({name, option->get_description(), option->get_required(), many,
+                                  kind != nullptr ? *kind : value_kind::any, std::move(choices), kind == nullptr});
+      continue;
+    }
+    // The root's stands for all.
+    if (app != &root_ && option == app->get_help_ptr())
+      continue;
+    command_option one;
+    for (const auto& name : option->get_snames())
+      one.names.push_back("-" + name);
+    for (const auto& name : option->get_lnames())
+      one.names.push_back("--" + name);
+    // Checks stand behind the type's name: "WORD:{low,high}", "N:INT in [1 - 10]".
+    one.value = option->get_type_name();
+    for (const auto* check : {":{", ":INT in"})
+      one.value = one.value.substr(0, one.value.find(check));
+    one.value_optional = one.value.starts_with('[');
+    // A flag has none, and what has no name for its value is a text.
+    if (option->get_items_expected_max() == 0 && !one.value_optional)
+      one.value.clear();
+    one.help = option->get_description();
+    one.required = option->get_required();
+    one.repeatable = many;
+    one.kind = kind_of_option(one.names, one.value);
+    one.choices = std::move(choices);
+    result.options.push_back(std::move(one));
+  }
+  for (const auto* below : app->get_subcommands(nullptr))
+    result.below.push_back(describe(below));
+  return result;
+}
+
+int command_line::complete_words(std::vector<std::string> words) {
+  if (!words.empty() && words.front() == "--")
+    words.erase(words.begin());
+  auto root = tree();
+  // Who completes a line that names a gateway wants that one's names.
+  for (const auto& [option, value] : root_options_in(root, words)) {
+    if (option == "--gateway")
+      set_gateway(value);
+    else if (option == "--cert")
+      options_.certificate = value;
+    else if (option == "--key")
+      options_.key = value;
+    else if (option == "--ca")
+      options_.ca = value;
+  }
+  command_context context{environment_, options_};
+  return print_candidates(context, complete(root, words, names_of_gateway(context)));
+}
+
 bool command_line::set_gateway(const std::string& text) {
   constexpr std::string_view unix_scheme = "unix:";
   constexpr std::string_view https_scheme = "https://";
@@ -898,11 +1034,15 @@ int command_line::run(int argc, const char* const* argv) {
     options_.colour_err = wanted && environment_.err_is_terminal;
   };
   settle_colours();
-  if (auto gateway = variable("ASTRA_GATEWAY"); !gateway.empty() && !set_gateway(gateway))
+  auto completes = !words.empty() && words.front() == "__complete";
+  if (auto gateway = variable("ASTRA_GATEWAY"); !gateway.empty() && !set_gateway(gateway) && !completes)
     return fail_usage(fmt::format("ASTRA_GATEWAY: '{}' is not an address; {}", gateway, gateway_forms), nullptr);
   options_.certificate = variable("ASTRA_CERT");
   options_.key = variable("ASTRA_KEY");
   options_.ca = variable("ASTRA_CA");
+  // What the scripts of `astra completion` call.  No command: its words are those of another one, and not all there.
+  if (completes)
+    return complete_words({words.begin() + 1, words.end()});
   try {
     // CLI11 takes its arguments from the back.
     std::reverse(words.begin(), words.end());
@@ -931,6 +1071,8 @@ int command_line::run(int argc, const char* const* argv) {
                                     more != formats_.end() ? ", ndjson" : ""),
                         asked);
   }
+  if (only_check_ && action_)
+    return exit_ok;
   if (action_) {
     command_context context{environment_, options_};
     result = action_(context);
@@ -1150,6 +1292,17 @@ command_environment::command_environment()
 
 int run_command_line(int argc, const char* const* argv, command_environment& environment) {
   return command_line{environment}.run(argc, argv);
+}
+
+int check_command_line(int argc, const char* const* argv, command_environment& environment) {
+  command_line line{environment};
+  line.only_check();
+  return line.run(argc, argv);
+}
+
+command_node command_tree() {
+  command_environment environment;
+  return command_line{environment}.tree();
 }
 
 } // namespace astra

@@ -4,6 +4,7 @@
 #include "config/options.hpp"
 #include "messages/http_call.hpp"
 #include "runtime/cli/bench_options.hpp"
+#include "runtime/cli/command_tree.hpp"
 #include "runtime/cli/dev_options.hpp"
 
 #include <caf/expected.hpp>
@@ -61,5 +62,11 @@ struct command_environment {
 /// but run_process, run_dev and run_view_bench.
 /// @pre CAF's global meta objects and Astra's are initialised, for errors that carry text.
 int run_command_line(int argc, const char* const* argv, command_environment& environment);
+
+/// As run_command_line, up to the point where the command would do something.
+int check_command_line(int argc, const char* const* argv, command_environment& environment);
+
+/// All commands.
+command_node command_tree();
 
 } // namespace astra

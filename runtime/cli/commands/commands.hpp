@@ -289,6 +289,13 @@ struct sim_shrink_options {
 };
 int run_sim_shrink(command_context& context, const sim_shrink_options& options);
 
+extern const command_text explain_text;
+/// @param word empty: the list of all words.
+int explain_word(command_context& context, const std::string& word);
+
+extern const command_text cheat_text;
+int show_cheat_sheet(command_context& context);
+
 extern const command_text version_text;
 int show_version(command_context& context);
 
