@@ -1,5 +1,7 @@
 #include "runtime/gateway/access.hpp"
 
+#include "messages/text.hpp"
+
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -17,6 +19,24 @@ std::string word(std::string_view text) {
   for (auto c : text.substr(0, longest))
     out += c > ' ' && c < '\x7f' && c != '"' ? c : '?';
   return text.size() > longest ? out + "..." : out.empty() ? "-" : out;
+}
+
+/// Text from a client between the quotes of a log line: valid UTF-8, and nothing that ends the line or the quotes or
+/// that a terminal obeys.
+std::string phrase(std::string_view text) {
+  constexpr std::size_t longest = 200;
+  std::string out;
+  for (auto c : to_utf8(std::string{text.substr(0, longest)})) {
+    // U+0080 to U+009F are control characters, too.
+    auto second_of_control = !out.empty() && out.back() == '\xc2' && static_cast<unsigned char>(c) < 0xa0;
+    if (second_of_control)
+      out.back() = '?';
+    else if (c == '"')
+      out += '\'';
+    else
+      out += (c >= 0 && c < ' ') || c == '\x7f' ? '?' : c;
+  }
+  return text.size() > longest ? out + "..." : out;
 }
 
 class audited_exchange final : public http_exchange {
@@ -198,6 +218,8 @@ http_exchange_ptr audited(http_exchange_ptr exchange, const http_client_info& cl
   auto roles = client.identity ? fmt::format(" roles={}", to_string(client.identity->roles)) : "";
   auto line = fmt::format("audit.mutation who={}{} from=\"{}\" what={} object={}", name_of(client), roles, client.from,
                           verb, word(object));
+  if (auto reason = exchange->request().header(reason_header); !reason.empty())
+    line += fmt::format(" reason=\"{}\"", phrase(reason));
   return std::make_shared<audited_exchange>(std::move(exchange), std::move(line));
 }
 

@@ -40,6 +40,9 @@ std::string name_of(const http_client_info& client);
 /// change nothing.
 std::string_view audit_verb(gateway_route route);
 
+/// Header with which a client says why it changes something; put into the audit line.
+constexpr std::string_view reason_header = "astra-reason";
+
 /// An exchange that leaves one audit line with its answer, whatever that is.
 http_exchange_ptr audited(http_exchange_ptr exchange, const http_client_info& client, std::string_view verb,
                           std::string_view object);

@@ -17,8 +17,6 @@ public:
   http_stream_ptr begin(http_response) override { return nullptr; }
   void on_gone(std::function<void()>) override {}
   int answers = 0;
-
-private:
   http_request request_;
 };
 
@@ -50,6 +48,15 @@ TEST_CASE_FIXTURE(log_fixture, "every change leaves one audit line, with who, fr
   }
   CHECK(text.str()
         == "audit.mutation who=alice roles=operator from=\"192.0.2.7:5\" what=apply object=ocr result=ok status=200\n");
+}
+
+TEST_CASE_FIXTURE(log_fixture, "the audit line has the reason that a client gives, and no more than one line of it") {
+  auto inner = std::make_shared<silent_exchange>();
+  inner->request_.headers = {{"astra-reason", "ticket 4711: \"du\xc3\x9f\"\n\x1b[31m\xff\xc2\x9b"}};
+  audited(inner, alice, "apply", "ocr")->answer({});
+  CHECK(text.str()
+        == "audit.mutation who=alice roles=operator from=\"192.0.2.7:5\" what=apply object=ocr "
+           "reason=\"ticket 4711: 'du\xc3\x9f'??[31m\xef\xbf\xbd?\" result=ok status=200\n");
 }
 
 TEST_CASE_FIXTURE(log_fixture, "a change that is refused, fails or is forgotten is in the audit log, too") {
