@@ -22,6 +22,8 @@ struct fetch_door {
   std::shared_ptr<tls_context> tls;
   /// Whoever the context trusts will do: a server on the web has no role.
   bool any_server = false;
+  /// Asked every 50 ms: true ends the call as cancelled.  Null: nobody gives up.
+  std::function<bool()> given_up;
 };
 
 /// Makes one HTTP call and waits for its answer.  For the command line, which has nothing else to do; actors ask the

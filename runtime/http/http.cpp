@@ -1754,8 +1754,15 @@ caf::expected<http_answer> fetch(const http_call& call, const fetch_door& door, 
   exchange->start();
   std::stop_callback cut{
       reader.stop, [&io, exchange] { asio::post(io, [exchange] { exchange->fail(errc::cancelled, "taken back"); }); }};
-  while (!result && io.run_one() != 0)
-    ;
+  if (!door.given_up)
+    while (!result && io.run_one() != 0)
+      ;
+  while (!result) {
+    if (door.given_up())
+      exchange->fail(errc::cancelled, "given up");
+    else
+      io.run_one_for(milliseconds{50});
+  }
   assert(result);
   return std::move(*result);
 }
