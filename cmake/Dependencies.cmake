@@ -39,6 +39,7 @@ foreach(target CAF::core CAF::io CAF::openssl)
 endforeach()
 
 find_library(ASTRA_XXHASH_LIBRARY xxhash REQUIRED)
+find_library(ASTRA_EDIT_LIBRARY edit REQUIRED)
 
 # For programs that simulate: a simulator allocates and frees all the time, and mimalloc does that faster than glibc.
 # Optional, and never under a sanitizer, which needs an allocator of its own.

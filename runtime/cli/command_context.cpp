@@ -32,10 +32,6 @@ constexpr auto default_timeout = 10s;
 // More than any listing; an answer beyond it is not the gateway's.
 constexpr std::uint64_t response_limit_bytes = 1ull << 32;
 
-errc code_of(const caf::error& reason) {
-  return reason.category() == caf::type_id_v<errc> ? static_cast<errc>(reason.code()) : errc::io_failed;
-}
-
 errc code_of_status(std::uint16_t status) {
   switch (status) {
   case 400:
@@ -56,6 +52,10 @@ errc code_of_status(std::uint16_t status) {
 }
 
 } // namespace
+
+errc code_of(const caf::error& reason) {
+  return reason.category() == caf::type_id_v<errc> ? static_cast<errc>(reason.code()) : errc::io_failed;
+}
 
 std::string gateway_address(const global_options& options) {
   if (!options.gateway_socket.empty())
@@ -119,6 +119,11 @@ caf::expected<http_answer> command_context::call(http_call call, const fetch_doo
 }
 
 caf::expected<http_answer> command_context::call(http_call call, const fetch_door* through, const body_sink& sink) {
+  if (!options.context_problem.empty())
+    return caf::make_error(errc::invalid_argument, options.context_problem);
+  if (environment.before_call)
+    if (auto refused = environment.before_call(call))
+      return refused;
   fetch_door own;
   if (through == nullptr && (options.https || !options.gateway_socket.empty())) {
     auto door = this->door();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "messages/errc.hpp"
 #include "runtime/cli/command_line.hpp"
 #include "runtime/cli/exit_code.hpp"
 #include "runtime/http/fetch.hpp"
@@ -35,6 +36,10 @@ struct global_options {
   std::string certificate;
   std::string key;
   std::string ca;
+  /// Name of the context (config/contexts.hpp) that the gateway comes from; empty: none.
+  std::string context;
+  /// Why it cannot be told which gateway is meant; empty: it can.
+  std::string context_problem;
   output_format format = output_format::table;
   /// Wait for the gateway's answer; unset: each command's own default.
   std::optional<std::chrono::milliseconds> timeout;
@@ -97,6 +102,9 @@ private:
 
 /// What an answer that is not 2xx says, as an error whose code is the gateway's own where that is known.
 caf::error to_error(const http_answer& answer, const std::string& gateway);
+
+/// io_failed for what is none of ours.
+errc code_of(const caf::error& reason);
 
 exit_code exit_code_of(const caf::error& reason);
 

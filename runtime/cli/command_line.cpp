@@ -1,5 +1,6 @@
 #include "runtime/cli/command_line.hpp"
 
+#include "config/contexts.hpp"
 #include "config/endpoint.hpp"
 #include "config/naming.hpp"
 #include "config/spelling.hpp"
@@ -177,8 +178,10 @@ private:
   int complete_words(std::vector<std::string> words);
   void choose_from(const CLI::Option* option, std::vector<std::string> choices);
   command_node describe(const CLI::App* app) const;
+  void add_shell();
 
   bool set_gateway(const std::string& text);
+  bool use_context(const std::string& name, std::string& problem);
   const CLI::App* deepest() const;
   std::vector<std::string> commands_below(const CLI::App* app) const;
 
@@ -226,11 +229,12 @@ private:
   sim_options sim_;
   sim_shell_options sim_shell_;
   sim_shrink_options sim_shrink_;
-  std::string shell_;
+  std::string completed_shell_;
   man_options man_;
   std::string code_;
   wait_options wait_for_;
   std::vector<std::string> help_words_;
+  shell_options shell_;
 };
 
 command_line::command_line(command_environment& environment) : environment_(environment) {
@@ -253,6 +257,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_bench();
   add_sim();
   add_manual();
+  add_shell();
   add(&root_, "version", version_text, show_version);
   add(&root_, "help", {"Show the help of a command", "", "astra help app apply"})
       ->add_option("COMMAND", help_words_, "The command's words");
@@ -270,6 +275,16 @@ CLI::App* command_line::add(CLI::App* parent, const std::string& name, const com
 }
 
 void command_line::add_global_options() {
+  // Before the others: what they say counts more.
+  root_
+      .add_option_function<std::string>(
+          "--context",
+          [this](const std::string& text) {
+            if (std::string problem; !use_context(text, problem))
+              reject("--context", problem);
+          },
+          "Cluster by its name in contexts.toml; see 'astra help context list' (default: the current one)")
+      ->type_name("NAME");
   root_
       .add_option_function<std::string>(
           "--gateway",
@@ -905,7 +920,7 @@ void command_line::add_manual() {
   })->add_option("CODE", code_, "An error code, an exit code or the word of a state (default: list them)");
   add(&root_, "cheat", cheat_text, show_cheat_sheet);
   auto* shell = add(&root_, "completion", completion_text,
-                    [this](command_context& context) { return print_completion(context, shell_); })
+                    [this](command_context& context) { return print_completion(context, completed_shell_); })
                     ->add_option_function<std::string>(
                         "SHELL",
                         [this](const std::string& text) {
@@ -916,7 +931,7 @@ void command_line::add_manual() {
                                                         meant ? fmt::format("did you mean '{}'?", *meant)
                                                               : fmt::format("there are {}", fmt::join(shells, ", "))));
                           }
-                          shell_ = text;
+                          completed_shell_ = text;
                         },
                         "bash, zsh or fish");
   shell->required();
@@ -997,13 +1012,65 @@ int command_line::complete_words(std::vector<std::string> words) {
   return print_candidates(context, complete(root, words, names_of_gateway(context)));
 }
 
+void command_line::add_shell() {
+  auto* shell =
+      add(&root_, "shell", shell_text, [this](command_context& context) { return run_shell(context, shell_); });
+  formats_[shell] = {output_format::ndjson, output_format::csv};
+  shell->add_option("-c", shell_.commands, "Do this instead of what stdin says; may be repeated")
+      ->type_name("STATEMENTS")
+      ->allow_extra_args(false);
+  shell->add_option("-f,--file", shell_.file, "Run this script")->type_name("FILE");
+  shell->add_option("--rw", shell_.reason, "Allow changes; the reason stands in the gateway's log")
+      ->type_name("REASON");
+
+  auto* group = add(&root_, "context", context_text);
+  add(group, "list", context_list_text, list_contexts);
+  add(group, "use", context_use_text, [this](command_context& context) { return choose_context(context, name_); })
+      ->add_option("NAME", name_, "The context's name")
+      ->required();
+  add(group, "show", context_show_text, [this](command_context& context) {
+    return show_context(context, name_);
+  })->add_option("NAME", name_, "The context's name (default: the current one)");
+}
+
+/// Takes gateway and certificates from a context; empty name: from the current one, if any.
+bool command_line::use_context(const std::string& name, std::string& problem) {
+  auto file = load_contexts(contexts_path(environment_.variables), environment_.variables);
+  if (!file.problems.empty()) {
+    problem = to_string(file.problems.front());
+    return false;
+  }
+  auto wanted = name.empty() ? file.current : name;
+  if (wanted.empty())
+    return true;
+  auto found = file.contexts.find(wanted);
+  if (found == file.contexts.end()) {
+    problem = unknown_context(file, wanted);
+    return false;
+  }
+  if (!set_gateway(found->second.gateway)) {
+    problem =
+        fmt::format("{}:{}: contexts.{}.gateway: '{}' is not an address; {}", contexts_path(environment_.variables),
+                    found->second.line, wanted, found->second.gateway, gateway_forms);
+    return false;
+  }
+  options_.context = wanted;
+  options_.certificate = found->second.certificate;
+  options_.key = found->second.key;
+  options_.ca = found->second.ca;
+  return true;
+}
+
 bool command_line::set_gateway(const std::string& text) {
   constexpr std::string_view unix_scheme = "unix:";
   constexpr std::string_view https_scheme = "https://";
   options_.gateway_socket = text.starts_with(unix_scheme) ? text.substr(unix_scheme.size()) : "";
   options_.https = text.starts_with(https_scheme);
-  if (text.starts_with(unix_scheme))
+  if (text.starts_with(unix_scheme)) {
+    options_.context.clear();
+    options_.context_problem.clear();
     return !options_.gateway_socket.empty();
+  }
   std::string_view rest = text;
   if (options_.https)
     rest.remove_prefix(https_scheme.size());
@@ -1014,6 +1081,8 @@ bool command_line::set_gateway(const std::string& text) {
   auto address = parse_endpoint(rest);
   if (!address || address->port == 0)
     return false;
+  options_.context.clear();
+  options_.context_problem.clear();
   options_.gateway_host = address->host;
   options_.gateway_port = address->port;
   return true;
@@ -1035,11 +1104,15 @@ int command_line::run(int argc, const char* const* argv) {
   };
   settle_colours();
   auto completes = !words.empty() && words.front() == "__complete";
+  // Only what needs a gateway fails when the file of contexts is broken.
+  if (variable("ASTRA_GATEWAY").empty() && !use_context("", options_.context_problem))
+    options_.context.clear();
   if (auto gateway = variable("ASTRA_GATEWAY"); !gateway.empty() && !set_gateway(gateway) && !completes)
     return fail_usage(fmt::format("ASTRA_GATEWAY: '{}' is not an address; {}", gateway, gateway_forms), nullptr);
-  options_.certificate = variable("ASTRA_CERT");
-  options_.key = variable("ASTRA_KEY");
-  options_.ca = variable("ASTRA_CA");
+  for (auto& [name, to] :
+       {std::pair{"ASTRA_CERT", &options_.certificate}, {"ASTRA_KEY", &options_.key}, {"ASTRA_CA", &options_.ca}})
+    if (auto file = variable(name); !file.empty())
+      *to = file;
   // What the scripts of `astra completion` call.  No command: its words are those of another one, and not all there.
   if (completes)
     return complete_words({words.begin() + 1, words.end()});

@@ -15,6 +15,7 @@
 #include <iosfwd>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace astra {
 
@@ -37,6 +38,8 @@ struct command_environment {
   std::function<caf::expected<http_answer>(const http_call&, const fetch_door&,
                                            const std::function<bool(std::string_view)>&)>
       fetch_pieces;
+  /// Looks at each call to the gateway before it is made: may add headers to it, or refuse it.  Null: nobody does.
+  std::function<caf::error(http_call&)> before_call;
 
   environment_lookup variables;
   std::function<std::chrono::steady_clock::time_point()> now;

@@ -24,6 +24,7 @@ constexpr argument_row argument_rows[] = {
     {"wait", "WHAT", value_kind::wait_target},
     {"explain", "CODE", value_kind::code},
     {"completion", "SHELL", value_kind::any},
+    {"context", "NAME", value_kind::any},
     {"", "APP", value_kind::app},
     {"", "APP|FILE", value_kind::app_or_file},
     {"", "COMMAND", value_kind::command},

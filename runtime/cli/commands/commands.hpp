@@ -20,6 +20,8 @@ class AppSpec;
 
 namespace astra {
 
+struct contexts_config;
+
 /// What help says about a command beside its arguments and options.
 struct command_text {
   /// One line, without a full stop.
@@ -120,6 +122,12 @@ struct invoke_options {
   std::string size;
 };
 int invoke_app(command_context& context, const invoke_options& options);
+/// Sends one request and waits for its answer, whatever that is.
+caf::expected<http_answer> call_app(command_context& context, const invoke_options& options, std::string body);
+/// Value of an answer's header, printable; empty: it has none.
+std::string header_of(const http_answer& answer, std::string_view name);
+/// What an answer that is not 2xx says, with when to try again; what the app wrote is told.
+caf::error refusal_of(command_context& context, const http_answer& answer);
 /// The body of a request.  @param file empty or "-": stdin
 caf::expected<std::string> read_body(command_context& context, const std::string& file);
 
@@ -295,6 +303,25 @@ int explain_word(command_context& context, const std::string& word);
 
 extern const command_text cheat_text;
 int show_cheat_sheet(command_context& context);
+
+extern const command_text shell_text;
+struct shell_options {
+  /// Done instead of what stdin says.
+  std::vector<std::string> commands;
+  /// A script; empty: none.
+  std::string file;
+  /// Why things are to be changed; empty: nothing may be.
+  std::string reason;
+};
+int run_shell(command_context& context, const shell_options& options);
+
+extern const command_text context_text, context_list_text, context_use_text, context_show_text;
+int list_contexts(command_context& context);
+int choose_context(command_context& context, const std::string& name);
+/// @param name empty: the current one.
+int show_context(command_context& context, const std::string& name);
+/// "no context 'prdo'; did you mean 'prod'?"
+std::string unknown_context(const contexts_config& file, const std::string& name);
 
 extern const command_text version_text;
 int show_version(command_context& context);

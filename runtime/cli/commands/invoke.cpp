@@ -2,6 +2,7 @@
 
 #include "config/units.hpp"
 #include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 #include "runtime/cli/human.hpp"
 #include "runtime/cli/table.hpp"
 
@@ -26,16 +27,6 @@ constexpr auto answer_grace = 2s;
 // died without closing its connections.
 constexpr auto longest_wait = 24h;
 
-std::string header_of(const http_answer& answer, std::string_view name) {
-  auto same = [](char a, char b) {
-    return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
-  };
-  for (const auto& [key, value] : answer.headers)
-    if (std::equal(key.begin(), key.end(), name.begin(), name.end(), same))
-      return printable(value);
-  return {};
-}
-
 // "node node-2  replica 1  tries 1  starts 1  service 120ms  total 132ms  request 7f01"
 std::string describe_route(const http_answer& answer, milliseconds total) {
   std::string line;
@@ -56,6 +47,16 @@ std::string describe_route(const http_answer& answer, milliseconds total) {
 
 } // namespace
 
+std::string header_of(const http_answer& answer, std::string_view name) {
+  auto same = [](char a, char b) {
+    return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
+  };
+  for (const auto& [key, value] : answer.headers)
+    if (std::equal(key.begin(), key.end(), name.begin(), name.end(), same))
+      return printable(value);
+  return {};
+}
+
 caf::expected<std::string> read_body(command_context& context, const std::string& file) {
   if (file.empty() || file == "-") {
     if (context.environment.in_is_terminal)
@@ -73,14 +74,11 @@ const command_text invoke_text = {
     "astra invoke ocr < page.png\nastra invoke ocr --in page.png --timeout 5s -v > page.txt",
 };
 
-int invoke_app(command_context& context, const invoke_options& options) {
-  auto body = read_body(context, options.file);
-  if (!body)
-    return context.fail(body.error());
+caf::expected<http_answer> call_app(command_context& context, const invoke_options& options, std::string body) {
   http_call request;
   request.method = "POST";
   request.target = fmt::format("/v1/apps/{}/invoke", percent_encoded(options.app));
-  request.body = std::make_shared<const std::string>(std::move(*body));
+  request.body = std::make_shared<const std::string>(std::move(body));
   request.content_type = options.content_type;
   request.timeout = longest_wait;
   for (auto& [header, value] : {std::pair{"Astra-Client", &options.client},
@@ -92,8 +90,31 @@ int invoke_app(command_context& context, const invoke_options& options) {
     request.headers.emplace_back("Astra-Timeout", format_duration(*deadline));
     request.timeout = *deadline + answer_grace;
   }
+  return context.call(std::move(request));
+}
+
+caf::error refusal_of(command_context& context, const http_answer& answer) {
+  auto reason = to_error(answer, gateway_address(context.options));
+  auto message = error_text(reason);
+  if (auto wait = header_of(answer, "Retry-After"); !wait.empty())
+    message += fmt::format("; try again in {} s", wait);
+  // What the app itself wrote, as it wrote it but for escape sequences.
+  auto parsed = json::parse(answer.body, nullptr, false);
+  auto tail = text_in(list_in(parsed, "error"), "stderr");
+  for (std::size_t begin = 0; begin < tail.size();) {
+    auto end = std::min(tail.find('\n', begin), tail.size());
+    context.say("  | " + printable(tail.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return caf::make_error(code_of(reason), message);
+}
+
+int invoke_app(command_context& context, const invoke_options& options) {
+  auto body = read_body(context, options.file);
+  if (!body)
+    return context.fail(body.error());
   auto start = context.environment.now();
-  auto answer = context.call(std::move(request));
+  auto answer = call_app(context, options, std::move(*body));
   if (!answer)
     return context.fail(answer.error());
   auto total = std::chrono::duration_cast<milliseconds>(context.environment.now() - start);
@@ -103,19 +124,7 @@ int invoke_app(command_context& context, const invoke_options& options) {
     context.out() << answer->body;
     return exit_ok;
   }
-  auto reason = to_error(*answer, gateway_address(context.options));
-  auto message = error_text(reason);
-  if (auto wait = header_of(*answer, "Retry-After"); !wait.empty())
-    message += fmt::format("; try again in {} s", wait);
-  // What the app itself wrote, as it wrote it but for escape sequences.
-  auto parsed = json::parse(answer->body, nullptr, false);
-  auto tail = text_in(list_in(parsed, "error"), "stderr");
-  for (std::size_t begin = 0; begin < tail.size();) {
-    auto end = std::min(tail.find('\n', begin), tail.size());
-    context.say("  | " + printable(tail.substr(begin, end - begin)));
-    begin = end + 1;
-  }
-  return context.fail(exit_code_of(reason), message);
+  return context.fail(refusal_of(context, *answer));
 }
 
 } // namespace astra

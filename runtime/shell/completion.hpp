@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace astra::shell {
+
+/// The words that there are, asked for only when they could stand at the cursor.
+struct vocabulary {
+  /// Words that a line can go on with, by what stands before: {} -> verbs, {"node"} -> "list", "show", ...
+  std::function<std::vector<std::string>(const std::vector<std::string>& before)> subcommands;
+  /// "--where" and such, of the command that these words name.
+  std::function<std::vector<std::string>(const std::vector<std::string>& before)> options;
+  std::function<std::vector<std::string>()> apps;
+  std::function<std::vector<std::string>()> nodes;
+  /// Of $name.
+  std::function<std::vector<std::string>()> variables;
+  /// Paths that begin so; directories end in "/".
+  std::function<std::vector<std::string>(const std::string& begin)> files;
+};
+
+struct completion {
+  /// Where the word at the cursor begins, in bytes.
+  std::size_t begin = 0;
+  /// What could stand there, sorted; each begins with what stands there already.
+  std::vector<std::string> candidates;
+
+  /// What all candidates begin with.
+  std::string common() const;
+};
+
+/// What could stand at the end of `line`, the part of a line up to the cursor.
+completion complete(std::string_view line, const vocabulary& known);
+
+} // namespace astra::shell

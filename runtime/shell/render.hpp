@@ -1,0 +1,30 @@
+#pragma once
+
+#include "runtime/shell/syntax.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace astra::shell {
+
+/// How results are shown.
+enum class output_mode {
+  /// For people.
+  table,
+  json,
+  /// One object per line.
+  ndjson,
+  /// RFC 4180, with the keys in the first line.
+  csv,
+  /// One key per line.
+  line,
+};
+
+std::optional<output_mode> parse_output_mode(std::string_view name);
+std::string_view to_string(output_mode mode);
+
+/// A result in one of the modes, ended by a line feed; nothing for null.
+std::string render(const json& what, output_mode mode, bool colour);
+
+} // namespace astra::shell

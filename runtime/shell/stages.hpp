@@ -1,0 +1,36 @@
+#pragma once
+
+#include "runtime/shell/syntax.hpp"
+
+#include <caf/expected.hpp>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+// What a pipeline does with lists of objects.  Plain functions over JSON: where a value comes from is the caller's.
+
+namespace astra::shell {
+
+/// The rows of a value: itself when it is a list, the first list of objects in an object such as {"apps": [...]}, else
+/// the object as the only row.  Fails for what has no rows.
+caf::expected<json> rows_of(const json& what);
+
+/// What is at a path; null: nothing.
+const json* find(const json& in, const std::vector<std::string>& path);
+
+/// Value of a $result, a variable or an @app; fails when there is none.
+using resolver = std::function<caf::expected<json>(const reference&)>;
+
+/// Whether the condition holds for `row`.  A key that the row does not have equals nothing and is neither more nor
+/// less. Units follow the key: a duration is compared in milliseconds, with a key that ends in _s in seconds; a size in
+/// bytes; % as a share of 1.
+caf::expected<bool> holds(const condition& what, const json& row, const resolver& resolve);
+
+/// Does one stage.  Fails with errc::invalid_argument, in words for the user, as for a key that no row has.
+caf::expected<json> apply(const stage& what, const json& in, const resolver& resolve);
+
+/// A value put into a text or handed to a command: a text as it is, all else as JSON.
+std::string plain_text(const json& what);
+
+} // namespace astra::shell

@@ -1,0 +1,171 @@
+#include "test/runtime/cli/command_fixture.hpp"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+using namespace astra;
+using test::command_fixture;
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+const std::string apps =
+    R"({"apps":[{"name":"a","kind":"actor","replicas":2,"ready":1},{"name":"b","replicas":1,"ready":1}]})";
+const std::string app_a =
+    R"({"name":"a","replicas":2,"ready":1,"spec":{"name":"a","replicas":2},"replicas_detail":[)"
+    R"({"index":0,"state":"ready","node":"n1","restarts":3},{"index":1,"state":"planned","node":"",)"
+    R"("restarts":0,"reason":"no place"}]})";
+const std::string app_b = R"({"name":"b","replicas":1,"ready":1,"spec":{"name":"b","replicas":1},"replicas_detail":[)"
+                          R"({"index":0,"state":"ready","node":"n2","restarts":0}]})";
+
+struct shell_fixture : command_fixture {
+  shell_fixture() {
+    answer("GET /v1/apps", 200, apps);
+    answer("GET /v1/apps/a", 200, app_a);
+    answer("GET /v1/apps/b", 200, app_b);
+  }
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(shell_fixture, "ps lists the replicas of all apps, and pipelines work on them") {
+  auto all = run({"shell", "-c", "ps | select app, index, state, node, restarts, reason"});
+  CHECK(all.err == "");
+  CHECK(all.out
+        == "APP  INDEX  STATE    NODE  RESTARTS  REASON\n"
+           "a        0  ready    n1           3\n"
+           "a        1  planned               0  no place\n"
+           "b        0  ready    n2           0\n");
+  CHECK(run({"shell", "-c", "ps | where state != ready | count"}).out == "1\n");
+  CHECK(run({"shell", "-o", "ndjson", "-c", "ps b | select node"}).out == "{\"node\":\"n2\"}\n");
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "a command is a verb: it prints the same, and its JSON is its result") {
+  auto alone = run({"app", "list"});
+  auto inside = run({"shell", "-c", "app list", "-c", "$1 | where ready == 1 | count"});
+  CHECK(inside.out == alone.out + "2\n");
+  CHECK(run({"shell", "-c", "app list | sort -name | limit 1 | select name"}).out == "NAME\nb\n");
+  CHECK(run({"shell", "-o", "json", "-c", "app list"}).out == run({"app", "list", "-o", "json"}).out);
+  auto wrong = run({"shell", "-c", "app lst"});
+  CHECK(wrong.code == 3);
+  CHECK(contains(wrong.err, "-c:1: unknown command 'app lst'; did you mean 'list'?"));
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "a shell that may only read refuses every change before it is sent") {
+  for (auto words : {"kill a", "app delete a", "scale a 3", "spawn counter name=new", "drain n1", "node drain n1",
+                     "model rm m@1", "app rollback a"}) {
+    auto result = run({"shell", "-c", words});
+    INFO(words);
+    CHECK(result.code == 3);
+    CHECK(contains(result.err, "the shell may only read; say ':rw REASON', or begin it with astra shell --rw REASON"));
+  }
+  for (auto& call : calls)
+    CHECK(call.method == "GET");
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "with a reason changes go out, and the reason with each") {
+  answer("DELETE /v1/apps/a", 200, R"({"message":"deleted"})");
+  answer("PUT /v1/apps/a", 200, R"({"message":"changed"})");
+  auto result = run({"shell", "--rw", "ticket 4711", "-c", "scale a 5", "-c", "kill a"});
+  CHECK(result.err == "");
+  REQUIRE(result.code == exit_ok);
+  auto& put = calls.at(1);
+  CHECK(put.method == "PUT");
+  CHECK(nlohmann::json::parse(*put.body)["replicas"] == 5);
+  CHECK(put.headers == http_headers{{"Astra-Reason", "ticket 4711"}});
+  CHECK(calls.back().headers == http_headers{{"Astra-Reason", "ticket 4711"}});
+  CHECK(calls.front().headers.empty());
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "spawn makes an app that no other one is, with the rules of app files") {
+  answer("PUT /v1/apps/counter", 200, R"({"message":"created"})");
+  answer("PUT /v1/apps/counter-2", 200, R"({"message":"created"})");
+  auto made = run({"shell", "--rw", "x", "-c", "spawn counter init=40 replicas=3 cpu=0.5 as c", "-c", "spawn counter",
+                   "-c", "$c.app"});
+  CHECK(made.err == "");
+  CHECK(contains(made.out, "counter-2"));
+  CHECK(made.out.ends_with("counter\n"));
+  auto spec = nlohmann::json::parse(*calls.at(1).body);
+  CHECK(spec["replicas"] == 3);
+  CHECK(spec["per_replica"]["cpu_milli"] == 500);
+  CHECK(spec["actor"]["type"] == "counter");
+  CHECK(contains(run({"shell", "--rw", "x", "-c", "spawn counter name=a"}).err, "there is an app 'a' already"));
+  CHECK(contains(run({"shell", "--rw", "x", "-c", "spawn conter"}).err, "no actor 'conter'; did you mean 'counter'?"));
+  CHECK(contains(run({"shell", "--rw", "x", "-c", "spawn echo cpu=none"}).err, "resources.cpu"));
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "ask sends a text or fields and tells who answered") {
+  answer("POST /v1/apps/a/invoke", 200, "42", {{"Astra-Node", "n1"}, {"Astra-Replica", "0"}});
+  auto result = run({"shell", "-c", "ask a 2", "-c", "expect $ == 42", "-c", "ask a lang=eng dpi=300"});
+  CHECK(result.code == exit_ok);
+  CHECK(result.out == "42\n42\n");
+  CHECK(contains(result.err, ", n1, replica 0)"));
+  CHECK(*calls[0].body == "2");
+  CHECK(calls[0].content_type == "text/plain");
+  CHECK(*calls[1].body == R"({"lang":"eng","dpi":300})");
+  CHECK(calls[1].content_type == "application/json");
+  CHECK(contains(run({"shell", "-c", "ask a text lang=eng"}).err, "either a text or KEY=VALUE fields"));
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "send hands in a task and does not wait") {
+  answer("POST /v1/apps/a/tasks", 202, R"({"id":"t.1","state":"queued"})");
+  CHECK(run({"shell", "-c", "send a 2 as t", "-c", "$t.task"}).out.ends_with("t.1\n"));
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "what is not for the shell is refused, and unknown verbs are guessed") {
+  CHECK(contains(run({"shell", "-c", "dev"}).err, "'dev' is not for the shell"));
+  CHECK(contains(run({"shell", "-c", "shell"}).err, "'shell' is not for the shell"));
+  CHECK(contains(run({"shell", "-c", "spwn x"}).err, "no verb 'spwn'; did you mean 'spawn'?"));
+  CHECK(run({"shell", "-c", "x", "-f", "y"}).code == exit_usage);
+  CHECK(run({"shell", "-f", "/nowhere.astra"}).code == exit_failed);
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "help knows the verbs and the commands") {
+  auto all = run({"shell", "-c", "help"}).out;
+  for (auto word : {"spawn", "ps ", ":mode", "node list", "app apply", "for i in"})
+    CHECK(contains(all, word));
+  CHECK(contains(run({"shell", "-c", "help spawn"}).out, "spawn TYPE|FILE.toml"));
+  CHECK(contains(run({"shell", "-c", "help node list"}).out, "usage: astra node list"));
+}
+
+TEST_CASE_FIXTURE(command_fixture,
+                  "contexts name clusters; --gateway and ASTRA_GATEWAY count more than the current one") {
+  answer("GET /v1/status", 200, "{}");
+  std::filesystem::create_directories(directory / "astra");
+  variables["XDG_CONFIG_HOME"] = directory.string();
+  CHECK(run({"status", "-o", "json"}).code == exit_ok);
+  CHECK(calls.back().port == 9750);
+  auto path = file("astra/contexts.toml",
+                   "# mine\ncurrent = \"prod\" # now\n[contexts.prod]\ngateway = \"p:1\"\n[contexts.lab]\ngateway = "
+                   "\"l:2\"\n");
+  run({"status"});
+  CHECK(calls.back().host == "p");
+  run({"--context", "lab", "status"});
+  CHECK(calls.back().host == "l");
+  run({"status", "--gateway", "q:3"});
+  CHECK(calls.back().host == "q");
+  variables["ASTRA_GATEWAY"] = "e:4";
+  run({"status"});
+  CHECK(calls.back().host == "e");
+  run({"status", "--context", "lab"});
+  CHECK(calls.back().host == "l");
+  variables.erase("ASTRA_GATEWAY");
+  CHECK(run({"context", "list"}).out == "   NAME  GATEWAY\n   lab   l:2\n*  prod  p:1\n");
+  CHECK(run({"context", "use", "lab"}).code == exit_ok);
+  run({"status"});
+  CHECK(calls.back().host == "l");
+  std::ifstream in{path};
+  CHECK(std::string{std::istreambuf_iterator<char>{in}, {}}.starts_with("# mine\ncurrent = \"lab\"\n[contexts.prod]"));
+  CHECK(contains(run({"context", "show"}).out, "l:2"));
+  auto unknown = run({"--context", "lap", "status"});
+  CHECK(unknown.code == exit_usage);
+  CHECK(contains(unknown.err, "--context: no context 'lap'; did you mean 'lab'?"));
+  file("astra/contexts.toml", "[contexts.prod]\ngatway = \"p:1\"\n");
+  CHECK(run({"version"}).code == exit_ok);
+  auto broken = run({"context", "list"});
+  CHECK(broken.code == exit_bad_config);
+  CHECK(contains(broken.err, "contexts.toml:2:1: contexts.prod.gatway: unknown key; did you mean 'gateway'?"));
+}
