@@ -1,12 +1,15 @@
 #include "runtime/cli/commands/cheat.hpp"
 #include "runtime/cli/commands/man.hpp"
 #include "runtime/cli/explanations.hpp"
+#include "test/p2p/files.hpp"
 #include "test/runtime/cli/command_fixture.hpp"
 #include "test/runtime/cli/shell_words.hpp"
 
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 
 using namespace astra;
@@ -93,6 +96,11 @@ TEST_CASE_FIXTURE(command_fixture, "every line of the cheat sheet is a command, 
 }
 
 TEST_CASE_FIXTURE(command_fixture, "every example of every help text is a command") {
+  // Some name a cluster.
+  p2p::temporary_directory config;
+  std::filesystem::create_directory(config / "astra");
+  std::ofstream{config / "astra" / "contexts.toml"} << "[contexts.prod]\ngateway = \"gateway:9750\"\n";
+  variables["XDG_CONFIG_HOME"] = config.path().string();
   for_each(command_tree(), [&](const command_node& command) {
     std::istringstream in{std::string{command.examples}};
     for (std::string line; std::getline(in, line);) {
