@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -43,7 +44,18 @@ labels = { rack = "r1" }
 
 class Cluster(NodesCluster):
     def about_node(self, name):
-        return f'{super().about_node(name)}[node]\nlabels = {{ rack = "r{name.removeprefix("node-")}" }}\n'
+        return (f'{super().about_node(name)}[metrics]\nlisten = "127.0.0.1:0"\n'
+                f'[node]\nlabels = {{ rack = "r{name.removeprefix("node-")}" }}\n')
+
+    def received(self, node):
+        """Bytes that came to it from other nodes in this life; the last ones may be missing."""
+        found = re.findall(r"metrics.listen address=(\S+)", (self.dir / f"{node}.log").read_text())
+        try:
+            status, body = call(found[-1], "GET", "/metrics", timeout=2.0)
+        except (OSError, IndexError):
+            return 0  # it has just begun
+        told = re.search(r"^astra_contents_received_bytes_total (\d+)", body, re.M)
+        return int(told[1]) if status == 200 and told else 0
 
     def build(self):
         super().build()
@@ -119,7 +131,7 @@ def kills(args, cluster, source, digest):
     began = time.monotonic()
     cluster.fetch("m", cluster.nodes[1:])
     chance = random.Random(args.seed)
-    count, due = 0, time.monotonic() + 1
+    count, due, received = 0, time.monotonic() + 1, 0
     while cluster.complete("m") < len(cluster.nodes):
         if time.monotonic() - began > args.patience:
             print(f"not finished after {args.patience} s: {json.dumps(cluster.who_holds('m'), indent=1)}")
@@ -129,12 +141,15 @@ def kills(args, cluster, source, digest):
             continue
         due = time.monotonic() + 1
         victim = chance.choice(cluster.nodes[1:])
+        received += cluster.received(victim)
         cluster.kill(victim)
         time.sleep(0.3)
         cluster.start(victim)
         count += 1
-    print(f"{count} kills")
     time.sleep(1.0)
+    received += sum(cluster.received(node) for node in cluster.nodes[1:])
+    needed = (len(cluster.nodes) - 1) * args.mib << 20
+    print(f"{count} kills; received {received / needed:.3f} of what was needed")
     return tell(cluster, "m", digest, began)
 
 
