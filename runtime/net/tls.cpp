@@ -285,18 +285,89 @@ session_impl* session_of(const SSL* ssl) {
   return static_cast<session_impl*>(SSL_get_ex_data(ssl, session_index()));
 }
 
-class session_impl final : public tls_session {
+/// An SSL on a socket: what every session has, whoever the other side is.
+class ssl_session : public tls_session {
 public:
-  session_impl(std::shared_ptr<const snapshot> files, std::shared_ptr<peer_registry> peers, int fd, side which,
-               std::string target)
-    : files_(std::move(files)), peers_(std::move(peers)), socket_{fd}, side_(which), target_(std::move(target)),
-      ssl_(SSL_new(files_->ctx.get())) {
+  ssl_session(SSL_CTX& ctx, int fd) : socket_{fd}, ssl_(SSL_new(&ctx)) {
     assert(ssl_); // out of memory otherwise
     auto* bio = BIO_new(socket_method());
     assert(bio != nullptr);
     BIO_set_data(bio, &socket_);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl_.get(), bio, bio);
+  }
+
+  tls_step read(void* into, std::size_t size, std::size_t& count) override {
+    count = 0;
+    if (broken_)
+      return tls_step::failed;
+    ERR_clear_error();
+    errno = 0;
+    return SSL_read_ex(ssl_.get(), into, size, &count) == 1 ? tls_step::done : explain(0);
+  }
+
+  tls_step write(const void* from, std::size_t size, std::size_t& count) override {
+    count = 0;
+    if (broken_)
+      return tls_step::failed;
+    ERR_clear_error();
+    errno = 0;
+    return SSL_write_ex(ssl_.get(), from, size, &count) == 1 ? tls_step::done : explain(0);
+  }
+
+  std::size_t pending() const override { return static_cast<std::size_t>(SSL_pending(ssl_.get())); }
+  const peer_identity& peer() const override { return peer_; }
+  const std::string& fingerprint() const override { return fingerprint_; }
+  const std::string& error() const override { return error_; }
+
+protected:
+  tls_step fail(std::string why) {
+    broken_ = true;
+    error_ = std::move(why);
+    return tls_step::failed;
+  }
+
+  /// What to do after a call of OpenSSL that did not succeed.
+  tls_step explain(int result) {
+    auto reason = errno;
+    switch (SSL_get_error(ssl_.get(), result)) {
+    case SSL_ERROR_WANT_READ:
+      return tls_step::want_read;
+    case SSL_ERROR_WANT_WRITE:
+      return tls_step::want_write;
+    case SSL_ERROR_ZERO_RETURN:
+      return tls_step::closed;
+    case SSL_ERROR_SYSCALL:
+      return fail(reason != 0 ? fmt::format("the connection failed: {}", std::strerror(reason)) : cut_off());
+    default:
+      return fail(why());
+    }
+  }
+
+  /// What it means that the connection ended without a word.
+  virtual std::string cut_off() const = 0;
+  /// What OpenSSL's queue of errors means; takes it.
+  virtual std::string why() = 0;
+
+  static std::string reason_text(unsigned long code) {
+    const char* text = ERR_reason_error_string(code);
+    return fmt::format("TLS failed: {}", text != nullptr ? text : "no reason is known");
+  }
+
+  socket_state socket_;
+  ssl_ptr ssl_;
+  peer_identity peer_;
+  std::string fingerprint_;
+  std::string error_;
+  bool broken_ = false;
+};
+
+class session_impl final : public ssl_session {
+public:
+  session_impl(std::shared_ptr<const snapshot> files, std::shared_ptr<peer_registry> peers, int fd, side which,
+               std::string target)
+    : ssl_session(*files->ctx, fd), files_(std::move(files)), peers_(std::move(peers)), side_(which),
+      target_(std::move(target)) {
     SSL_set_ex_data(ssl_.get(), session_index(), this);
     if (side_ == side::client) {
       SSL_set_connect_state(ssl_.get());
@@ -335,24 +406,6 @@ public:
     return admit();
   }
 
-  tls_step read(void* into, std::size_t size, std::size_t& count) override {
-    count = 0;
-    if (broken_)
-      return tls_step::failed;
-    ERR_clear_error();
-    errno = 0;
-    return SSL_read_ex(ssl_.get(), into, size, &count) == 1 ? tls_step::done : explain(0);
-  }
-
-  tls_step write(const void* from, std::size_t size, std::size_t& count) override {
-    count = 0;
-    if (broken_)
-      return tls_step::failed;
-    ERR_clear_error();
-    errno = 0;
-    return SSL_write_ex(ssl_.get(), from, size, &count) == 1 ? tls_step::done : explain(0);
-  }
-
   tls_step shut_down() override {
     if (!done_ || broken_)
       return tls_step::closed;
@@ -362,13 +415,9 @@ public:
     return result >= 0 ? tls_step::closed : explain(result);
   }
 
-  std::size_t pending() const override { return static_cast<std::size_t>(SSL_pending(ssl_.get())); }
-  const peer_identity& peer() const override { return peer_; }
   bool resumed() const override { return SSL_session_reused(ssl_.get()) == 1; }
-  const std::string& fingerprint() const override { return fingerprint_; }
   std::int64_t peer_expires_at() const override { return peer_expires_at_; }
   std::int64_t own_expires_at() const override { return files_->expires_at; }
-  const std::string& error() const override { return error_; }
 
   // -- called by OpenSSL ---------------------------------------------------------------------------------------------
 
@@ -479,30 +528,7 @@ private:
     return tls_step::done;
   }
 
-  tls_step fail(std::string why) {
-    broken_ = true;
-    error_ = std::move(why);
-    return tls_step::failed;
-  }
-
-  /// What to do after a call of OpenSSL that did not succeed.
-  tls_step explain(int result) {
-    auto reason = errno;
-    switch (SSL_get_error(ssl_.get(), result)) {
-    case SSL_ERROR_WANT_READ:
-      return tls_step::want_read;
-    case SSL_ERROR_WANT_WRITE:
-      return tls_step::want_write;
-    case SSL_ERROR_ZERO_RETURN:
-      return tls_step::closed;
-    case SSL_ERROR_SYSCALL:
-      return fail(reason != 0 ? fmt::format("the connection failed: {}", std::strerror(reason)) : cut_off());
-    default:
-      return fail(why());
-    }
-  }
-
-  std::string cut_off() const {
+  std::string cut_off() const override {
     return done_ ? "the peer cut the connection off without closing it"
                  : "the peer cut the connection off during the "
                    "handshake";
@@ -512,7 +538,7 @@ private:
     return socket_.first_byte < 0 || socket_.first_byte == record_alert || socket_.first_byte == record_handshake;
   }
 
-  std::string why() {
+  std::string why() override {
     auto code = ERR_get_error();
     ERR_clear_error();
     if (!done_ && !peer_speaks_tls())
@@ -535,24 +561,17 @@ private:
     default:
       break;
     }
-    const char* text = ERR_reason_error_string(code);
-    return fmt::format("TLS failed: {}", text != nullptr ? text : "no reason is known");
+    return reason_text(code);
   }
 
   const std::shared_ptr<const snapshot> files_;
   const std::shared_ptr<peer_registry> peers_;
-  socket_state socket_;
   const side side_;
   const std::string target_;
-  ssl_ptr ssl_;
-  peer_identity peer_;
-  std::string fingerprint_;
   std::int64_t peer_expires_at_ = 0;
-  std::string error_;
   /// What was wrong with the peer's certificate.
   std::string verdict_;
   bool done_ = false;
-  bool broken_ = false;
 };
 
 // -- callbacks -------------------------------------------------------------------------------------------------------
@@ -787,93 +806,48 @@ private:
 // -- servers of others -----------------------------------------------------------------------------------------------
 
 /// A connection to a server that is none of the cluster's.
-class web_session final : public tls_session {
+class web_session final : public ssl_session {
 public:
-  web_session(SSL_CTX& ctx, int fd, const std::string& host) : socket_{fd}, host_(host), ssl_(SSL_new(&ctx)) {
-    assert(ssl_); // out of memory otherwise
-    auto* bio = BIO_new(socket_method());
-    assert(bio != nullptr);
-    BIO_set_data(bio, &socket_);
-    BIO_set_init(bio, 1);
-    SSL_set_bio(ssl_.get(), bio, bio);
+  web_session(SSL_CTX& ctx, int fd, const std::string& host) : ssl_session(ctx, fd), host_(host) {
     SSL_set_connect_state(ssl_.get());
     auto* wanted = SSL_get0_param(ssl_.get());
     if (X509_VERIFY_PARAM_set1_ip_asc(wanted, host.c_str()) == 1)
       return;
     ERR_clear_error();
     // As SSL_set_tlsext_host_name does, with a cast of its own.
-    good_ = SSL_set1_host(ssl_.get(), host.c_str()) == 1
-            && SSL_ctrl(ssl_.get(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-                        const_cast<char*>(host.c_str()))
-                   == 1;
+    if (SSL_set1_host(ssl_.get(), host.c_str()) != 1
+        || SSL_ctrl(ssl_.get(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                    const_cast<char*>(host.c_str()))
+               != 1)
+      fail(fmt::format("'{}' is no name that a certificate could have", host_));
   }
 
   tls_step handshake() override {
-    if (!good_) {
-      error_ = fmt::format("'{}' is no name that a certificate could have", host_);
+    if (broken_)
       return tls_step::failed;
-    }
     ERR_clear_error();
     errno = 0;
     auto result = SSL_do_handshake(ssl_.get());
     return result == 1 ? tls_step::done : explain(result);
   }
 
-  tls_step read(void* into, std::size_t size, std::size_t& count) override {
-    count = 0;
-    ERR_clear_error();
-    errno = 0;
-    return SSL_read_ex(ssl_.get(), into, size, &count) == 1 ? tls_step::done : explain(0);
-  }
-
-  tls_step write(const void* from, std::size_t size, std::size_t& count) override {
-    count = 0;
-    ERR_clear_error();
-    errno = 0;
-    return SSL_write_ex(ssl_.get(), from, size, &count) == 1 ? tls_step::done : explain(0);
-  }
-
-  std::size_t pending() const override { return static_cast<std::size_t>(SSL_pending(ssl_.get())); }
-  const peer_identity& peer() const override { return peer_; }
   bool resumed() const override { return false; }
-  const std::string& fingerprint() const override { return fingerprint_; }
   std::int64_t peer_expires_at() const override { return 0; }
   std::int64_t own_expires_at() const override { return 0; }
-  const std::string& error() const override { return error_; }
 
 private:
-  tls_step explain(int result) {
-    auto reason = errno;
-    switch (SSL_get_error(ssl_.get(), result)) {
-    case SSL_ERROR_WANT_READ:
-      return tls_step::want_read;
-    case SSL_ERROR_WANT_WRITE:
-      return tls_step::want_write;
-    case SSL_ERROR_ZERO_RETURN:
-      return tls_step::closed;
-    case SSL_ERROR_SYSCALL:
-      error_ = fmt::format("the connection failed: {}", reason != 0 ? std::strerror(reason) : "it was cut off");
-      return tls_step::failed;
-    default:
-      break;
-    }
+  std::string cut_off() const override { return "the connection failed: it was cut off"; }
+
+  std::string why() override {
     auto code = ERR_get_error();
     ERR_clear_error();
-    const char* text = ERR_reason_error_string(code);
-    error_ = fmt::format("TLS failed: {}", text != nullptr ? text : "no reason is known");
     if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-      error_ = fmt::format("its certificate is not good for '{}': {}; the authorities of this machine count", host_,
-                           X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get())));
-    return tls_step::failed;
+      return fmt::format("its certificate is not good for '{}': {}; the authorities of this machine count", host_,
+                         X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get())));
+    return reason_text(code);
   }
 
-  socket_state socket_;
   const std::string host_;
-  ssl_ptr ssl_;
-  peer_identity peer_;
-  std::string fingerprint_;
-  std::string error_;
-  bool good_ = true;
 };
 
 class web_context final : public tls_context {
