@@ -421,6 +421,15 @@ std::uint32_t piece_length(const content& what, const content_file& file, std::u
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(left, what.piece_size));
 }
 
+const content_file& file_of(const content& what, std::uint32_t piece) {
+  auto file = std::ranges::upper_bound(what.files, piece, {}, &content_file::first_piece);
+  // Empty files have no piece, and the first piece of whatever comes after them.
+  do
+    --file;
+  while (file->pieces == 0);
+  return *file;
+}
+
 std::uint64_t piece_width(const content& what, const content_file& file) {
   return file.size <= what.piece_size ? small_file_width(file.size) : what.piece_size / block_size;
 }

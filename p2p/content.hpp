@@ -64,6 +64,10 @@ std::filesystem::path save_path(const content& what, const std::filesystem::path
 /// @param piece counted from the file's first.
 std::uint32_t piece_length(const content& what, const content_file& file, std::uint32_t piece);
 
+/// The file that a piece is of.
+/// @param piece counted from the content's first.
+const content_file& file_of(const content& what, std::uint32_t piece);
+
 /// Leaves of the tree over a piece.
 std::uint64_t piece_width(const content& what, const content_file& file);
 

@@ -481,12 +481,7 @@ bool swarm_table::may_read(swarm& of, const zone_state& zone, member who, time_p
   if (of.counted != time_point{} && now - of.counted < count_interval)
     return of.lacks;
   of.counted = now;
-  std::vector<bool> any(of.pieces);
-  for (auto& [other, part] : of.parts)
-    for (std::uint32_t piece = 0; part.held > 0 && piece < of.pieces; ++piece)
-      if (part.have[piece])
-        any[piece] = true;
-  return of.lacks = std::ranges::find(any, false) != any.end();
+  return of.lacks = missing_of(of) > 0;
 }
 
 void swarm_table::divide() {
@@ -519,12 +514,17 @@ std::optional<swarm_table::status> swarm_table::look_at(const content_address& a
     result.progress = static_cast<double>(there) / (static_cast<double>(result.fetching) * of.pieces);
   if (result.complete > 0)
     return result;
+  result.missing = missing_of(of);
+  return result;
+}
+
+std::uint32_t swarm_table::missing_of(const swarm& of) {
   std::vector<bool> any(of.pieces);
   for (auto& [who, part] : of.parts)
-    for (std::uint32_t piece = 0; piece < of.pieces; ++piece)
-      any[piece] = any[piece] || part.have[piece];
-  result.missing = static_cast<std::uint32_t>(std::ranges::count(any, false));
-  return result;
+    for (std::uint32_t piece = 0; part.held > 0 && piece < of.pieces; ++piece)
+      if (part.have[piece])
+        any[piece] = true;
+  return static_cast<std::uint32_t>(std::ranges::count(any, false));
 }
 
 std::vector<content_address> swarm_table::contents() const {

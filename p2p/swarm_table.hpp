@@ -280,6 +280,8 @@ private:
   void find_peers(swarm& of, member who);
   std::uint64_t draw(member a, member b) const;
   void choose_reader(const swarm& of, zone_state& zone, time_point now) const;
+  /// Pieces that no member has.
+  static std::uint32_t missing_of(const swarm& of);
   bool may_read(swarm& of, const zone_state& zone, member who, time_point now) const;
   /// Counts the part in, or out, of what its swarm and zone know of their members.
   void count(swarm& of, zone_state& zone, member who, const part& what, bool in);

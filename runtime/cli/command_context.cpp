@@ -311,18 +311,6 @@ caf::expected<std::string> read_input_file(const std::string& path) {
   return bytes;
 }
 
-std::string percent_encoded(std::string_view text) {
-  std::string out;
-  for (auto c : text) {
-    auto letter_or_digit = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (letter_or_digit || std::string_view{"-._~"}.find(c) != std::string_view::npos)
-      out += c;
-    else
-      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return out;
-}
-
 std::string pretty(const json& value) {
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }

@@ -4,6 +4,7 @@
 #include "runtime/cli/command_line.hpp"
 #include "runtime/cli/exit_code.hpp"
 #include "runtime/http/fetch.hpp"
+#include "runtime/http/percent.hpp"
 
 #include <caf/error.hpp>
 #include <caf/expected.hpp>
@@ -110,9 +111,6 @@ exit_code exit_code_of(const caf::error& reason);
 
 /// The bytes of a file.  Fails with io_failed and the reason.
 caf::expected<std::string> read_input_file(const std::string& path);
-
-/// `text` as one segment of a path.
-std::string percent_encoded(std::string_view text);
 
 /// Indented, ended by a newline.
 std::string pretty(const json& value);

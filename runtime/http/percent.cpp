@@ -1,5 +1,7 @@
 #include "runtime/http/percent.hpp"
 
+#include <fmt/format.h>
+
 namespace astra {
 namespace {
 
@@ -14,6 +16,19 @@ int hex_value(char c) {
 }
 
 } // namespace
+
+std::string percent_encoded(std::string_view text, std::string_view kept) {
+  std::string out;
+  for (auto c : text) {
+    auto letter_or_digit = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (letter_or_digit || std::string_view{"-._~"}.find(c) != std::string_view::npos
+        || kept.find(c) != std::string_view::npos)
+      out += c;
+    else
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
 
 std::optional<std::string> percent_decode(std::string_view text) {
   std::string result;

@@ -1073,11 +1073,8 @@ private:
   }
 
   static std::uint64_t length_of(const p2p::content& what, std::uint32_t piece) {
-    auto file = std::ranges::upper_bound(what.files, piece, {}, &p2p::content_file::first_piece);
-    do
-      --file;
-    while (file->pieces == 0);
-    return p2p::piece_length(what, *file, piece - file->first_piece);
+    auto& file = p2p::file_of(what, piece);
+    return p2p::piece_length(what, file, piece - file.first_piece);
   }
 
   /// Forgets what was asked for, wherever it is.

@@ -1435,14 +1435,13 @@ private:
     keep_held(one);
     if (one.state == content_state::ready) {
       result.now = content_status::phase::ready;
-      result.path = one.path;
-      result.url = url_of(wish.content);
-      return result;
+    } else {
+      want(one);
+      result.reason = wish.content + ": " + text_of(one);
+      if (wish.stream && one.what && one.in_engine && !port_->reading_url().empty())
+        result.now = content_status::phase::streams;
     }
-    want(one);
-    result.reason = wish.content + ": " + text_of(one);
-    if (wish.stream && one.what && one.in_engine && !port_->reading_url().empty()) {
-      result.now = content_status::phase::streams;
+    if (result.now != content_status::phase::waiting) {
       result.path = one.path;
       result.url = url_of(wish.content);
     }
@@ -1527,7 +1526,10 @@ private:
     if (!ready && !one.in_engine && (one.state == content_state::condemned || one.state == content_state::absent))
       return turn_away(found, one.state == content_state::condemned ? "it was found damaged: " + text_of(one)
                                                                     : "it was removed");
-    auto have = ready ? std::vector<bool>(one.what->piece_hashes.size(), true) : one.have;
+    std::vector<bool> all;
+    if (ready)
+      all.assign(one.what->piece_hashes.size(), true);
+    auto& have = ready ? all : one.have;
     for (auto& answer : readers.plan.take_answers(have, now())) {
       auto waiting = readers.waiting.extract(answer.who);
       waiting.mapped().promise.deliver(extent_of(one, *waiting.mapped().file, answer.length));

@@ -3,6 +3,7 @@
 #include "messages/errc.hpp"
 #include "p2p/content.hpp"
 #include "runtime/gateway/json.hpp"
+#include "runtime/gateway/replies.hpp"
 #include "runtime/process/unique_fd.hpp"
 #include "runtime/transfer/content_request.hpp"
 #include "runtime/transfer/transfer_text.hpp"
@@ -126,10 +127,8 @@ private:
     auto header = request.header("if-range").empty() ? request.header("range") : std::string_view{};
     range_ = read_range(header, *size_);
     if (range_.what == byte_range::kind::none) {
-      http_response response;
-      response.status = 416;
+      auto response = refusal(416, "no_such_range", fmt::format("{} has {} bytes", target_.file, *size_));
       response.headers.emplace_back("Content-Range", fmt::format("bytes */{}", *size_));
-      response.body = error_json("no_such_range", fmt::format("{} has {} bytes", target_.file, *size_));
       return answer(std::move(response));
     }
     offset_ = range_.offset;
@@ -216,9 +215,7 @@ private:
     auto& files = list["files"] = nlohmann::ordered_json::array();
     for (auto& file : what->files)
       files.push_back({{"path", file.path}, {"size", file.size}});
-    http_response response;
-    response.body = dump(list) + "\n";
-    answer(std::move(response));
+    answer(reply(200, dump(list) + "\n"));
   }
 
   void answer(http_response response) {
@@ -234,12 +231,8 @@ private:
       stream_.reset();
       return self_->quit();
     }
-    http_response response;
-    response.status = status;
-    response.body = error_json(code, why);
-    if (status == 503)
-      response.headers.emplace_back("Retry-After", "1");
-    answer(std::move(response));
+    auto response = refusal(status, code, why);
+    answer(status == 503 ? with_retry_after(std::move(response), 1s) : std::move(response));
   }
 
   caf::event_based_actor* self_;
@@ -285,9 +278,7 @@ caf::expected<content_server> start_content_server(caf::actor_system& sys,
   how.idle_timeout = patience;
   auto http = http_server::start(how, [&sys, keeper, token](const http_exchange_ptr& exchange) {
     auto refuse = [&](std::uint16_t status, std::string_view code, std::string_view why) {
-      http_response response;
-      response.status = status;
-      response.body = error_json(code, why);
+      auto response = refusal(status, code, why);
       if (status == 405)
         response.headers.emplace_back("Allow", "GET, HEAD");
       exchange->answer(std::move(response));

@@ -412,11 +412,9 @@ private:
   }
 
   static std::string wrong_bytes(const task& known, std::uint32_t piece) {
-    auto& files = known.plan.what()->files;
-    auto file = std::ranges::find_if(
-        files, [&](auto& one) { return piece >= one.first_piece && piece < one.first_piece + one.pieces; });
+    auto& file = p2p::file_of(*known.plan.what(), piece);
     return fmt::format("{} has other bytes than '{}' as it was published",
-                       to_string(file_url(known.url, *known.plan.what(), *file)), file->path);
+                       to_string(file_url(known.url, *known.plan.what(), file)), file.path);
   }
 
   void fail(tasks::iterator known, std::string reason) {

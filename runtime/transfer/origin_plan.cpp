@@ -48,24 +48,21 @@ std::optional<origin_range> origin_plan::next() const {
   if (turn == count)
     return std::nullopt;
   auto begin = (first_ + turn) % count;
-  // Empty files have no piece, and the first piece of whatever comes after them.
-  auto file = std::ranges::find_if(
-      what_->files, [&](auto& one) { return begin >= one.first_piece && begin < one.first_piece + one.pieces; });
-  assert(file != what_->files.end());
+  auto& file = p2p::file_of(*what_, begin);
   auto end = begin;
-  while (end < file->first_piece + file->pieces && needs(end))
+  while (end < file.first_piece + file.pieces && needs(end))
     ++end;
   if (whole_files_) {
-    begin = file->first_piece;
-    end = begin + file->pieces;
+    begin = file.first_piece;
+    end = begin + file.pieces;
   }
   origin_range result;
-  result.file = static_cast<std::size_t>(file - what_->files.begin());
+  result.file = static_cast<std::size_t>(&file - what_->files.data());
   result.first_piece = begin;
   result.pieces = end - begin;
-  result.offset = std::uint64_t{begin - file->first_piece} * what_->piece_size;
-  result.length = std::min(file->size, std::uint64_t{end - file->first_piece} * what_->piece_size) - result.offset;
-  result.whole = result.length == file->size;
+  result.offset = std::uint64_t{begin - file.first_piece} * what_->piece_size;
+  result.length = std::min(file.size, std::uint64_t{end - file.first_piece} * what_->piece_size) - result.offset;
+  result.whole = result.length == file.size;
   return result;
 }
 

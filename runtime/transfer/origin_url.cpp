@@ -1,5 +1,7 @@
 #include "runtime/transfer/origin_url.hpp"
 
+#include "runtime/http/percent.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,25 +17,11 @@ namespace {
 constexpr std::size_t url_bytes_max = 1024;
 constexpr std::size_t host_bytes_max = 253;
 
-bool is_hex(char c) {
-  return std::isxdigit(static_cast<unsigned char>(c)) != 0;
-}
-
 bool is_host(std::string_view host, bool v6) {
   return !host.empty() && host.size() <= host_bytes_max && std::ranges::all_of(host, [v6](unsigned char c) {
     return v6 ? std::isxdigit(c) != 0 || c == ':' || c == '.'
               : std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
   });
-}
-
-std::string encoded(std::string_view path) {
-  std::string result;
-  for (unsigned char c : path)
-    if (std::isalnum(c) != 0 || std::string_view{"-._~/"}.find(static_cast<char>(c)) != std::string_view::npos)
-      result += static_cast<char>(c);
-    else
-      result += fmt::format("%{:02X}", c);
-  return result;
 }
 
 std::variant<origin_url, std::string> read(std::string_view url) {
@@ -72,9 +60,8 @@ std::variant<origin_url, std::string> read(std::string_view url) {
   } else if (!port.empty()) {
     return "has no good port; it is a number from 1 to 65535";
   }
-  for (std::size_t i = 0; i < rest.size(); ++i)
-    if (rest[i] == '%' && (i + 2 >= rest.size() || !is_hex(rest[i + 1]) || !is_hex(rest[i + 2])))
-      return "has a % without two hexadecimal digits; write % itself as %25";
+  if (!percent_decode(rest))
+    return "has a % without two hexadecimal digits; write % itself as %25";
   auto path = rest.substr(0, rest.find('?'));
   result.path = path.empty() ? "/" : path;
   result.query = rest.substr(path.size());
@@ -110,7 +97,7 @@ origin_url file_url(const origin_url& origin, const p2p::content& what, const p2
     return result;
   if (!directory)
     result.path += '/';
-  result.path += encoded(file.path);
+  result.path += percent_encoded(file.path, "/");
   return result;
 }
 

@@ -136,13 +136,12 @@ private:
     for (auto& one : report.names()) {
       auto heard = names_.learn(one);
       // It missed the removal, or means another content by it.
-      if (heard == name_book::verdict::removed_elsewhere || heard == name_book::verdict::refused)
-        if (auto better = names_.find(one.name(), one.version()))
+      auto differs = heard == name_book::verdict::removed_elsewhere || heard == name_book::verdict::refused;
+      if (differs || heard == name_book::verdict::known)
+        // One that it knows may have been published anew, from elsewhere.
+        if (auto better = names_.find(one.name(), one.version());
+            better && (differs || better->origin() != one.origin()))
           *answer.add_removed() = *better;
-      // It was published anew, from elsewhere.
-      if (auto better = names_.find(one.name(), one.version());
-          better && heard == name_book::verdict::known && better->origin() != one.origin())
-        *answer.add_removed() = *better;
     }
     for (auto& holding : report.holdings())
       if (auto address = address_of(holding.address()); address && holding.has_origin() && holding.pieces() > 0)
@@ -343,11 +342,11 @@ private:
   /// are gone the origin has it still, but nobody would know what to read.
   void keep_manifest(const content_address& address, const manifest_source& source) {
     auto known = manifests_.find(address);
+    if (known != manifests_.end() && known->second.bytes == known->second.total)
+      return;
     std::uint64_t offset = 0;
     while (known != manifests_.end() && known->second.parts.contains(offset))
       offset += manifest_part_max;
-    if (known != manifests_.end() && offset >= known->second.total)
-      return;
     // Not in the place of those that are wanted now.
     if (manifest_bytes_ + manifest_part_max > manifest_bytes_max / 2 || !kept_.insert(address).second)
       return;
