@@ -351,9 +351,11 @@ private:
   }
 
   void on_prefetch(const pb::PrefetchBatch& batch) {
+    auto part = batch;
+    part.clear_nodes();
     for (auto node : batch.nodes())
       if (auto handle = handles_.find(node_id{node}); handle != handles_.end())
-        self_->send(caf::actor_cast<placement_sink>(handle->second), prefetch_batch{part_for(batch, node)});
+        self_->send(caf::actor_cast<placement_sink>(handle->second), prefetch_batch{part_for(part, node)});
   }
 
   aggregator_actor::pointer self_;

@@ -1,14 +1,11 @@
 #include "actors/node/content_paths.hpp"
 
+#include "actors/node/replace_all.hpp"
+
 #include <cctype>
 
 namespace astra {
 namespace {
-
-void replace_all(std::string& text, const std::string& wanted, const std::string& by) {
-  for (auto at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + by.size()))
-    text.replace(at, wanted.size(), by);
-}
 
 void replace_in(std::string& text, const content_paths& paths) {
   // Names may have dots: where one is "x.url" that is what {content.x.url} means.

@@ -1,5 +1,6 @@
 #include "actors/mutant.hpp"
 #include "actors/node/process_runner.hpp"
+#include "actors/node/replace_all.hpp"
 #include "actors/node/server_words.hpp"
 
 #include <caf/typed_event_based_actor.hpp>
@@ -20,11 +21,6 @@ constexpr milliseconds probe_timeout{1000};
 constexpr milliseconds ready_timeout_default{30000};
 /// A server that was ready and accepts no connection for this long is restarted.
 constexpr milliseconds refusal_patience{3000};
-
-void replace_all(std::string& text, const std::string& from, const std::string& to) {
-  for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
-    text.replace(at, from.size(), to);
-}
 
 class server_runner : public process_runner {
 public:

@@ -1171,9 +1171,11 @@ private:
 
   /// Who is not connected is told with the next one.
   void on_prefetch(const pb::PrefetchBatch& batch) {
+    auto part = batch;
+    part.clear_nodes();
     for (auto node : batch.nodes())
       if (auto handle = node_handles_.find(node_id{node}); handle != node_handles_.end())
-        self_->send(caf::actor_cast<placement_sink>(handle->second), prefetch_batch{part_for(batch, node)});
+        self_->send(caf::actor_cast<placement_sink>(handle->second), prefetch_batch{part_for(part, node)});
   }
 
   // -- names for logs ----------------------------------------------------------

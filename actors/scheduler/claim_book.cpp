@@ -641,7 +641,7 @@ plan_input claim_book::input_for(const pb::AppSpec& spec, const cluster_view& vi
 
 std::vector<node_id> claim_book::prefetch(const cluster_view& view, const std::set<resource_id>& reachable,
                                           time_point now, random_source random) {
-  if (deleting_ || spec_.contents().empty() || (spec_.prefetch() == 0 && prefetch_.nodes().empty()))
+  if (deleting_ || spec_.contents().empty())
     return {};
   // Of clusters the workers are the many.
   auto spec = federation_ ? role_spec(spec_, false) : spec_;

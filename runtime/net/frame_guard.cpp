@@ -979,10 +979,7 @@ verdict frame_guard::state::inspect(inspection how, std::string_view body) const
     if (relays_claims() || peer.apps.empty())
       return {};
     std::string_view app;
-    while (fields.next())
-      if (fields.is(1, kind::bytes))
-        app = fields.content;
-    if (fields.failed())
+    if (!text_in(body, 1, app))
       return broken();
     return peer.may_claim_for(app) ? verdict{} : not_its_app(app);
   }
