@@ -6,6 +6,8 @@
 #include "config/text_file.hpp"
 #include "config/toml_tree.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
@@ -14,16 +16,21 @@
 
 namespace astra {
 
-std::string contexts_path(const environment_lookup& environment) {
-  auto variable = [&](const char* name) { return environment ? environment(name).value_or("") : std::string{}; };
-  auto base = variable("XDG_CONFIG_HOME");
+std::string xdg_path(const environment_lookup& environment, const char* variable, std::string_view below_home,
+                     std::string_view file) {
+  auto value_of = [&](const char* name) { return environment ? environment(name).value_or("") : std::string{}; };
+  auto base = value_of(variable);
   if (base.empty()) {
-    auto home = variable("HOME");
+    auto home = value_of("HOME");
     if (home.empty())
       return {};
-    base = home + "/.config";
+    base = fmt::format("{}/{}", home, below_home);
   }
-  return base + "/astra/contexts.toml";
+  return fmt::format("{}/astra/{}", base, file);
+}
+
+std::string contexts_path(const environment_lookup& environment) {
+  return xdg_path(environment, "XDG_CONFIG_HOME", ".config", "contexts.toml");
 }
 
 contexts_config load_contexts(const std::string& path, const environment_lookup& environment) {

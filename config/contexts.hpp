@@ -36,6 +36,11 @@ struct contexts_config {
   std::vector<config_problem> problems;
 };
 
+/// "$VARIABLE/astra/FILE", else below a directory of the home directory (XDG Base Directory Specification); empty when
+/// nothing says where.
+std::string xdg_path(const environment_lookup& environment, const char* variable, std::string_view below_home,
+                     std::string_view file);
+
 /// "$XDG_CONFIG_HOME/astra/contexts.toml", else below ~/.config; empty when nothing says where.
 std::string contexts_path(const environment_lookup& environment);
 

@@ -77,4 +77,7 @@ private:
 /// "1 replica", "3 replicas".
 std::string counted(std::size_t n, std::string_view noun);
 
+/// As RFC 4180 says: in quotes when it must be, quotes in it twice.
+std::string csv_field(const std::string& text);
+
 } // namespace astra

@@ -1,5 +1,7 @@
 #include "runtime/shell/history_file.hpp"
 
+#include "config/contexts.hpp"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,15 +28,7 @@ void append(const std::string& path, const std::string& text, int flags) {
 } // namespace
 
 std::string history_file::usual_path(const environment_lookup& environment) {
-  auto variable = [&](const char* name) { return environment(name).value_or(""); };
-  auto base = variable("XDG_STATE_HOME");
-  if (base.empty()) {
-    auto home = variable("HOME");
-    if (home.empty())
-      return {};
-    base = home + "/.local/state";
-  }
-  return base + "/astra/history";
+  return xdg_path(environment, "XDG_STATE_HOME", ".local/state", "history");
 }
 
 std::vector<std::string> history_file::load(std::size_t most) const {

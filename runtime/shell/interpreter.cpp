@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <utility>
 
 #include <fmt/format.h>
@@ -82,8 +83,18 @@ std::optional<script_failure> interpreter::run_pipeline(const statement& what, b
       return fail(what.source_value->at, std::move(found.error()));
     result.what = std::move(*found);
   }
-  auto look_up = [this](const reference& which) { return resolve(which); };
   for (auto& one : what.stages) {
+    // A condition asks for the same at every row, and each time the cluster would be asked.
+    std::map<std::string, json> known;
+    auto look_up = [&](const reference& which) -> caf::expected<json> {
+      auto text = to_text(which);
+      if (auto found = known.find(text); found != known.end())
+        return found->second;
+      auto found = resolve(which);
+      if (found)
+        known.emplace(std::move(text), *found);
+      return found;
+    };
     auto next = apply(one, result.what, look_up);
     if (!next)
       return fail(one.at, std::move(next.error()));
@@ -276,30 +287,7 @@ caf::expected<json> interpreter::resolve(const reference& what) {
 }
 
 caf::expected<json> interpreter::evaluate(const value& what) {
-  switch (what.what) {
-  case value::kind::number:
-    return json::parse(what.written);
-  case value::kind::quantity:
-    return json(what.written);
-  case value::kind::literal:
-    return what.literal;
-  case value::kind::reference:
-    return resolve(what.source);
-  case value::kind::text:
-    break;
-  }
-  std::string text;
-  for (auto& part : what.pieces) {
-    if (!part.inserted) {
-      text += part.text;
-      continue;
-    }
-    auto inserted = resolve(*part.inserted);
-    if (!inserted)
-      return inserted;
-    text += plain_text(*inserted);
-  }
-  return json(std::move(text));
+  return shell::evaluate(what, [this](const reference& source) { return resolve(source); });
 }
 
 caf::expected<request> interpreter::prepare(const call& what) {

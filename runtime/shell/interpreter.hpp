@@ -39,9 +39,6 @@ public:
   /// Runs the statements in order, up to the first one that fails.
   std::optional<script_failure> run(const script& what);
 
-  /// Of the next result of a statement that is not in a block.
-  std::uint64_t next_number() const { return results_seen_ + 1; }
-
   /// What `as` and loops have named.
   const std::map<std::string, json>& variables() const { return variables_; }
 

@@ -17,8 +17,6 @@
 namespace astra::shell {
 namespace {
 
-constexpr int history_max = 2000;
-
 volatile std::sig_atomic_t interrupts = 0;
 
 /// Lines as the kernel hands them out: its own line editing is all there is.
@@ -71,7 +69,7 @@ public:
     editor_ = el_init("astra", stdin, stdout, stderr);
     history_ = history_init();
     HistEvent event;
-    history(history_, &event, H_SETSIZE, history_max);
+    history(history_, &event, H_SETSIZE, static_cast<int>(history_max));
     history(history_, &event, H_SETUNIQUE, 1);
     el_set(editor_, EL_CLIENTDATA, this);
     // Through "..." a lambda does not become the pointer that libedit wants by itself: +.

@@ -2,6 +2,7 @@
 
 #include "runtime/shell/completion.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,6 +11,9 @@
 #include <vector>
 
 namespace astra::shell {
+
+/// Lines that are remembered.
+constexpr std::size_t history_max = 2000;
 
 enum class line_end : std::uint8_t {
   complete,

@@ -39,6 +39,14 @@ constexpr auto completion_keeps = 2s;
 /// Of an answer that is shown as it comes, so much is kept as the statement's result.
 constexpr std::size_t heard_max_bytes = 16 << 20;
 
+/// What help says about a verb of the shell's own.
+struct verb_text {
+  std::string_view name;
+  std::string_view usage;
+  std::string_view summary;
+  std::string_view examples;
+};
+
 const std::vector<verb_text> verbs{
     {"ps", "ps [APP]", "Every replica of every app as a row: app, index, state, node, restarts, reason",
      "ps | where state != ready | sort -restarts | select app, index, node, reason"},
@@ -166,20 +174,6 @@ errc code_of_exit(int code) {
   }
 }
 
-/// As `app list` says it, from what the gateway says of one app.
-std::string state_of_app(const json& app) {
-  if (flag_in(app, "deleting"))
-    return "deleting";
-  const auto& rollout = list_in(app, "rollout");
-  if (rollout.is_object() && !rollout.empty())
-    return "updating";
-  auto ready = count_in(app, "ready");
-  return ready >= count_in(app, "replicas") ? "ready"
-         : ready > 0                        ? "degraded"
-         : count_in(app, "failed") > 0      ? "failed"
-                                            : "starting";
-}
-
 /// The body of a request: JSON of KEY=VALUE and of literals, else the words as text.
 struct request_body {
   std::string text;
@@ -240,10 +234,6 @@ std::vector<command_node> all_below(const command_node& node) {
 }
 
 } // namespace
-
-const std::vector<verb_text>& own_verbs() {
-  return verbs;
-}
 
 live_world::live_world(command_context& outer, std::string reason, std::function<bool()> interrupted)
   : environment_(outer.environment), context_(environment_, options_of(outer)), reason_(std::move(reason)),
@@ -543,7 +533,6 @@ caf::expected<reply> live_world::spawn(const words_of& words, bool only_shown) {
   if (type.ends_with(".toml")) {
     if (words.size() > 1)
       return problem("what an app of a file is stands in the file; nothing can follow its name");
-    pb::AppSpec spec;
     auto config = load_app_config(type, environment_.variables);
     if (!config.spec) {
       std::string all;

@@ -16,17 +16,6 @@
 
 namespace astra::shell {
 
-/// What help says about a verb of the shell's own.
-struct verb_text {
-  std::string_view name;
-  std::string_view usage;
-  std::string_view summary;
-  std::string_view examples;
-};
-
-/// Every verb that the shell has beside the commands of the command line.
-const std::vector<verb_text>& own_verbs();
-
 /// A live cluster behind its gateway.  Commands of the command line are run by the command line itself; what the shell
 /// has of its own asks the gateway as they do.  Nothing is changed without a reason: the gateway's own table of routes
 /// says what is a change.

@@ -22,15 +22,6 @@ std::string cell(const json& what) {
   return what.is_null() ? std::string{} : plain_text(what);
 }
 
-std::vector<std::string> columns_of(const json& rows) {
-  std::vector<std::string> result;
-  for (auto& row : rows)
-    for (auto& [key, field] : row.items())
-      if (std::find(result.begin(), result.end(), key) == result.end())
-        result.push_back(key);
-  return result;
-}
-
 bool are_objects(const json& rows) {
   return rows.is_array() && !rows.empty()
          && std::all_of(rows.begin(), rows.end(), [](auto& row) { return row.is_object(); });
@@ -44,7 +35,7 @@ std::string title_of(std::string key) {
 }
 
 std::string table_of(const json& rows, bool colour) {
-  auto keys = columns_of(rows);
+  auto keys = keys_of(rows);
   std::vector<table_column> columns;
   for (auto& key : keys) {
     auto is_number = std::all_of(rows.begin(), rows.end(), [&](auto& row) {
@@ -78,23 +69,15 @@ std::string lines_of(const json& object, std::string_view between, bool colour) 
 }
 
 std::string csv_of(const json& rows) {
-  auto quoted = [](const std::string& text) {
-    if (text.find_first_of("\",\r\n") == std::string::npos)
-      return text;
-    std::string out = "\"";
-    for (auto c : text)
-      out += c == '"' ? "\"\"" : std::string(1, c);
-    return out + "\"";
-  };
   std::string out;
-  auto keys = columns_of(rows);
+  auto keys = keys_of(rows);
   for (auto& key : keys)
-    out += (&key == keys.data() ? "" : ",") + quoted(key);
+    out += (&key == keys.data() ? "" : ",") + csv_field(key);
   out += "\r\n";
   for (auto& row : rows) {
     for (auto& key : keys) {
       auto field = row.find(key);
-      out += (&key == keys.data() ? "" : ",") + (field == row.end() ? std::string{} : quoted(cell(*field)));
+      out += (&key == keys.data() ? "" : ",") + (field == row.end() ? std::string{} : csv_field(cell(*field)));
     }
     out += "\r\n";
   }
@@ -108,10 +91,6 @@ std::optional<output_mode> parse_output_mode(std::string_view name) {
     if (name == known)
       return mode;
   return std::nullopt;
-}
-
-std::string_view to_string(output_mode mode) {
-  return std::find_if(modes.begin(), modes.end(), [&](auto& one) { return one.second == mode; })->first;
 }
 
 std::string render(const json& what, output_mode mode, bool colour) {

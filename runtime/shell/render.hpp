@@ -22,7 +22,6 @@ enum class output_mode {
 };
 
 std::optional<output_mode> parse_output_mode(std::string_view name);
-std::string_view to_string(output_mode mode);
 
 /// A result in one of the modes, ended by a line feed; nothing for null.
 std::string render(const json& what, output_mode mode, bool colour);

@@ -49,31 +49,9 @@ caf::expected<json> to_json(const value& what, const std::string& key) {
   return problem(fmt::format("'{}' is no number", what.written));
 }
 
-caf::expected<json> evaluate(const value& what, const std::string& key, const resolver& resolve) {
-  switch (what.what) {
-  case value::kind::number:
-    return json::parse(what.written);
-  case value::kind::quantity:
-    return to_json(what, key);
-  case value::kind::literal:
-    return what.literal;
-  case value::kind::reference:
-    return resolve(what.source);
-  case value::kind::text:
-    break;
-  }
-  std::string text;
-  for (auto& part : what.pieces) {
-    if (!part.inserted) {
-      text += part.text;
-      continue;
-    }
-    auto inserted = resolve(*part.inserted);
-    if (!inserted)
-      return std::move(inserted.error());
-    text += plain_text(*inserted);
-  }
-  return json(std::move(text));
+/// As `evaluate`; what has a unit is a number of what the key counts.
+caf::expected<json> evaluate_for(const std::string& key, const value& what, const resolver& resolve) {
+  return what.what == value::kind::quantity ? to_json(what, key) : evaluate(what, resolve);
 }
 
 bool compare(comparison how, const json& left, const json& right) {
@@ -108,16 +86,6 @@ bool compare(comparison how, const json& left, const json& right) {
 }
 
 /// Keys of the rows that conditions and stages may name.
-std::vector<std::string> keys_of(const json& rows) {
-  std::vector<std::string> result;
-  for (auto& row : rows)
-    if (row.is_object())
-      for (auto& [key, field] : row.items())
-        if (std::find(result.begin(), result.end(), key) == result.end())
-          result.push_back(key);
-  return result;
-}
-
 /// A key that no row has is a mistake; one that some rows lack is not.
 caf::error check_key(const std::vector<std::string>& path, const json& rows) {
   if (rows.empty())
@@ -188,6 +156,43 @@ json first_of(const json& rows, std::uint64_t most) {
 }
 
 } // namespace
+
+std::vector<std::string> keys_of(const json& rows) {
+  std::vector<std::string> result;
+  for (auto& row : rows)
+    if (row.is_object())
+      for (auto& [key, field] : row.items())
+        if (std::find(result.begin(), result.end(), key) == result.end())
+          result.push_back(key);
+  return result;
+}
+
+caf::expected<json> evaluate(const value& what, const resolver& resolve) {
+  switch (what.what) {
+  case value::kind::number:
+    return json::parse(what.written);
+  case value::kind::quantity:
+    return json(what.written);
+  case value::kind::literal:
+    return what.literal;
+  case value::kind::reference:
+    return resolve(what.source);
+  case value::kind::text:
+    break;
+  }
+  std::string text;
+  for (auto& part : what.pieces) {
+    if (!part.inserted) {
+      text += part.text;
+      continue;
+    }
+    auto inserted = resolve(*part.inserted);
+    if (!inserted)
+      return std::move(inserted.error());
+    text += plain_text(*inserted);
+  }
+  return json(std::move(text));
+}
 
 std::string plain_text(const json& what) {
   return what.is_string() ? what.get<std::string>() : what.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -267,7 +272,7 @@ caf::expected<bool> holds(const condition& what, const json& row, const resolver
   auto key = what.operand.path.empty() ? std::string{} : what.operand.path.back();
   auto found = false;
   for (auto& one : what.values) {
-    auto right = evaluate(one, key, resolve);
+    auto right = evaluate_for(key, one, resolve);
     if (!right)
       return std::move(right.error());
     found = found || compare(what.how, left, *right);

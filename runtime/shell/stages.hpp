@@ -16,11 +16,17 @@ namespace astra::shell {
 /// the object as the only row.  Fails for what has no rows.
 caf::expected<json> rows_of(const json& what);
 
+/// Of all objects in a list, in the order in which they come first.
+std::vector<std::string> keys_of(const json& rows);
+
 /// What is at a path; null: nothing.
 const json* find(const json& in, const std::vector<std::string>& path);
 
 /// Value of a $result, a variable or an @app; fails when there is none.
 using resolver = std::function<caf::expected<json>(const reference&)>;
+
+/// A number, a literal or a text with what is inserted; what has a unit is as it was written.
+caf::expected<json> evaluate(const value& what, const resolver& resolve);
 
 /// Whether the condition holds for `row`.  A key that the row does not have equals nothing and is neither more nor
 /// less. Units follow the key: a duration is compared in milliseconds, with a key that ends in _s in seconds; a size in

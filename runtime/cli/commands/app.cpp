@@ -55,19 +55,6 @@ bool halted(const json& app) {
   return phase == "halted" || phase == "rolling back";
 }
 
-// One word for the app as a whole.
-std::string state_of(const json& app) {
-  if (flag_in(app, "deleting"))
-    return "deleting";
-  if (halted(app))
-    return "degraded";
-  if (auto rollout = rollout_of(app); !rollout.empty())
-    return "updating";
-  if (count_in(app, "ready") >= count_in(app, "replicas"))
-    return "ready";
-  return count_in(app, "ready") > 0 ? "degraded" : count_in(app, "failed") > 0 ? "failed" : "starting";
-}
-
 // "cpu 0.5, memory 256 MiB, 1 x t4"
 std::string resources_of(const json& per_replica) {
   auto text = fmt::format("cores {}", human_number(number_in(per_replica, "cpu_milli") / 1000.0));
@@ -175,6 +162,18 @@ int wait_until_ready(command_context& context, const pb::AppSpec& spec, millisec
 
 } // namespace
 
+std::string state_of_app(const json& app) {
+  if (flag_in(app, "deleting"))
+    return "deleting";
+  if (halted(app))
+    return "degraded";
+  if (auto rollout = rollout_of(app); !rollout.empty())
+    return "updating";
+  if (count_in(app, "ready") >= count_in(app, "replicas"))
+    return "ready";
+  return count_in(app, "ready") > 0 ? "degraded" : count_in(app, "failed") > 0 ? "failed" : "starting";
+}
+
 const command_text app_text = {"List, show, apply and delete apps", "", ""};
 
 const command_text app_list_text = {
@@ -258,7 +257,7 @@ int delete_app_named(command_context& context, const std::string& name) {
 std::string render_apps(const json& answer, bool colour) {
   text_table table{{{"NAME"}, {"KIND"}, {"STATE"}, {"READY", align::right}, {"REASON"}}};
   for (const auto& app : list_in(answer, "apps")) {
-    auto state = state_of(app);
+    auto state = state_of_app(app);
     table.add({text_in(app, "name"),
                text_in(app, "kind"),
                {state, tone_of_state(state)},
@@ -276,7 +275,7 @@ std::string render_app(const json& app, bool colour) {
       out += fmt::format("{}{}\n", paint(fmt::format("{:<13}", title), tone::title, colour), text);
   };
   const auto& spec = list_in(app, "spec");
-  auto state = state_of(app);
+  auto state = state_of_app(app);
   auto reason = printable(text_in(app, "reason"));
   line("name", printable(text_in(app, "name")));
   line("kind", printable(text_in(app, "kind")));

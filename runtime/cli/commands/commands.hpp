@@ -88,6 +88,8 @@ struct rollback_options {
   /// Unset: the revision before the current one.
   std::optional<std::uint32_t> to;
 };
+/// One word for an app as a whole, of what the gateway says of it.
+std::string state_of_app(const json& app);
 int list_apps(command_context& context);
 int show_app(command_context& context, const std::string& name);
 int apply_app_file(command_context& context, const apply_options& options);

@@ -44,7 +44,7 @@ struct position {
 
 class line_walk {
 public:
-  explicit line_walk(const command_node& root) : root_(root), levels_{&root} {}
+  explicit line_walk(const command_node& root) : levels_{&root} {}
 
   const command_option* find(std::string_view name) const {
     for (auto level = levels_.rbegin(); level != levels_.rend(); ++level)
@@ -86,7 +86,6 @@ public:
   }
 
 private:
-  const command_node& root_;
   std::vector<const command_node*> levels_;
 };
 

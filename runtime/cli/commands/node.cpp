@@ -169,15 +169,8 @@ std::vector<const node_column*> chosen(const node_list_options& options, output_
   return result;
 }
 
-/// As RFC 4180 says: in quotes when it must be, quotes in it twice.
-std::string csv_field(const json& value) {
-  auto text = value.is_string() ? value.get<std::string>() : value.dump();
-  if (text.find_first_of("\",\r\n") == std::string::npos)
-    return text;
-  std::string out = "\"";
-  for (auto c : text)
-    out += c == '"' ? "\"\"" : std::string(1, c);
-  return out + "\"";
+std::string csv_field_of(const json& value) {
+  return csv_field(value.is_string() ? value.get<std::string>() : value.dump());
 }
 
 /// Rows up to this number are kept and sorted by name; of more, each is printed as it comes.
@@ -332,7 +325,7 @@ private:
       std::string line;
       auto first = true;
       for (auto* column : columns_) {
-        line += (std::exchange(first, false) ? "" : ",") + csv_field(column->exact(node));
+        line += (std::exchange(first, false) ? "" : ",") + csv_field_of(column->exact(node));
       }
       context_.out() << line << "\r\n";
       break;

@@ -23,7 +23,6 @@ namespace {
 
 /// A script stopped at a statement that is wrong or could not be done.
 constexpr int exit_script_stopped = 3;
-constexpr std::size_t history_max = 2000;
 
 class shell_session {
 public:
@@ -116,7 +115,7 @@ public:
         names.push_back(name);
       return names;
     });
-    auto editor = shell::make_line_editor(variables("TERM").value_or(""), history.load(history_max),
+    auto editor = shell::make_line_editor(variables("TERM").value_or(""), history.load(shell::history_max),
                                           [&](std::string_view line) { return shell::complete(line, known); });
     shell::line_collector lines;
     std::string pending;
