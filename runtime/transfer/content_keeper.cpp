@@ -1215,8 +1215,9 @@ private:
       return;
     spdlog::info("contents.ahead node={} content={} name={} reason=\"{}\"", node_.name, short_hex(one.address),
                  name_of(one.address), why);
-    want(one);
+    // First: what it begins with makes room, or does not.
     one.wish = p2p::urgency::low;
+    want(one);
   }
 
   void obey(const pb::SwarmErrand& errand, time_point asked) {
