@@ -998,7 +998,11 @@ int command_line::complete_words(std::vector<std::string> words) {
     words.erase(words.begin());
   auto root = tree();
   // Who completes a line that names a gateway wants that one's names.
-  for (const auto& [option, value] : root_options_in(root, words)) {
+  auto given = root_options_in(root, words);
+  for (const auto& [option, value] : given)
+    if (std::string problem; option == "--context")
+      use_context(value, problem);
+  for (const auto& [option, value] : given) {
     if (option == "--gateway")
       set_gateway(value);
     else if (option == "--cert")

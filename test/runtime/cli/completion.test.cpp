@@ -1,4 +1,5 @@
 #include "runtime/cli/commands/completion.hpp"
+#include "test/p2p/files.hpp"
 #include "test/runtime/cli/command_fixture.hpp"
 
 #include <doctest/doctest.h>
@@ -7,6 +8,8 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <sys/stat.h>
 
@@ -139,6 +142,20 @@ TEST_CASE_FIXTURE(command_fixture, "__complete asks the gateway that the line na
   answer("GET /v1/models", 200, R"({"models":[{"name":"llama","version":3},{"name":"llama","version":2}]})");
   CHECK(run({"__complete", "--", "model", "show", "lla"}).out == "llama@3\nllama@2\n");
   CHECK(run({"__complete", "--", "model", "publish", "lla"}).out == "llama\n");
+}
+
+TEST_CASE_FIXTURE(command_fixture, "__complete asks the cluster that the line names") {
+  p2p::temporary_directory config;
+  std::filesystem::create_directory(config / "astra");
+  std::ofstream{config / "astra" / "contexts.toml"}
+      << "current = \"prod\"\n[contexts.prod]\ngateway = \"10.0.0.1:80\"\n[contexts.lab]\ngateway = \"10.0.0.9:80\"\n";
+  variables["XDG_CONFIG_HOME"] = config.path().string();
+  run({"__complete", "--", "node", "show", ""});
+  REQUIRE(calls.size() == 1);
+  CHECK(calls.back().host == "10.0.0.1");
+  run({"__complete", "--", "--context", "lab", "node", "show", ""});
+  REQUIRE(calls.size() == 2);
+  CHECK(calls.back().host == "10.0.0.9");
 }
 
 TEST_CASE_FIXTURE(command_fixture, "__complete says nothing when no gateway answers, or nobody has an idea") {
