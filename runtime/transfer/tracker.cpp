@@ -361,9 +361,6 @@ private:
                   || part->data().size() != std::min<std::uint64_t>(manifest_part_max, part->total() - offset))
                 return;
               remember(address, offset, *part);
-              if (offset + part->data().size() == part->total())
-                spdlog::info("tracker.manifest tracker={} content={} bytes={} reason=\"it has an origin\"", process_,
-                             p2p::to_string(address).substr(0, 12), part->total());
               keep_manifest(address, source);
             },
             [this, address](const caf::error&) { kept_.erase(address); });
@@ -388,6 +385,9 @@ private:
     if (fresh) {
       known.bytes += part.data().size();
       manifest_bytes_ += part.data().size();
+      if (known.bytes == known.total)
+        spdlog::info("tracker.manifest tracker={} content={} bytes={}", process_, p2p::to_string(address).substr(0, 12),
+                     known.total);
     }
     while (manifest_bytes_ > manifest_bytes_max && manifests_.size() > 1) {
       auto oldest = std::min_element(manifests_.begin(), manifests_.end(),
