@@ -39,6 +39,15 @@ struct content_file {
   std::uint32_t pieces = 0;
 };
 
+/// Neighbouring blocks of 16 KiB of one piece.
+struct block_run {
+  std::uint32_t piece = 0;
+  /// In its piece.
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+  bool operator==(const block_run&) const = default;
+};
+
 /// An immutable directory of files, and what is needed to know each of its pieces.
 struct content {
   content_address address;

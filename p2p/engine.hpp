@@ -51,6 +51,9 @@ struct add_request {
   std::vector<peer_endpoint> peers;
   /// Instead of `preferred`: shuffled_priorities.
   std::optional<std::uint64_t> shuffled_by;
+  /// What blocks_written brought since `resume` was made or `good_pieces` was told; without either it counts for
+  /// nothing.  Pieces of it that are whole are verified first.
+  std::vector<block_run> blocks;
 };
 
 struct piece_deadline {
@@ -79,6 +82,14 @@ struct engine_failed {
 /// It is known which pieces are there.
 struct checked {
   content_address address;
+};
+
+/// They are in the files, and no hash has covered them yet; each is told once, before the piece is finished.
+struct blocks_written {
+  content_address address;
+  std::vector<block_run> blocks;
+  /// How much of it came from peers, but for what the last blocks of files are shorter.
+  std::uint64_t received_bytes = 0;
 };
 
 struct piece_finished {
@@ -157,10 +168,11 @@ struct events_lost {};
 
 } // namespace event
 
-using engine_event = std::variant<event::listening, event::mapped, event::engine_failed, event::checked,
-                                  event::piece_finished, event::piece_rejected, event::content_finished, event::damaged,
-                                  event::progress, event::failed, event::resume_ready, event::removed,
-                                  event::peer_refused, event::peer_banned, event::peer_left, event::events_lost>;
+using engine_event =
+    std::variant<event::listening, event::mapped, event::engine_failed, event::checked, event::blocks_written,
+                 event::piece_finished, event::piece_rejected, event::content_finished, event::damaged, event::progress,
+                 event::failed, event::resume_ready, event::removed, event::peer_refused, event::peer_banned,
+                 event::peer_left, event::events_lost>;
 
 /// Moves contents.  No call waits for the network or the disk; what comes of it arrives as events.
 ///

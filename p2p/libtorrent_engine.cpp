@@ -3,6 +3,7 @@
 #include "p2p/bencode.hpp"
 #include "p2p/dial_turns.hpp"
 #include "p2p/limits.hpp"
+#include "p2p/merkle.hpp"
 
 #include <fmt/format.h>
 #include <libtorrent/add_torrent_params.hpp>
@@ -46,6 +47,8 @@ using settings = lt::settings_pack;
 constexpr int connections_max = 2000;
 constexpr int alerts_max = 100'000;
 constexpr std::uint32_t refused = 1;
+/// Between two calls of `notify`: there is an alert for each block.
+constexpr std::chrono::milliseconds notify_gap{10};
 
 /// The certificate in the torrents as libtorrent gets them when there is TLS.  It makes SSL torrents of them and that
 /// is all: it is no authority's of a cluster, which may get another one while contents are there.  The public key is
@@ -204,7 +207,7 @@ settings baseline(const libtorrent_options& options) {
   result.set_int(settings::alert_queue_size, alerts_max);
   namespace alerts = lt::alert_category;
   auto wanted = alerts::status | alerts::error | alerts::storage | alerts::piece_progress | alerts::ip_block
-                | alerts::peer | alerts::connect;
+                | alerts::peer | alerts::connect | alerts::block_progress;
   result.set_int(settings::alert_mask, static_cast<int>(static_cast<std::uint32_t>(wanted)));
   return result;
 }
@@ -297,14 +300,51 @@ private:
   std::jthread thread_;
 };
 
+/// Passes calls on, at once or as soon as the last one is long enough ago.
+class bell {
+public:
+  explicit bell(std::function<void()> call)
+    : call_(std::move(call)), later_([this] {
+        {
+          std::scoped_lock guard{mutex_};
+          rung_ = steady::now();
+          waits_ = false;
+        }
+        call_();
+      }) {}
+
+  void ring() {
+    {
+      std::scoped_lock guard{mutex_};
+      if (waits_)
+        return;
+      auto now = steady::now();
+      if (waits_ = now - rung_ < notify_gap; waits_)
+        return later_.set(rung_ + notify_gap);
+      rung_ = now;
+    }
+    call_();
+  }
+
+private:
+  std::function<void()> call_;
+  std::mutex mutex_;
+  steady::time_point rung_;
+  bool waits_ = false;
+  /// Last: it ends before what it uses.
+  alarm later_;
+};
+
 class libtorrent_engine final : public engine {
 public:
   explicit libtorrent_engine(libtorrent_options options)
     : options_(std::move(options)), session_(start(options_)), limiter_(session_) {
     // Unless told otherwise libtorrent takes peers on private addresses out of all limits.
     session_.set_peer_class_filter(both_families(1U << static_cast<std::uint32_t>(lt::session::global_peer_class_id)));
-    if (options_.notify)
-      session_.set_alert_notify(options_.notify);
+    if (options_.notify) {
+      bell_.emplace(options_.notify);
+      session_.set_alert_notify([this] { bell_->ring(); });
+    }
     if (options_.notify && options_.utp)
       alarm_.emplace(options_.notify);
     if (options_.tls && !tls_plugin::possible())
@@ -382,6 +422,7 @@ public:
     params.piece_priorities =
         as_priorities(request.shuffled_by ? shuffled_priorities(*request.shuffled_by, found->second.pieces)
                                           : piece_priorities(request.preferred, found->second.pieces));
+    add_blocks(params, request.blocks);
     session_.async_add_torrent(std::move(params));
   }
 
@@ -538,6 +579,23 @@ private:
     /// What was asked of it, or of the next one, before libtorrent had it.
     std::vector<std::function<void(const lt::torrent_handle&)>> waiting;
   };
+
+  /// Those that are known beside the pieces; where nothing is known all is checked anyway.
+  static void add_blocks(lt::add_torrent_params& params, const std::vector<block_run>& blocks) {
+    if (params.have_pieces.empty())
+      return;
+    for (auto& run : blocks) {
+      auto piece = index(run.piece);
+      if (piece >= params.ti->end_piece() || params.have_pieces.get_bit(piece))
+        continue;
+      auto& there = params.unfinished_pieces[piece];
+      auto blocks_of = params.ti->piece_length() / static_cast<int>(block_size);
+      if (there.size() < blocks_of)
+        there.resize(blocks_of, false);
+      for (auto i = run.first; i < run.first + run.count && static_cast<int>(i) < blocks_of; ++i)
+        there.set_bit(static_cast<int>(i));
+    }
+  }
 
   void ping(const lt::tcp::endpoint& where, lt::client_data_t mark) {
     if (!options_.utp)
@@ -776,7 +834,10 @@ private:
 
   void on_torrent(const content_address& address, const lt::alert& alert) {
     auto piece_of = [](lt::piece_index_t piece) { return static_cast<std::uint32_t>(static_cast<int>(piece)); };
-    if (auto* finished = lt::alert_cast<lt::piece_finished_alert>(&alert))
+    if (auto* block = lt::alert_cast<lt::block_finished_alert>(&alert))
+      on_block(address, piece_of(block->piece_index), static_cast<std::uint32_t>(block->block_index),
+               block->endpoint.port() != 0);
+    else if (auto* finished = lt::alert_cast<lt::piece_finished_alert>(&alert))
       reported_.emplace_back(event::piece_finished{address, piece_of(finished->piece_index)});
     else if (auto* bad = lt::alert_cast<lt::hash_failed_alert>(&alert))
       reported_.emplace_back(event::piece_rejected{address, piece_of(bad->piece_index)});
@@ -800,6 +861,18 @@ private:
       reported_.emplace_back(event::peer_left{address, endpoint_of(left->endpoint), left->error.message()});
   }
 
+  void on_block(const content_address& address, std::uint32_t piece, std::uint32_t block, bool from_peer) {
+    auto* written = reported_.empty() ? nullptr : std::get_if<event::blocks_written>(&reported_.back());
+    if (!written || written->address != address)
+      written = &std::get<event::blocks_written>(reported_.emplace_back(event::blocks_written{address}));
+    written->received_bytes += from_peer ? block_size : 0;
+    auto& runs = written->blocks;
+    if (!runs.empty() && runs.back().piece == piece && runs.back().first + runs.back().count == block)
+      ++runs.back().count;
+    else
+      runs.push_back({piece, block, 1});
+  }
+
   /// The same with and without TLS.
   static std::vector<char> resume_of(lt::add_torrent_params params, const content_address& address) {
     std::memcpy(params.info_hashes.v2.data(), address.bytes.data(), address.bytes.size());
@@ -807,6 +880,8 @@ private:
   }
 
   libtorrent_options options_;
+  /// Before the session, which rings it.
+  std::optional<bell> bell_;
   lt::session session_;
   limiter limiter_;
   std::map<content_address, torrent> torrents_;

@@ -23,13 +23,18 @@ using time_point = store::time_point;
 constexpr const char* torrent_file = "content.torrent";
 constexpr const char* record_file = "record";
 constexpr const char* resume_file = "resume";
+constexpr const char* blocks_file = "blocks";
 constexpr const char* notes_file = "notes";
 constexpr std::string_view record_head = "astra-content 1";
 constexpr std::string_view resume_head = "astra-resume 1";
+constexpr std::string_view blocks_head = "astra-blocks 1";
+/// Instead of blocks_head: nothing was there before them.
+constexpr std::string_view all_blocks_head = "astra-all-blocks 1";
 constexpr std::size_t reason_bytes_max = 4096;
 /// All pieces bad, each with a comma and up to seven digits: a record that is written can be read again.
 constexpr std::uint64_t record_bytes_max = 8ULL * pieces_max + 64 * 1024;
 constexpr std::uint64_t resume_bytes_max = torrent_bytes_max;
+constexpr std::uint64_t blocks_bytes_max = 256ULL << 20U;
 /// Between two looks at whether a copy is still wanted.
 constexpr std::uint64_t copy_step = 64ULL << 20U;
 constexpr std::size_t notes_bytes_max = 64 * 1024 * 1024;
@@ -142,6 +147,24 @@ measured measure(const fs::path& place) {
     result.taken += static_cast<std::uint64_t>(status.st_blocks) * 512;
   }
   return result;
+}
+
+done remove_file(const fs::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return io_problem(path, "removed", errno);
+  return nothing{};
+}
+
+/// "PIECE FIRST COUNT", each a number.
+std::optional<block_run> parse_run(std::string_view line) {
+  block_run result;
+  for (auto* number : {&result.piece, &result.first, &result.count}) {
+    auto word = line.substr(0, line.find(' '));
+    if (!parse_number(word, *number))
+      return std::nullopt;
+    line.remove_prefix(std::min(word.size() + 1, line.size()));
+  }
+  return line.empty() ? std::optional{result} : std::nullopt;
 }
 
 /// Whether anything has that name, a link to nothing included.
@@ -366,8 +389,10 @@ done store::fetch(const content& what, time_point now) {
       return written;
     if (auto prepared = prepare_repair(what); !prepared)
       return prepared;
-    // Resume data may say that bad pieces are there.
-    ::unlink((place(what.address) / resume_file).c_str());
+    // They may say that bad pieces are there.
+    for (auto* said : {resume_file, blocks_file})
+      if (auto removed = remove_file(place(what.address) / said); !removed)
+        return removed;
     auto changed = *known;
     changed.state = content_state::fetching;
     changed.last_use = now;
@@ -416,6 +441,10 @@ done store::fetch(const content& what, time_point now) {
   if (auto written = write_atomically(building / torrent_file, {what.torrent.data(), what.torrent.size()}); !written)
     return fail(written.problem());
   share_files(what, building / what.name, fresh);
+  // Of what is shared the record speaks.
+  if (auto head = fmt::format("{} {}\n", all_blocks_head, options_.boot); !fresh.bad_known)
+    if (auto written = write_atomically(building / blocks_file, head); !written)
+      return fail(written.problem());
   if (auto written = write_atomically(building / record_file, encode(fresh)); !written)
     return fail(written.problem());
   // An engine that was still writing when the content was removed may have made it anew.
@@ -477,7 +506,11 @@ void store::share_files(const content& what, const fs::path& root, record& fresh
 
 std::vector<bool> store::good_pieces(const content_address& address) const {
   auto* what = find(address);
-  if (!what || !what->bad_known || what->bad_boot.empty() || what->bad_boot != options_.boot)
+  if (!what || options_.boot.empty())
+    return {};
+  if (!what->bad_known && what->state == content_state::fetching && read_blocks(address).all)
+    return std::vector<bool>(what->pieces, false);
+  if (!what->bad_known || what->bad_boot != options_.boot)
     return {};
   std::vector<bool> result(what->pieces, true);
   for (auto piece : what->bad)
@@ -490,7 +523,9 @@ done store::save_resume(const content_address& address, std::span<const char> da
   if (!find(address))
     return absent(address);
   auto text = fmt::format("{} {}\n{}", resume_head, options_.boot, std::string_view{data.data(), data.size()});
-  return write_atomically(place(address) / resume_file, checksum(text) + "\n" + text);
+  if (auto written = write_atomically(place(address) / resume_file, checksum(text) + "\n" + text); !written)
+    return written;
+  return remove_file(place(address) / blocks_file);
 }
 
 std::vector<char> store::resume(const content_address& address) const {
@@ -505,6 +540,53 @@ std::vector<char> store::resume(const content_address& address) const {
     return {};
   text.remove_prefix(head.size());
   return {text.begin(), text.end()};
+}
+
+done store::note_blocks(const content_address& address, std::span<const block_run> blocks) {
+  if (!find(address))
+    return absent(address);
+  // Nobody would believe them.
+  if (options_.boot.empty() || blocks.empty())
+    return nothing{};
+  auto path = place(address) / blocks_file;
+  file_handle file{::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644)};
+  struct ::stat status {};
+  if (!file || ::fstat(file.get(), &status) != 0)
+    return io_problem(path, "written", errno);
+  std::string text;
+  if (status.st_size == 0)
+    text = fmt::format("{} {}\n", blocks_head, options_.boot);
+  // A line that is cut off spoils no other, and if it can be read it names fewer blocks.
+  for (auto& run : blocks)
+    text += fmt::format("\n{} {} {}", run.piece, run.first, run.count);
+  if (auto put = ::write(file.get(), text.data(), text.size()); put != static_cast<::ssize_t>(text.size()))
+    return io_problem(path, "written", put < 0 ? errno : ENOSPC);
+  return nothing{};
+}
+
+std::vector<block_run> store::noted_blocks(const content_address& address) const {
+  return read_blocks(address).blocks;
+}
+
+/// What was noted in this start of the machine.
+store::noted store::read_blocks(const content_address& address) const {
+  noted result;
+  auto file = read_file(place(address) / blocks_file, blocks_bytes_max);
+  if (!file || options_.boot.empty())
+    return result;
+  std::string_view text{file->data(), file->size()};
+  auto head = text.substr(0, text.find('\n'));
+  result.all = head == fmt::format("{} {}", all_blocks_head, options_.boot);
+  if (!result.all && head != fmt::format("{} {}", blocks_head, options_.boot))
+    return result;
+  for (text.remove_prefix(head.size()); !text.empty();) {
+    text.remove_prefix(1);
+    auto line = text.substr(0, text.find('\n'));
+    if (auto run = parse_run(line))
+      result.blocks.push_back(*run);
+    text.remove_prefix(line.size());
+  }
+  return result;
 }
 
 outcome<content> store::make(const std::filesystem::path& root, const work_control& control) const {
@@ -635,9 +717,9 @@ done store::condemn(const content_address& address, std::string reason, const st
 /// Forgets what is known of its pieces, on the disk first: they are about to be overwritten, and whatever ends that in
 /// the middle leaves a content that has to be verified.
 done store::doubt(const content_address& address) {
-  auto resume = place(address) / resume_file;
-  if (::unlink(resume.c_str()) != 0 && errno != ENOENT)
-    return io_problem(resume, "removed", errno);
+  for (auto* said : {resume_file, blocks_file})
+    if (auto removed = remove_file(place(address) / said); !removed)
+      return removed;
   auto* known = find(address);
   auto changed = *known;
   changed.state = content_state::verifying;

@@ -74,10 +74,14 @@ public:
   /// unknown.
   virtual std::vector<bool> good_pieces(const content_address& address) const = 0;
 
-  /// Keeps what an engine wants back when it resumes.
+  /// Keeps what an engine wants back when it resumes.  It knows of all blocks that were noted before.
   virtual done save_resume(const content_address& address, std::span<const char> data) = 0;
   /// Empty: there is none, it is damaged, or the machine was started since.
   virtual std::vector<char> resume(const content_address& address) const = 0;
+  /// Keeps what an engine has written since: a process that is killed has nothing of it fetched again.
+  virtual done note_blocks(const content_address& address, std::span<const block_run> blocks) = 0;
+  /// Since resume data was saved last or a verification told; empty: none, or the machine was started since.
+  virtual std::vector<block_run> noted_blocks(const content_address& address) const = 0;
 
   /// All pieces are there and were verified as they came: checks the files' lengths, makes them last and read-only, and
   /// shows them.
@@ -134,7 +138,8 @@ private:
 /// The contents on a node's disk:
 ///
 ///   lock                      held by the process that has the store open
-///   data/<address>/           content.torrent, record, resume, and the files in a directory of the content's name
+///   data/<address>/           content.torrent, record, resume, blocks, and the files in a directory of the content's
+///                             name
 ///   contents/<address>        a link to that directory, there exactly while the content is ready
 ///   notes                     what its owner wants back
 ///   trash/                    what is being made or removed; emptied when the store is opened
@@ -172,6 +177,8 @@ public:
   std::vector<bool> good_pieces(const content_address& address) const override;
   done save_resume(const content_address& address, std::span<const char> data) override;
   std::vector<char> resume(const content_address& address) const override;
+  done note_blocks(const content_address& address, std::span<const block_run> blocks) override;
+  std::vector<block_run> noted_blocks(const content_address& address) const override;
   done make_ready(const content_address& address, time_point now) override;
   outcome<verification> verify(const content_address& address, time_point now,
                                const work_control& control = {}) override;
@@ -206,6 +213,12 @@ private:
     time_point last_use_written{};
   };
 
+  struct noted {
+    std::vector<block_run> blocks;
+    /// Nothing else is there.
+    bool all = false;
+  };
+
   explicit store(options what) : options_(std::move(what)) {}
 
   done prepare();
@@ -225,6 +238,7 @@ private:
   std::map<digest, std::filesystem::path> known_files() const;
   void share_files(const content& what, const std::filesystem::path& root, record& fresh) const;
   bool is_good(const content& what, const content_file& file) const;
+  noted read_blocks(const content_address& address) const;
   std::filesystem::path trash(const content_address& address) const;
 
   options options_;

@@ -30,6 +30,11 @@ struct sim_contents {
     std::uint32_t good_boot = 0;
     std::vector<char> resume;
     std::uint32_t resume_boot = 0;
+    /// Noted since, and at which start of the machine.
+    std::vector<p2p::block_run> blocks;
+    std::uint32_t blocks_boot = 0;
+    /// Nothing else is there.
+    bool all_blocks = false;
 
     bool whole() const;
   };

@@ -28,6 +28,10 @@ problem absent(const content_address& address) {
   return {fault::missing, fmt::format("content {} is not in the store", to_string(address))};
 }
 
+problem full() {
+  return {fault::no_space, "the store cannot be written: No space left on device"};
+}
+
 problem cancelled() {
   return {fault::cancelled, "the work was cancelled"};
 }
@@ -139,6 +143,8 @@ done sim_store::fetch(const content& what, time_point now) {
       known->last_use = now;
       known->reason.clear();
       known->resume.clear();
+      known->blocks.clear();
+      known->all_blocks = false;
       known->lasting = false;
     }
     return nothing{};
@@ -153,13 +159,19 @@ done sim_store::fetch(const content& what, time_point now) {
   fresh.what = std::make_shared<const content>(what);
   fresh.last_use = now;
   fresh.right.resize(what.piece_hashes.size());
+  fresh.blocks_boot = disk_.contents.boot;
+  fresh.all_blocks = true;
   disk_.contents.all.emplace(what.address, std::move(fresh));
   return nothing{};
 }
 
 std::vector<bool> sim_store::good_pieces(const content_address& address) const {
   auto* what = find(address);
-  return what && what->good_boot == disk_.contents.boot ? what->good : std::vector<bool>{};
+  if (!what)
+    return {};
+  if (what->state == content_state::fetching && what->all_blocks && what->blocks_boot == disk_.contents.boot)
+    return std::vector<bool>(what->right.size(), false);
+  return what->good_boot == disk_.contents.boot ? what->good : std::vector<bool>{};
 }
 
 done sim_store::save_resume(const content_address& address, std::span<const char> data) {
@@ -170,12 +182,33 @@ done sim_store::save_resume(const content_address& address, std::span<const char
     return written;
   what->resume.assign(data.begin(), data.end());
   what->resume_boot = disk_.contents.boot;
+  what->blocks.clear();
+  what->all_blocks = false;
   return nothing{};
 }
 
 std::vector<char> sim_store::resume(const content_address& address) const {
   auto* what = find(address);
   return what && what->resume_boot == disk_.contents.boot ? what->resume : std::vector<char>{};
+}
+
+done sim_store::note_blocks(const content_address& address, std::span<const p2p::block_run> blocks) {
+  auto* what = find(address);
+  if (!what)
+    return absent(address);
+  if (disk_.full)
+    return full();
+  if (std::exchange(what->blocks_boot, disk_.contents.boot) != disk_.contents.boot) {
+    what->blocks.clear();
+    what->all_blocks = false;
+  }
+  what->blocks.insert(what->blocks.end(), blocks.begin(), blocks.end());
+  return nothing{};
+}
+
+std::vector<p2p::block_run> sim_store::noted_blocks(const content_address& address) const {
+  auto* what = find(address);
+  return what && what->blocks_boot == disk_.contents.boot ? what->blocks : std::vector<p2p::block_run>{};
 }
 
 done sim_store::make_ready(const content_address& address, time_point now) {
@@ -318,7 +351,7 @@ sim_store::kept* sim_store::find(const content_address& address) const {
 done sim_store::write() {
   spent_ += options_.write_time + disk_.store_time;
   if (disk_.full)
-    return problem{fault::no_space, "the store cannot be written: No space left on device"};
+    return full();
   return nothing{};
 }
 

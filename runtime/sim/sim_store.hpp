@@ -51,6 +51,8 @@ public:
   std::vector<bool> good_pieces(const p2p::content_address& address) const override;
   p2p::done save_resume(const p2p::content_address& address, std::span<const char> data) override;
   std::vector<char> resume(const p2p::content_address& address) const override;
+  p2p::done note_blocks(const p2p::content_address& address, std::span<const p2p::block_run> blocks) override;
+  std::vector<p2p::block_run> noted_blocks(const p2p::content_address& address) const override;
   /// Looks at the lengths of files alone, as a real one does: for the last piece of each.
   p2p::done make_ready(const p2p::content_address& address, time_point now) override;
   p2p::outcome<p2p::verification> verify(const p2p::content_address& address, time_point now,

@@ -1,5 +1,6 @@
 #include "runtime/sim/sim_swarm_network.hpp"
 
+#include "p2p/merkle.hpp"
 #include "runtime/sim/event_queue.hpp"
 
 #include <fmt/format.h>
@@ -341,6 +342,10 @@ public:
       take(request.good_pieces);
     else if (auto resumed = read_resume(request.resume, what.address, added.pieces))
       take(*resumed);
+    if (known)
+      for (auto& run : request.blocks)
+        if (run.piece < added.pieces && run.count == blocks_of(what))
+          added.have.set(run.piece);
     auto place = seats_.add(std::move(added));
     who.seats.emplace(what.address, place);
     if (request.shuffled_by)
@@ -621,6 +626,9 @@ private:
     for_each(pieces, [&](auto piece) { result[piece] = true; });
     return result;
   }
+
+  /// Of each piece: of the last ones of files some are no bytes of theirs.
+  static std::uint32_t blocks_of(const p2p::content& what) { return what.piece_size / p2p::block_size; }
 
   static std::vector<char> write_resume(const seat& what) {
     auto text = fmt::format("{}{} ", resume_head, to_string(what.what->address));
@@ -1354,6 +1362,7 @@ private:
     disk.right[piece] = true;
     me.have.set(piece);
     ++me.held;
+    tell(who, event::blocks_written{me.what->address, {{piece, 0, blocks_of(*me.what)}}, 0});
     tell(who, event::piece_finished{me.what->address, piece});
     announce(place, piece);
     if (me.complete())

@@ -462,6 +462,7 @@ private:
     std::string path;
     std::vector<bool> good;
     std::vector<char> resume;
+    std::vector<p2p::block_run> blocks;
     std::vector<content_address> evicted;
   };
 
@@ -490,6 +491,7 @@ private:
           result.resume = store.resume(what->address);
           if (result.resume.empty())
             result.good = store.good_pieces(what->address);
+          result.blocks = store.noted_blocks(what->address);
           return result;
         },
         [this](entry& known, prepared& how) {
@@ -506,6 +508,7 @@ private:
           request.place = how.place;
           request.good_pieces = std::move(how.good);
           request.resume = std::move(how.resume);
+          request.blocks = std::move(how.blocks);
           add_to_engine(known, std::move(request));
           spdlog::info("contents.fetch node={} content={} name={} bytes={}", node_.name, to_string(known.address),
                        name_of(known.address), known.size);
@@ -711,6 +714,36 @@ private:
     }
   }
 
+  /// @param total since it was added to the engine
+  /// @returns how much more that is than before
+  static std::uint64_t count(std::uint64_t& before, std::uint64_t total, caf::telemetry::int_counter* counter) {
+    auto more = total - std::min(before, total);
+    if (more > 0)
+      counter->inc(static_cast<std::int64_t>(more));
+    before += more;
+    return more;
+  }
+
+  void count_received(entry& one, std::uint64_t total) {
+    auto came = count(one.downloaded, total, metrics_.received);
+    one.fresh += came;
+    received_ += came;
+  }
+
+  void on(p2p::event::blocks_written& what) {
+    auto one = find(what.address);
+    if (!one || !one->in_engine)
+      return;
+    // A second before the engine says so.
+    count_received(*one, one->downloaded + what.received_bytes);
+    if (one->state != content_state::fetching)
+      return;
+    just([address = what.address, blocks = std::move(what.blocks)](content_store& store) {
+      // Without it they are fetched again should the process be killed, and all that is lost.
+      [[maybe_unused]] auto noted = store.note_blocks(address, blocks);
+    });
+  }
+
   void on(p2p::event::piece_finished& what) {
     if (auto one = find(what.address); one && one->what) {
       one->add_piece(what.piece);
@@ -772,19 +805,9 @@ private:
     one->count_bytes();
     one->download_now = what.download_bytes_per_s;
     one->upload_now = what.upload_bytes_per_s;
-    // They begin at 0 when it is added again.
-    auto grown = [](std::uint64_t& before, std::uint64_t after, caf::telemetry::int_counter* counter) {
-      auto more = after - std::min(before, after);
-      if (more > 0)
-        counter->inc(static_cast<std::int64_t>(more));
-      before = after;
-      return more;
-    };
-    auto came = grown(one->downloaded, what.downloaded_bytes, metrics_.received);
-    one->fresh += came;
-    received_ += came;
-    sent_ += grown(one->uploaded, what.uploaded_bytes, metrics_.sent);
-    grown(one->wasted, what.wasted_bytes, metrics_.wasted);
+    count_received(*one, what.downloaded_bytes);
+    sent_ += count(one->uploaded, what.uploaded_bytes, metrics_.sent);
+    count(one->wasted, what.wasted_bytes, metrics_.wasted);
     one->peers = what.peers;
     attend(*one);
     // It was all there already.

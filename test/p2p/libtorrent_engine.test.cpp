@@ -1,5 +1,6 @@
 #include "p2p/libtorrent_engine.hpp"
 
+#include "p2p/merkle.hpp"
 #include "p2p/store.hpp"
 #include "test/p2p/files.hpp"
 
@@ -80,7 +81,8 @@ public:
   void add(const content& what, std::optional<stripe> preferred = {}, std::vector<peer_endpoint> peers = {}) {
     engine_->add({std::make_shared<content>(what), store_->place(what.address),
                   store_->state(what.address) == content_state::ready, store_->resume(what.address),
-                  store_->good_pieces(what.address), std::move(preferred), std::move(peers)});
+                  store_->good_pieces(what.address), std::move(preferred), std::move(peers), std::nullopt,
+                  store_->noted_blocks(what.address)});
   }
 
   /// Serves what lies in a directory.
@@ -126,6 +128,7 @@ private:
   void on(event::mapped& what) { mapped.push_back(what); }
   void on(event::engine_failed& what) { failures.push_back(what.problem.text); }
   void on(event::checked& what) { checked.insert(what.address); }
+  void on(event::blocks_written& what) { REQUIRE(store_->note_blocks(what.address, what.blocks)); }
   void on(event::piece_finished& what) { pieces.push_back(what.piece); }
   void on(event::piece_rejected& what) { rejected.insert(what.piece); }
   void on(event::content_finished& what) { finished.insert(what.address); }
@@ -395,6 +398,7 @@ TEST_CASE_FIXTURE(fixture, "after a session ends in the middle the next one fetc
   first.to().set_peers({});
   second.to().set_peers({});
   auto have = second.pieces.size();
+  std::size_t unit = what.piece_size;
   REQUIRE(have < what.piece_hashes.size());
   SUBCASE("with resume data") {
     second.to().request_resume(what.address);
@@ -402,9 +406,24 @@ TEST_CASE_FIXTURE(fixture, "after a session ends in the middle the next one fetc
     REQUIRE_FALSE(second.resume.empty());
     REQUIRE(second.disk().save_resume(what.address, second.resume));
   }
-  SUBCASE("without, by a check") {}
+  SUBCASE("without, by the blocks that were noted") {
+    // Also those of pieces that are not whole.
+    second.pump();
+    have = 0;
+    for (auto& run : second.disk().noted_blocks(what.address))
+      have += run.count;
+    CHECK(have > second.pieces.size() * (what.piece_size / block_size));
+    unit = block_size;
+  }
+  SUBCASE("without, by a check") {
+    fs::remove(second.disk().place(what.address) / "blocks");
+  }
   SUBCASE("with resume data that is damaged") {
     REQUIRE(second.disk().save_resume(what.address, std::string_view{"d4:spam"}));
+  }
+  SUBCASE("with blocks noted that are not there") {
+    REQUIRE(second.disk().note_blocks(what.address,
+                                      std::vector<block_run>{{0, 0, 16}, {31, 0, 16}, {31, 7, 90}, {1 << 20U, 0, 1}}));
   }
   second.stop();
   second.start();
@@ -412,7 +431,7 @@ TEST_CASE_FIXTURE(fixture, "after a session ends in the middle the next one fetc
   second.fetch(what, {first.where()});
   REQUIRE(second.fetched(what));
   CHECK(second.failures.empty());
-  auto missing = (what.piece_hashes.size() - have) * what.piece_size;
+  auto missing = what.size - have * unit;
   // No piece is fetched again that had been verified.
   auto bytes = second.downloaded(what);
   CHECK(bytes <= missing);

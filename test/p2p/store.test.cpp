@@ -214,6 +214,54 @@ TEST_CASE_FIXTURE(fixture, "resume data survives a restart, and goes with its co
   CHECK(entries(directory / "store" / "data") == 0);
 }
 
+TEST_CASE_FIXTURE(fixture, "blocks that were noted survive the process, until resume data knows of them") {
+  auto what = write_model(directory / "model", 1);
+  CHECK(opened->note_blocks(what.address, std::vector<block_run>{{0, 0, 1}}).problem().kind == fault::missing);
+  need(opened->fetch(what, start));
+  // They tell of everything that is there.
+  CHECK(opened->good_pieces(what.address) == std::vector<bool>(what.piece_hashes.size(), false));
+  CHECK(opened->noted_blocks(what.address).empty());
+  std::vector<block_run> noted{{1, 0, 16}, {0, 3, 1}};
+  need(opened->note_blocks(what.address, std::span{noted}.first(1)));
+  need(opened->note_blocks(what.address, std::span{noted}.last(1)));
+  open();
+  CHECK(opened->noted_blocks(what.address) == noted);
+  CHECK(opened->good_pieces(what.address).size() == what.piece_hashes.size());
+  auto path = opened->place(what.address) / "blocks";
+  SUBCASE("a line that is cut off spoils no other") {
+    fs::resize_file(path, fs::file_size(path) - 2);
+    need(opened->note_blocks(what.address, std::vector<block_run>{{2, 0, 2}}));
+    CHECK(opened->noted_blocks(what.address) == std::vector<block_run>{{1, 0, 16}, {2, 0, 2}});
+  }
+  SUBCASE("garbage is none") {
+    std::ofstream{path, std::ios::app} << "\n1 2\n-1 0 1\n1 2 3 4\n\n99999999999 1 1\n7 0 2";
+    noted.push_back({7, 0, 2});
+    CHECK(opened->noted_blocks(what.address) == noted);
+    std::ofstream{path} << "garbage";
+    CHECK(opened->noted_blocks(what.address).empty());
+    CHECK(opened->good_pieces(what.address).empty());
+  }
+  SUBCASE("resume data knows of those before it, and then nothing is known without it") {
+    need(opened->save_resume(what.address, std::string_view{"abc"}));
+    CHECK(opened->noted_blocks(what.address).empty());
+    CHECK(opened->good_pieces(what.address).empty());
+    need(opened->note_blocks(what.address, noted));
+    CHECK(opened->noted_blocks(what.address) == noted);
+    CHECK(opened->good_pieces(what.address).empty());
+  }
+  SUBCASE("they go with what is condemned") {
+    need(opened->condemn(what.address, "a test", {}));
+    need(opened->fetch(what, start));
+    CHECK(opened->noted_blocks(what.address).empty());
+    CHECK(opened->good_pieces(what.address).empty());
+  }
+  SUBCASE("and with the content") {
+    need(opened->evict(what.address));
+    CHECK(opened->noted_blocks(what.address).empty());
+    CHECK(entries(directory / "store" / "data") == 0);
+  }
+}
+
 TEST_CASE_FIXTURE(fixture, "what is said of pieces that nobody made last does not outlive the machine") {
   auto fetched = write_model(directory / "model", 7);
   auto condemned = add(1);
@@ -226,6 +274,7 @@ TEST_CASE_FIXTURE(fixture, "what is said of pieces that nobody made last does no
   boot("one");
   need(opened->fetch(fetched, start));
   need(opened->save_resume(fetched.address, std::string_view{"abc"}));
+  need(opened->note_blocks(fetched.address, std::vector<block_run>{{0, 0, 1}}));
   flip_bit(file(condemned, "config.json"), 0);
   REQUIRE_FALSE(opened->verify(condemned.address, start)->whole());
   boot("one");
@@ -240,6 +289,7 @@ TEST_CASE_FIXTURE(fixture, "what is said of pieces that nobody made last does no
   for (std::string other : {"two", "two", ""}) {
     boot(other);
     CHECK(opened->resume(fetched.address).empty());
+    CHECK(opened->noted_blocks(fetched.address).empty());
     CHECK(opened->good_pieces(condemned.address).empty());
     CHECK(opened->state(condemned.address) == content_state::condemned);
     // Writes the record again, and says nothing of the pieces.

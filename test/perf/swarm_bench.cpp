@@ -338,6 +338,7 @@ private:
     checked_ = true;
     engine_->request_progress();
   }
+  void on(event::blocks_written&) {}
   void on(event::piece_finished& what) {
     newest_piece_ = steady::now();
     if (!first_piece_)

@@ -198,6 +198,7 @@ private:
       REQUIRE(fetched);
       request.resume = one.store->resume(what_->address);
       request.good_pieces = one.store->good_pieces(what_->address);
+      request.blocks = one.store->noted_blocks(what_->address);
     }
     one.known = request.complete;
     one.have.assign(what_->piece_hashes.size(), request.complete);
@@ -282,6 +283,9 @@ private:
   void on(std::size_t, p2p::event::mapped&) {}
   void on(std::size_t i, p2p::event::engine_failed& what) { nodes_[i].failures.push_back(what.problem); }
   void on(std::size_t i, p2p::event::checked&) { nodes_[i].engine->request_progress(); }
+  void on(std::size_t i, p2p::event::blocks_written& what) {
+    CHECK(static_cast<bool>(nodes_[i].store->note_blocks(what_->address, what.blocks)) != nodes_[i].disk.full);
+  }
   void on(std::size_t i, p2p::event::piece_finished& what) {
     note(i, what.piece);
     nodes_[i].have[what.piece] = true;
