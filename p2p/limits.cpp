@@ -1,6 +1,7 @@
 #include "p2p/limits.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace astra::p2p {
 namespace {
@@ -75,6 +76,33 @@ std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const st
       --left;
     }
   return result;
+}
+
+void upload_demand::look(std::uint64_t sent, std::optional<std::uint64_t> share) {
+  if (!share) {
+    seconds_.clear();
+    share_.reset();
+    return;
+  }
+  // What is told of this second may have been sent in the one before.
+  seconds_.push_back({std::min(sent, rate_max), std::min({*share, share_.value_or(*share), rate_max})});
+  share_ = share;
+  if (seconds_.size() > seconds_max)
+    seconds_.pop_front();
+}
+
+std::uint64_t upload_demand::wanted(std::uint64_t most) const {
+  if (seconds_.size() < seconds_max)
+    return most;
+  std::uint64_t sent = 0;
+  std::uint64_t share = 0;
+  for (auto& second : seconds_) {
+    sent += second.sent;
+    share += second.share;
+  }
+  if (static_cast<double>(sent) >= used_up * static_cast<double>(share))
+    return most;
+  return std::min(most, (sent + sent / 10 + share / 50) / seconds_max);
 }
 
 std::vector<std::uint64_t> share_by_urgency(std::uint64_t capacity, const std::vector<link_use>& uses) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -22,6 +23,34 @@ struct rate_demand {
 /// spread evenly, so that demand can grow.  The shares add up to the total exactly; where the floors alone are more
 /// than that, they are cut in proportion.
 std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const std::vector<rate_demand>& demands);
+
+/// What a node asks of a limit it shares: all that its link takes while it uses what it was given, else a little more
+/// than it sends, so that others get what it cannot use.
+///
+/// A plain class, to be asked about once per second.  Rates are in bytes per second.
+class upload_demand {
+public:
+  /// Of what it was given: from here on it uses it.
+  static constexpr double used_up = 0.9;
+  /// Over which it is averaged.
+  static constexpr std::size_t seconds_max = 4;
+
+  /// @param sent In the last second.
+  /// @param share What it was given; empty: nobody limits it.
+  void look(std::uint64_t sent, std::optional<std::uint64_t> share);
+  /// @param most What its link takes.
+  std::uint64_t wanted(std::uint64_t most) const;
+
+private:
+  struct second {
+    std::uint64_t sent = 0;
+    std::uint64_t share = 0;
+  };
+
+  std::deque<second> seconds_;
+  /// The last one.
+  std::optional<std::uint64_t> share_;
+};
 
 /// Which content goes first where several want the same link.
 enum class urgency : std::uint8_t {
@@ -78,8 +107,10 @@ public:
     until_ = until;
   }
   /// Never 0, which would be no limit.
-  std::uint64_t value(time_point now) const {
-    return std::max<std::uint64_t>(1, until_ && now < *until_ ? granted_ : floor_);
+  std::uint64_t value(time_point now) const { return std::max<std::uint64_t>(1, granted(now).value_or(floor_)); }
+  /// Empty: nothing, or not any more.
+  std::optional<std::uint64_t> granted(time_point now) const {
+    return until_ && now < *until_ ? std::optional{granted_} : std::nullopt;
   }
 
 private:

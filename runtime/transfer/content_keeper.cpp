@@ -909,7 +909,9 @@ private:
   void measure(std::uint64_t since_last) {
     auto per_s = [&](std::uint64_t& bytes) { return std::exchange(bytes, 0) * 1000 / since_last; };
     auto others = other_limits();
-    uplink_.look(per_s(sent_), others.upload_bytes_per_s, world_.wall_time());
+    auto sent = per_s(sent_);
+    demand_.look(sent, lease_.granted(now()));
+    uplink_.look(sent, others.upload_bytes_per_s, world_.wall_time());
     downlink_.look(per_s(received_), others.download_bytes_per_s, world_.wall_time());
     auto told = [](caf::telemetry::int_gauge* gauge, const p2p::link_meter& meter) {
       gauge->value(static_cast<std::int64_t>(meter.measured().value_or(0)));
@@ -1141,7 +1143,7 @@ private:
         auto& one = entry.second;
         return one.in_engine && (one.fetching > 0 || one.wanted || one.upload_now > 0);
       });
-      report.set_upload_wanted(sends ? cap : 0);
+      report.set_upload_wanted(sends ? demand_.wanted(cap) : 0);
       report.set_upload_floor(options_.upload_floor_bytes_per_s);
     }
     add_names(report, link, mine);
@@ -1945,6 +1947,7 @@ private:
   std::map<p2p::peer_endpoint, time_point> named_;
   std::vector<p2p::peer_endpoint> allowed_;
   p2p::leased_limit lease_;
+  p2p::upload_demand demand_;
   p2p::link_meter uplink_;
   p2p::link_meter downlink_;
   /// Since the links were measured last.

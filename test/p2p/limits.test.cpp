@@ -4,6 +4,9 @@
 #include <rapidcheck.h>
 
 #include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
 
 using namespace astra::p2p;
 using namespace std::chrono_literals;
@@ -46,6 +49,50 @@ TEST_CASE("shares add up, floors hold, and nobody has more than one who still wa
         RC_ASSERT((shares[other] <= shares[i] + 1 || shares[other] == demands[other].floor_bytes_per_s));
     }
   }));
+}
+
+TEST_CASE("what some cannot use of their share of a limit others get, and they get it back when they can") {
+  constexpr std::uint64_t mega = 1'000'000;
+  constexpr std::uint64_t link = 100 * mega;
+  constexpr std::uint64_t limit = 10 * mega;
+  // What each could send; what it is told of lags by up to a second.
+  std::vector<std::uint64_t> possible{link, mega, mega / 2, 0};
+  std::vector<upload_demand> nodes(possible.size());
+  std::vector<std::optional<std::uint64_t>> shares(possible.size());
+  std::vector<std::uint64_t> told(possible.size());
+  auto second = [&](bool lags) {
+    std::uint64_t all = 0;
+    std::vector<rate_demand> demands;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      auto sent = std::min(possible[i], shares[i].value_or(link));
+      all += sent;
+      nodes[i].look(lags ? std::exchange(told[i], sent) : sent, shares[i]);
+      demands.push_back({nodes[i].wanted(link), 16'384});
+    }
+    auto given = share_limit(limit, demands);
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+      shares[i] = given[i];
+    return all;
+  };
+  for (auto lags : {false, true}) {
+    for (auto i = 0; i < 12; ++i)
+      second(lags);
+    for (auto i = 0; i < 20; ++i) {
+      auto all = second(lags);
+      CHECK(all <= limit);
+      CHECK(all >= limit * 93 / 100);
+    }
+    // The one that could send nothing can send everything.
+    possible[3] = link;
+    for (auto i = 0; i < 8; ++i)
+      second(lags);
+    CHECK(*shares[3] >= limit * 2 / 5);
+    CHECK(*shares[3] <= *shares[0] + 1);
+    possible[3] = 0;
+  }
+  // Where nobody limits it, it asks for everything.
+  nodes[1].look(mega, std::nullopt);
+  CHECK(nodes[1].wanted(link) == link);
 }
 
 TEST_CASE("what is less urgent gets what the more urgent leave, and never nothing") {

@@ -16,8 +16,7 @@
 //   --tool aria2              the same bytes by aria2 at every node, with an HTTP tracker; its egress is not counted
 //
 // libtorrent counts payload once per second: of what ends in the middle the last second is not in the sums, and the
-// seeder ends up to a second late.  With --limit-from every node asks for its link's rate all the while, so what it
-// cannot use of its share is lost.
+// seeder ends up to a second late.
 //
 // At the end every node's bytes are compared with the source's.  Needs root and iproute2.  Namespaces, links and files
 // have no names outside of the process and end with it, however it ends; where memory is short files go to the
@@ -209,7 +208,7 @@ public:
               std::shared_ptr<const content> what)
     : network_(network), number_(number), rate_((number == 0 ? given.seeder_out() : given.mbit) * 125'000.0),
       obeys_stripes_(given.plan == "stripes"), shuffles_(given.plan == "shuffled"), place_(place),
-      what_(std::move(what)), limit_(limit_floor) {}
+      what_(std::move(what)), limit_(limit_floor), report_ms_(given.report_ms) {}
 
   /// Takes connections, with nothing to exchange.
   void start() {
@@ -258,7 +257,9 @@ public:
     result.where = where_.value();
     result.at = {"zone", "rack", ""};
     result.uplink = rate_ > 0.0 ? rate_ : 1.0;
-    result.upload = {rate_ > 0.0 ? static_cast<std::uint64_t>(rate_) : 1'000'000'000U, limit_floor};
+    auto sent = uploaded() - std::exchange(reported_uploaded_, uploaded());
+    demand_.look(sent * 1000 / report_ms_, limit_.granted(steady::now()));
+    result.upload = {demand_.wanted(rate_ > 0.0 ? static_cast<std::uint64_t>(rate_) : 1'000'000'000U), limit_floor};
     if (known_)
       result.holdings = {{what_->address, have_, !finished_, false, false, {dialled_.begin(), dialled_.end()}}};
     return result;
@@ -387,6 +388,9 @@ private:
   fs::path place_;
   std::shared_ptr<const content> what_;
   leased_limit limit_;
+  unsigned report_ms_;
+  upload_demand demand_;
+  std::uint64_t reported_uploaded_ = 0;
   std::uint64_t in_force_ = 0;
   std::unique_ptr<engine> engine_;
   unsigned lives_ = 0;
