@@ -72,6 +72,35 @@ TEST_CASE("when nobody has a content any more, one node of the zone reads its or
   CHECK(origin.bytes() == weights.size() + config.size());
 }
 
+TEST_CASE("when the one that reads an origin is killed, another one goes on with what is missing") {
+  cluster all{{"--nodes", "5", "--cores", "2"}};
+  temporary_directory source;
+  // To read them takes longer than to see that somebody does.
+  auto weights = astra::p2p::random_bytes(100'000'001, 2);
+  for (auto copy : {"m", "www"})
+    astra::p2p::write_file(source.path() / copy / "weights.bin", weights);
+  file_origin origin{source.path() / "www"};
+  auto published = all.cli(
+      {"model", "publish", "ocr", (source.path() / "m").string(), "--node", "node-1", "--origin", origin.url()});
+  REQUIRE_MESSAGE(published.code == 0, published.err);
+  REQUIRE(kept(all));
+  all.signal("node-1", SIGKILL);
+  // Both in one zone.
+  const std::vector<std::string> both{"node-2", "node-5"};
+  for (auto& node : both)
+    REQUIRE(all.cli({"model", "fetch", "ocr", "--node", node, "--no-wait"}).code == 0);
+  auto reads = [&](const std::string& node) { return contains(all.log_of(node), "contents.origin"); };
+  REQUIRE(eventually(60s, [&] { return !origin.requests().empty(); }));
+  auto killed = reads(both[0]) ? both[0] : both[1];
+  auto left = killed == both[0] ? both[1] : both[0];
+  all.signal(killed, SIGKILL);
+  REQUIRE(reads(killed));
+  REQUIRE_FALSE(reads(left));
+  REQUIRE_FALSE(contains(all.log_of(killed), "contents.ready"));
+  CHECK_MESSAGE(eventually(60s, [&] { return has(all, left, "weights.bin", weights); }), all.log_of(left));
+  CHECK(reads(left));
+}
+
 TEST_CASE("why an origin cannot be read is shown, and when it can be again the fetch goes on") {
   cluster all{{"--nodes", "2", "--cores", "2"}};
   temporary_directory source;
