@@ -25,6 +25,37 @@ std::vector<std::uint64_t> in_proportion(std::uint64_t total, const std::vector<
   return result;
 }
 
+/// Of what is left beside the floors each gets what brings it, floor included, to the highest level at which that
+/// suffices, and not more than it wants.
+/// @param mine indexes into `floors`; `wanted` has what each of them wants beside its floor
+std::vector<std::uint64_t> fill(std::uint64_t left, const std::vector<std::size_t>& mine,
+                                const std::vector<std::uint64_t>& floors, const std::vector<std::uint64_t>& wanted) {
+  auto at_level = [&](std::size_t i, std::uint64_t level) {
+    return std::min(wanted[i], level - std::min(level, floors[mine[i]]));
+  };
+  std::uint64_t low = 0;
+  std::uint64_t high = rate_max + 1;
+  while (high - low > 1) {
+    auto middle = low + (high - low) / 2;
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < mine.size(); ++i)
+      sum += at_level(i, middle);
+    (sum <= left ? low : high) = middle;
+  }
+  std::vector<std::uint64_t> result;
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    result.push_back(at_level(i, low));
+    left -= result.back();
+  }
+  // The bytes that are left are fewer than those who would take one more.
+  for (std::size_t i = 0; i < mine.size() && left > 0; ++i)
+    if (at_level(i, low + 1) > result[i]) {
+      ++result[i];
+      --left;
+    }
+  return result;
+}
+
 } // namespace
 
 std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const std::vector<rate_demand>& demands) {
@@ -32,49 +63,44 @@ std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const st
     return {};
   std::vector<std::uint64_t> floors;
   std::uint64_t floor_sum = 0;
-  std::uint64_t wanted_sum = 0;
   for (auto& demand : demands) {
     floors.push_back(std::min(demand.floor_bytes_per_s, rate_max));
     floor_sum += floors.back();
-    wanted_sum += std::max(floors.back(), std::min(demand.wanted_bytes_per_s, rate_max));
   }
   if (floor_sum > total_bytes_per_s)
     return in_proportion(total_bytes_per_s, floors, floor_sum);
-  auto at_level = [&](std::size_t i, std::uint64_t level) {
-    return std::max(floors[i], std::min({demands[i].wanted_bytes_per_s, rate_max, level}));
-  };
-  std::vector<std::uint64_t> result(demands.size());
-  std::uint64_t left = total_bytes_per_s;
-  if (wanted_sum <= total_bytes_per_s) {
-    auto spare = total_bytes_per_s - wanted_sum;
-    for (std::size_t i = 0; i < result.size(); ++i) {
-      result[i] = at_level(i, rate_max) + spare / result.size();
-      left -= result[i];
+  auto result = floors;
+  auto left = total_bytes_per_s - floor_sum;
+  for (auto level : {urgency::high, urgency::normal, urgency::low}) {
+    // Beside its floor.
+    std::vector<std::size_t> mine;
+    std::vector<std::uint64_t> wanted;
+    std::uint64_t below = 0;
+    for (std::size_t i = 0; i < demands.size(); ++i) {
+      auto more = std::min(demands[i].wanted_bytes_per_s, rate_max);
+      more -= std::min(more, floors[i]);
+      if (demands[i].how == level) {
+        mine.push_back(i);
+        wanted.push_back(more);
+      } else if (demands[i].how < level) {
+        below += more;
+      }
     }
-    for (std::size_t i = 0; left > 0; ++i, --left)
-      ++result[i];
-    return result;
-  }
-  // The highest level at which all shares fit.
-  std::uint64_t low = 0;
-  std::uint64_t high = rate_max;
-  while (high - low > 1) {
-    auto middle = low + (high - low) / 2;
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < result.size(); ++i)
-      sum += at_level(i, middle);
-    (sum <= total_bytes_per_s ? low : high) = middle;
-  }
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    result[i] = at_level(i, low);
-    left -= result[i];
-  }
-  // The bytes that are left are fewer than those who would take one more.
-  for (std::size_t i = 0; i < result.size() && left > 0; ++i)
-    if (at_level(i, low + 1) > result[i]) {
-      ++result[i];
-      --left;
+    below = std::min(below, total_bytes_per_s / 32);
+    auto shares = fill(left - std::min(left, below), mine, floors, wanted);
+    for (std::size_t i = 0; i < mine.size(); ++i) {
+      result[mine[i]] += shares[i];
+      left -= shares[i];
     }
+  }
+  // What nobody wants.
+  auto spare = left / result.size();
+  for (auto& share : result) {
+    share += spare;
+    left -= spare;
+  }
+  for (std::size_t i = 0; left > 0; ++i, --left)
+    ++result[i];
   return result;
 }
 

@@ -11,17 +11,29 @@
 
 namespace astra::p2p {
 
+/// Which content goes first where several want the same link.
+enum class urgency : std::uint8_t {
+  /// It may be needed later, or by others.
+  low,
+  normal,
+  /// Somebody waits for it.
+  high,
+};
+
 /// What a node asks of a limit it shares.
 struct rate_demand {
   /// What it would send if it were alone, in bytes per second.
   std::uint64_t wanted_bytes_per_s = 0;
   /// What it goes on with when it hears nothing; it is never given less, as it would not know.
   std::uint64_t floor_bytes_per_s = 0;
+  /// Of the most urgent content that it would send.
+  urgency how = urgency::normal;
 };
 
-/// Divides a limit max-min fairly: nobody gets more while somebody with less still wants some.  What nobody wants is
-/// spread evenly, so that demand can grow.  The shares add up to the total exactly; where the floors alone are more
-/// than that, they are cut in proportion.
+/// Divides a limit max-min fairly: nobody gets more while somebody as urgent with less still wants some.  The less
+/// urgent get what the more urgent leave, and a 32nd of the limit at the least.  What nobody wants is spread evenly, so
+/// that demand can grow.  The shares add up to the total exactly; where the floors alone are more than that, they are
+/// cut in proportion.
 std::vector<std::uint64_t> share_limit(std::uint64_t total_bytes_per_s, const std::vector<rate_demand>& demands);
 
 /// What a node asks of a limit it shares: all that its link takes while it uses what it was given, else a little more
@@ -50,15 +62,6 @@ private:
   std::deque<second> seconds_;
   /// The last one.
   std::optional<std::uint64_t> share_;
-};
-
-/// Which content goes first where several want the same link.
-enum class urgency : std::uint8_t {
-  /// It may be needed later, or by others.
-  low,
-  normal,
-  /// Somebody waits for it.
-  high,
 };
 
 /// What a content moves over a link.

@@ -1139,10 +1139,14 @@ private:
     if (mine(limit_key)) {
       auto cap = options_.upload_bytes_per_s == 0 ? unlimited_bytes_per_s : options_.upload_bytes_per_s;
       // Who fetches will serve what it has at once, and whom a limit keeps from asking gets nothing.
-      auto sends = std::any_of(entries_.begin(), entries_.end(), [](auto& entry) {
-        auto& one = entry.second;
-        return one.in_engine && (one.fetching > 0 || one.wanted || one.upload_now > 0);
-      });
+      auto sends = false;
+      auto how = p2p::urgency::low;
+      for (auto& [content, one] : entries_)
+        if (one.in_engine && (one.fetching > 0 || one.wanted || one.upload_now > 0)) {
+          sends = true;
+          how = std::max({how, one.how(), one.others});
+        }
+      report.set_upload_priority(to_pb(how));
       report.set_upload_wanted(sends ? demand_.wanted(cap) : 0);
       report.set_upload_floor(options_.upload_floor_bytes_per_s);
     }

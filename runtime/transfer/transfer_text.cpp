@@ -134,7 +134,7 @@ p2p::swarm_table::report to_report(const pb::SwarmReport& report) {
       result.mapped.push_back(to_peer(seen.where()));
   result.punches = report.punches();
   result.at = {report.zone(), report.rack(), report.machine()};
-  result.upload = {report.upload_wanted(), report.upload_floor()};
+  result.upload = {report.upload_wanted(), report.upload_floor(), to_urgency(report.upload_priority())};
   auto left = pieces_per_report_max;
   for (auto& one : report.holdings()) {
     auto address = address_of(one.address());

@@ -40,6 +40,16 @@ std::vector<fs::path> visible(const cluster& all, const std::string& node, const
   return result;
 }
 
+/// How much of a model's only version a node has.
+double bytes_done(const cluster& all, const std::string& model, const std::string& node) {
+  auto shown = nlohmann::json::parse(all.cli({"model", "show", model, "-o", "json"}).out, nullptr, false);
+  for (auto& version : shown.value("versions", nlohmann::json::array()))
+    for (auto& holder : version.value("holders", nlohmann::json::array()))
+      if (holder.value("node", "") == node)
+        return holder.value("bytes_done", 0.0);
+  return 0.0;
+}
+
 /// An app whose answer tells what it finds in its content.
 std::string reader(const std::string& content, unsigned replicas) {
   auto name = content.substr(0, content.find('@'));
@@ -200,14 +210,7 @@ TEST_CASE("a node killed while it fetches goes on where it was, and a flipped bi
   // So slow that there is time to kill it.
   REQUIRE(all.cli({"model", "limit", "8MB/s"}).code == 0);
   REQUIRE(all.cli({"model", "fetch", "big", "--node", "node-2", "--no-wait"}).code == 0);
-  auto share = [&] {
-    auto shown = nlohmann::json::parse(all.cli({"model", "show", "big", "-o", "json"}).out, nullptr, false);
-    for (auto& version : shown.value("versions", nlohmann::json::array()))
-      for (auto& holder : version.value("holders", nlohmann::json::array()))
-        if (holder.value("node", "") == "node-2")
-          return holder.value("bytes_done", 0.0) / 24e6;
-    return 0.0;
-  };
+  auto share = [&] { return bytes_done(all, "big", "node-2") / 24e6; };
   REQUIRE(eventually(30s, [&] { return share() > 0.3; }));
   CHECK(visible(all, "node-2", "weights.bin").empty());
   all.signal("node-2", SIGKILL);
@@ -239,6 +242,7 @@ TEST_CASE("an app's contents come to the node where its next replica would go, a
   temporary_directory source;
   write_random(source.path() / "m" / "weights.bin", 12'000'000, 1);
   write_random(source.path() / "other" / "weights.bin", 12'000'000, 2);
+  write_random(source.path() / "urgent" / "weights.bin", 12'000'000, 3);
   std::ofstream{source.path() / "m" / "config.json"} << "{\"classes\": 7}\n";
   auto publish = [&](const std::string& name, const fs::path& path) {
     auto done = all.cli({"model", "publish", name, path.string(), "--node", "node-1"});
@@ -268,4 +272,15 @@ TEST_CASE("an app's contents come to the node where its next replica would go, a
     return contains(all.cli({"model", "show", "other", "-o", "json"}).out, "\"priority\": \"low\"");
   }));
   CHECK(all.cli({"model", "fetch", "other", "--all", "--priority", "soon"}).code == 2);
+
+  // What is urgent has most of what both could have.
+  publish("urgent", source.path() / "urgent");
+  REQUIRE(all.cli({"model", "limit", "4MB/s"}).code == 0);
+  auto done = [&] { return bytes_done(all, "other", "node-2"); };
+  auto before = done();
+  auto fetched = all.cli({"model", "fetch", "urgent", "--node", "node-2", "--priority", "high"});
+  REQUIRE_MESSAGE(fetched.code == 0, fetched.err);
+  CHECK(done() - before < 4e6);
+  REQUIRE(all.cli({"model", "limit", "none"}).code == 0);
+  CHECK(eventually(30s, [&] { return visible(all, "node-2", "weights.bin").size() == 2; }));
 }

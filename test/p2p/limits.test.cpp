@@ -24,7 +24,7 @@ TEST_CASE("a limit goes to whoever wants least first, and the rest is even") {
   CHECK(share_limit(10, {}).empty());
 }
 
-TEST_CASE("shares add up, floors hold, and nobody has more than one who still wants some") {
+TEST_CASE("shares add up, floors hold, and nobody has more than one as urgent who still wants some") {
   CHECK(rc::check("", [] {
     std::vector<rate_demand> demands(*rc::gen::inRange<std::size_t>(1, 30));
     auto size = *rc::gen::element<std::uint64_t>(10, 1000, 1ULL << 40U, ~0ULL);
@@ -32,6 +32,7 @@ TEST_CASE("shares add up, floors hold, and nobody has more than one who still wa
     for (auto& demand : demands) {
       demand.wanted_bytes_per_s = *rc::gen::inRange<std::uint64_t>(0, size);
       demand.floor_bytes_per_s = *rc::gen::inRange<std::uint64_t>(0, std::min<std::uint64_t>(size / 5, 1ULL << 40U));
+      demand.how = *rc::gen::element(urgency::low, urgency::normal, urgency::high);
       floors += demand.floor_bytes_per_s;
     }
     auto total = *rc::gen::inRange<std::uint64_t>(0, std::min<std::uint64_t>(size, 1ULL << 42U) * demands.size());
@@ -46,9 +47,25 @@ TEST_CASE("shares add up, floors hold, and nobody has more than one who still wa
       if (floors > total || shares[i] >= demands[i].wanted_bytes_per_s)
         continue;
       for (std::size_t other = 0; other < shares.size(); ++other)
-        RC_ASSERT((shares[other] <= shares[i] + 1 || shares[other] == demands[other].floor_bytes_per_s));
+        if (demands[other].how == demands[i].how)
+          RC_ASSERT((shares[other] <= shares[i] + 1 || shares[other] == demands[other].floor_bytes_per_s));
+        else if (demands[other].how < demands[i].how)
+          RC_ASSERT(shares[other] - demands[other].floor_bytes_per_s <= total / 32);
     }
   }));
+}
+
+TEST_CASE("of a limit the less urgent get what the more urgent leave, and never nothing") {
+  constexpr std::uint64_t much = 1'000'000;
+  auto high = [](std::uint64_t wanted) { return rate_demand{wanted, 10, urgency::high}; };
+  auto low = [](std::uint64_t wanted) { return rate_demand{wanted, 10, urgency::low}; };
+  auto normal = [](std::uint64_t wanted) { return rate_demand{wanted, 10, urgency::normal}; };
+  // A 32nd beside the floors.
+  CHECK(share_limit(3200, {low(much), high(much), low(much)}) == std::vector<std::uint64_t>{60, 3080, 60});
+  CHECK(share_limit(3200, {low(much), high(1000), normal(400)}) == std::vector<std::uint64_t>{1800, 1000, 400});
+  // Who wants nothing keeps nothing from the others.
+  CHECK(share_limit(3200, {low(10), high(much), high(0)}) == std::vector<std::uint64_t>{10, 3180, 10});
+  CHECK(share_limit(3200, {low(100), high(100)}) == std::vector<std::uint64_t>{1600, 1600});
 }
 
 TEST_CASE("what some cannot use of their share of a limit others get, and they get it back when they can") {
