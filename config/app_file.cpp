@@ -238,6 +238,8 @@ void for_each_word(const pb::AppSpec& spec, Function function) {
   commands("command", spec.has_server() ? spec.server().command() : spec.per_request().command());
   pairs("env", spec.has_server() ? spec.server().env() : spec.per_request().env());
   pairs("actor.args", spec.actor().args());
+  if (!spec.actor().library().empty())
+    function("actor.library", spec.actor().library());
   if (!spec.has_federation())
     return;
   for (auto [name, role] : {std::pair{"federation.head", &spec.federation().head()},
@@ -363,6 +365,16 @@ void check_restart(const pb::RestartPolicy& restart, rule_book& rules) {
   rules.duration_between("restart.budget_window", restart.budget_window_ms(), 1);
 }
 
+void check_library(const std::string& library, rule_book& rules) {
+  if (library.find('\0') != std::string::npos)
+    rules.add("actor.library", "holds the character \\u0000; remove it");
+  else if (!library.empty() && !library.starts_with('/') && !library.starts_with("{content."))
+    rules.add("actor.library",
+              fmt::format("\"{}\" is neither a content, such as \"my-actors@1\", nor a path that begins "
+                          "with '/' on the nodes",
+                          library));
+}
+
 void check_kind(const pb::AppSpec& spec, rule_book& rules) {
   switch (spec.kind_case()) {
   case pb::AppSpec::kPerRequest:
@@ -391,6 +403,7 @@ void check_kind(const pb::AppSpec& spec, rule_book& rules) {
     for (auto& arg : spec.actor().args())
       if (arg.find('=') == std::string::npos || arg.starts_with('='))
         rules.add("actor.args", "\"" + arg + "\" is not NAME=value");
+    check_library(spec.actor().library(), rules);
     break;
   case pb::AppSpec::KIND_NOT_SET:
     rules.add("kind", "missing; an app is per_request, server or actor");
@@ -725,6 +738,41 @@ void check_federation(const pb::AppSpec& spec, rule_book& rules) {
               {"federation"});
 }
 
+/// "name@version" is short for the content and its directory.
+void set_library(const std::string& library, pb::AppSpec& spec, std::vector<broken_rule>& broken) {
+  auto& actor = *spec.mutable_actor();
+  if (library.empty() || names_library_file(library) || library.starts_with('{')) {
+    actor.set_library(library);
+    return;
+  }
+  content_reference reference;
+  auto problem = parse_content_reference(library, reference);
+  if (problem.empty() && reference.version == 0)
+    problem =
+        fmt::format("\"{0}\" names no version; write such as \"{0}@1\" for a content (astra model list shows what "
+                    "there is), or \"./{0}\" for a path",
+                    library);
+  if (!problem.empty()) {
+    broken.push_back({"actor.library", problem, {}});
+    return;
+  }
+  actor.set_library("{content." + reference.name + "}");
+  auto& contents = *spec.mutable_contents();
+  for (auto& other : contents) {
+    content_reference known;
+    if (!parse_content_reference(other, known).empty() || known.name != reference.name)
+      continue;
+    if (other != library)
+      broken.push_back(
+          {"actor.library",
+           fmt::format("\"{}\" is not the version that content names, \"{}\"; write the same", library, other),
+           {"content"}});
+    return;
+  }
+  contents.Add(std::string{library});
+  std::sort(contents.begin(), contents.end());
+}
+
 } // namespace
 
 pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broken) {
@@ -780,6 +828,7 @@ pb::AppSpec to_spec(const schema::AppFile& file, std::vector<broken_rule>& broke
     auto& actor = *spec.mutable_actor();
     actor.set_type(full.actor().type());
     join_pairs(full.actor().args(), actor.mutable_args());
+    set_library(full.actor().library(), spec, broken);
   } else if (full.mode() == "server") {
     auto& server = *spec.mutable_server();
     *server.mutable_command() = full.command();
@@ -858,6 +907,8 @@ schema::AppFile to_file(const pb::AppSpec& spec) {
   case pb::AppSpec::kActor:
     result.set_kind("actor");
     result.mutable_actor()->set_type(spec.actor().type());
+    if (!spec.actor().library().empty())
+      result.mutable_actor()->set_library(spec.actor().library());
     split_pairs(spec.actor().args(), result.mutable_actor()->mutable_args());
     break;
   case pb::AppSpec::KIND_NOT_SET:

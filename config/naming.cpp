@@ -103,6 +103,10 @@ std::string to_string(const content_reference& reference) {
   return reference.version == 0 ? reference.name : reference.name + "@" + std::to_string(reference.version);
 }
 
+bool names_library_file(std::string_view library) {
+  return !library.starts_with('{') && (library.find('/') != std::string_view::npos || library.ends_with(".so"));
+}
+
 std::string variable_problem(std::string_view name) {
   auto allowed = [](char c) { return is_lower(c) || is_upper(c) || is_digit(c) || c == '_'; };
   if (name.empty() || is_digit(name.front()) || !std::all_of(name.begin(), name.end(), allowed))

@@ -43,6 +43,10 @@ std::string parse_content_reference(std::string_view text, content_reference& ou
 /// "name@version".
 std::string to_string(const content_reference& reference);
 
+/// Whether the library of an actor is a path, as "./tally" and "tally.so": not "name@version" of a content, nor a text
+/// that begins with a placeholder.
+bool names_library_file(std::string_view library);
+
 /// Names of environment variables: letters, digits, '_'; the first no digit.
 std::string variable_problem(std::string_view name);
 

@@ -303,10 +303,17 @@ scenario_app to_app(const schema::ScenarioApp& file, const std::string& key, std
       related = key + "." + related;
     broken.push_back({key + "." + rule.key, rule.message, rule.related});
   }
-  if (result.spec->has_actor() && file.has_behaviour())
+  auto& library = result.spec->actor().library();
+  if (result.spec->has_actor() && library.empty() && file.has_behaviour())
     broken.push_back({key + ".behaviour",
-                      "says nothing for this app: it is for the processes of kind = \"process\"; remove it",
+                      "says nothing for this app: it is for the processes of kind = \"process\" and for actors of a "
+                      "library; remove it",
                       {key + ".kind"}});
+  if (library.starts_with('{'))
+    broken.push_back({key + ".actor.library",
+                      "is a content, and those of a simulation have no files; name the library by its path, such as "
+                      "\"build/libtally.so\"",
+                      {key + ".actor", key}});
   result.behaviour = read<scenario_behaviour>(file.behaviour());
   result.scheduler = file.scheduler();
   result.from_file = !file.has_apply_at();

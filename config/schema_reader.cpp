@@ -1,5 +1,6 @@
 #include "config/schema_reader.hpp"
 
+#include "config/naming.hpp"
 #include "config/schema.pb.h"
 #include "config/spelling.hpp"
 #include "config/units.hpp"
@@ -327,8 +328,13 @@ private:
       return std::nullopt;
     }
     remember(key, value, expanded.variables);
-    if (notation_of(field) == schema::PATH && !expanded.text.empty() && !value.at.file.empty()) {
+    auto notation = notation_of(field);
+    auto is_path = notation == schema::PATH || (notation == schema::LIBRARY && names_library_file(expanded.text));
+    if (is_path && !expanded.text.empty() && !value.at.file.empty()) {
       auto folder = std::filesystem::path{value.at.file}.parent_path();
+      // Nodes look for a library elsewhere than where the file is read.
+      if (notation == schema::LIBRARY)
+        folder = std::filesystem::absolute(folder.empty() ? "." : folder);
       return (folder / expanded.text).lexically_normal().string();
     }
     return expanded.text;

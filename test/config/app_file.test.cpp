@@ -1,3 +1,5 @@
+#include "config/app_file.hpp"
+#include "config/schema.pb.h"
 #include "messages/wire/app.pb.h"
 #include "test/config/config_files.hpp"
 
@@ -151,6 +153,34 @@ TEST_CASE("an actor app carries its type and arguments") {
   CHECK(spec.replicas() == 0);
   CHECK(spec.actor().type() == "counter");
   CHECK(spec.actor().args(0) == "init=40");
+}
+
+TEST_CASE("the library of an actor is a content, which the app then has, or a path that starts at its file") {
+  auto file = [](const std::string& library) {
+    return "name = \"c\"\nkind = \"actor\"\n[actor]\ntype = \"tally\"\nlibrary = \"" + library + "\"\n";
+  };
+  auto of_content = spec_of(file("tally-actors@3"));
+  CHECK(of_content.actor().library() == "{content.tally-actors}");
+  REQUIRE(of_content.contents_size() == 1);
+  CHECK(of_content.contents(0) == "tally-actors@3");
+  CHECK(spec_of("content = [\"tally-actors@3\"]\n" + file("tally-actors@3")).SerializeAsString()
+        == of_content.SerializeAsString());
+  CHECK(spec_of("content = [\"all@1\"]\n" + file("{content.all}/libtally.so")).actor().library()
+        == "{content.all}/libtally.so");
+  CHECK(spec_of(file("/opt/libtally.so")).actor().library() == "/opt/libtally.so");
+  config_files files;
+  files.write("apps/c.toml", file("../lib/libtally.so"));
+  auto loaded = load_app_config(files.path("apps/c.toml"), {});
+  REQUIRE(loaded.spec);
+  CHECK(loaded.spec->actor().library() == files.path("lib/libtally.so"));
+  // What it says survives being a file again.
+  std::vector<broken_rule> broken;
+  CHECK(to_spec(to_file(of_content), broken).SerializeAsString() == of_content.SerializeAsString());
+  CHECK(broken.empty());
+  of_content.mutable_actor()->set_library("libtally.so");
+  auto problems = validate(of_content);
+  REQUIRE(problems.size() == 1);
+  CHECK(to_string(problems[0]).find("actor.library: \"libtally.so\" is neither a content") != std::string::npos);
 }
 
 TEST_CASE("a file knows the environment, a text from the API does not") {

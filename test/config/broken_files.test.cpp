@@ -169,6 +169,7 @@ const std::vector<broken_file> broken_process_files = {
     {good + "state_dir = \"\xff\"\n", "4:13: ", "not UTF-8"},
 };
 
+const std::string good_actor = "name = \"a\"\nkind = \"actor\"\n[actor]\ntype = \"tally\"\n";
 const std::string good_app = "name = \"a\"\ncommand = [\"cat\"]\n";
 
 // The place of what is appended starts at line 3.
@@ -207,6 +208,14 @@ const std::vector<broken_file> broken_app_files = {
     {"name = \"a\"\nkind = \"actor\"\n", "2:8: actor.type: ", "missing; name the registered actor"},
     {"name = \"a\"\nkind = \"actor\"\ncommand = [\"x\"]\n[actor]\ntype = \"echo\"\n",
      "3:11: command: ", "kind = \"process\""},
+    {good_actor + "library = \"tally\"\n", "5:11: actor.library: ", "write such as \"tally@1\" for a content"},
+    {good_actor + "library = \"tally@0\"\n", "5:11: actor.library: ", "no version that is a number from 1"},
+    {good_actor + "library = \"ta lly@1\"\n", "5:11: actor.library: ", "at position 3"},
+    {good_actor + "library = \"{tally}\"\n", "5:11: actor.library: ", "neither a content"},
+    {good_actor + "library = \"{content.tally}\"\n", "5:11: actor.library: ", "\"tally\" is not in content"},
+    {good_actor + "librery = \"tally@1\"\n", "5:1: actor.librery: ", "did you mean 'library'?"},
+    {"content = [\"tally@1\"]\n" + good_actor + "library = \"tally@2\"\n",
+     "6:11: actor.library: ", "is not the version that content names, \"tally@1\""},
     {good_app + "env = { \"1X\" = \"y\" }\n", "3:16: env.1X: ", "cannot name a variable"},
     {good_app + "env = { X = [] }\n", "3:13: env.X: ", "must be text"},
     {good_app + "include = [\"x\"]\n", "3:1: include: ", "unknown key"},

@@ -536,6 +536,9 @@ const std::vector<broken_text> broken_texts = {
      "kind = \"actor\"\nactor = { type = \"echo\" }\n[apps.behaviour]\ncrash = 0.1\n",
      "9:1: apps[0].behaviour: ", "for the processes of kind"},
     {"name = \"s\"\n[[machines]]\nname = \"r\"\nroles = [\"resource\", \"scheduler\"]\n[[apps]]\nname = \"a\"\n"
+     "kind = \"actor\"\nactor = { type = \"tally\", library = \"tally@1\" }\n",
+     "8:37: apps[0].actor.library: ", "those of a simulation have no files"},
+    {"name = \"s\"\n[[machines]]\nname = \"r\"\nroles = [\"resource\", \"scheduler\"]\n[[apps]]\nname = \"a\"\n"
      "command = [\"a\"]\nscheduler = \"q-1\"\n",
      "8:13: apps[0].scheduler: ", "there is no machine \"q-1\""},
     {"name = \"s\"\n[[machines]]\nname = \"r\"\nroles = [\"resource\", \"scheduler\"]\n[[apps]]\nname = \"a\"\n"
