@@ -95,7 +95,40 @@ TEST_CASE_FIXTURE(fixture, "a burn of 4 ms overtakes one of 40 ms that came firs
 
 TEST_CASE_FIXTURE(fixture, "unknown types and bad arguments are refused with what would be right") {
   CHECK(refusal("ecko", {}).find("there are: burn, counter, echo") != std::string::npos);
-  CHECK(refusal("echo", {{"x", "1"}}).find("echo takes no argument") != std::string::npos);
-  CHECK(refusal("counter", {{"start", "1"}}).find("it takes 'init' only") != std::string::npos);
-  CHECK(refusal("burn", {{"cpu_ms", "fast"}}).find("is not an integer from 0 to 3600000") != std::string::npos);
+  CHECK(refusal("echo", {{"x", "1"}}).find("echo: it has no argument 'x'; it takes none") != std::string::npos);
+  CHECK(refusal("counter", {{"int", "1"}}).find("no argument 'int'; did you mean 'init'?") != std::string::npos);
+  CHECK(refusal("burn", {{"cpu_ms", "fast"}}).find("'cpu_ms' must be int64, not 'fast'") != std::string::npos);
+  CHECK(refusal("burn", {{"cpu_ms", "3600001"}}).find("is not from 0 to 3600000") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(fixture, "counter and burn take messages beside raw bodies, and describe themselves") {
+  auto counter = start("counter", {{"init", "40"}});
+  auto sum = ask<work_result>(counter, body(R"({"add":{"amount":2}})"));
+  REQUIRE(sum);
+  CHECK(sum->body == "42");
+  CHECK(sum->content_type == "application/json");
+  CHECK(ask<work_result>(counter, body(R"({"get":{}})"))->body == "42");
+  CHECK(ask<work_result>(counter, body("1"))->content_type == "text/plain");
+  auto misspelt = ask<work_result>(counter, body(R"({"add":{"amout":2}})"));
+  REQUIRE_FALSE(misspelt);
+  CHECK(to_string(misspelt.error()).find("did you mean 'amount'?") != std::string::npos);
+  CHECK(ask<work_result>(counter, body(R"({"info":{}})"))->body.find("\"value\":43") != std::string::npos);
+
+  auto burn = start("burn", {{"cpu_ms", "3"}});
+  auto raw = ask<work_result>(burn, body("3"));
+  auto message = ask<work_result>(burn, body(R"({"burn":{}})"));
+  REQUIRE(message);
+  CHECK(message->body == "\"" + raw->body + "\"");
+  CHECK(message->content_type == "application/json");
+  CHECK(ask<work_result>(burn, body(R"({"burn":{"cpu_ms":-1}})")).error() == errc::invalid_argument);
+  CHECK(ask<work_result>(burn, body(R"({"describe":{}})"))->body.find("milliseconds of work") != std::string::npos);
+
+  // Echo has no messages of its own, and everything that is none of Astra's comes back.
+  CHECK(ask<work_result>(start("echo"), body(R"({"add":{"amount":2}})"))->body == R"({"add":{"amount":2}})");
+  CHECK(ask<work_result>(start("echo"), body(R"({"describe":{}})"))->body.find("Answers with what")
+        != std::string::npos);
+
+  for (auto& name : registry.names())
+    CHECK(registry.schema(name).starts_with("{\"actor\":\"" + name + "\""));
+  CHECK(registry.schema("nobody").empty());
 }
