@@ -105,6 +105,9 @@ public:
   /// How long what other processes sent may have been waiting to be read.  Ask at regular intervals.
   virtual std::chrono::nanoseconds unread() { return {}; }
 
+  /// Path of Astra's own program, which also runs workers (docs/actors.md).
+  virtual std::string program() const = 0;
+
   virtual machine_probe& machine() = 0;
   /// @pre the process hosts app schedulers.
   virtual app_store& apps() = 0;

@@ -12,8 +12,11 @@
 #include <algorithm>
 #include <cassert>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <random>
+#include <string>
+#include <system_error>
 
 namespace astra {
 namespace {
@@ -93,6 +96,14 @@ std::uint16_t live_platform::reserve_port() {
     }
   }
   return 0;
+}
+
+std::string live_platform::program() const {
+  // The link leads to the program that runs even when its file was replaced or removed meanwhile.
+  auto own = "/proc/" + std::to_string(::getpid()) + "/exe";
+  std::error_code ignored;
+  auto path = std::filesystem::read_symlink(own, ignored);
+  return !ignored && std::filesystem::exists(path, ignored) ? path.string() : own;
 }
 
 void live_platform::release_port(std::uint16_t port) {

@@ -53,6 +53,7 @@ public:
   std::uint16_t reserve_port() override;
   void release_port(std::uint16_t port) override;
   std::chrono::nanoseconds unread() override { return parts_.reading->measure(); }
+  std::string program() const override;
   machine_probe& machine() override { return *parts_.machine; }
   app_store& apps() override;
 

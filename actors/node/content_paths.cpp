@@ -50,8 +50,10 @@ std::shared_ptr<const pb::AppSpec> with_contents(const pb::AppSpec& spec, const 
     fill(result->mutable_per_request(), paths);
   if (result->has_server())
     fill(result->mutable_server(), paths);
-  if (result->has_actor())
+  if (result->has_actor()) {
     replace_in_all(result->mutable_actor()->mutable_args(), paths);
+    replace_in(*result->mutable_actor()->mutable_library(), paths);
+  }
   if (result->has_federation()) {
     fill(result->mutable_federation()->mutable_head(), paths);
     fill(result->mutable_federation()->mutable_worker(), paths);

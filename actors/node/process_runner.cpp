@@ -112,7 +112,7 @@ void process_runner::post(work request, std::string host, std::uint16_t port) {
       .then(
           [this, weak, attempt](http_answer& answer) {
             if (auto alive = weak.lock())
-              finish(attempt, reply_of(answer));
+              finish(attempt, reply_to(answer));
           },
           [this, weak, attempt](const caf::error& reason) {
             auto alive = weak.lock();
@@ -124,6 +124,10 @@ void process_runner::post(work request, std::string host, std::uint16_t port) {
               on_refused(result.reason());
             finish(attempt, std::move(result));
           });
+}
+
+pb::InvokeReply process_runner::reply_to(http_answer& answer) const {
+  return reply_of(answer);
 }
 
 void process_runner::cancel(attempt_id attempt, const std::string&) {

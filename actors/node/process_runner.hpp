@@ -45,6 +45,8 @@ protected:
   virtual void on_ready() = 0;
   /// Its time is over.
   virtual void on_unready(const std::string& problem) = 0;
+  /// What an answer to a call means.
+  virtual pb::InvokeReply reply_to(http_answer& answer) const;
   /// A call was not taken.
   virtual void on_refused(const std::string&) {}
   /// The process is gone, or was never there; what was lost with it is answered next.

@@ -11,6 +11,8 @@ std::shared_ptr<replica_runner> make_runner(replica_host& host, const app_regist
   case pb::AppSpec::kServer:
     return make_server_runner(host, what);
   case pb::AppSpec::kActor:
+    if (!what.spec->actor().library().empty())
+      return make_worker_runner(host, what);
     return make_actor_runner(host, apps, what);
   case pb::AppSpec::KIND_NOT_SET:
     break;

@@ -99,6 +99,17 @@ std::shared_ptr<replica_runner> make_per_request_runner(replica_host& host, cons
 /// A command that stays and serves HTTP.  Ready when it answers.
 std::shared_ptr<replica_runner> make_server_runner(replica_host& host, const replica& what);
 
+/// An actor of a library, in a worker process: the crash of its code is the end of that process.  Ready when the worker
+/// answers; failed when it ends with worker_exit_hopeless.
+std::shared_ptr<replica_runner> make_worker_runner(replica_host& host, const replica& what);
+
+/// Exit code of a worker that cannot start and could not the next time: no such library, actor or argument.
+inline constexpr std::int32_t worker_exit_hopeless = 78;
+
+/// How a worker is started and asked.
+/// @param program Astra's own.
+pb::ProcessServer worker_server(const std::string& program, const pb::ActorApp& actor);
+
 /// An actor of the registry.  Ready at once.
 std::shared_ptr<replica_runner> make_actor_runner(replica_host& host, const app_registry& apps, const replica& what);
 

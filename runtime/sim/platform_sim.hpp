@@ -68,6 +68,7 @@ public:
   http_client_actor http() override;
   std::uint16_t reserve_port() override;
   void release_port(std::uint16_t port) override { ports_.erase(port); }
+  std::string program() const override { return "astra"; }
   machine_probe& machine() override { return *probe_; }
   app_store& apps() override { return *apps_; }
 

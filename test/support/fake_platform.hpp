@@ -99,6 +99,7 @@ public:
   std::uint16_t reserve_port() override;
   void release_port(std::uint16_t port) override { ports.erase(port); }
   std::chrono::nanoseconds unread() override { return unread_for; }
+  std::string program() const override { return "/opt/astra"; }
   machine_probe& machine() override { return probe; }
   app_store& apps() override { return store; }
 

@@ -20,7 +20,9 @@ TEST_CASE("a command finds its contents by placeholder and by variable, whatever
 
   pb::AppSpec actor;
   actor.mutable_actor()->add_args("model={content.ocr-det}");
+  actor.mutable_actor()->set_library("{content.voc.en}/libx.so");
   CHECK(with_contents(actor, paths)->actor().args(0) == "model=/s/1");
+  CHECK(with_contents(actor, paths)->actor().library() == "/s/2/libx.so");
 
   pb::AppSpec clusters;
   clusters.mutable_per_request()->add_command("{content.ocr-det}/run");

@@ -164,6 +164,17 @@ public:
     return spec;
   }
 
+  /// An actor of a library.
+  static pb::AppSpec worker_spec() {
+    auto spec = echo_spec();
+    spec.set_name("tally");
+    auto& app = *spec.mutable_actor();
+    app.set_type("tally");
+    app.set_library("/lib/libtally.so");
+    app.add_args("init=40");
+    return spec;
+  }
+
   /// At most so many restarts, each after 1 s.
   static void set_restarts(pb::AppSpec& spec, std::uint32_t budget) {
     auto& policy = *spec.mutable_restart();
