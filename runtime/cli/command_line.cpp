@@ -164,6 +164,7 @@ private:
   void add_node();
   void add_events();
   void add_quota();
+  void add_worker();
   void add_app();
   void add_claims();
   void add_invoke_and_router();
@@ -211,6 +212,8 @@ private:
   node_list_options node_list_;
   events_options events_;
   apply_options apply_;
+  app_new_options app_new_;
+  worker_run_options worker_;
   rollback_options rollback_;
   claims_options claims_;
   std::string wait_;
@@ -248,6 +251,7 @@ command_line::command_line(command_environment& environment) : environment_(envi
   add_events();
   add_quota();
   add_app();
+  add_worker();
   add_claims();
   add_invoke_and_router();
   add_task();
@@ -378,6 +382,24 @@ void command_line::add_run_and_dev() {
   dev->add_flag("--keep", dev_.keep, "Leave the temporary directory with files and logs behind");
 }
 
+void command_line::add_worker() {
+  auto* worker = add(&root_, "worker", worker_text,
+                     [this](command_context& context) { return run_actor_worker(context, worker_); });
+  worker->add_option("--library", worker_.library, "The library, or a directory with one file that ends in .so")
+      ->required()
+      ->type_name("FILE");
+  worker->add_option("--actor", worker_.actor, "Name of the actor to run")->type_name("ACTOR");
+  worker
+      ->add_option_function<std::string>(
+          "--port",
+          [this](const std::string& text) {
+            worker_.port = static_cast<std::uint16_t>(read_count("--port", text, 65535));
+          },
+          "Where it listens (default: $PORT, else a free one)")
+      ->type_name("PORT");
+  worker->add_option("ARGUMENT", worker_.arguments, "NAME=VALUE of a start argument of the actor; may be repeated");
+}
+
 void command_line::add_node() {
   auto* node = add(&root_, "node", node_text);
   auto* list = add(node, "list", node_list_text,
@@ -455,6 +477,10 @@ void command_line::add_app() {
   add(app, "plan", app_plan_text, [this](command_context& context) { return plan_app_file(context, apply_.file); })
       ->add_option("FILE", apply_.file, "The app's file")
       ->required();
+  auto* made =
+      add(app, "new", app_new_text, [this](command_context& context) { return write_new_app(context, app_new_); });
+  made->add_option("NAME", app_new_.name, "What the app and its actor are called")->required();
+  made->add_option("DIR", app_new_.directory, "Where the files go (default: a new directory of the app's name)");
   named("history", app_history_text, show_app_history);
   auto* rollback = add(app, "rollback", app_rollback_text,
                        [this](command_context& context) { return roll_back_app(context, rollback_); });

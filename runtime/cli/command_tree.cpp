@@ -16,6 +16,9 @@ struct argument_row {
 // The first row that fits.
 constexpr argument_row argument_rows[] = {
     {"node", "NAME", value_kind::node},
+    {"app new", "NAME", value_kind::any},
+    {"app new", "DIR", value_kind::directory},
+    {"worker", "ARGUMENT", value_kind::any},
     {"app", "NAME", value_kind::app},
     {"model publish", "NAME", value_kind::model_name},
     {"model", "NAME", value_kind::model},

@@ -106,6 +106,27 @@ std::string render_app(const json& app, bool colour);
 /// What differs between two AppSpecs in Protobuf JSON, one line per field: "replicas: 3 -> 6".
 std::vector<std::string> spec_changes(const json& before, const json& after);
 
+extern const command_text app_new_text;
+struct app_new_options {
+  std::string name;
+  /// Where the files go; empty: a directory of the app's name.
+  std::string directory;
+};
+/// Writes what a project of an own actor begins with.
+int write_new_app(command_context& context, const app_new_options& options);
+
+extern const command_text worker_text;
+struct worker_run_options {
+  std::string library;
+  /// Empty: tell what the library has.
+  std::string actor;
+  /// Unset: $PORT, else a free one.
+  std::optional<std::uint16_t> port;
+  /// NAME=VALUE.
+  std::vector<std::string> arguments;
+};
+int run_actor_worker(command_context& context, const worker_run_options& options);
+
 extern const command_text why_text;
 /// @param what app/NAME, replica/APP/INDEX or node/NAME.
 int tell_why(command_context& context, const std::string& what);
