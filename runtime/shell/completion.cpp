@@ -124,6 +124,12 @@ completion complete(std::string_view line, const vocabulary& known) {
           add({"app/", "node/", "replica/"});
       } else if (contains(node_verbs, verb) || before.back() == "--node") {
         add(known.nodes());
+      } else if ((verb == "ask" || verb == "send") && before.size() == 2) {
+        if (known.messages)
+          add(known.messages(before[1]));
+      } else if ((verb == "ask" || verb == "send") && before.size() > 2) {
+        if (known.fields)
+          add(known.fields(before[1], before[2]));
       } else if (contains(app_verbs, verb) && !after_option && before.size() <= 2) {
         add(known.apps());
       }

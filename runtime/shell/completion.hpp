@@ -16,6 +16,10 @@ struct vocabulary {
   std::function<std::vector<std::string>(const std::vector<std::string>& before)> options;
   std::function<std::vector<std::string>()> apps;
   std::function<std::vector<std::string>()> nodes;
+  /// Messages of an app's actor, by the word that stands for the app, such as "@c"; null: none are known.
+  std::function<std::vector<std::string>(const std::string& app)> messages;
+  /// "amount=" and such, of one message.
+  std::function<std::vector<std::string>(const std::string& app, const std::string& message)> fields;
   /// Of $name.
   std::function<std::vector<std::string>()> variables;
   /// Paths that begin so; directories end in "/".

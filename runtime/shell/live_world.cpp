@@ -8,12 +8,14 @@
 #include "messages/errc.hpp"
 #include "messages/type_ids.hpp"
 #include "messages/wire/app.pb.h"
+#include "runtime/cli/commands/actor_schema.hpp"
 #include "runtime/cli/commands/commands.hpp"
 #include "runtime/cli/human.hpp"
 #include "runtime/cli/spec_json.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/gateway/access.hpp"
 #include "runtime/gateway/routes.hpp"
+#include "runtime/shell/actor_words.hpp"
 
 #include <algorithm>
 #include <array>
@@ -50,20 +52,24 @@ struct verb_text {
 const std::vector<verb_text> verbs{
     {"ps", "ps [APP]", "Every replica of every app as a row: app, index, state, node, restarts, reason",
      "ps | where state != ready | sort -restarts | select app, index, node, reason"},
-    {"spawn", "spawn TYPE|FILE.toml [name=N] [replicas=3] [cpu=2] [memory=64MiB] [ARGUMENT=VALUE...] [as NAME]",
-     "Start an app: of an actor that comes with Astra (echo, counter, burn), or as its file says",
-     "spawn counter init=40 as c\nspawn burn replicas=3 cpu=0.5 name=load"},
-    {"ask", "ask APP [TEXT|JSON|KEY=VALUE...]",
-     "Send an app a request and print its answer, who gave it and in what time", "ask @c 2\nask ocr lang=eng dpi=300"},
-    {"send", "send APP [TEXT|JSON|KEY=VALUE...]",
+    {"spawn",
+     "spawn TYPE|FILE.toml [library=L] [name=N] [replicas=3] [cpu=2] [memory=64MiB] [ARGUMENT=VALUE...] [as NAME]",
+     "Start an app: of an actor that comes with Astra (echo, counter, burn) or of a library, or as its file says",
+     "spawn counter init=40 as c\nspawn burn replicas=3 cpu=0.5 name=load\nspawn tally library=tally-actor@1 init=40"},
+    {"ask", "ask APP [MESSAGE [FIELD=VALUE...]|TEXT|JSON|KEY=VALUE...]",
+     "Send an app a request and print its answer, who gave it and in what time",
+     "ask @c add amount=2\nask @c 2\nask ocr lang=eng dpi=300"},
+    {"send", "send APP [MESSAGE [FIELD=VALUE...]|TEXT|JSON|KEY=VALUE...]",
      "Hand in a request as a task and do not wait for its answer; task result ID fetches it", "send @c 2 as t"},
-    {"info", "info APP", "Show one app, as app show does", "info @c"},
+    {"info", "info APP", "Show one app, as app show does, and of an actor its mailbox, last messages and state",
+     "info @c"},
     {"kill", "kill APP", "Stop an app and forget it, as app delete does", "kill @c"},
     {"scale", "scale APP N", "Change the number of an app's replicas", "scale @c 5"},
     {"drain", "drain NODE", "No new work for a node, as node drain does", "drain node-2"},
     {"watch", "watch APP|node/NAME [DURATION]",
      "Tell what becomes of an app's replicas, or what happens to a node, until ^C or for so long", "watch @c"},
-    {"help", "help [VERB]", "List the verbs, or explain one", "help spawn"},
+    {"help", "help [VERB|@APP|ACTOR]", "List the verbs, explain one, or tell what an actor takes",
+     "help spawn\nhelp @c\nhelp counter"},
     {":mode", ":mode table|json|ndjson|csv|line", "How results are shown from now on", ":mode json"},
     {":rw", ":rw REASON", "Allow changes; the reason stands in the gateway's log with each", ":rw \"ticket 4711\""},
     {":ro", ":ro", "Allow no changes any more", ""},
@@ -174,32 +180,6 @@ errc code_of_exit(int code) {
   }
 }
 
-/// The body of a request: JSON of KEY=VALUE and of literals, else the words as text.
-struct request_body {
-  std::string text;
-  std::string content_type = "text/plain";
-};
-
-caf::expected<request_body> body_of(const std::vector<request::word>& words, std::size_t from) {
-  request_body result;
-  json fields = json::object();
-  for (auto i = from; i < words.size(); ++i) {
-    auto& word = words[i];
-    if (!word.name.empty()) {
-      fields[word.name] = word.what;
-      continue;
-    }
-    if (word.what.is_structured() && words.size() == from + 1)
-      result.content_type = "application/json";
-    result.text += (i == from ? "" : " ") + word.text;
-  }
-  if (fields.empty())
-    return result;
-  if (!result.text.empty())
-    return problem("a request is either a text or KEY=VALUE fields, not both; put the text in quotes");
-  return request_body{fields.dump(-1, ' ', false, json::error_handler_t::replace), "application/json"};
-}
-
 /// What an app answered, as a value: JSON when it is some, else its text.
 json value_of(const http_answer& answer) {
   auto parsed = json::parse(answer.body, nullptr, false);
@@ -214,6 +194,13 @@ json value_of(const http_answer& answer) {
 std::string human_time(std::chrono::steady_clock::duration took) {
   return took < 1ms ? fmt::format("{} us", std::chrono::duration_cast<std::chrono::microseconds>(took).count())
                     : human_duration(std::chrono::duration_cast<milliseconds>(took));
+}
+
+json builtin_schema(const std::string& type) {
+  app_registry registry;
+  add_builtin_apps(registry);
+  auto schema = registry.schema(type);
+  return schema.empty() ? json{} : json::parse(schema, nullptr, false);
 }
 
 global_options options_of(const command_context& outer) {
@@ -344,6 +331,11 @@ caf::expected<reply> live_world::call(const request& what) {
       return wrong;
     return verb == "ask" ? ask(words) : submit(words);
   }
+  if (verb == "info") {
+    if (auto wrong = needs(1, 1))
+      return wrong;
+    return info(words, what.only_shown);
+  }
   if (verb == "scale") {
     if (auto wrong = needs(2, 2))
       return wrong;
@@ -354,8 +346,8 @@ caf::expected<reply> live_world::call(const request& what) {
       return wrong;
     return watch(words);
   }
-  static const std::map<std::string_view, std::vector<std::string>> same_as{
-      {"info", {"app", "show"}}, {"kill", {"app", "delete"}}, {"drain", {"node", "drain"}}};
+  static const std::map<std::string_view, std::vector<std::string>> same_as{{"kill", {"app", "delete"}},
+                                                                            {"drain", {"node", "drain"}}};
   std::vector<std::string> line;
   if (auto other = same_as.find(verb); other != same_as.end()) {
     if (auto wrong = needs(1, 1))
@@ -364,7 +356,7 @@ caf::expected<reply> live_world::call(const request& what) {
     if (verb == "kill")
       made_.erase(words.front().text);
   } else {
-    static constexpr std::array elsewhere{"run", "dev", "shell", "join", "bench"};
+    static constexpr std::array elsewhere{"run", "dev", "shell", "join", "bench", "worker"};
     auto known = std::find_if(commands_.begin(), commands_.end(), [&](auto& one) { return one.path == verb; });
     if (known == commands_.end()) {
       std::vector<std::string> all;
@@ -440,6 +432,15 @@ caf::expected<reply> live_world::run_command(std::vector<std::string> words, boo
 caf::expected<reply> live_world::help(const words_of& words) {
   if (!words.empty()) {
     auto own = std::find_if(verbs.begin(), verbs.end(), [&](auto& one) { return one.name == words.front().text; });
+    if (own == verbs.end() && words.size() == 1)
+      if (auto schema = words.front().is_app ? schema_of(words.front().text) : builtin_schema(words.front().text);
+          !schema.is_null()) {
+        *environment_.out << render_actor_schema(schema) << std::flush;
+        return reply{std::move(schema), {}, true};
+      }
+    if (own == verbs.end() && words.front().is_app)
+      return problem(fmt::format("{} is no app of an actor that answers; astra app show {} tells what it is",
+                                 words.front().text, words.front().text));
     if (own == verbs.end()) {
       std::vector<std::string> line{"help"};
       for (auto& word : words)
@@ -489,6 +490,79 @@ caf::expected<reply> live_world::allow_changes(const words_of& words) {
 
 caf::expected<json> live_world::get_app(const std::string& name) {
   return context_.ask("GET", "/v1/apps/" + percent_encoded(name));
+}
+
+json live_world::ask_schema(command_context& context, const std::string& app) {
+  auto known = context.ask("GET", "/v1/apps/" + percent_encoded(app));
+  if (!known || !list_in(*known, "spec").contains("actor"))
+    return {};
+  auto actor = list_in(*known, "spec")["actor"];
+  if (text_in(actor, "library").empty())
+    return builtin_schema(text_in(actor, "type"));
+  invoke_options options;
+  options.app = app;
+  options.content_type = "application/json";
+  auto answer = call_app(context, options, R"({"describe":{}})");
+  if (!answer || answer->status != 200)
+    return {};
+  auto parsed = json::parse(answer->body, nullptr, false);
+  return parsed.is_object() ? parsed : json{};
+}
+
+json live_world::schema_of(const std::string& app) {
+  auto now = environment_.now();
+  auto known = schemas_.find(app);
+  if (known == schemas_.end() || known->second.what.is_null() || now - known->second.asked >= completion_keeps)
+    known = schemas_.insert_or_assign(app, known_schema{ask_schema(context_, app), now}).first;
+  return known->second.what;
+}
+
+json live_world::schema_soon(const std::string& word) {
+  auto app = word.starts_with('@') ? word.substr(1) : word;
+  if (word.starts_with('@') && app_named)
+    app = app_named(app);
+  auto now = environment_.now();
+  if (auto known = schemas_.find(app); known != schemas_.end() && now - known->second.asked < completion_keeps)
+    return known->second.what;
+  command_context quick{environment_, context_.options};
+  quick.options.timeout = completion_wait;
+  return schemas_.insert_or_assign(app, known_schema{ask_schema(quick, app), now}).first->second.what;
+}
+
+caf::expected<reply> live_world::info(const words_of& words, bool only_shown) {
+  auto& app = words.front().text;
+  auto shown = run_command({"app", "show", app}, only_shown);
+  if (!shown)
+    return shown;
+  auto known = get_app(app);
+  // Of several, the one that happened to answer would say nothing about the others.
+  if (!known || count_in(*known, "replicas") != 1 || count_in(*known, "ready") != 1
+      || !list_in(*known, "spec").contains("actor"))
+    return shown;
+  invoke_options options;
+  options.app = app;
+  options.content_type = "application/json";
+  auto answer = call_app(context_, options, R"({"info":{}})");
+  auto parsed = answer && answer->status == 200 ? json::parse(answer->body, nullptr, false) : json{};
+  if (!parsed.is_object())
+    return shown;
+  if (!shown->shown && shown->what.is_object())
+    shown->what["actor"] = std::move(parsed);
+  else if (shown->shown && mode == output_mode::table)
+    *environment_.out << "actor     " << render_actor_info(parsed, context_.options.colour_out) << std::flush;
+  return shown;
+}
+
+/// The newest version of a content called so, or so with "-actor" at its end; null when there is none.
+caf::expected<json> live_world::newest_content(const std::string& name) {
+  auto all = context_.ask("GET", "/v1/models");
+  if (!all)
+    return std::move(all.error());
+  for (auto& wanted : {name, name + "-actor", name + "-actors"})
+    for (auto& one : list_in(*all, "models"))
+      if (text_in(one, "name") == wanted && flag_in(one, "newest"))
+        return json(fmt::format("{}@{}", wanted, count_in(one, "version")));
+  return json{};
 }
 
 caf::expected<json> live_world::look(const std::string& app) {
@@ -550,18 +624,31 @@ caf::expected<reply> live_world::spawn(const words_of& words, bool only_shown) {
   app_registry registry;
   add_builtin_apps(registry);
   auto known = registry.names();
-  if (std::find(known.begin(), known.end(), type) == known.end()) {
-    auto meant = closest(type, known);
-    return problem(fmt::format("no actor '{}'{}; an app of another kind is spawned by its file, spawn FILE.toml", type,
-                               meant ? fmt::format("; did you mean '{}'?", *meant)
-                                     : fmt::format("; there are {}", fmt::join(known, ", "))));
+  std::string library;
+  for (auto& word : words)
+    if (word.name == "library")
+      library = word.text;
+  if (library.empty() && std::find(known.begin(), known.end(), type) == known.end()) {
+    // A library that was published under the actor's name.
+    auto published = newest_content(type);
+    if (published && published->is_string()) {
+      library = published->get<std::string>();
+    } else {
+      auto meant = closest(type, known);
+      return problem(fmt::format(
+          "no actor '{}'{}; one of a library: spawn {} library=NAME@VERSION, or a path; an app of "
+          "another kind is spawned by its file, spawn FILE.toml",
+          type,
+          meant ? fmt::format("; did you mean '{}'?", *meant) : fmt::format("; there are {}", fmt::join(known, ", ")),
+          type));
+    }
   }
   // As text of an app file, so that the same rules and defaults hold.
   static const std::map<std::string_view, std::string_view> of_app{{"replicas", ""},    {"concurrency", ""},
                                                                    {"timeout", ""},     {"idempotent", ""},
                                                                    {"queue_limit", ""}, {"priority", ""}};
   std::string name, top, arguments;
-  std::string cpu = "0.1", memory = "\"64MiB\"";
+  std::string cpu = "0.1", memory = library.empty() ? "\"64MiB\"" : "\"128MiB\"";
   for (std::size_t i = 1; i < words.size(); ++i) {
     auto& word = words[i];
     auto written = word.what.is_number() || word.what.is_boolean() ? word.text : quote(word.text);
@@ -569,6 +656,8 @@ caf::expected<reply> live_world::spawn(const words_of& words, bool only_shown) {
       return problem(fmt::format("'{}' has no name; write ARGUMENT=VALUE, such as replicas=3", word.text));
     if (word.name == "name")
       name = word.text;
+    else if (word.name == "library")
+      continue;
     else if (word.name == "cpu")
       cpu = written;
     else if (word.name == "memory")
@@ -593,9 +682,10 @@ caf::expected<reply> live_world::spawn(const words_of& words, bool only_shown) {
         errc::conflict,
         fmt::format("there is an app '{}' already; take another name, or change it with scale or app apply", name));
   }
-  auto text = fmt::format("name = {}\nkind = \"actor\"\n{}[actor]\ntype = {}\n[actor.args]\n{}[resources]\ncpu = {}\n"
+  auto text = fmt::format("name = {}\nkind = \"actor\"\n{}[actor]\ntype = {}\n{}[actor.args]\n{}[resources]\ncpu = {}\n"
                           "memory = {}\n",
-                          quote(name), top, quote(type), arguments, cpu, memory);
+                          quote(name), top, quote(type),
+                          library.empty() ? "" : fmt::format("library = {}\n", quote(library)), arguments, cpu, memory);
   auto config = parse_app_config(text, "spawn");
   if (!config.spec) {
     std::string message;
@@ -608,11 +698,53 @@ caf::expected<reply> live_world::spawn(const words_of& words, bool only_shown) {
   if (!answer)
     return std::move(answer.error());
   made_.insert(name);
-  return reply{{{"app", name}, {"type", type}, {"replicas", config.spec->replicas()}}, {}, false};
+  schemas_.erase(name);
+  json result = {{"app", name}, {"type", type}};
+  if (!library.empty())
+    result["library"] = library;
+  result["replicas"] = config.spec->replicas();
+  return reply{std::move(result), {}, false};
+}
+
+/// The body of a request: a message of the app's actor, JSON of KEY=VALUE and of literals, else the words as text.
+struct live_world::request_body {
+  std::string text;
+  std::string content_type = "text/plain";
+};
+
+caf::expected<live_world::request_body> live_world::body_of(const words_of& words) {
+  constexpr std::size_t from = 1;
+  // Only a bare word can name a message: who adds numbers asks nobody what they mean.
+  if (words.size() > from && words[from].name.empty() && words[from].what.is_string()) {
+    if (auto schema = schema_of(words.front().text); !schema.is_null()) {
+      auto message = message_of(words, from, schema);
+      if (!message)
+        return std::move(message.error());
+      if (*message)
+        return request_body{std::move(**message), "application/json"};
+    }
+  }
+  request_body result;
+  json fields = json::object();
+  for (auto i = from; i < words.size(); ++i) {
+    auto& word = words[i];
+    if (!word.name.empty()) {
+      fields[word.name] = word.what;
+      continue;
+    }
+    if (word.what.is_structured() && words.size() == from + 1)
+      result.content_type = "application/json";
+    result.text += (i == from ? "" : " ") + word.text;
+  }
+  if (fields.empty())
+    return result;
+  if (!result.text.empty())
+    return problem("a request is either a text or KEY=VALUE fields, not both; put the text in quotes");
+  return request_body{fields.dump(-1, ' ', false, json::error_handler_t::replace), "application/json"};
 }
 
 caf::expected<reply> live_world::ask(const words_of& words) {
-  auto body = body_of(words, 1);
+  auto body = body_of(words);
   if (!body)
     return std::move(body.error());
   invoke_options options;
@@ -634,7 +766,7 @@ caf::expected<reply> live_world::ask(const words_of& words) {
 }
 
 caf::expected<reply> live_world::submit(const words_of& words) {
-  auto body = body_of(words, 1);
+  auto body = body_of(words);
   if (!body)
     return std::move(body.error());
   auto answer = context_.ask("POST", fmt::format("/v1/apps/{}/tasks", percent_encoded(words.front().text)),
@@ -796,6 +928,10 @@ vocabulary live_world::words(std::function<std::vector<std::string>()> variables
   };
   result.apps = [this] { return names("/v1/apps", "apps", known_apps_, apps_asked_); };
   result.nodes = [this] { return names("/v1/nodes?limit=1000", "nodes", known_nodes_, nodes_asked_); };
+  result.messages = [this](const std::string& app) { return message_names(schema_soon(app)); };
+  result.fields = [this](const std::string& app, const std::string& message) {
+    return field_words(schema_soon(app), message);
+  };
   result.variables = std::move(variables);
   result.files = [](const std::string& begin) {
     std::vector<std::string> found;

@@ -8,6 +8,7 @@
 #include "runtime/shell/shell_world.hpp"
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -34,6 +35,9 @@ public:
   /// `quit` was said.
   bool ended = false;
 
+  /// The app that @name means; null: the name itself.
+  std::function<std::string(const std::string& name)> app_named;
+
   bool may_change() const { return !reason_.empty(); }
 
   /// For completion; the gateway is asked for at most 300 ms, and not again within 2 s.
@@ -54,7 +58,17 @@ private:
   caf::expected<reply> scale(const words_of& words);
   caf::expected<reply> watch(const words_of& words);
 
+  caf::expected<reply> info(const words_of& words, bool only_shown);
+  caf::expected<json> newest_content(const std::string& name);
+
   caf::expected<json> get_app(const std::string& name);
+  /// What an app's actor takes; null when it is none, or does not answer.
+  json schema_of(const std::string& app);
+  /// The same for completion: kept for 2 s, and asked for at most 300 ms.
+  json schema_soon(const std::string& word);
+  json ask_schema(command_context& context, const std::string& app);
+  struct request_body;
+  caf::expected<request_body> body_of(const words_of& words);
   std::vector<std::string> names(std::string_view target, const char* list, std::vector<std::string>& kept,
                                  std::chrono::steady_clock::time_point& asked);
 
@@ -70,6 +84,11 @@ private:
   bool hears_ = false;
   /// Apps that this shell has made: the gateway may not know them yet.
   std::set<std::string> made_;
+  struct known_schema {
+    json what;
+    std::chrono::steady_clock::time_point asked;
+  };
+  std::map<std::string, known_schema> schemas_;
   std::vector<std::string> known_apps_, known_nodes_;
   std::chrono::steady_clock::time_point apps_asked_, nodes_asked_;
 };

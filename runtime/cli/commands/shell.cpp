@@ -109,6 +109,7 @@ public:
     shell::catch_interrupts();
     const auto& variables = context_.environment.variables;
     shell::history_file history{shell::history_file::usual_path(variables)};
+    world_.app_named = [this](const std::string& name) { return interpreter_.app_of(name); };
     auto known = world_.words([this] {
       std::vector<std::string> names;
       for (auto& [name, content] : interpreter_.variables())

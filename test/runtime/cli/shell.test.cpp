@@ -110,6 +110,68 @@ TEST_CASE_FIXTURE(shell_fixture, "ask sends a text or fields and tells who answe
   CHECK(contains(run({"shell", "-c", "ask a text lang=eng"}).err, "either a text or KEY=VALUE fields"));
 }
 
+TEST_CASE_FIXTURE(shell_fixture, "ask sends a message that the app's actor has, and help tells which there are") {
+  answer("GET /v1/apps/c", 200,
+         R"({"name":"c","replicas":1,"ready":1,"spec":{"name":"c","actor":{"type":"counter"}}})");
+  answer("POST /v1/apps/c/invoke", 200, "42");
+  auto result =
+      run({"shell", "-c", "ask @c add amount=2", "-c", "expect $ == 42", "-c", "ask @c get", "-c", "ask @c 7"});
+  CHECK(result.err == "");
+  REQUIRE(result.code == exit_ok);
+  std::vector<std::string> bodies;
+  for (auto& call : calls)
+    if (call.method == "POST")
+      bodies.push_back(*call.body);
+  CHECK(bodies == std::vector<std::string>{R"({"add":{"amount":2}})", R"({"get":{}})", "7"});
+  auto misspelt = run({"shell", "-c", "ask @c add amout=2"});
+  CHECK(misspelt.code == 3);
+  CHECK(contains(misspelt.err, "add has no field 'amout'; did you mean 'amount'?"));
+  auto help = run({"shell", "-c", "help @c"});
+  CHECK(help.err == "");
+  CHECK(contains(help.out, "counter: Adds up what it is sent.\n"));
+  CHECK(contains(
+      help.out,
+      "    add [amount=1] -> int64\n      Adds and tells the sum.\n      amount: int64, default 1: how much\n"));
+  CHECK(run({"shell", "-c", "help counter"}).out == help.out);
+  CHECK(contains(run({"shell", "-c", "help @b"}).err, "b is no app of an actor that answers"));
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "info of an actor with one replica shows its mailbox, state and last messages") {
+  answer("GET /v1/apps/c", 200,
+         R"({"name":"c","replicas":1,"ready":1,"spec":{"name":"c","actor":{"type":"counter"}}})");
+  answer("POST /v1/apps/c/invoke", 200,
+         R"({"actor":"counter","mailbox":2,"handled":9,"failed":1,"state":{"value":42},"last":[)"
+         R"({"message":"add","at_ms":1500.0,"took_ms":0.25,"result":"ok"},)"
+         R"({"message":"","at_ms":1600.0,"took_ms":0.5,"result":"error","reason":"no integer"}]})");
+  auto result = run({"shell", "-c", "info @c"});
+  CHECK(result.err == "");
+  CHECK(contains(result.out, "mailbox 2, handled 9, failed 1\n  value = 42\n"
+                             "MESSAGE       AT     TOOK  RESULT\n"
+                             "add      1.500 s  0.25 ms  ok\n"
+                             "(text)   1.600 s   0.5 ms  error: no integer\n"));
+  CHECK(run({"shell", "-c", "info @c as i", "-c", "$i.actor.mailbox"}).out == "2\n");
+}
+
+TEST_CASE_FIXTURE(shell_fixture, "spawn takes the library of an actor, also by the name that it was published under") {
+  answer("PUT /v1/apps/tally", 200, R"({"message":"created"})");
+  answer(
+      "GET /v1/models", 200,
+      R"({"models":[{"name":"tally-actor","version":1,"newest":false},{"name":"tally-actor","version":2,"newest":true}]})");
+  for (auto words : {"spawn tally init=40", "spawn tally init=40 library=tally-actor@2"}) {
+    calls.clear();
+    auto result = run({"shell", "--rw", "x", "-c", words});
+    INFO(words);
+    CHECK(result.err == "");
+    REQUIRE(result.code == exit_ok);
+    auto spec = nlohmann::json::parse(*calls.back().body);
+    CHECK(spec["actor"]["type"] == "tally");
+    CHECK(spec["actor"]["library"] == "{content.tally-actor}");
+    CHECK(spec["actor"]["args"] == nlohmann::json::array({"init=40"}));
+    CHECK(spec["contents"] == nlohmann::json::array({"tally-actor@2"}));
+  }
+  CHECK(contains(run({"shell", "--rw", "x", "-c", "spawn tall"}).err, "no actor 'tall'"));
+}
+
 TEST_CASE_FIXTURE(shell_fixture, "send hands in a task and does not wait") {
   answer("POST /v1/apps/a/tasks", 202, R"({"id":"t.1","state":"queued"})");
   CHECK(run({"shell", "-c", "send a 2 as t", "-c", "$t.task"}).out.ends_with("t.1\n"));

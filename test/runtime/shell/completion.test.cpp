@@ -23,6 +23,10 @@ vocabulary known() {
   };
   result.apps = [] { return words{"ocr", "ocean", "über"}; };
   result.nodes = [] { return words{"node-1", "node-2"}; };
+  result.messages = [](const std::string& app) { return app == "@c" ? words{"add", "get", "info"} : words{}; };
+  result.fields = [](const std::string& app, const std::string& message) {
+    return app == "@c" && message == "add" ? words{"amount=", "unit="} : words{};
+  };
   result.variables = [] { return words{"c"}; };
   result.files = [](const std::string& begin) { return words{begin + "x.toml"}; };
   return result;
@@ -43,6 +47,11 @@ TEST_CASE("what could stand at the cursor follows from what stands before it") {
   CHECK(at("app show oc") == words{"ocean", "ocr"});
   CHECK(at("ask @") == words{"@c", "@ocean", "@ocr", "@über"});
   CHECK(at("ask @oc") == words{"@ocean", "@ocr"});
+  CHECK(at("ask @c ") == words{"add", "get", "info"});
+  CHECK(at("ask @c ad") == words{"add"});
+  CHECK(at("ask @c add ") == words{"amount=", "unit="});
+  CHECK(at("ask @c add amount=2 u") == words{"unit="});
+  CHECK(at("ask ocr ").empty());
   CHECK(at("drain ") == words{"node-1", "node-2"});
   CHECK(at("ps | ") == words{"count", "limit", "select", "sort", "top", "where"});
   CHECK(at("ps | wh") == words{"where"});
