@@ -1,8 +1,11 @@
 #include "runtime/sim/process_model.hpp"
 
+#include "actors/node/replica_runner.hpp"
+#include "actors/random.hpp"
 #include "messages/errc.hpp"
 #include "messages/wire/app.pb.h"
 #include "runtime/process/spawn_child.hpp"
+#include "runtime/worker/actor_library.hpp"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -72,18 +75,38 @@ duration part_of(duration whole, double share) {
   return std::max(duration{1}, duration{static_cast<std::int64_t>(static_cast<double>(whole.count()) * share)});
 }
 
+/// sim_platform::program().
+constexpr const char* worker_program = "astra";
+
+void load_actor(const pb::ActorApp& app, sim_app& into) {
+  for (auto& argument : app.args())
+    into.arguments[argument.substr(0, argument.find('='))] = argument.substr(argument.find('=') + 1);
+  auto library = actor_library::load(app.library());
+  auto type = library ? library->find(app.type()) : caf::expected<const astra_actor_type*>{library.error()};
+  if (type)
+    into.actor = *type;
+  else
+    into.actor_problem = error_text(type.error());
+}
+
 } // namespace
 
 std::optional<sim_app> make_sim_app(const scenario_app& app) {
   auto& spec = *app.spec;
-  if (!spec.has_server() && !spec.has_per_request())
+  auto is_worker = spec.has_actor() && !spec.actor().library().empty();
+  if (!spec.has_server() && !spec.has_per_request() && !is_worker)
     return std::nullopt;
   sim_app result;
   result.behaviour = app.behaviour;
-  result.serves = spec.has_server();
+  result.serves = spec.has_server() || is_worker;
+  if (is_worker)
+    load_actor(spec.actor(), result);
   if (spec.has_federation() && result.serves)
     return std::nullopt;
-  auto& words = spec.has_server() ? spec.server().command() : spec.per_request().command();
+  auto worker = is_worker ? worker_server(worker_program, spec.actor()) : pb::ProcessServer{};
+  auto& words = is_worker           ? worker.command()
+                : spec.has_server() ? spec.server().command()
+                                    : spec.per_request().command();
   result.command = join({words.begin(), words.end()});
   auto slots = std::max(1U, spec.concurrency());
   if (auto milli = spec.per_replica().cpu_milli())
@@ -264,9 +287,19 @@ void process_model::answer_call(std::uint64_t ticket) {
   auto& what = entry.mapped().what;
   http_answer answer;
   answer.status = 200;
-  if (what.method != "GET" && what.method != "HEAD" && what.body)
-    answer.body = *what.body;
   answer.content_type = what.content_type.empty() ? "text/plain" : what.content_type;
+  if (what.method != "GET" && what.method != "HEAD") {
+    auto& server = processes_.at(entry.mapped().process);
+    if (server.actor) {
+      auto said =
+          server.actor->handle(what.body ? std::string_view{*what.body} : std::string_view{}, server.jobs.size());
+      answer.status = http_status_of(said.status);
+      answer.body = std::move(said.body);
+      answer.content_type = std::move(said.content_type);
+    } else if (what.body) {
+      answer.body = *what.body;
+    }
+  }
   answer.headers = {{"Content-Type", answer.content_type}, {"Content-Length", std::to_string(answer.body.size())}};
   auto limit = what.response_limit_bytes != 0 ? what.response_limit_bytes : default_response_limit;
   if (answer.body.size() > limit)
@@ -545,6 +578,11 @@ void process_model::on_started_up(process& what) {
       apply(what, what.fate.on_exit(1));
       return;
     }
+    if (auto problem = start_actor(what); !problem.empty()) {
+      log(what, "astra: " + problem);
+      apply(what, what.fate.on_exit(worker_exit_hopeless));
+      return;
+    }
     what.listening = true;
     log(what, "listening on port " + std::to_string(what.port));
     if (what.has_ready_line)
@@ -556,6 +594,23 @@ void process_model::on_started_up(process& what) {
   work.end = draw_outcome(*what.app, what.number, 0);
   work.work = draw_service(*what.app, what.number, 0, work.end);
   begin(what, std::move(work));
+}
+
+std::string process_model::start_actor(process& what) {
+  if (!what.app->actor_problem.empty())
+    return what.app->actor_problem;
+  if (what.app->actor == nullptr)
+    return {};
+  // Of the whole world it sees the virtual clock of this machine, and draws of this process.
+  random_source random{chance_.bits(draw_kind::process_service, subject(), counter(what.number, 0) ^ second_draw)};
+  auto actor =
+      hosted_actor::make(*what.app->actor, what.app->arguments,
+                         {[this, began = now_] { return now_ - began; }, [random]() mutable { return random.next(); },
+                          [this, &what](std::string_view line) { log(what, std::string{line}); }});
+  if (!actor)
+    return error_text(actor.error());
+  what.actor = std::move(*actor);
+  return {};
 }
 
 void process_model::on_request_done(process& what, outcome end) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/apps/hosted_actor.hpp"
 #include "actors/platform.hpp"
 #include "config/scenario.hpp"
 #include "messages/http_call.hpp"
@@ -37,12 +38,18 @@ struct sim_app {
   std::uint32_t work_milli = 1000;
   /// Resident memory of one process.
   std::uint64_t memory_bytes = std::uint64_t{64} << 20;
+  /// Set for a worker: this one answers in place of the echo, in the time that the behaviour says.  Outlives the model.
+  const astra_actor_type* actor = nullptr;
+  app_arguments arguments;
+  /// Why the worker's library cannot be had; empty: it can.
+  std::string actor_problem;
 };
 
 using sim_app_table = std::vector<sim_app>;
 
-/// The program of a scenario's app; nothing for an app of actors.  Each request keeps its slot's share of the
-/// replica's cores busy, and a process uses half of the memory that it may.
+/// The program of a scenario's app; nothing for an app of actors that come with Astra.  A library of actors is loaded
+/// into this process.  Each request keeps its slot's share of the replica's cores busy, and a process uses half of the
+/// memory that it may.
 std::optional<sim_app> make_sim_app(const scenario_app& app);
 
 /// The programs of a federated app's heads and workers, which listen on their ports; none for any other app.
@@ -186,6 +193,8 @@ private:
     tail_buffer log{4096};
     std::uint16_t port = 0;
     bool listening = false;
+    /// Of a worker that listens.
+    std::shared_ptr<hosted_actor> actor;
     /// SIGTERM came while it was frozen.
     bool terminate_at_thaw = false;
     /// A server that got SIGTERM: it ends when it has answered what it works on.
@@ -254,6 +263,8 @@ private:
   void tell_started(const process& what);
   void on_started_up(process& what);
   void on_request_done(process& what, outcome end);
+  /// @returns why the worker cannot start; empty: it has started.
+  std::string start_actor(process& what);
   void crash(process& what);
   void outgrow(process& what);
   void terminate(process& what);

@@ -3,6 +3,7 @@
 #include "messages/errc.hpp"
 #include "messages/wire/app.pb.h"
 
+#include <astra/actor.hpp>
 #include <doctest/doctest.h>
 
 #include <csignal>
@@ -814,4 +815,102 @@ TEST_CASE("a scenario's app becomes the program behind its command") {
   CHECK(made->memory_bytes == 400);
   spec->mutable_actor()->set_type("echo");
   CHECK_FALSE(make_sim_app(app));
+}
+
+// -- workers --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+class dice : public actor {
+public:
+  explicit dice(setup& setup) {
+    setup.argument("sides", sides_, "of the die");
+    setup.on("roll", "A number, and when.", [this](context& world) {
+      ++rolls_;
+      return std::vector<std::uint64_t>{world.random_below(sides_), static_cast<std::uint64_t>(world.now().count()),
+                                        rolls_};
+    });
+  }
+
+private:
+  std::uint64_t sides_ = 1'000'000;
+  std::uint64_t rolls_ = 0;
+};
+
+sim_app worker(const astra_actor_type& type, app_arguments arguments = {}) {
+  auto result = program("astra worker", behaviour(9ms, 90ms), true);
+  result.actor = &type;
+  result.arguments = std::move(arguments);
+  return result;
+}
+
+void work(harness& world, std::uint64_t key, std::uint16_t port) {
+  launch_process what;
+  what.key = process_key{key};
+  what.command = {"astra", "worker"};
+  what.environment = {"PORT=" + std::to_string(port)};
+  what.output_is_log = true;
+  world.launch(what);
+}
+
+/// Three rolls, the last one of the worker's second life.
+std::string rolls_of(std::uint64_t seed) {
+  auto type = actor_type<dice>("dice", "Rolls.");
+  harness world{machine({worker(type)}), seed};
+  work(world, 1, 7000);
+  world.run(1s);
+  std::string result;
+  for (int i = 0; i < 2; ++i) {
+    auto ticket = world.call(7000, R"({"roll":{}})");
+    world.run(1s);
+    CHECK(world.answer(ticket)->status == 200);
+    result += world.answer(ticket)->body + " ";
+  }
+  world.kill(1, 0s);
+  work(world, 2, 7000);
+  world.run(1s);
+  auto ticket = world.call(7000, R"({"roll":{}})");
+  world.run(1s);
+  return result + world.answer(ticket)->body;
+}
+
+} // namespace
+
+TEST_CASE(
+    "a worker answers with its actor, in virtual time, the same for the same seed, and forgets with its process") {
+  auto rolls = rolls_of(1);
+  CHECK(rolls == rolls_of(1));
+  CHECK(rolls != rolls_of(2));
+  // 990 ms after it had started up comes the request, 90 ms later its answer; the third is the first of a new process.
+  CHECK(rolls.find(",1080000000,1] ") != std::string::npos);
+  CHECK(rolls.find(",2080000000,2] ") != std::string::npos);
+  CHECK(rolls.ends_with(",1]"));
+}
+
+TEST_CASE("what a worker's actor refuses, and what keeps it from starting, is told as a live one tells it") {
+  auto type = actor_type<dice>("dice", "Rolls.");
+  harness world{machine({worker(type)})};
+  work(world, 1, 7000);
+  world.run(1s);
+  auto unknown = world.call(7000, R"({"rol":{}})");
+  auto ready = world.call(7000, "", 10s, "GET");
+  world.run(1s);
+  CHECK(world.answer(unknown)->status == 400);
+  CHECK(world.answer(unknown)->body == "dice has no message 'rol'; did you mean 'roll'?");
+  CHECK(world.answer(ready)->status == 200);
+
+  harness wrong{machine({worker(type, {{"side", "6"}})})};
+  work(wrong, 1, 7000);
+  wrong.run(1s);
+  CHECK(wrong.end().code == 78);
+  CHECK(wrong.end().log_tail == "astra: dice: it has no argument 'side'; did you mean 'sides'?\n");
+
+  scenario_app app;
+  app.spec = std::make_shared<pb::AppSpec>();
+  app.spec->mutable_actor()->set_type("x");
+  app.spec->mutable_actor()->set_library("/nowhere/libx.so");
+  auto absent = make_sim_app(app);
+  REQUIRE(absent);
+  CHECK(absent->command == "astra worker --library /nowhere/libx.so --actor x");
+  CHECK(absent->actor_problem == "/nowhere/libx.so: no such file on this machine");
 }
