@@ -44,7 +44,11 @@ TEST_CASE("all example files are good") {
   for (auto& path : toml_files(examples))
     CHECK(show(load_process_config(path.string(), no_environment).problems) == "");
   CHECK(toml_files(examples / "apps").size() == 7);
-  for (auto& path : toml_files(examples / "apps")) {
+  auto apps = toml_files(examples / "apps");
+  for (auto& path : toml_files(examples / "actors" / "tally"))
+    apps.push_back(path);
+  CHECK(apps.size() == 8);
+  for (auto& path : apps) {
     auto app = load_app_config(path.string(), no_environment);
     CHECK(show(app.problems) == "");
     REQUIRE(app.spec);

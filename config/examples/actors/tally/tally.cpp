@@ -1,0 +1,17 @@
+#include <astra/actor.hpp>
+
+/// Adds up what it is sent: an actor with a state, in ten lines.
+class tally : public astra::actor {
+  std::int64_t sum_ = 0;
+
+public:
+  explicit tally(astra::setup& setup) {
+    setup.argument("init", sum_, "what it begins with");
+    setup.on(
+        "add", "Adds and tells the sum.", [this](std::int64_t amount) { return sum_ += amount; },
+        astra::field("amount", "how much", 1));
+    setup.on("get", "Tells the sum.", [this] { return sum_; });
+    setup.state("sum", sum_);
+  }
+};
+ASTRA_ACTOR("tally", tally, "Adds up what it is sent.");
