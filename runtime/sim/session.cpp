@@ -2,7 +2,9 @@
 
 #include "config/spelling.hpp"
 #include "config/units.hpp"
+#include "messages/errc.hpp"
 #include "runtime/sim/causality.hpp"
+#include "runtime/sim/fault_words.hpp"
 #include "runtime/sim/shrink.hpp"
 #include "runtime/sim/snapshot.hpp"
 #include "runtime/sim/swarm.hpp"
@@ -22,9 +24,7 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
-#include <locale>
 #include <optional>
-#include <sstream>
 #include <stdexcept>
 #include <utility>
 
@@ -68,14 +68,6 @@ std::optional<std::uint64_t> to_number(std::string_view text) {
                                                                                    : std::nullopt;
 }
 
-std::optional<double> to_real(const std::string& text) {
-  std::istringstream in{text};
-  in.imbue(std::locale::classic());
-  double value = 0.0;
-  in >> value;
-  return !in.fail() && in.eof() ? std::optional{value} : std::nullopt;
-}
-
 std::string meant(const std::string& word, const words& candidates) {
   auto near = closest(word, candidates);
   return near ? fmt::format("; did you mean '{}'?", *near) : std::string{};
@@ -98,26 +90,6 @@ scenario_fault to_fault(const json& from) {
   fault.both_ways = from.at("both").get<bool>();
   fault.app = from.at("app").get<std::string>();
   return fault;
-}
-
-std::string fault_text(const scenario_fault& fault) {
-  auto text = fault.kind;
-  auto list = [&](const words& names) {
-    for (std::size_t i = 0; i < names.size(); ++i)
-      text += (i == 0 ? " " : ",") + names[i];
-  };
-  list(fault.targets);
-  if (!fault.others.empty()) {
-    text += fault.kind == "partition" ? " |" : fault.both_ways ? " <->" : " ->";
-    list(fault.others);
-  }
-  if (!fault.app.empty())
-    text += " app " + fault.app;
-  if (fault.amount != 0.0)
-    text += fmt::format(" amount {}", fault.amount);
-  if (fault.duration.count() > 0)
-    text += " for " + format_fine_duration(fault.duration);
-  return text;
 }
 
 // -- the run in its process -----------------------------------------------------------------------------------------
@@ -594,80 +566,17 @@ private:
     if (arguments.empty())
       wrong_use("fault", "something is missing");
     refuse_when_over();
-    auto fault = read_fault(arguments);
-    fault.at = world_.now() + nanoseconds{1};
-    if (fault.at >= what_->horizon)
+    auto at = world_.now() + nanoseconds{1};
+    if (at >= what_->horizon)
       throw refusal{fmt::format("The quiet phase has begun at {}: no fault happens in it.  'back' goes back.",
                                 to_text(what_->horizon))};
-    auto alone = *what_;
-    alone.faults = {fault};
-    for (auto& rule : validate(alone))
-      if (rule.key.starts_with("faults[0]")) {
-        auto key = rule.key.size() > 10 ? rule.key.substr(10) : std::string{"fault"};
-        throw refusal{fmt::format("{}: {}: {}", fault.kind, key, rule.message)};
-      }
+    auto read = read_fault(arguments, *what_, at);
+    if (!read)
+      throw refusal{error_text(read.error())};
+    auto& fault = *read;
     injected_at_.push_back(world_.core().events());
     world_.inject(fault);
     say("{} begins with the next event.", fault_text(fault));
-  }
-
-  scenario_fault read_fault(const words& arguments) const {
-    scenario_fault fault;
-    fault.kind = arguments[0];
-    auto& kinds = fault_kinds();
-    if (std::find(kinds.begin(), kinds.end(), fault.kind) == kinds.end()) {
-      std::string list;
-      for (auto& kind : kinds)
-        list += (list.empty() ? "" : ", ") + kind;
-      throw refusal{fmt::format("fault: no kind '{}'{}  There are: {}.", fault.kind, meant(fault.kind, kinds), list)};
-    }
-    auto of_app = fault.kind == "scale" || fault.kind == "update" || fault.kind == "delete";
-    auto side = &fault.targets;
-    auto sided = false;
-    for (std::size_t i = 1; i < arguments.size(); ++i) {
-      auto& word = arguments[i];
-      auto value = [&]() -> const std::string& {
-        if (i + 1 >= arguments.size())
-          throw refusal{fmt::format("{}: something must follow '{}'", fault.kind, word)};
-        return arguments[++i];
-      };
-      if (word == "->" || word == "<->" || word == "|") {
-        side = &fault.others;
-        sided = true;
-        fault.both_ways = word == "<->";
-      } else if (word == "for") {
-        fault.duration = duration_of("fault", value());
-      } else if (word == "amount") {
-        auto& text = value();
-        auto amount = to_real(text);
-        if (!amount)
-          throw refusal{fmt::format("{}: amount '{}' is not a number", fault.kind, text)};
-        fault.amount = *amount;
-      } else if (word == "app") {
-        fault.app = value();
-      } else if (auto amount = to_real(word)) {
-        fault.amount = *amount;
-      } else if (auto length = parse_fine_duration(word);
-                 length.value && world_.find(word) == std::nullopt && word[0] >= '0' && word[0] <= '9') {
-        fault.duration = *length.value;
-      } else if (of_app && fault.app.empty()) {
-        fault.app = word;
-      } else {
-        for (std::size_t from = 0; from <= word.size();) {
-          auto to = std::min(word.find(',', from), word.size());
-          if (to > from)
-            side->push_back(word.substr(from, to - from));
-          from = to + 1;
-        }
-      }
-    }
-    // "cut a b 8s": whoever says no direction means both.
-    if (!sided && fault.targets.size() == 2 && (fault.kind == "cut" || fault.kind == "slow_link")) {
-      fault.others = {fault.targets[1]};
-      fault.targets.pop_back();
-      fault.both_ways = true;
-    }
-    return fault;
   }
 
   void do_peek(const words& arguments) {

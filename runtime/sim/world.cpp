@@ -16,6 +16,8 @@
 #include "runtime/sim/sim_content_port.hpp"
 #include "runtime/sim/sim_swarm_network.hpp"
 #include "runtime/sim/swarm.hpp"
+#include "runtime/tasks/task_keeper.hpp"
+#include "runtime/tasks/task_memory.hpp"
 
 #include <caf/actor_cast.hpp>
 #include <caf/event_based_actor.hpp>
@@ -112,6 +114,86 @@ private:
   bool gone_ = false;
 };
 
+/// What an operator and the gateway's actor share.  Pieces of an answer are seen as they come.
+class operator_exchange : public http_exchange {
+public:
+  operator_exchange(http_request request, std::shared_ptr<open_call> told)
+    : request_(std::move(request)), told_(std::move(told)) {
+    put_client_info(request_.headers, {http_door::plain, "sim", {}, {}});
+  }
+  ~operator_exchange() override {
+    http_response dropped;
+    dropped.status = 500;
+    answer(std::move(dropped));
+  }
+
+  const http_request& request() const override { return request_; }
+
+  bool answer(http_response response) override {
+    if (told_->answer || told_->over())
+      return false;
+    told_->answer = std::move(response);
+    told_->complete = true;
+    return true;
+  }
+
+  http_stream_ptr begin(http_response head) override {
+    if (told_->answer || told_->over())
+      return nullptr;
+    head.body.clear();
+    told_->answer = std::move(head);
+    return std::make_shared<stream>(told_);
+  }
+
+  void on_gone(std::function<void()> what) override {
+    if (gone_)
+      what();
+    else
+      on_gone_ = std::move(what);
+  }
+
+  void go_away() {
+    gone_ = true;
+    if (on_gone_)
+      std::exchange(on_gone_, nullptr)();
+  }
+
+  static void lose(open_call& which) {
+    if (!which.over())
+      which.broken = "the connection was closed";
+  }
+
+private:
+  class stream final : public http_stream {
+  public:
+    explicit stream(std::shared_ptr<open_call> told) : told_(std::move(told)) {}
+    ~stream() override { lose(*told_); }
+
+    void write(std::string piece, std::function<void()> taken) override {
+      if (told_->over())
+        return;
+      told_->answer->body += piece;
+      if (taken)
+        taken();
+    }
+    void end() override {
+      if (!told_->over())
+        told_->complete = true;
+    }
+
+  private:
+    std::shared_ptr<open_call> told_;
+  };
+
+  http_request request_;
+  std::shared_ptr<open_call> told_;
+  std::function<void()> on_gone_;
+  bool gone_ = false;
+};
+
+/// Between two looks of a gateway's task keeper at what is to be done: its disk.
+constexpr std::chrono::milliseconds task_disk_time{2};
+
 /// The actors of one start of a machine's process.
 struct process {
   /// Last to go: actors have it too.
@@ -128,6 +210,8 @@ struct site {
   std::vector<pb::AppSpec> files;
   sim_disk disk;
   claim_memory claims;
+  /// Null: no tasks are kept here.
+  std::shared_ptr<task_keeper> tasks;
   std::unique_ptr<process> running;
   double extra_cores = 0.0;
   bool stopping = false;
@@ -374,8 +458,11 @@ public:
         facts.node = make_node_id(o.name);
       by_name_[o.name] = where.id;
       facts_.push_back(std::move(facts));
-      if (o.has(process_role::gateway))
+      if (o.has(process_role::gateway)) {
         gateways_.push_back(i);
+        if (options_.tasks)
+          where.tasks = std::make_shared<task_keeper>(std::make_unique<task_memory>(), task_keeper::mode::by_hand);
+      }
       identify(where);
     }
     for (auto& app : what_->apps) {
@@ -445,15 +532,29 @@ public:
               }
             });
           },
-          std::vector<std::string>{}, &where.claims, gateway_tasks{}, now_running.contents);
+          std::vector<std::string>{}, &where.claims, gateway_tasks{where.tasks, {}}, now_running.contents);
     });
+    if (where.tasks)
+      keep_tasks(where);
     if (where.extra_cores > 0.0)
       engine_.on(where.id, [&] { now_running.platform->take_cores(where.extra_cores); });
+  }
+
+  void keep_tasks(site& where) {
+    engine_.at(where.id, engine_.now() + task_disk_time, [this, &where] {
+      while (where.tasks->step())
+        ;
+      keep_tasks(where);
+    });
   }
 
   void kill(site& where, engine::death how, const std::string& why) {
     if (!engine_.up(where.id))
       return;
+    // A client of a machine that vanishes hears nothing of it; one that waits here is told, or it would for long.
+    for (auto& [exchange, call] : calls_)
+      if (call.gateway == where.id)
+        operator_exchange::lose(*call.told);
     if (contents_ && how == engine::death::silent)
       contents_->lose(index(where.id));
     engine_.kill(where.id, how, why);
@@ -954,7 +1055,43 @@ public:
       engine_.at(engine_.now(), [done] { done(0); });
   }
 
+  std::shared_ptr<const open_call> call(http_request request) {
+    std::erase_if(calls_, [](auto& entry) { return entry.second.told->over(); });
+    auto told = std::make_shared<open_call>();
+    auto where =
+        std::find_if(gateways_.begin(), gateways_.end(), [this](auto place) { return engine_.up(sites_[place].id); });
+    if (where == gateways_.end()) {
+      told->broken = "Connection refused";
+      return told;
+    }
+    auto& gateway = sites_[*where];
+    auto exchange = std::make_shared<operator_exchange>(std::move(request), told);
+    calls_.emplace(told.get(), waiting_call{gateway.id, told, exchange});
+    engine_.at(gateway.id, engine_.now(), [&gateway, exchange] {
+      caf::anon_send(gateway.running->roles->gateway(), http_exchange_ptr{exchange});
+    });
+    return told;
+  }
+
+  void hang_up(const open_call* which) {
+    auto found = calls_.extract(which);
+    if (found.empty())
+      return;
+    if (auto exchange = found.mapped().exchange.lock(); exchange && engine_.up(found.mapped().gateway))
+      engine_.at(found.mapped().gateway, engine_.now(), [exchange] { exchange->go_away(); });
+  }
+
   // -- the end -----------------------------------------------------------------
+
+  void settle() {
+    if (calm_ || failed_ || finished_)
+      return;
+    auto shorter = std::make_shared<scenario>(*what_);
+    shorter->horizon = engine_.now();
+    // Machines and checks refer to the first one.
+    begun_with_ = std::exchange(what_, std::move(shorter));
+    engine_.at(engine_.now(), [this] { calm_down(); });
+  }
 
   /// Asks everybody what they believe.  Answers come within `question_time`.
   void ask_all() {
@@ -1141,8 +1278,15 @@ public:
     return result;
   }
 
+  struct waiting_call {
+    machine_id gateway{};
+    std::shared_ptr<open_call> told;
+    std::weak_ptr<operator_exchange> exchange;
+  };
+
   world& facade_;
   std::shared_ptr<const scenario> what_;
+  std::shared_ptr<const scenario> begun_with_;
   world_options options_;
   log_capture log_;
   app_registry registry_;
@@ -1172,6 +1316,8 @@ public:
   run_result result_;
   std::unique_ptr<check_set> checks_;
   std::map<std::uint64_t, std::pair<client, std::shared_ptr<sim_exchange>>> exchanges_;
+  /// Looked up only, never iterated in an order that matters.
+  std::map<const open_call*, waiting_call> calls_;
   std::unique_ptr<engine> owned_engine_;
   engine& engine_;
 };
@@ -1190,6 +1336,23 @@ bool world::step() {
   if (!impl_->engine_.step(impl_->end()))
     impl_->engine_.run_until(impl_->end());
   return impl_->more();
+}
+bool world::step_until(instant limit) {
+  if (impl_->failed_ || impl_->finished_)
+    return false;
+  limit = std::min(limit, impl_->end());
+  if (!impl_->engine_.step(limit))
+    impl_->engine_.run_until(limit);
+  return impl_->more();
+}
+std::shared_ptr<const open_call> world::call(http_request request) {
+  return impl_->call(std::move(request));
+}
+void world::hang_up(const std::shared_ptr<const open_call>& which) {
+  impl_->hang_up(which.get());
+}
+void world::settle() {
+  impl_->settle();
 }
 run_result world::run() {
   while (impl_->run_until(impl_->end()))

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "config/scenario.hpp"
+#include "messages/http_exchange.hpp"
 #include "runtime/sim/check.hpp"
 #include "runtime/sim/engine.hpp"
 #include "runtime/sim/event.hpp"
@@ -25,6 +26,20 @@ struct world_options {
   std::optional<std::vector<scenario_fault>> faults;
   /// Whether what the actors log at level debug is heard too.
   bool debug_log = false;
+  /// Whether gateways keep tasks, as those of a live cluster with a state directory do.
+  bool tasks = false;
+};
+
+/// What has become of an operator's call to a gateway.
+struct open_call {
+  /// Unset until the answer begins; its body grows with every piece.
+  std::optional<http_response> answer;
+  /// The answer is all there.
+  bool complete = false;
+  /// Why there is no answer, or no more of it; empty while nothing is wrong.
+  std::string broken;
+
+  bool over() const { return complete || !broken.empty(); }
 };
 
 /// How a run ended.
@@ -54,8 +69,22 @@ public:
   /// One event.  @returns whether there is more to run.
   bool step();
 
+  /// One event if one is due by `limit`, else only the time passes.  @returns whether there is more to run.
+  bool step_until(instant limit);
+
   /// Runs to the end.
   run_result run();
+
+  /// Calls the first gateway whose process is up, as over HTTP without TLS.  What comes of it is seen as the run goes
+  /// on.
+  std::shared_ptr<const open_call> call(http_request request);
+
+  /// The caller goes away.
+  void hang_up(const std::shared_ptr<const open_call>& which);
+
+  /// The horizon is now: everything is put right, and the quiet phase begins with the next event.  For runs whose
+  /// length nobody knew before.
+  void settle();
 
   /// What is known now.
   run_result result() const;
