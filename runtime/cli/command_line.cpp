@@ -208,6 +208,7 @@ private:
   // What the options of the commands are read into.
   std::string process_file_;
   dev_options dev_;
+  dev_shell_options dev_shell_;
   std::string name_;
   node_list_options node_list_;
   events_options events_;
@@ -335,13 +336,22 @@ void command_line::add_run_and_dev() {
                   [this](command_context& context) { return run_process_file(context, process_file_); });
   run->add_option("-c", process_file_, "The process's configuration file")->required()->type_name("FILE");
 
-  auto* dev = add(&root_, "dev", dev_text, [this](command_context& context) { return run_dev_cluster(context, dev_); });
+  auto* dev = add(&root_, "dev", dev_text,
+                  [this](command_context& context) { return run_dev_cluster(context, dev_, dev_shell_); });
   dev->add_option_function<std::string>(
-         "--nodes", [this](const std::string& text) { dev_.nodes = read_count("--nodes", text, 64); },
+         "--nodes",
+         [this](const std::string& text) {
+           dev_.nodes = read_count("--nodes", text, 64);
+           dev_.nodes_stated = true;
+         },
          "Nodes to start (default: 3)")
       ->type_name("N");
   dev->add_option_function<std::string>(
-         "--resources", [this](const std::string& text) { dev_.resources = read_count("--resources", text, 16); },
+         "--resources",
+         [this](const std::string& text) {
+           dev_.resources = read_count("--resources", text, 16);
+           dev_.resources_stated = true;
+         },
          "Resources to start (default: 1)")
       ->type_name("N");
   dev->add_option_function<std::string>(
@@ -380,6 +390,12 @@ void command_line::add_run_and_dev() {
   dev->add_option("--dir", dev_.directory, "New or empty directory for files, logs and state; stays behind")
       ->type_name("DIRECTORY");
   dev->add_flag("--keep", dev_.keep, "Leave the temporary directory with files and logs behind");
+  dev->add_option("-c", dev_shell_.commands, "Do this with the cluster, then end it; may be repeated")
+      ->type_name("STATEMENTS")
+      ->allow_extra_args(false);
+  dev->add_option("-f,--file", dev_shell_.file, "Run this script with the cluster, then end it")->type_name("FILE");
+  dev->add_flag("--no-shell", dev_shell_.no_shell, "No shell at a terminal: the cluster runs until ^C");
+  formats_[dev] = {output_format::ndjson, output_format::csv};
 }
 
 void command_line::add_worker() {
@@ -854,14 +870,16 @@ void command_line::add_sim() {
   };
   auto one_file = [this, add_fidelity](CLI::App* to) {
     add_fidelity(to);
-    to->add_option("FILE", sim_.files, "The scenario")->required()->expected(1);
+    to->add_option("FILE", sim_.files, "The scenario; of run also a script")->required()->expected(1);
     to->add_option("--seed", sim_.seeds, "Which run (default: the scenario's first)");
     to->add_option("--mutant", sim_.mutant, "Break this rule of a protocol (only in astra_mutants)");
     to->add_option("--trace", sim_.trace, "Write what happened here; -: as text to stdout");
     to->add_option("--html", sim_.html, "Write a space-time diagram here");
     to->add_flag("--debug-log", sim_.debug_log, "Hear what actors log at level debug too");
   };
-  one_file(add(sim, "run", sim_run_text, [this](command_context& context) { return run_sim(context, sim_); }));
+  auto* run = add(sim, "run", sim_run_text, [this](command_context& context) { return run_sim(context, sim_); });
+  one_file(run);
+  formats_[run] = {output_format::ndjson, output_format::csv};
   one_file(add(sim, "replay", sim_replay_text, [this](command_context& context) { return replay_sim(context, sim_); }));
   auto* explore =
       add(sim, "explore", sim_explore_text, [this](command_context& context) { return explore_sim(context, sim_); });
@@ -1052,6 +1070,10 @@ void command_line::add_shell() {
   shell->add_option("-f,--file", shell_.file, "Run this script")->type_name("FILE");
   shell->add_option("--rw", shell_.reason, "Allow changes; the reason stands in the gateway's log")
       ->type_name("REASON");
+  shell
+      ->add_option("--dev", shell_.dev_directory,
+                   "Ask the cluster of astra dev whose directory this is; it takes faults")
+      ->type_name("DIRECTORY");
 
   auto* group = add(&root_, "context", context_text);
   add(group, "list", context_list_text, list_contexts);

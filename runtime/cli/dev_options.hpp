@@ -10,6 +10,9 @@ namespace astra {
 struct dev_options {
   std::uint32_t nodes = 3;
   std::uint32_t resources = 1;
+  /// Whether these were asked for, rather than left as they are.
+  bool nodes_stated = false;
+  bool resources_stated = false;
   /// Cores that the nodes offer: the first node the first number, and round again; empty: each its share of the
   /// machine, at least 0.1.
   std::vector<double> cores;
@@ -24,6 +27,11 @@ struct dev_options {
   std::string directory;
   /// Leave the temporary directory behind at the end.
   bool keep = false;
+  /// Arguments of the astra that works with the cluster once it is up; "--dev DIRECTORY" is added.  The cluster ends
+  /// when that one does, with its exit code.  Empty: there is none, and the cluster goes on until a signal ends it.
+  std::vector<std::string> session;
+  /// The session has the terminal, and ^C is for it alone.
+  bool session_at_terminal = false;
 };
 
 } // namespace astra

@@ -1,19 +1,23 @@
 #include "runtime/dev/dev.hpp"
 
 #include "config/endpoint.hpp"
+#include "config/spelling.hpp"
 #include "runtime/dev/cluster_plan.hpp"
+#include "runtime/dev/dev_faults.hpp"
 #include "runtime/dev/port_holder.hpp"
 #include "runtime/http/fetch.hpp"
 #include "runtime/process/capacity.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,8 +30,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 extern char** environ;
@@ -50,6 +56,28 @@ struct child {
   planned_process plan;
   pid_t pid = -1;
   bool running = false;
+  /// A fault ended it, or is about to: it comes back so long after its end.
+  std::optional<std::chrono::milliseconds> back_after;
+  /// When it is to be started again, or to go on.
+  std::optional<steady::time_point> back_at;
+  bool stalled = false;
+};
+
+/// For a process that a fault stops in order; one that takes longer is killed.
+constexpr auto stop_patience = node_stop_timeout;
+
+/// Gives the terminal back as it was.
+class terminal_state {
+public:
+  terminal_state() : known_(::tcgetattr(STDIN_FILENO, &before_) == 0) {}
+  void restore() const {
+    if (known_)
+      ::tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+  }
+
+private:
+  termios before_{};
+  bool known_;
 };
 
 /// Held locked in a temporary directory for as long as its cluster lives.  A directory without it is not ours.
@@ -101,6 +129,36 @@ std::string describe_end(int status) {
   return fmt::format("was killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
 }
 
+/// Starts this program once more, to end with this one.
+/// @param arrange gets the spawn's file actions and attributes; no signal is blocked in the child
+/// @returns 0, or why it did not start
+template <class Arrange>
+int start_astra(std::vector<std::string> arguments, pid_t& pid, Arrange arrange) {
+  std::vector<char*> argv;
+  for (auto& argument : arguments)
+    argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  // The child asks the kernel to end it with us.
+  auto parent = fmt::format("ASTRA_PARENT={}", ::getpid());
+  std::vector<char*> env;
+  for (auto entry = environ; *entry != nullptr; ++entry)
+    env.push_back(*entry);
+  env.push_back(parent.data());
+  env.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  arrange(actions, attributes);
+  auto error = ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv.data(), env.data());
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  return error;
+}
+
 class laptop_cluster {
 public:
   explicit laptop_cluster(const dev_options& options);
@@ -119,8 +177,14 @@ private:
   void write_list() const;
   void print_banner(steady::duration took) const;
   void watch();
+  bool start_session();
+  /// Ends the session that is still there.
+  void end_session();
+  std::string make_happen(const dev_fault& fault);
+  /// Starts again, or lets go on, what it is time for.
+  void bring_back();
   void read_signals(std::chrono::milliseconds patience, bool narrate);
-  /// Collects children that ended; says so.
+  /// Collects children that ended; says so, at once or after the session.
   void reap(bool narrate);
   void end();
   void keep_directory();
@@ -141,6 +205,13 @@ private:
   std::vector<child> children_;
   int signal_fd_ = -1;
   bool stop_ = false;
+  std::unique_ptr<dev_fault_door> door_;
+  /// -1: there is none.
+  pid_t session_ = -1;
+  int session_code_ = EXIT_SUCCESS;
+  /// What ended unasked during the session, which has the terminal.
+  std::string obituaries_;
+  terminal_state terminal_;
 };
 
 laptop_cluster::laptop_cluster(const dev_options& options) : options_(options) {
@@ -212,33 +283,13 @@ bool laptop_cluster::spawn(child& which) {
   auto config = directory_ / (which.plan.name + ".toml");
   std::ofstream{config} << which.plan.config;
   auto log = log_of(which).string();
-  std::vector<std::string> arguments = {"astra", "run", "-c", config.string()};
-  std::vector<char*> argv;
-  for (auto& argument : arguments)
-    argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  // The child asks the kernel to end it with us.
-  auto parent = fmt::format("ASTRA_PARENT={}", ::getpid());
-  std::vector<char*> env;
-  for (auto entry = environ; *entry != nullptr; ++entry)
-    env.push_back(*entry);
-  env.push_back(parent.data());
-  env.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-  posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  // ^C at the terminal is for us; the children are then told in order.
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  auto error = ::posix_spawn(&which.pid, "/proc/self/exe", &actions, &attributes, argv.data(), env.data());
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
+  auto error = start_astra({"astra", "run", "-c", config.string()}, which.pid, [&log](auto& actions, auto& attributes) {
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    // ^C at the terminal is for us; the children are then told in order.
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+  });
   which.running = error == 0;
   if (error != 0)
     fail(fmt::format("{}: cannot be started: {}", which.plan.name, std::strerror(error)));
@@ -305,49 +356,170 @@ void laptop_cluster::print_banner(steady::duration took) const {
   if (::isatty(STDERR_FILENO) != 0)
     std::fprintf(stderr, "\r\033[K");
   auto flag = gateway_listen_ == usual_gateway ? std::string{} : fmt::format(" --gateway {}", gateway_listen_);
+  auto what_to_try = options_.session.empty()
+                         ? fmt::format("try:\n"
+                                       "  astra{0} status\n"
+                                       "  astra{0} app apply config/examples/apps/echo.toml\n"
+                                       "  echo hello | astra{0} invoke echo\n"
+                                       "^C ends the cluster\n",
+                                       flag)
+                         : std::string{"'spawn counter as c' starts an actor, 'help' lists what else can be said; ^D "
+                                       "ends the cluster\n"};
   fmt::print("astra dev: {} node{}, {} Resource{}, 1 scheduler, 1 gateway, {} processes, ready in {:.1f} s\n"
              "  gateway    http://{}\n"
              "  directory  {}  (configuration, log and state of each process{})\n"
-             "try:\n"
-             "  astra{} status\n"
-             "  astra{} app apply config/examples/apps/echo.toml\n"
-             "  echo hello | astra{} invoke echo\n"
-             "^C ends the cluster\n",
+             "{}",
              options_.nodes, options_.nodes == 1 ? "" : "s", options_.resources, options_.resources == 1 ? "" : "s",
              children_.size(), std::chrono::duration<double>(took).count(), gateway_listen_, directory_.string(),
-             remove_directory_ ? "; removed at the end" : "", flag, flag, flag);
+             remove_directory_ ? "; removed at the end" : "", what_to_try);
   std::fflush(stdout);
 }
 
 void laptop_cluster::reap(bool narrate) {
+  int status = 0;
+  if (session_ > 0 && ::waitpid(session_, &status, WNOHANG) == session_) {
+    session_ = -1;
+    session_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
   for (auto& which : children_) {
-    int status = 0;
     if (!which.running || ::waitpid(which.pid, &status, WNOHANG) != which.pid)
       continue;
     which.running = false;
-    if (narrate) {
-      fmt::print("{} (pid {}) {}; log: {}\n", which.plan.name, which.pid, describe_end(status), log_of(which).string());
-      std::fflush(stdout);
+    which.stalled = false;
+    if (which.back_after) {
+      which.back_at = steady::now() + *std::exchange(which.back_after, std::nullopt);
+    } else if (narrate) {
+      auto line = fmt::format("{} (pid {}) {}; log: {}\n", which.plan.name, which.pid, describe_end(status),
+                              log_of(which).string());
+      if (options_.session.empty()) {
+        fmt::print("{}", line);
+        std::fflush(stdout);
+      } else {
+        obituaries_ += line;
+      }
     }
   }
 }
 
 void laptop_cluster::watch() {
-  while (!stop_)
-    read_signals(1min, true);
+  while (!stop_ && (options_.session.empty() || session_ > 0)) {
+    auto patience = std::chrono::milliseconds{1min};
+    for (auto& which : children_)
+      if (which.back_at)
+        patience = std::clamp(std::chrono::ceil<std::chrono::milliseconds>(*which.back_at - steady::now()),
+                              std::chrono::milliseconds{0}, patience);
+    read_signals(patience, true);
+    if (!stop_)
+      bring_back();
+  }
+}
+
+bool laptop_cluster::start_session() {
+  std::vector<std::string> arguments{"astra"};
+  arguments.insert(arguments.end(), options_.session.begin(), options_.session.end());
+  arguments.insert(arguments.end(), {"--dev", directory_.string()});
+  auto error = start_astra(arguments, session_, [](auto&, auto& attributes) {
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    sigset_t ignored_here;
+    sigemptyset(&ignored_here);
+    sigaddset(&ignored_here, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attributes, &ignored_here);
+  });
+  if (error != 0) {
+    session_ = -1;
+    fail(fmt::format("the shell cannot be started: {}", std::strerror(error)));
+  }
+  return error == 0;
+}
+
+void laptop_cluster::end_session() {
+  if (session_ > 0)
+    ::kill(session_, SIGTERM);
+  for (auto deadline = steady::now() + 2s; session_ > 0 && steady::now() < deadline; ::poll(nullptr, 0, 10))
+    reap(false);
+  if (session_ > 0) {
+    ::kill(session_, SIGKILL);
+    ::waitpid(session_, nullptr, 0);
+    session_ = -1;
+  }
+  if (options_.session_at_terminal)
+    terminal_.restore();
+}
+
+std::string laptop_cluster::make_happen(const dev_fault& fault) {
+  std::vector<child*> hit;
+  std::vector<std::string> names;
+  for (auto& which : children_)
+    names.push_back(which.plan.name);
+  for (auto& target : fault.targets) {
+    auto which = std::find_if(children_.begin(), children_.end(), [&](auto& one) { return one.plan.name == target; });
+    if (which == children_.end()) {
+      auto meant = closest(target, names);
+      return fmt::format("no process '{}'{}", target,
+                         meant ? fmt::format("; did you mean '{}'?", *meant)
+                               : fmt::format("; there are {}", fmt::join(names, ", ")));
+    }
+    if (!which->running)
+      return fmt::format("{} is not running{}", target, which->back_at ? "; it comes back by itself" : "");
+    hit.push_back(&*which);
+  }
+  for (auto which : hit) {
+    if (fault.what == dev_fault::kind::stall) {
+      ::kill(which->pid, SIGSTOP);
+      which->stalled = true;
+      which->back_at = steady::now() + fault.duration;
+      continue;
+    }
+    which->back_after = fault.duration;
+    ::kill(which->pid, fault.what == dev_fault::kind::kill ? SIGKILL : SIGTERM);
+    if (which->stalled)
+      ::kill(which->pid, SIGCONT);
+  }
+  if (fault.what == dev_fault::kind::stall)
+    return {};
+  auto running = [&] { return std::any_of(hit.begin(), hit.end(), [](auto which) { return which->running; }); };
+  for (auto deadline = steady::now() + stop_patience; running() && steady::now() < deadline; ::poll(nullptr, 0, 5))
+    reap(true);
+  for (auto which : hit)
+    if (which->running)
+      ::kill(which->pid, SIGKILL);
+  return {};
+}
+
+void laptop_cluster::bring_back() {
+  auto changed = false;
+  for (auto& which : children_) {
+    if (!which.back_at || *which.back_at > steady::now())
+      continue;
+    which.back_at.reset();
+    if (which.stalled)
+      ::kill(which.pid, SIGCONT);
+    else if (!which.running)
+      changed |= spawn(which);
+    which.stalled = false;
+  }
+  if (changed)
+    write_list();
 }
 
 void laptop_cluster::read_signals(std::chrono::milliseconds patience, bool narrate) {
-  pollfd fds{signal_fd_, POLLIN, 0};
-  ::poll(&fds, 1, static_cast<int>(patience.count()));
+  pollfd fds[] = {{signal_fd_, POLLIN, 0}, {door_ ? door_->descriptor() : -1, POLLIN, 0}};
+  ::poll(fds, 2, static_cast<int>(patience.count()));
   signalfd_siginfo info;
-  while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info)))
-    if (info.ssi_signo != SIGCHLD)
+  while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
+    // ^C at the shell's prompt comes to everybody at the terminal.
+    auto for_session = info.ssi_signo == SIGINT && options_.session_at_terminal && session_ > 0;
+    if (info.ssi_signo != SIGCHLD && !for_session)
       stop_ = true;
+  }
   reap(narrate);
+  if ((fds[1].revents & POLLIN) != 0)
+    door_->serve([this](const dev_fault& fault) { return make_happen(fault); });
 }
 
 void laptop_cluster::end() {
+  end_session();
+  door_.reset();
   // Nodes first: they say goodbye to Resources that are still there.
   auto tell = [this](bool nodes, int signal) {
     for (auto& which : children_)
@@ -415,12 +587,26 @@ int laptop_cluster::run() {
   if (!await_ready())
     return stop_ ? EXIT_SUCCESS : EXIT_FAILURE;
   write_list();
-  print_banner(steady::now() - began);
+  door_ = std::make_unique<dev_fault_door>(directory_);
+  // Output of a script is its results and nothing else.
+  auto narrates = options_.session.empty() || options_.session_at_terminal;
+  if (narrates)
+    print_banner(steady::now() - began);
+  else if (::isatty(STDERR_FILENO) != 0)
+    std::fprintf(stderr, "\r\033[K");
+  if (!options_.session.empty() && !start_session())
+    return EXIT_FAILURE;
   watch();
-  fmt::print("ending the cluster\n");
+  auto cut_off = session_ > 0;
+  end_session();
+  std::fprintf(stderr, "%s", obituaries_.c_str());
+  if (narrates)
+    fmt::print("ending the cluster\n");
   std::fflush(stdout);
   end();
-  return EXIT_SUCCESS;
+  if (options_.session.empty() || (options_.session_at_terminal && cut_off))
+    return EXIT_SUCCESS;
+  return session_code_;
 }
 
 } // namespace

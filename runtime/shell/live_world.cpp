@@ -16,6 +16,7 @@
 #include "runtime/gateway/access.hpp"
 #include "runtime/gateway/routes.hpp"
 #include "runtime/shell/actor_words.hpp"
+#include "runtime/shell/cluster_shape.hpp"
 
 #include <algorithm>
 #include <array>
@@ -68,6 +69,14 @@ const std::vector<verb_text> verbs{
     {"drain", "drain NODE", "No new work for a node, as node drain does", "drain node-2"},
     {"watch", "watch APP|node/NAME [DURATION]",
      "Tell what becomes of an app's replicas, or what happens to a node, until ^C or for so long", "watch @c"},
+    {"cluster", "cluster [nodes=5] [resources=1] [cores=2] [memory=4GiB]",
+     "As the first statement of a script: the cluster that astra dev -f and astra sim run make for it; a cluster that "
+     "is there must have at least that",
+     "cluster nodes=5 cores=2"},
+    {"fault", "fault KIND MACHINE... [DURATION]",
+     "Break something in a cluster of astra dev (kill, stop, stall) or of the simulator (crash, partition, slow_link "
+     "and more)",
+     "fault kill node-2 2s\nfault partition node-1 <-> resource-1 5s"},
     {"help", "help [VERB|@APP|ACTOR]", "List the verbs, explain one, or tell what an actor takes",
      "help spawn\nhelp @c\nhelp counter"},
     {":mode", ":mode table|json|ndjson|csv|line", "How results are shown from now on", ":mode json"},
@@ -269,7 +278,10 @@ live_world::live_world(command_context& outer, std::string reason, std::function
   if (interrupted_)
     environment_.interrupted = interrupted_;
   environment_.in_is_terminal = false;
-  environment_.before_call = [this](http_call& call) -> caf::error {
+  environment_.before_call = [this, before = inner.before_call](http_call& call) -> caf::error {
+    if (before)
+      if (auto refused = before(call))
+        return refused;
     auto route = find_route(call.method, call.target);
     if (needed_for(route.what) != access_right::change)
       return {};
@@ -346,6 +358,17 @@ caf::expected<reply> live_world::call(const request& what) {
       return wrong;
     return watch(words);
   }
+  if (verb == "cluster")
+    return compare_shape(words);
+  if (verb == "fault") {
+    if (!faults)
+      return problem("a live cluster takes no faults; run the script with astra dev -f or astra sim run, or name the "
+                     "directory of a cluster of astra dev with astra shell --dev DIRECTORY");
+    if (!may_change())
+      return problem("this would change the cluster, and the shell may only read; say ':rw REASON', or begin it with "
+                     "astra shell --rw REASON");
+    return faults(words);
+  }
   static const std::map<std::string_view, std::vector<std::string>> same_as{{"kill", {"app", "delete"}},
                                                                             {"drain", {"node", "drain"}}};
   std::vector<std::string> line;
@@ -372,6 +395,8 @@ caf::expected<reply> live_world::call(const request& what) {
     if (std::find(elsewhere.begin(), elsewhere.end(), verb) != elsewhere.end()
         || (verb == "sim" && !words.empty() && words.front().text == "shell"))
       return problem(fmt::format("'{}' is not for the shell; type astra {} in another terminal", verb, verb));
+    if (setting == world_setting::simulated && verb == "sim")
+      return problem("the simulator runs this script already; type astra sim in a terminal");
     line = {what.verb};
   }
   for (auto& word : words) {
@@ -855,6 +880,42 @@ caf::expected<reply> live_world::watch(const words_of& words) {
     sleep(limit ? std::min<std::chrono::nanoseconds>(watch_poll, begun + *limit - now()) : watch_poll);
   }
   return reply{{}, {}, true};
+}
+
+caf::expected<reply> live_world::compare_shape(const words_of& words) {
+  auto wanted = read_shape(words);
+  if (!wanted)
+    return std::move(wanted.error());
+  auto status = context_.ask("GET", "/v1/status");
+  if (!status)
+    return std::move(status.error());
+  auto cure = setting == world_setting::live
+                  ? "start a larger one, or run the script with astra dev -f or astra sim run, which make their own"
+                  : "state it in the first statement of the script";
+  auto check = [&](const char* one, const char* many, std::uint64_t has, std::uint64_t least) -> caf::error {
+    if (has >= least)
+      return {};
+    return caf::make_error(errc::conflict, fmt::format("this cluster has {} {}, and the script is for {}; {}", has,
+                                                       has == 1 ? one : many, least, cure));
+  };
+  std::uint64_t online = count_in(list_in(*status, "nodes"), "online");
+  std::uint64_t resources = list_in(*status, "resources").size();
+  if (auto wrong = check("node", "nodes", online, wanted->nodes.value_or(1)))
+    return wrong;
+  if (auto wrong = check("Resource", "Resources", resources, wanted->resources.value_or(1)))
+    return wrong;
+  if (wanted->cpu_milli || wanted->memory_bytes) {
+    auto listed = run_command({"node", "list"}, false);
+    if (!listed)
+      return listed;
+    std::uint64_t large = 0;
+    for (auto& node : list_in(listed->what, "nodes"))
+      large += number_in(node, "cores") * 1000.0 + 0.5 >= wanted->cpu_milli.value_or(0)
+               && count_in(node, "memory_bytes") >= wanted->memory_bytes.value_or(0);
+    if (auto wrong = check("node of that size", "nodes of that size", large, wanted->nodes.value_or(1)))
+      return wrong;
+  }
+  return reply{{{"nodes", online}, {"resources", resources}}, {}, false};
 }
 
 void live_world::sleep(std::chrono::nanoseconds duration) {

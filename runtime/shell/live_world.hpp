@@ -7,6 +7,7 @@
 #include "runtime/shell/render.hpp"
 #include "runtime/shell/shell_world.hpp"
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -17,7 +18,17 @@
 
 namespace astra::shell {
 
-/// A live cluster behind its gateway.  Commands of the command line are run by the command line itself; what the shell
+/// What a cluster is made of.
+enum class world_setting : std::uint8_t {
+  /// Processes that somebody else answers for.
+  live,
+  /// Child processes of `astra dev` on this machine.
+  laptop,
+  /// Virtual machines.
+  simulated,
+};
+
+/// A cluster behind its gateway.  Commands of the command line are run by the command line itself; what the shell
 /// has of its own asks the gateway as they do.  Nothing is changed without a reason: the gateway's own table of routes
 /// says what is a change.
 class live_world final : public shell_world {
@@ -32,6 +43,9 @@ public:
   bool interrupted() override { return interrupted_ && interrupted_(); }
 
   output_mode mode = output_mode::table;
+  world_setting setting = world_setting::live;
+  /// Makes a fault happen, as the words behind "fault" say; null: nobody can.
+  std::function<caf::expected<reply>(const std::vector<request::word>& words)> faults;
   /// `quit` was said.
   bool ended = false;
 
@@ -57,6 +71,7 @@ private:
   caf::expected<reply> submit(const words_of& words);
   caf::expected<reply> scale(const words_of& words);
   caf::expected<reply> watch(const words_of& words);
+  caf::expected<reply> compare_shape(const words_of& words);
 
   caf::expected<reply> info(const words_of& words, bool only_shown);
   caf::expected<json> newest_content(const std::string& name);

@@ -30,6 +30,7 @@ from real_cluster import until
 LIMIT_S = 60.0  # for what never comes
 PROMPT = "astra:local[ro]> "
 RW_PROMPT = "astra:local[rw]> "
+DEV_PROMPT = "astra:dev[rw]> "
 MORE = "...> "
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\([AB0]|\r|\x07")
 
@@ -37,7 +38,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\([AB0]|\r|\x07")
 class Shell:
     """A shell in a terminal of its own.  `seen` is all that it has written, without escape sequences."""
 
-    def __init__(self, case, *arguments, term="xterm", columns=200):
+    def __init__(self, case, *arguments, command="shell", term="xterm", columns=200):
         environment = {**os.environ, "HOME": str(case.home), "TERM": term, "LC_ALL": "C.UTF-8", "NO_COLOR": "1",
                        "ASTRA_GATEWAY": case.gateway}
         for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
@@ -45,7 +46,7 @@ class Shell:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(case.home)
-            os.execve(case.astra, [case.astra, "shell", *arguments], environment)
+            os.execve(case.astra, [case.astra, command, *arguments], environment)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         self.raw, self.at, self.code = b"", 0, None
 
@@ -507,6 +508,131 @@ def modes_are_for_programs(it):
     assert done.stdout.splitlines() == ["name,state", "node-1,online", "node-2,online"], done
     done = it.run("-o", "json", "-c", "status")
     assert json.loads(done.stdout)["nodes"]["online"] == 2, done
+
+
+# -- a cluster of one's own -----------------------------------------------------------------------------------------------
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def own_cluster(it, *arguments):
+    """A shell of astra dev, and what cluster.json says."""
+    directory = it.home / "cluster"
+    shell = it.shell("--nodes", "2", "--cores", "4", "--listen", "127.0.0.1:0", "--dir", str(directory), *arguments,
+                     command="dev")
+    shell.expect(DEV_PROMPT if not arguments else "^C ends the cluster")
+    return shell, directory
+
+
+def processes(directory):
+    return {one["name"]: one["pid"] for one in json.loads((directory / "cluster.json").read_text())["processes"]}
+
+
+@case
+def dev_ends_in_a_shell_that_may_change(it):
+    shell, directory = own_cluster(it)
+    pids = processes(directory)
+    shell.type("spawn counter init=40 as c\n")
+    shell.line("await @c ready 60s", DEV_PROMPT)
+    shell.line("ask @c 2", DEV_PROMPT)
+    shell.expect("\n42   (")
+    shell.expect(DEV_PROMPT)
+    shell.type("half a li\x03")
+    shell.line("node list | count", DEV_PROMPT)
+    shell.expect("\n2\n")
+    shell.expect(DEV_PROMPT)
+    shell.type("\x04")
+    shell.expect("ending the cluster")
+    assert shell.leave("") == 0
+    assert len(pids) == 5 and not any(alive(pid) for pid in pids.values()), pids
+
+
+@case
+def dev_ends_by_quit_and_by_a_signal_with_the_terminal_as_it_was(it):
+    shell, directory = own_cluster(it)
+    pids = processes(directory)
+    shell.type("quit\n")
+    assert shell.leave("") == 0
+    assert not any(alive(pid) for pid in pids.values()), pids
+    shutil.rmtree(directory)
+    shell, directory = own_cluster(it)
+    pids = processes(directory)
+    shell.type("half a li")
+    shell.expect("half a li")
+    os.kill(shell.pid, signal.SIGTERM)
+    shell.expect("ending the cluster")
+    # Echo and whole lines, as before; on the pty both sides have the same.
+    flags = termios.tcgetattr(shell.fd)[3]
+    assert flags & termios.ECHO and flags & termios.ICANON, flags
+    assert shell.leave("") == 0
+    assert not any(alive(pid) for pid in pids.values()), pids
+
+
+@case
+def dev_takes_faults_and_the_prompt_stays_clean(it):
+    shell, directory = own_cluster(it)
+    before = processes(directory)
+    shell.type("fault kill node-2 1s\n")
+    shell.expect("fault    kill")
+    shell.expect(DEV_PROMPT)
+    assert not alive(before["node-2"])
+    assert until(lambda: processes(directory)["node-2"] != before["node-2"], 60)
+    shell.type("fault kil node-2\n")
+    shell.expect("astra dev has no fault 'kil'; did you mean 'kill'?")
+    shell.line("fault stall nod-1 1s", DEV_PROMPT)
+    shell.expect("no process 'nod-1'; did you mean 'node-1'?")
+    shell.line("fault stop node-1 100ms", DEV_PROMPT)
+    shell.expect("fault    stop")
+    shell.expect(DEV_PROMPT)
+    # Another one dies unasked: that is told when the terminal is free again.
+    os.kill(processes(directory)["scheduler-1"], signal.SIGKILL)
+    shell.type("status | select gateway\n")
+    shell.expect(DEV_PROMPT)
+    assert "scheduler-1 (pid" not in shell.seen, shell.seen
+    shell.type("\x04")
+    shell.expect("scheduler-1 (pid")
+    shell.expect("killed by signal 9")
+    assert shell.leave("") == 0
+
+
+@case
+def dev_without_a_shell_runs_until_ctrl_c(it):
+    shell, directory = own_cluster(it, "--no-shell")
+    pids = processes(directory)
+    assert "astra:dev" not in shell.seen
+    shell.type("\x03")
+    shell.expect("ending the cluster")
+    assert shell.leave("") == 0
+    assert not any(alive(pid) for pid in pids.values()), pids
+
+
+@case
+def dev_runs_a_script_and_ends_with_its_code(it):
+    def dev(*words):
+        return subprocess.run([it.astra, "dev", "--listen", "127.0.0.1:0", *words], stdin=subprocess.DEVNULL, text=True,
+                              capture_output=True, timeout=LIMIT_S, cwd=it.home, env={**os.environ, "HOME": str(it.home)})
+
+    good, bad, wrong = it.home / "good.astra", it.home / "bad.astra", it.home / "wrong.astra"
+    good.write_text("cluster nodes=4\nnode list | count\n")
+    done = dev("-o", "ndjson", "-f", "good.astra")
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"nodes":4,"resources":1}\n4\n', ""), done
+    bad.write_text("ps\nexpect $ == 17\n")
+    done = dev("-f", "bad.astra")
+    assert (done.returncode, done.stderr) == (3, "bad.astra:2: expected $ == 17; $ is []\n"), done
+    wrong.write_text("cluster nodes=4\nps | wher\n")
+    done = dev("-f", "wrong.astra")
+    assert (done.returncode, done.stdout) == (3, ""), done
+    assert done.stderr == "wrong.astra:2:6: expected where, sort, top, limit, select or count\n", done
+    # What the command line says goes before, and the script says what it lacks.
+    done = dev("--nodes", "1", "-f", "good.astra")
+    assert done.returncode == 3 and "good.astra:1: this cluster has 1 node, and the script is for 4" in done.stderr, done
+    done = dev("-c", "cluster nodes=2", "-c", "node list | count", "-o", "csv")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2"), done
 
 
 @case

@@ -36,7 +36,16 @@ extern const command_text run_text;
 int run_process_file(command_context& context, const std::string& file);
 
 extern const command_text dev_text;
-int run_dev_cluster(command_context& context, const dev_options& options);
+/// What is done with the cluster once it is up.
+struct dev_shell_options {
+  /// Statements.
+  std::vector<std::string> commands;
+  /// A script; empty: none.
+  std::string file;
+  /// At a terminal, too, the cluster just runs.
+  bool no_shell = false;
+};
+int run_dev_cluster(command_context& context, const dev_options& options, const dev_shell_options& shell);
 
 extern const command_text status_text;
 int show_status(command_context& context);
@@ -262,7 +271,7 @@ int bench_view(command_context& context, view_bench_options options);
 extern const command_text sim_text, sim_run_text, sim_explore_text, sim_replay_text, sim_lint_text, sim_bench_text,
     sim_checks_text;
 struct sim_options {
-  /// Scenario files.
+  /// Scenario files; of run also a script.
   std::vector<std::string> files;
   /// "7", "1..1000"; empty: as the scenario says.
   std::string seeds;
@@ -287,6 +296,10 @@ struct sim_options {
   bool unchecked = false;
 };
 int run_sim(command_context& context, const sim_options& options);
+/// Whether a file is a script of the shell, by its name.
+bool is_script(const std::string& file);
+/// Runs a script in a simulated cluster.
+int run_sim_script(command_context& context, const std::string& file, std::uint64_t seed, const sim_options& options);
 int explore_sim(command_context& context, const sim_options& options);
 int replay_sim(command_context& context, const sim_options& options);
 int lint_sim(command_context& context, const sim_options& options);
@@ -335,6 +348,8 @@ struct shell_options {
   std::string file;
   /// Why things are to be changed; empty: nothing may be.
   std::string reason;
+  /// Directory of a cluster of `astra dev`, which is asked then and takes faults; empty: none.
+  std::string dev_directory;
 };
 int run_shell(command_context& context, const shell_options& options);
 

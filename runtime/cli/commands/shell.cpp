@@ -1,16 +1,22 @@
+#include "config/endpoint.hpp"
+#include "config/units.hpp"
+#include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 #include "runtime/cli/commands/commands.hpp"
 #include "runtime/cli/table.hpp"
+#include "runtime/dev/dev_faults.hpp"
 #include "runtime/shell/history_file.hpp"
-#include "runtime/shell/interpreter.hpp"
 #include "runtime/shell/line_editor.hpp"
 #include "runtime/shell/live_world.hpp"
 #include "runtime/shell/parse.hpp"
-#include "runtime/shell/render.hpp"
+#include "runtime/shell/script_runner.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <sys/prctl.h>
+#include <unistd.h>
 
-#include <algorithm>
+#include <csignal>
 #include <istream>
 #include <memory>
 #include <string>
@@ -21,62 +27,43 @@
 namespace astra {
 namespace {
 
-/// A script stopped at a statement that is wrong or could not be done.
-constexpr int exit_script_stopped = 3;
+/// Asks the cluster of `astra dev` in a directory from now on.
+caf::error turn_to_laptop(command_context& context, const std::string& directory) {
+  auto address = dev_gateway(directory);
+  if (!address)
+    return std::move(address.error());
+  auto where = parse_endpoint(*address);
+  if (!where)
+    return caf::make_error(errc::io_failed, fmt::format("--dev {}: its gateway has no address", directory));
+  // Of the shell that is the cluster's own.
+  if (context.environment.variables("ASTRA_PARENT") == std::to_string(::getppid()))
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  auto& asked = context.options;
+  asked.gateway_host = where->host;
+  asked.gateway_port = where->port;
+  asked.https = false;
+  asked.gateway_socket = asked.certificate = asked.key = asked.ca = asked.context_problem = std::string{};
+  asked.context = "dev";
+  return {};
+}
 
 class shell_session {
 public:
   shell_session(command_context& context, const shell_options& options, bool at_terminal)
     : context_(context),
       world_(context, options.reason, at_terminal ? std::function<bool()>{shell::interrupt_pending} : nullptr),
-      interpreter_(world_, [this](const shell::reply& result) { show(result); }), at_terminal_(at_terminal) {
-    switch (context.options.format) {
-    case output_format::json:
-      world_.mode = shell::output_mode::json;
-      break;
-    case output_format::ndjson:
-      world_.mode = shell::output_mode::ndjson;
-      break;
-    case output_format::csv:
-      world_.mode = shell::output_mode::csv;
-      break;
-    case output_format::table:
-      break;
-    }
+      runner_(context, world_, world_, at_terminal) {
+    world_.mode = shell::mode_of(context.options.format);
+    if (options.dev_directory.empty())
+      return;
+    world_.setting = shell::world_setting::laptop;
+    world_.faults = [directory = options.dev_directory](const std::vector<shell::request::word>& words) {
+      return break_something(directory, words);
+    };
   }
 
-  /// Runs a text; what is wrong is told with its place.
-  /// @param name of the file; empty: typed
   bool run(std::string_view text, const std::string& name, int first_line) {
-    auto parsed = shell::parse(text, first_line);
-    auto tell = [&](shell::place at, const std::string& message, bool with_column) {
-      // What was typed stands right above.
-      auto where = name.empty()  ? with_column ? fmt::format("{}:{}: ", at.line - first_line + 1, at.column) : ""
-                   : with_column ? fmt::format("{}:{}:{}: ", name, at.line, at.column)
-                                 : fmt::format("{}:{}: ", name, at.line);
-      std::string clean;
-      for (std::size_t begin = 0; begin <= message.size();) {
-        auto end = std::min(message.find('\n', begin), message.size());
-        clean += (begin == 0 ? "" : "\n") + printable(std::string_view{message}.substr(begin, end - begin));
-        begin = end + 1;
-      }
-      context_.say(where + paint(clean, tone::bad, context_.options.colour_err));
-    };
-    if (parsed.error) {
-      tell(parsed.error->at, parsed.error->message, true);
-      return false;
-    }
-    for (auto& statement : parsed.statements) {
-      auto failed = interpreter_.run({statement});
-      context_.out().flush();
-      if (failed) {
-        tell(failed->at, error_text(failed->why), false);
-        return false;
-      }
-      if (world_.ended)
-        break;
-    }
-    return true;
+    return runner_.run(text, name, first_line);
   }
 
   bool ended() const { return world_.ended; }
@@ -94,14 +81,14 @@ public:
       if (lines.wants_more())
         continue;
       if (!run(pending, "stdin", first))
-        return exit_script_stopped;
+        return shell::exit_script_stopped;
       lines.clear();
       pending.clear();
       first = number + 1;
     }
     // What was begun and never ended is told as what it lacks.
     if (!pending.empty() && !ended() && !run(pending, "stdin", first))
-      return exit_script_stopped;
+      return shell::exit_script_stopped;
     return exit_ok;
   }
 
@@ -112,7 +99,7 @@ public:
     world_.app_named = [this](const std::string& name) { return interpreter_.app_of(name); };
     auto known = world_.words([this] {
       std::vector<std::string> names;
-      for (auto& [name, content] : interpreter_.variables())
+      for (auto& [name, content] : runner_.state().variables())
         names.push_back(name);
       return names;
     });
@@ -148,6 +135,22 @@ public:
   }
 
 private:
+  static caf::expected<shell::reply> break_something(const std::string& directory,
+                                                     const std::vector<shell::request::word>& words) {
+    std::vector<std::string> line;
+    for (auto& word : words)
+      line.push_back(word.name.empty() ? word.text : word.name + "=" + word.text);
+    auto fault = read_dev_fault(line);
+    if (!fault)
+      return std::move(fault.error());
+    if (auto failed = ask_for_fault(directory, *fault))
+      return failed;
+    return shell::reply{
+        {{"fault", to_string(fault->what)}, {"targets", fault->targets}, {"for", format_duration(fault->duration)}},
+        {},
+        false};
+  }
+
   std::string prompt() const {
     const auto& options = context_.options;
     auto name = !options.context.empty() ? options.context
@@ -157,23 +160,9 @@ private:
     return fmt::format("astra:{}[{}]> ", printable(name), world_.may_change() ? "rw" : "ro");
   }
 
-  void show(const shell::reply& result) {
-    auto colour = context_.options.colour_out;
-    auto text = shell::render(result.what, world_.mode, colour);
-    auto in_table = world_.mode == shell::output_mode::table;
-    if (in_table && at_terminal_ && !result.note.empty() && text.ends_with('\n')) {
-      text.pop_back();
-      text += paint(fmt::format("   ({})", result.note), tone::faint, colour) + "\n";
-    }
-    context_.out() << text << std::flush;
-    if (in_table && !at_terminal_ && !result.note.empty())
-      context_.say(fmt::format("({})", result.note));
-  }
-
   command_context& context_;
   shell::live_world world_;
-  shell::interpreter interpreter_;
-  bool at_terminal_;
+  shell::script_runner runner_;
 };
 
 } // namespace
@@ -194,12 +183,16 @@ int run_shell(command_context& context, const shell_options& options) {
   if (!options.file.empty() && !options.commands.empty())
     return context.fail(exit_usage, "-c and -f do not go together; write one of the two");
   auto& environment = context.environment;
+  if (!options.dev_directory.empty()) {
+    if (auto failed = turn_to_laptop(context, options.dev_directory))
+      return context.fail(failed);
+  }
   auto at_terminal =
       options.commands.empty() && options.file.empty() && environment.in_is_terminal && environment.out_is_terminal;
   shell_session session{context, options, at_terminal};
   for (auto& text : options.commands)
     if (!session.run(text, "-c", 1))
-      return exit_script_stopped;
+      return shell::exit_script_stopped;
     else if (session.ended())
       return exit_ok;
   if (!options.commands.empty())
@@ -208,7 +201,7 @@ int run_shell(command_context& context, const shell_options& options) {
     auto text = read_input_file(options.file);
     if (!text)
       return context.fail(text.error());
-    return session.run(*text, options.file, 1) ? exit_ok : exit_script_stopped;
+    return session.run(*text, options.file, 1) ? exit_ok : shell::exit_script_stopped;
   }
   return at_terminal ? session.run_terminal() : session.run_stream(*environment.in);
 }

@@ -51,6 +51,10 @@ std::optional<seed_range> parse_seeds(const std::string& text) {
 
 /// Null when it was told what is wrong.
 std::shared_ptr<const scenario> load(command_context& context, const std::string& file) {
+  if (is_script(file)) {
+    context.say(fmt::format("{}: is a script, not a scenario; run it with astra sim run", printable(file)));
+    return nullptr;
+  }
   return std::move(read_scenario(context, file).value);
 }
 
@@ -177,11 +181,15 @@ int run_one(command_context& context, const std::string& file, const std::shared
 const command_text sim_text = {"Run, explore and replay simulations of whole clusters", "", ""};
 
 const command_text sim_run_text = {
-    "Run one seed of a scenario",
+    "Run one seed of a scenario, or a script of the shell",
     "The production actors, on virtual machines, in virtual time, with the faults that the scenario and the seed "
-    "bring.  The same seed is the same run, to the last byte of its trace.  Exit code 1 when an invariant fails, 78 "
-    "when the file has problems.",
+    "bring.  The same seed is the same run, to the last byte of its trace.  A FILE.astra is run as astra shell -f "
+    "does, "
+    "in a cluster that is simulated for it.  Exit code 1 when an invariant fails, 3 when a script stops at a "
+    "statement, "
+    "78 when the scenario has problems.",
     "astra sim run config/scenarios/smoke.toml --seed 7\n"
+    "astra sim run config/examples/scripts/counter.astra --seed 7\n"
     "astra sim run config/scenarios/evict.toml --trace - | less\n"
     "astra sim run config/scenarios/partition.toml --seed 3 --html run.html",
 };
@@ -217,14 +225,23 @@ const command_text sim_checks_text = {"List the invariants that every run is hel
 int run_sim(command_context& context, const sim_options& options) {
   if (auto bad = no_such_mutant(context, options.mutant); bad != exit_ok)
     return bad;
+  auto one_seed = [&](std::uint64_t usual) {
+    return options.seeds.empty() ? seed_range{usual, 1} : parse_seeds(options.seeds).value_or(seed_range{0, 0});
+  };
+  auto many = fmt::format("--seed {}: run takes one seed; for many there is explore", options.seeds);
+  if (auto& file = options.files.front(); is_script(file)) {
+    auto seeds = one_seed(1);
+    return seeds.count == 1 ? run_sim_script(context, file, seeds.first, options) : context.fail(exit_usage, many);
+  }
+  if (context.options.format == output_format::ndjson || context.options.format == output_format::csv)
+    return context.fail(exit_usage,
+                        "-o: a scenario's result is shown as table or json; ndjson and csv are for scripts");
   auto what = load(context, options.files.front());
   if (!what)
     return context.fail(exit_bad_config, options.files.front() + " has problems; nothing was run");
-  auto seeds =
-      options.seeds.empty() ? seed_range{what->first_seed, 1} : parse_seeds(options.seeds).value_or(seed_range{0, 0});
+  auto seeds = one_seed(what->first_seed);
   if (seeds.count != 1)
-    return context.fail(exit_usage,
-                        fmt::format("--seed {}: run takes one seed; for many there is explore", options.seeds));
+    return context.fail(exit_usage, many);
   return run_one(context, options.files.front(), what, seeds.first, options);
 }
 
