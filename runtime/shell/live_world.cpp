@@ -82,6 +82,9 @@ const std::vector<verb_text> verbs{
     {":mode", ":mode table|json|ndjson|csv|line", "How results are shown from now on", ":mode json"},
     {":rw", ":rw REASON", "Allow changes; the reason stands in the gateway's log with each", ":rw \"ticket 4711\""},
     {":ro", ":ro", "Allow no changes any more", ""},
+    {":record", ":record [FILE|stop]",
+     "Write what is typed from now on and succeeds as a script; end that; alone: tell what is recorded",
+     ":record check.astra\n:record stop"},
     {"quit", "quit", "Leave; so does ^D", ""},
 };
 
@@ -327,6 +330,13 @@ caf::expected<reply> live_world::call(const request& what) {
   if (verb == ":ro") {
     reason_.clear();
     return reply{};
+  }
+  if (verb == ":record") {
+    if (!record)
+      return problem("only what is typed at a terminal is recorded; this is a script already");
+    if (auto wrong = needs(0, 1))
+      return wrong;
+    return record(words);
   }
   if (verb == "ps") {
     if (auto wrong = needs(0, 1))

@@ -46,6 +46,8 @@ public:
   world_setting setting = world_setting::live;
   /// Makes a fault happen, as the words behind "fault" say; null: nobody can.
   std::function<caf::expected<reply>(const std::vector<request::word>& words)> faults;
+  /// Does what follows :record; null: nothing is typed here.
+  std::function<caf::expected<reply>(const std::vector<request::word>& words)> record;
   /// `quit` was said.
   bool ended = false;
 

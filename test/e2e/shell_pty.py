@@ -636,6 +636,37 @@ def dev_runs_a_script_and_ends_with_its_code(it):
 
 
 @case
+def a_session_is_recorded_and_does_the_same_again(it):
+    shell = it.shell("--rw", "test")
+    shell.line("spawn counter init=40 name=recorded as c", RW_PROMPT)
+    shell.line(":record", RW_PROMPT)
+    shell.expect("nothing is recorded; begin with :record FILE")
+    shell.line(":record again.astra", RW_PROMPT)
+    shell.line("await @c ready 60s", RW_PROMPT)
+    shell.line("ask @c nonsense", RW_PROMPT)
+    shell.line("ask @c 2", RW_PROMPT)
+    shell.expect("\n42   (")
+    shell.line("expect $ == 42", RW_PROMPT)
+    shell.line("kill @c", RW_PROMPT)
+    shell.line("await @c gone 60s", RW_PROMPT)
+    shell.line(":record", RW_PROMPT)
+    shell.expect("again.astra: 6 statements so far")
+    shell.line(":record stop", RW_PROMPT)
+    shell.expect("again.astra: 6 statements")
+    shell.line(":record again.astra", RW_PROMPT)
+    shell.expect("again.astra is there already; name a new file")
+    shell.expect(RW_PROMPT)
+    assert shell.leave() == 0
+    lines = (it.home / "again.astra").read_text().splitlines()
+    assert lines[1:3] == ["spawn counter init=40 name=recorded as c", "await @c ready 1m"], lines
+    assert lines[3] == "# failed: ask @c nonsense" and lines[-4:] == ["ask @c 2", "expect $ == 42", "kill @c", "await @c gone 1m"], lines
+    done = it.run("--rw", "test", "-o", "ndjson", "-f", "again.astra")
+    assert done.returncode == 0 and "\n42\n" in done.stdout, done
+    done = it.run("-c", ":record x.astra")
+    assert done.returncode == 3 and "only what is typed at a terminal is recorded" in done.stderr, done
+
+
+@case
 def without_a_gateway_a_script_says_so(it):
     done = it.run("-c", "ps", gateway="127.0.0.1:1")
     assert done.returncode == 3 and "cannot reach the gateway" in done.stderr, done

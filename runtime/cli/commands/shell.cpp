@@ -10,6 +10,7 @@
 #include "runtime/shell/live_world.hpp"
 #include "runtime/shell/parse.hpp"
 #include "runtime/shell/script_runner.hpp"
+#include "runtime/shell/session_record.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -54,6 +55,14 @@ public:
       world_(context, options.reason, at_terminal ? std::function<bool()>{shell::interrupt_pending} : nullptr),
       runner_(context, world_, world_, at_terminal) {
     world_.mode = shell::mode_of(context.options.format);
+    if (at_terminal) {
+      world_.record = [this](const std::vector<shell::request::word>& words) { return record(words); };
+      runner_.observe = [this](const shell::statement& what, const shell::script_failure* failure) {
+        record_.note(what, failure == nullptr     ? std::string{}
+                           : failure->interrupted ? std::string{"interrupted"}
+                                                  : error_text(failure->why));
+      };
+    }
     if (options.dev_directory.empty())
       return;
     world_.setting = shell::world_setting::laptop;
@@ -151,6 +160,26 @@ private:
         false};
   }
 
+  caf::expected<shell::reply> record(const std::vector<shell::request::word>& words) {
+    if (words.empty()) {
+      auto text = record_.recording()
+                      ? fmt::format("{}: {} so far", record_.path(), counted(record_.statements(), "statement"))
+                      : std::string{"nothing is recorded; begin with :record FILE"};
+      return shell::reply{text, {}, false};
+    }
+    if (words.front().text != "stop") {
+      if (auto failed = record_.start(words.front().text))
+        return failed;
+      if (!is_script(record_.path()))
+        context_.say(fmt::format("astra sim run takes it once its name ends in .astra: {}", printable(record_.path())));
+      return shell::reply{};
+    }
+    auto count = record_.statements();
+    if (auto failed = record_.stop())
+      return failed;
+    return shell::reply{fmt::format("{}: {}", record_.path(), counted(count, "statement")), {}, false};
+  }
+
   std::string prompt() const {
     const auto& options = context_.options;
     auto name = !options.context.empty() ? options.context
@@ -161,6 +190,7 @@ private:
   }
 
   command_context& context_;
+  shell::session_record record_;
   shell::live_world world_;
   shell::script_runner runner_;
 };
