@@ -106,7 +106,7 @@ public:
         && db_.prepare(body_, "SELECT bytes FROM bodies WHERE task = ?")
         && db_.prepare(result_, "SELECT bytes FROM results WHERE task = ?")
         && db_.prepare(list_, "SELECT " TASK_COLUMNS " FROM tasks WHERE (?1 = '' OR app = ?1) AND (?2 < 0 OR state = "
-                              "?2) ORDER BY number DESC LIMIT ?3")
+                              "?2) AND (?4 = 0 OR number < ?4) ORDER BY number DESC LIMIT ?3")
         && db_.prepare(due_, "SELECT number FROM tasks WHERE state >= 2 AND ended + keep <= ? ORDER BY ended + keep "
                              "LIMIT ?");
     if (!ready)
@@ -204,7 +204,7 @@ public:
   caf::expected<std::vector<task_record>> list(const task_query& query) override {
     running select{list_};
     select.text(query.app).number(query.state ? static_cast<std::int64_t>(*query.state) : -1);
-    select.number(signed_of(query.limit));
+    select.number(signed_of(query.limit)).number(signed_of(query.before));
     return all_of(select);
   }
 

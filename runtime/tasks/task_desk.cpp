@@ -648,21 +648,27 @@ private:
     if (auto wrong = std::get_if<std::string>(&query))
       return answer(exchange, refusal(400, "invalid_argument", *wrong));
     auto found = std::make_shared<std::vector<task_record>>();
+    auto limit = std::get<task_query>(query).limit;
     keeper_->read(
-        [found, query = std::get<task_query>(query)](task_store& store) {
+        [found, query = std::get<task_query>(query)](task_store& store) mutable {
+          // One more tells whether there are more.
+          ++query.limit;
           auto tasks = store.list(query);
           if (!tasks)
             return std::move(tasks.error());
           *found = std::move(*tasks);
           return caf::error{};
         },
-        [this, exchange, found](const caf::error& failed) {
+        [this, exchange, found, limit](const caf::error& failed) {
           if (failed)
             return answer(exchange, refusal(500, "io_failed", error_text(failed)));
+          auto more = found->size() > limit;
+          if (more)
+            found->pop_back();
           std::vector<std::pair<std::string, task_record>> tasks;
           for (auto& task : *found)
             tasks.emplace_back(id_of(task.number), with_cause(std::move(task)));
-          answer(exchange, reply(200, tasks_json(tasks)));
+          answer(exchange, reply(200, tasks_json(tasks, more)));
         });
   }
 

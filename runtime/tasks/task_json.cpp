@@ -54,10 +54,12 @@ std::string task_json(const task_record& task, const std::string& id, task_time 
   return text_of(object_of(task, id, next_try)) + "\n";
 }
 
-std::string tasks_json(const std::vector<std::pair<std::string, task_record>>& tasks) {
+std::string tasks_json(const std::vector<std::pair<std::string, task_record>>& tasks, bool more) {
   json out = {{"tasks", json::array()}};
   for (auto& [id, task] : tasks)
     out["tasks"].push_back(object_of(task, id, task_time{0}));
+  if (more && !tasks.empty())
+    out["next"] = tasks.back().first;
   return text_of(out) + "\n";
 }
 

@@ -13,7 +13,8 @@ namespace astra {
 /// @param next_try of a task that waits for its next attempt; 0: it waits for its turn
 std::string task_json(const task_record& task, const std::string& id, task_time next_try = task_time{0});
 
-std::string tasks_json(const std::vector<std::pair<std::string, task_record>>& tasks);
+/// @param more whether there are older ones than these
+std::string tasks_json(const std::vector<std::pair<std::string, task_record>>& tasks, bool more);
 
 /// One event of a stream of server-sent events.
 std::string task_event(const task_record& task, const std::string& id, task_time next_try = task_time{0});

@@ -113,6 +113,8 @@ caf::expected<std::vector<task_record>> task_memory::list(const task_query& quer
   std::vector<task_record> result;
   for (auto i = now_.tasks.rbegin(); i != now_.tasks.rend() && result.size() < query.limit; ++i) {
     auto& task = i->second.task;
+    if (query.before != 0 && task.number >= query.before)
+      continue;
     if ((query.app.empty() || task.app == query.app) && (!query.state || task.state == *query.state))
       result.push_back(task);
   }

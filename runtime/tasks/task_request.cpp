@@ -94,8 +94,13 @@ std::variant<task_query, std::string> read_task_query(const std::string& target)
       auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), result.limit);
       if (error != std::errc{} || end != value.data() + value.size() || result.limit == 0 || result.limit > list_max)
         return fmt::format("limit={}: must be a number of tasks from 1 to {}", printable(value, 32), list_max);
+    } else if (name == "before") {
+      auto id = parse_task_id(value);
+      if (!id)
+        return fmt::format("before={}: must be the id of a task", printable(value, 32));
+      result.before = id->number;
     } else {
-      return no_parameter(name, {"app", "state", "limit"});
+      return no_parameter(name, {"app", "state", "limit", "before"});
     }
   }
   return result;

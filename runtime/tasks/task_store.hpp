@@ -29,6 +29,8 @@ struct task_query {
   std::string app;
   std::optional<task_state> state;
   std::size_t limit = 100;
+  /// Only those with a lower number; 0: all.
+  task_number before = 0;
 };
 
 /// Where a gateway keeps its tasks.  Everything between begin and commit is kept together or not at all, and is there

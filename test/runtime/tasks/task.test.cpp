@@ -101,6 +101,8 @@ TEST_CASE("queries are read, and what is unknown in them gets a suggestion") {
   CHECK(query.state == task_state::failed);
   CHECK(query.limit == 7);
   CHECK(std::get<task_query>(read_task_query("/v1/tasks")).limit == 100);
+  CHECK(std::get<task_query>(read_task_query("/v1/tasks?before=gw.42.9f8e7d6c5b4a3921")).before == 42);
+  CHECK(std::get<std::string>(read_task_query("/v1/tasks?before=42")) == "before=42: must be the id of a task");
   CHECK(std::get<std::string>(read_task_query("/v1/tasks?state=lost")).find("must be queued, running")
         != std::string::npos);
   CHECK(std::get<std::string>(read_task_query("/v1/tasks?limit=0")).find("from 1 to 1000") != std::string::npos);

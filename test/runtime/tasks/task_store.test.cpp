@@ -172,6 +172,10 @@ void check_contract(task_store& store) {
   CHECK(store.list({"ocr", std::nullopt, 100})->size() == 2);
   CHECK(store.list({"", task_state::failed, 100})->front().number == second);
   CHECK(store.list({"ocr", std::nullopt, 1})->size() == 1);
+  CHECK(store.list({"", std::nullopt, 100, second + 1})->front().number == second);
+  auto older = store.list({"", std::nullopt, 100, second});
+  CHECK(std::all_of(older->begin(), older->end(), [&](auto& one) { return one.number < second; }));
+  CHECK_FALSE(older->empty());
 
   REQUIRE_FALSE(store.begin());
   CHECK(*store.drop_due(today + 10min - 1ms, 10) == 0);
