@@ -16,23 +16,27 @@ namespace {
 // wcwidth() and mbrtowc() follow the thread's locale, and a daemon or a container has "C".
 class utf8_locale {
 public:
-  utf8_locale() : locale_(newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {
-    if (locale_ != nullptr)
-      previous_ = uselocale(locale_);
-  }
+  utf8_locale() : previous_(locale() != nullptr ? uselocale(locale()) : nullptr) {}
   ~utf8_locale() {
-    if (locale_ != nullptr) {
+    if (previous_ != nullptr)
       uselocale(previous_);
-      freelocale(locale_);
-    }
   }
   utf8_locale(const utf8_locale&) = delete;
   utf8_locale& operator=(const utf8_locale&) = delete;
 
 private:
-  locale_t locale_;
-  locale_t previous_ = nullptr;
+  /// Made once: it reads a file, and a list of a million nodes has ten million cells.
+  static locale_t locale() {
+    static const auto made = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    return made;
+  }
+
+  locale_t previous_;
 };
+
+bool is_plain(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < '\x7f'; });
+}
 
 // Calls f(bytes, columns) for each character; columns is -1 for what is not printable.
 template <class F>
@@ -98,12 +102,16 @@ tone tone_of_state(std::string_view state) {
 }
 
 std::size_t display_width(std::string_view text) {
+  if (is_plain(text))
+    return text.size();
   std::size_t width = 0;
   for_each_character(text, [&](std::string_view, int columns) { width += columns < 0 ? 1u : unsigned(columns); });
   return width;
 }
 
 std::string printable(std::string_view text) {
+  if (is_plain(text))
+    return std::string{text};
   std::string out;
   out.reserve(text.size());
   for_each_character(text, [&](std::string_view bytes, int columns) {
