@@ -1,4 +1,4 @@
-#include "runtime/gateway/routes.hpp"
+#include "runtime/gateway/route_table.hpp"
 
 #include "runtime/http/percent.hpp"
 
@@ -11,13 +11,6 @@
 
 namespace astra {
 namespace {
-
-struct route_row {
-  std::string_view method;
-  /// "*" stands for a name.
-  std::string_view path;
-  gateway_route what;
-};
 
 constexpr route_row rows[] = {
     {"GET", "/livez", gateway_route::livez},
@@ -85,6 +78,10 @@ const std::vector<std::vector<std::string_view>>& patterns() {
 }
 
 } // namespace
+
+std::span<const route_row> all_routes() {
+  return rows;
+}
 
 route_match find_route(std::string_view method, std::string_view target) {
   route_match result;
