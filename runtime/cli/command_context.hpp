@@ -23,7 +23,21 @@ namespace astra {
 /// Keeps the order in which the gateway wrote the keys.
 using json = nlohmann::ordered_json;
 
-enum class output_format { table, json, ndjson, csv };
+enum class output_format {
+  /// For people.
+  table,
+  /// The gateway's answer.
+  json,
+  // Of lists only: one row after the other.
+  /// An object per line.
+  ndjson,
+  /// RFC 4180, the keys in the first line.
+  csv,
+  /// A key per line, an empty line between rows.
+  line,
+  /// The row's name and nothing else.
+  name,
+};
 
 /// What may be said with every command.
 struct global_options {

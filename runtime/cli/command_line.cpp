@@ -133,15 +133,25 @@ std::size_t columns_of_stderr() {
 
 std::string path_of(const CLI::App* app);
 
-std::string read_column(const std::string& option, const std::string& text, bool may_fall) {
-  auto name = may_fall && text.starts_with('-') ? text.substr(1) : text;
+/// One of the columns of `node list`.
+/// @returns what is wrong; empty: nothing.
+std::string column_problem(const std::string& name) {
   auto known = node_columns();
   if (std::find(known.begin(), known.end(), name) != known.end())
-    return text;
+    return {};
   auto meant = closest(name, known);
-  reject(option, fmt::format("no column '{}'{}", name,
-                             meant ? fmt::format("; did you mean '{}'?", *meant)
-                                   : fmt::format("; there are {}", fmt::join(known, ", "))));
+  return fmt::format("no column '{}'{}", name,
+                     meant ? fmt::format("; did you mean '{}'?", *meant)
+                           : fmt::format("; there are {}", fmt::join(known, ", ")));
+}
+
+std::vector<std::string> split_at_commas(const std::string& text) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = text.find(',', begin);
+    parts.push_back(text.substr(begin, end == std::string::npos ? end : end - begin));
+  }
+  return parts;
 }
 
 class command_line {
@@ -159,6 +169,7 @@ private:
   using action = std::function<int(command_context&)>;
 
   CLI::App* add(CLI::App* parent, const std::string& name, const command_text& text, action what = {});
+  CLI::App* lists(CLI::App* command, std::vector<std::string> keys);
   void add_global_options();
   void add_run_and_dev();
   void add_node();
@@ -196,6 +207,8 @@ private:
   command_environment& environment_;
   global_options options_;
   bool no_colour_ = false;
+  /// As -o says it.
+  std::string format_name_;
   CLI::App root_{"", "astra"};
   std::map<const CLI::App*, command_text> texts_;
   /// Of the commands that know more formats than table and json.
@@ -210,7 +223,9 @@ private:
   dev_options dev_;
   dev_shell_options dev_shell_;
   std::string name_;
-  node_list_options node_list_;
+  list_options list_;
+  std::string watch_;
+  std::vector<std::string> node_columns_;
   events_options events_;
   apply_options apply_;
   app_new_options app_new_;
@@ -279,6 +294,28 @@ CLI::App* command_line::add(CLI::App* parent, const std::string& name, const com
   return app;
 }
 
+/// Gives a command what every list takes.
+/// @param keys to sort by
+CLI::App* command_line::lists(CLI::App* command, std::vector<std::string> keys) {
+  formats_[command] = {output_format::ndjson, output_format::csv, output_format::line, output_format::name};
+  command
+      ->add_option("--where", list_.where,
+                   fmt::format("Only rows for which this holds, such as '{} == \"a\" and not {} == \"b\"'",
+                               keys.front(), keys.back()))
+      ->type_name("FILTER");
+  auto* sort = command->add_option("--sort", list_.sort, "Sort by these keys; -KEY: the largest first");
+  sort->type_name("KEY[,KEY...]");
+  choose_from(sort, std::move(keys));
+  command
+      ->add_option_function<std::string>(
+          "--limit", [this](const std::string& text) { list_.limit = read_count("--limit", text, 1'000'000'000); },
+          "At most so many; how many there are is told")
+      ->type_name("N");
+  command->add_flag("--watch{1s}", watch_, "Show it again and again, until ^C (default: once in 1s)")
+      ->type_name("[DURATION]");
+  return command;
+}
+
 void command_line::add_global_options() {
   // Before the others: what they say counts more.
   root_
@@ -307,19 +344,19 @@ void command_line::add_global_options() {
   auto* format = root_.add_option_function<std::string>(
       "-o",
       [this](const std::string& text) {
-        static const std::map<std::string, output_format> formats{{"table", output_format::table},
-                                                                  {"json", output_format::json},
-                                                                  {"ndjson", output_format::ndjson},
-                                                                  {"csv", output_format::csv}};
+        static const std::map<std::string, output_format> formats{
+            {"table", output_format::table}, {"json", output_format::json}, {"ndjson", output_format::ndjson},
+            {"csv", output_format::csv},     {"line", output_format::line}, {"name", output_format::name}};
         auto known = formats.find(text);
         if (known == formats.end())
-          reject("-o", fmt::format("'{}' is not a format; write table, json, ndjson or csv", text));
+          reject("-o",
+                 fmt::format("'{}' is not a format; write table, json, or for lists ndjson, csv, line or name", text));
         options_.format = known->second;
+        format_name_ = text;
       },
-      "table (default) for people, json for programs: exact and complete; lists of nodes and events: ndjson, csv, "
-      "too");
+      "table (default) for people, json for programs: exact and complete; lists also: ndjson, csv, line, name");
   format->type_name("FORMAT");
-  choose_from(format, {"table", "json", "ndjson", "csv"});
+  choose_from(format, {"table", "json", "ndjson", "csv", "line", "name"});
   root_
       .add_option_function<std::string>(
           "--timeout", [this](const std::string& text) { options_.timeout = read_duration("--timeout", text); },
@@ -418,28 +455,24 @@ void command_line::add_worker() {
 
 void command_line::add_node() {
   auto* node = add(&root_, "node", node_text);
-  auto* list = add(node, "list", node_list_text,
-                   [this](command_context& context) { return astra::list_nodes(context, node_list_); });
-  formats_[list] = {output_format::ndjson, output_format::csv};
-  list->add_option("--where", node_list_.where, "Only nodes for which this holds, such as 'util>0.8 and zone==\"a\"'")
-      ->type_name("FILTER");
-  auto* sort = list->add_option_function<std::string>(
-      "--sort", [this](const std::string& text) { node_list_.sort = read_column("--sort", text, true); },
-      "Sort by this column; -COLUMN: the largest first");
-  sort->type_name("COLUMN");
-  choose_from(sort, node_columns());
-  list->add_option_function<std::string>(
-          "--limit", [this](const std::string& text) { node_list_.limit = read_count("--limit", text, 1'000'000'000); },
-          "At most so many; how many more there are is told")
-      ->type_name("N");
+  auto* list = lists(add(node, "list", node_list_text,
+                         [this](command_context& context) { return astra::list_nodes(context, list_, node_columns_); }),
+                     node_columns());
+  list->get_option("--where")->description("Only nodes for which this holds, such as 'util>0.8 and zone==\"a\"'");
+  list->get_option("--sort")->check([](const std::string& text) {
+    std::string problem;
+    for (auto& key : split_at_commas(text))
+      if (problem.empty())
+        problem = column_problem(key.starts_with('-') ? key.substr(1) : key);
+    return problem;
+  });
   auto* shown = list->add_option_function<std::string>(
       "--columns",
       [this](const std::string& text) {
-        node_list_.columns.clear();
-        for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
-          end = text.find(',', begin);
-          node_list_.columns.push_back(read_column("--columns", text.substr(begin, end - begin), false));
-        }
+        node_columns_ = split_at_commas(text);
+        for (auto& name : node_columns_)
+          if (auto problem = column_problem(name); !problem.empty())
+            reject("--columns", problem);
       },
       "These columns of a table or of csv: " + fmt::format("{}", fmt::join(node_columns(), ",")));
   shown->type_name("COLUMN[,COLUMN...]");
@@ -454,9 +487,9 @@ void command_line::add_node() {
 }
 
 void command_line::add_events() {
-  auto* events =
-      add(&root_, "events", events_text, [this](command_context& context) { return show_events(context, events_); });
-  formats_[events] = {output_format::ndjson};
+  auto* events = lists(add(&root_, "events", events_text,
+                           [this](command_context& context) { return show_events(context, events_, list_); }),
+                       event_keys());
   events->add_flag("-f,--follow", events_.follow, "Go on with what happens, until ^C");
   events->add_option("--node", events_.node, "Only of this node")->type_name("NAME");
   events
@@ -473,12 +506,14 @@ void command_line::add_events() {
 
 void command_line::add_quota() {
   auto* quota = add(&root_, "quota", quota_text);
-  add(quota, "list", quota_list_text, list_quotas);
+  lists(add(quota, "list", quota_list_text, [this](command_context& context) { return list_quotas(context, list_); }),
+        quota_listing().keys);
 }
 
 void command_line::add_app() {
   auto* app = add(&root_, "app", app_text);
-  add(app, "list", app_list_text, list_apps);
+  lists(add(app, "list", app_list_text, [this](command_context& context) { return list_apps(context, list_); }),
+        app_listing().keys);
   auto named = [&](const char* verb, const command_text& text, int (*what)(command_context&, const std::string&)) {
     add(app, verb, text, [this, what](command_context& context) { return what(context, name_); })
         ->add_option("NAME", name_, "The app's name")
@@ -497,7 +532,11 @@ void command_line::add_app() {
       add(app, "new", app_new_text, [this](command_context& context) { return write_new_app(context, app_new_); });
   made->add_option("NAME", app_new_.name, "What the app and its actor are called")->required();
   made->add_option("DIR", app_new_.directory, "Where the files go (default: a new directory of the app's name)");
-  named("history", app_history_text, show_app_history);
+  lists(add(app, "history", app_history_text,
+            [this](command_context& context) { return show_app_history(context, name_, list_); }),
+        history_listing().keys)
+      ->add_option("NAME", name_, "The app's name")
+      ->required();
   auto* rollback = add(app, "rollback", app_rollback_text,
                        [this](command_context& context) { return roll_back_app(context, rollback_); });
   rollback->add_option("NAME", rollback_.app, "The app's name")->required();
@@ -511,13 +550,11 @@ void command_line::add_app() {
 
 void command_line::add_claims() {
   auto* claims = add(&root_, "claims", claims_text);
-  auto* log =
-      add(claims, "log", claims_log_text, [this](command_context& context) { return show_claims(context, claims_); });
+  auto* log = lists(add(claims, "log", claims_log_text,
+                        [this](command_context& context) { return show_claims(context, claims_, list_); }),
+                    claim_listing().keys);
   log->add_option("APP", claims_.app, "The app's name")->required();
-  log->add_option_function<std::string>(
-         "--limit", [this](const std::string& text) { claims_.limit = read_count("--limit", text, 1000); },
-         "At most so many (default: 100)")
-      ->type_name("N");
+  log->get_option("--limit")->description("At most so many, the last ones (default: 100; with --where or --sort all)");
   log->add_option_function<std::string>(
          "--from", [this](const std::string& text) { claims_.from = read_count("--from", text, 4'000'000'000); },
          "Number of the first one (default: the last ones)")
@@ -547,8 +584,9 @@ void command_line::add_invoke_and_router() {
       ->type_name("FACTOR");
 
   auto* router = add(&root_, "router", router_text);
-  add(router, "table", router_table_text,
-      [this](command_context& context) { return show_router_table(context, name_); })
+  lists(add(router, "table", router_table_text,
+            [this](command_context& context) { return show_router_table(context, name_, list_); }),
+        router_listing().keys)
       ->add_option("APP", name_, "The app's name")
       ->required();
   auto* pick = add(router, "pick", router_pick_text,
@@ -589,8 +627,9 @@ void command_line::add_task() {
   submit->add_flag("--wait{30d}", task_wait_, "Wait for its end, and print its result (default: however long it takes)")
       ->type_name("[DURATION]");
 
-  auto* list =
-      add(task, "list", task_list_text, [this](command_context& context) { return list_tasks(context, task_list_); });
+  auto* list = lists(add(task, "list", task_list_text,
+                         [this](command_context& context) { return list_tasks(context, task_list_, list_); }),
+                     task_listing().keys);
   list->add_option("--app", task_list_.app, "Only of this app")->type_name("APP");
   static const std::vector<std::string> states = {"queued", "running", "done", "failed", "cancelled", "expired"};
   auto* state = list->add_option_function<std::string>(
@@ -607,10 +646,8 @@ void command_line::add_task() {
       "Only those that are queued, running, done, failed, cancelled or expired");
   state->type_name("STATE");
   choose_from(state, states);
-  list->add_option_function<std::string>(
-          "--limit", [this](const std::string& text) { task_list_.limit = read_count("--limit", text, 1000); },
-          "At most so many, the newest first (default: 100)")
-      ->type_name("N");
+  list->get_option("--limit")->description(
+      "At most so many, the newest first (default: 100; with --where or --sort all)");
   auto with_id = [&](const char* verb, const command_text& text, int (*what)(command_context&, const task_options&)) {
     auto* made = add(task, verb, text, [this, what](command_context& context) { return what(context, task_); });
     made->add_option("ID", task_.id, "The task's id")->required();
@@ -668,7 +705,8 @@ void command_line::add_model() {
       ->type_name("URL");
   publish->add_flag("--pin", model_.pin, "Keep it on that node when room is needed for others");
   no_wait(publish);
-  add(model, "list", model_list_text, list_models);
+  lists(add(model, "list", model_list_text, [this](command_context& context) { return list_models(context, list_); }),
+        model_listing().keys);
   named(add(model, "show", model_show_text,
             [this](command_context& context) { return show_model(context, model_.name); }),
         version::any);
@@ -701,7 +739,9 @@ void command_line::add_model() {
                        [this, pinned](command_context& context) { return pin_model(context, model_, pinned); }),
                    version::any),
              "This node; may be repeated (default: all that have it)");
-  add(model, "nodes", model_nodes_text, [](command_context& context) { return list_model_nodes(context); });
+  lists(add(model, "nodes", model_nodes_text,
+            [this](command_context& context) { return list_model_nodes(context, list_); }),
+        model_node_listing().keys);
   add(model, "limit", model_limit_text, [this](command_context& context) { return limit_models(context, model_); })
       ->add_option_function<std::string>(
           "RATE",
@@ -786,7 +826,9 @@ void command_line::add_ca() {
   auto* revoke = in_directory(verb("revoke", ca_revoke_text, revoke_certificate));
   revoke->add_option("--serial", ca_.serial, "Its serial number or fingerprint")->type_name("HEX");
   revoke->add_option("--certificate", ca_.certificate, "Its file")->type_name("FILE");
-  in_directory(verb("list", ca_list_text, list_certificates));
+  in_directory(lists(add(ca, "list", ca_list_text,
+                         [this](command_context& context) { return list_certificates(context, ca_, list_); }),
+                     certificate_listing().keys));
   verb("show", ca_show_text, show_certificate)
       ->add_option("FILE", ca_.certificate, "The certificate's file")
       ->required();
@@ -1063,7 +1105,7 @@ int command_line::complete_words(std::vector<std::string> words) {
 void command_line::add_shell() {
   auto* shell =
       add(&root_, "shell", shell_text, [this](command_context& context) { return run_shell(context, shell_); });
-  formats_[shell] = {output_format::ndjson, output_format::csv};
+  formats_[shell] = {output_format::ndjson, output_format::csv, output_format::line};
   shell->add_option("-c", shell_.commands, "Do this instead of what stdin says; may be repeated")
       ->type_name("STATEMENTS")
       ->allow_extra_args(false);
@@ -1076,7 +1118,9 @@ void command_line::add_shell() {
       ->type_name("DIRECTORY");
 
   auto* group = add(&root_, "context", context_text);
-  add(group, "list", context_list_text, list_contexts);
+  lists(
+      add(group, "list", context_list_text, [this](command_context& context) { return list_contexts(context, list_); }),
+      context_listing().keys);
   add(group, "use", context_use_text, [this](command_context& context) { return choose_context(context, name_); })
       ->add_option("NAME", name_, "The context's name")
       ->required();
@@ -1145,7 +1189,7 @@ int command_line::run(int argc, const char* const* argv) {
   std::vector<std::string> words{argv + std::min(argc, 1), argv + argc};
   // "--wait 60s": CLI11 would take any next word, the file's name too, or none.
   for (std::size_t i = 0; i + 1 < words.size(); ++i)
-    if (words[i] == "--wait" && parse_duration(words[i + 1]).value) {
+    if ((words[i] == "--wait" || words[i] == "--watch") && parse_duration(words[i + 1]).value) {
       words[i] += "=" + words[i + 1];
       words.erase(words.begin() + static_cast<std::ptrdiff_t>(i) + 1);
     }
@@ -1176,6 +1220,8 @@ int command_line::run(int argc, const char* const* argv) {
       apply_.wait = read_duration("--wait", wait_);
     if (!task_wait_.empty())
       task_submit_.wait = read_duration("--wait", task_wait_);
+    if (!watch_.empty())
+      list_.watch = read_duration("--watch", watch_);
   } catch (const CLI::CallForHelp&) {
     *environment_.out << help_of(deepest());
     return exit_ok;
@@ -1186,21 +1232,20 @@ int command_line::run(int argc, const char* const* argv) {
   settle_colours();
   auto result = int{exit_ok};
   const auto* asked = deepest();
-  if (options_.format == output_format::ndjson || options_.format == output_format::csv) {
+  if (options_.format != output_format::table && options_.format != output_format::json) {
     auto more = formats_.find(asked);
     auto known = more != formats_.end()
                  && std::find(more->second.begin(), more->second.end(), options_.format) != more->second.end();
     if (!known)
-      return fail_usage(fmt::format("-o: 'astra {}' has no {}; write table{} or json", path_of(asked),
-                                    options_.format == output_format::csv ? "csv" : "ndjson",
-                                    more != formats_.end() ? ", ndjson" : ""),
+      return fail_usage(fmt::format("-o: 'astra {}' has no {}; write table{} or json", path_of(asked), format_name_,
+                                    more != formats_.end() ? ", ndjson, csv, line" : ""),
                         asked);
   }
   if (only_check_ && action_)
     return exit_ok;
   if (action_) {
     command_context context{environment_, options_};
-    result = action_(context);
+    result = list_.watch && !events_.follow ? repeat(context, *list_.watch, action_) : action_(context);
   } else if (asked == &root_) {
     *environment_.out << overview();
   } else if (asked->get_name() == "help") {

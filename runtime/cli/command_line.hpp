@@ -8,6 +8,7 @@
 #include "runtime/cli/dev_options.hpp"
 
 #include <caf/expected.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -40,6 +41,9 @@ struct command_environment {
       fetch_pieces;
   /// Looks at each call to the gateway before it is made: may add headers to it, or refuse it.  Null: nobody does.
   std::function<caf::error(http_call&)> before_call;
+
+  /// Gets what a list shows: the answer with the rows that were wanted, or these.  Null: nobody wants it.
+  std::function<void(const nlohmann::ordered_json&)> on_shown;
 
   environment_lookup variables;
   std::function<std::chrono::steady_clock::time_point()> now;

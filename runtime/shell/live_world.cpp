@@ -441,10 +441,15 @@ caf::expected<reply> live_world::run_command(std::vector<std::string> words, boo
   last_byte passed{*environment_.out};
   std::ostream shown{&passed};
   inner.out = natively ? &shown : &captured;
+  // Of a list what is shown, and not all that the gateway said.
+  std::optional<json> chosen;
+  inner.on_shown = [&](const json& what) { chosen = what; };
   heard_ = nullptr;
   hears_ = natively;
   auto code = run_command_line(static_cast<int>(argv.size()), argv.data(), inner);
   hears_ = false;
+  if (chosen)
+    heard_ = std::move(*chosen);
   // What an app answers need not end its line, and the prompt begins one.
   if (environment_.out_is_terminal && passed.value != '\n')
     *environment_.out << std::endl;

@@ -275,6 +275,8 @@ struct statement_end
 struct statements : p::seq<separators, p::star<statement, statement_end, separators>> {};
 struct whole : p::seq<p::opt<p::utf8::bom>, statements, wants<"a statement, such as ps or help", p::eof>> {};
 
+struct lone_condition : p::seq<wide, wanted_condition, wide, wants<"and, or, or the end of the condition", p::eof>> {};
+
 template <class Rule>
 using selector = p::parse_tree::selector<
     Rule,
@@ -319,6 +321,31 @@ public:
     for (auto& child : above.children)
       if (is_statement(*child))
         result.push_back(to_statement(*child));
+    return result;
+  }
+
+  condition to_condition(const node& one) const {
+    if (one.is_type<rules::test>())
+      return to_test(one);
+    if (one.is_type<rules::factor>()) {
+      auto negated = std::count_if(one.children.begin(), one.children.end(),
+                                   [](auto& child) { return child->template is_type<rules::negation>(); })
+                         % 2
+                     != 0;
+      auto inner = to_condition(*one.children.back());
+      if (!negated)
+        return inner;
+      condition result;
+      result.what = condition::kind::negation;
+      result.parts.push_back(std::move(inner));
+      return result;
+    }
+    if (one.children.size() == 1)
+      return to_condition(*one.children.front());
+    condition result;
+    result.what = one.is_type<rules::all_of>() ? condition::kind::all_of : condition::kind::any_of;
+    for (auto& child : one.children)
+      result.parts.push_back(to_condition(*child));
     return result;
   }
 
@@ -584,31 +611,6 @@ private:
     return result;
   }
 
-  condition to_condition(const node& one) const {
-    if (one.is_type<rules::test>())
-      return to_test(one);
-    if (one.is_type<rules::factor>()) {
-      auto negated = std::count_if(one.children.begin(), one.children.end(),
-                                   [](auto& child) { return child->template is_type<rules::negation>(); })
-                         % 2
-                     != 0;
-      auto inner = to_condition(*one.children.back());
-      if (!negated)
-        return inner;
-      condition result;
-      result.what = condition::kind::negation;
-      result.parts.push_back(std::move(inner));
-      return result;
-    }
-    if (one.children.size() == 1)
-      return to_condition(*one.children.front());
-    condition result;
-    result.what = one.is_type<rules::all_of>() ? condition::kind::all_of : condition::kind::any_of;
-    for (auto& child : one.children)
-      result.parts.push_back(to_condition(*child));
-    return result;
-  }
-
   stage to_stage(const node& one) const {
     stage result;
     result.at = place_of(one.begin());
@@ -677,20 +679,39 @@ private:
 
 } // namespace
 
-parsed_script parse(std::string_view text, int first_line) {
-  parsed_script result;
-  tree_builder builder{text, first_line};
+namespace {
+
+/// Reads `text` by a grammar and hands on the root of its tree.
+template <class Grammar, class Function>
+std::optional<syntax_error> read(std::string_view text, const tree_builder& builder, Function&& use) {
   p::memory_input in{text.data(), text.size(), ""};
   rules::depth = 0;
   try {
-    auto root = p::parse_tree::parse<rules::whole, node, rules::selector>(in);
-    if (root)
-      result.statements = builder.statements(*root);
+    if (auto root = p::parse_tree::parse<Grammar, node, rules::selector>(in))
+      use(*root);
   } catch (const p::parse_error& error) {
-    result.error = syntax_error{builder.place_of(error.positions().front()), std::string{error.message()}};
+    return syntax_error{builder.place_of(error.positions().front()), std::string{error.message()}};
   } catch (const rejection& error) {
-    result.error = syntax_error{error.at, error.message};
+    return syntax_error{error.at, error.message};
   }
+  return std::nullopt;
+}
+
+} // namespace
+
+parsed_script parse(std::string_view text, int first_line) {
+  parsed_script result;
+  tree_builder builder{text, first_line};
+  result.error =
+      read<rules::whole>(text, builder, [&](const node& root) { result.statements = builder.statements(root); });
+  return result;
+}
+
+parsed_condition parse_condition(std::string_view text) {
+  parsed_condition result;
+  tree_builder builder{text, 1};
+  result.error = read<rules::lone_condition>(
+      text, builder, [&](const node& root) { result.what = builder.to_condition(*root.children.front()); });
   return result;
 }
 

@@ -36,6 +36,14 @@ struct parsed_script {
 /// @param first_line the number of the first line of `text`
 parsed_script parse(std::string_view text, int first_line = 1);
 
+struct parsed_condition {
+  condition what;
+  std::optional<syntax_error> error;
+};
+
+/// Reads a condition that stands alone, as behind `where`.
+parsed_condition parse_condition(std::string_view text);
+
 /// Tells whether lines belong together, without looking at any line twice: a paste of ten thousand lines is read line
 /// by line.
 class line_collector {

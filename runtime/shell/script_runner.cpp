@@ -41,7 +41,10 @@ output_mode mode_of(output_format format) {
     return output_mode::ndjson;
   case output_format::csv:
     return output_mode::csv;
+  case output_format::line:
+    return output_mode::line;
   case output_format::table:
+  case output_format::name:
     break;
   }
   return output_mode::table;

@@ -85,31 +85,6 @@ bool compare(comparison how, const json& left, const json& right) {
   return only_equal && left == right;
 }
 
-/// Keys of the rows that conditions and stages may name.
-/// A key that no row has is a mistake; one that some rows lack is not.
-caf::error check_key(const std::vector<std::string>& path, const json& rows) {
-  if (rows.empty())
-    return {};
-  for (auto& row : rows)
-    if (row.is_object() && row.contains(path.front()))
-      return {};
-  auto known = keys_of(rows);
-  if (known.empty())
-    return problem(fmt::format("there is no key '{}': what comes in is no list of objects", path.front()));
-  auto meant = closest(path.front(), known);
-  return problem(fmt::format("no row has a key '{}'{}", path.front(),
-                             meant ? fmt::format("; did you mean '{}'?", *meant)
-                                   : fmt::format("; there are {}", fmt::join(known, ", "))));
-}
-
-caf::error check_keys(const condition& what, const json& rows) {
-  for (auto& part : what.parts)
-    if (auto wrong = check_keys(part, rows))
-      return wrong;
-  return what.what == condition::kind::test && what.operand.sigil == 0 ? check_key(what.operand.path, rows)
-                                                                       : caf::error{};
-}
-
 /// Order of sorting: what is missing last, then numbers, then texts.
 int rank(const json* what) {
   return what == nullptr || what->is_null() ? 3 : what->is_number() ? 0 : what->is_string() ? 1 : 2;
@@ -165,6 +140,35 @@ std::vector<std::string> keys_of(const json& rows) {
         if (std::find(result.begin(), result.end(), key) == result.end())
           result.push_back(key);
   return result;
+}
+
+caf::error check_key(const std::vector<std::string>& path, const json& rows, const std::vector<std::string>& may_have) {
+  if (std::find(may_have.begin(), may_have.end(), path.front()) != may_have.end())
+    return {};
+  // Of no rows nobody knows the keys.
+  if (rows.empty() && may_have.empty())
+    return {};
+  for (auto& row : rows)
+    if (row.is_object() && row.contains(path.front()))
+      return {};
+  auto known = keys_of(rows);
+  for (auto& key : may_have)
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      known.push_back(key);
+  if (known.empty())
+    return problem(fmt::format("there is no key '{}': what comes in is no list of objects", path.front()));
+  auto meant = closest(path.front(), known);
+  return problem(fmt::format("no row has a key '{}'{}", path.front(),
+                             meant ? fmt::format("; did you mean '{}'?", *meant)
+                                   : fmt::format("; there are {}", fmt::join(known, ", "))));
+}
+
+caf::error check_keys(const condition& what, const json& rows, const std::vector<std::string>& may_have) {
+  for (auto& part : what.parts)
+    if (auto wrong = check_keys(part, rows, may_have))
+      return wrong;
+  return what.what == condition::kind::test && what.operand.sigil == 0 ? check_key(what.operand.path, rows, may_have)
+                                                                       : caf::error{};
 }
 
 caf::expected<json> evaluate(const value& what, const resolver& resolve) {
@@ -280,16 +284,17 @@ caf::expected<bool> holds(const condition& what, const json& row, const resolver
   return found != opposite;
 }
 
-caf::expected<json> apply(const stage& what, const json& in, const resolver& resolve) {
+caf::expected<json> apply(const stage& what, const json& in, const resolver& resolve,
+                          const std::vector<std::string>& known) {
   auto rows = rows_of(in);
   if (!rows)
     return rows;
   for (auto& field : what.fields)
-    if (auto wrong = check_key(field.path, *rows))
+    if (auto wrong = check_key(field.path, *rows, known))
       return wrong;
   switch (what.what) {
   case stage::kind::where: {
-    if (auto wrong = check_keys(what.filter, *rows))
+    if (auto wrong = check_keys(what.filter, *rows, known))
       return wrong;
     json result = json::array();
     for (auto& row : *rows) {

@@ -33,8 +33,16 @@ caf::expected<json> evaluate(const value& what, const resolver& resolve);
 /// bytes; % as a share of 1.
 caf::expected<bool> holds(const condition& what, const json& row, const resolver& resolve);
 
+/// Fails with errc::invalid_argument and what is meant for a key that no row has, and none is known to have.  Of no
+/// rows at all nobody knows.
+caf::error check_key(const std::vector<std::string>& path, const json& rows,
+                     const std::vector<std::string>& known = {});
+caf::error check_keys(const condition& what, const json& rows, const std::vector<std::string>& known = {});
+
 /// Does one stage.  Fails with errc::invalid_argument, in words for the user, as for a key that no row has.
-caf::expected<json> apply(const stage& what, const json& in, const resolver& resolve);
+/// @param known keys that rows may have, though none of these does
+caf::expected<json> apply(const stage& what, const json& in, const resolver& resolve,
+                          const std::vector<std::string>& known = {});
 
 /// A value put into a text or handed to a command: a text as it is, all else as JSON.
 std::string plain_text(const json& what);

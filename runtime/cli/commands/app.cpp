@@ -179,7 +179,7 @@ const command_text app_text = {"List, show, apply and delete apps", "", ""};
 const command_text app_list_text = {
     "List all apps with their replicas",
     "READY is ready / wanted replicas; REASON tells why fewer are ready.",
-    "astra app list\nastra app list -o json",
+    "astra app list\nastra app list --where 'state != ready' --sort -failed\nastra app list -o name",
 };
 
 const command_text app_show_text = {"Show one app: what it is and where each replica stands", "", "astra app show ocr"};
@@ -197,8 +197,25 @@ const command_text app_apply_text = {
 
 const command_text app_delete_text = {"Stop an app and forget it", "", "astra app delete ocr"};
 
-int list_apps(command_context& context) {
-  return context.show("/v1/apps", render_apps);
+const listing& app_listing() {
+  static const listing what{"apps",
+                            "app",
+                            "name",
+                            {"name", "kind", "state", "replicas", "ready", "starting", "pending", "failed", "reason",
+                             "scheduler", "deleting", "idempotent", "concurrency", "request_timeout_ms", "rollout",
+                             "scaled_to", "scale_reason"},
+                            render_apps};
+  return what;
+}
+
+int list_apps(command_context& context, const list_options& options) {
+  return print_list(context, app_listing(), options, [&] {
+    auto answer = context.ask("GET", "/v1/apps");
+    if (answer && answer->contains("apps") && (*answer)["apps"].is_array())
+      for (auto& app : (*answer)["apps"])
+        app["state"] = state_of_app(app);
+    return answer;
+  });
 }
 
 int show_app(command_context& context, const std::string& name) {

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <vector>
+#include <string>
 
 namespace astra {
 
@@ -14,7 +14,7 @@ const command_text app_history_text = {
     "Every apply, delete and rollback is a revision; the last 50 are kept, also when the app is deleted. The current "
     "one "
     "is marked with *.",
-    "astra app history ocr\nastra app history ocr -o json",
+    "astra app history ocr\nastra app history ocr --where 'by == alice' --limit 5",
 };
 
 const command_text app_rollback_text = {
@@ -25,8 +25,23 @@ const command_text app_rollback_text = {
     "astra app rollback ocr\nastra app rollback ocr --to 3",
 };
 
-int show_app_history(command_context& context, const std::string& name) {
-  return context.show("/v1/apps/" + percent_encoded(name) + "/history", render_app_history);
+const listing& history_listing() {
+  static const listing what{"revisions",
+                            "revision",
+                            "revision",
+                            {"revision", "when", "by", "change", "note", "current", "deleted", "spec"},
+                            render_app_history};
+  return what;
+}
+
+int show_app_history(command_context& context, const std::string& name, const list_options& options) {
+  return print_list(context, history_listing(), options, [&] {
+    auto answer = context.ask("GET", "/v1/apps/" + percent_encoded(name) + "/history");
+    // The newest first.
+    if (answer && answer->contains("revisions") && (*answer)["revisions"].is_array())
+      std::reverse((*answer)["revisions"].begin(), (*answer)["revisions"].end());
+    return answer;
+  });
 }
 
 int roll_back_app(command_context& context, const rollback_options& options) {
@@ -44,11 +59,7 @@ int roll_back_app(command_context& context, const rollback_options& options) {
 
 std::string render_app_history(const json& history, bool colour) {
   text_table table{{{"REVISION", align::right}, {""}, {"WHEN"}, {"BY"}, {"CHANGE"}}};
-  std::vector<json> revisions;
-  for (const auto& revision : list_in(history, "revisions"))
-    revisions.push_back(revision);
-  std::reverse(revisions.begin(), revisions.end());
-  for (const auto& revision : revisions) {
+  for (const auto& revision : list_in(history, "revisions")) {
     auto current = flag_in(revision, "current");
     table.add({std::to_string(count_in(revision, "revision")),
                {current ? "*" : "", tone::good},

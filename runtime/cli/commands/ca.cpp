@@ -44,19 +44,17 @@ std::string_view state_of(const issued_certificate& entry, std::int64_t now) {
 json to_json(const issued_certificate& entry, std::int64_t now) {
   json result{{"serial", entry.serial},
               {"name", entry.identity.name},
+              {"roles", to_string(entry.identity.roles)},
               {"identity", to_uri(entry.identity)},
               {"fingerprint", entry.fingerprint},
               {"issued", x509::show_time(entry.issued_at)},
               {"expires", x509::show_time(entry.expires_at)},
+              {"left_s", state_of(entry, now) == "valid" ? std::max<std::int64_t>(0, entry.expires_at - now) : 0},
               {"state", state_of(entry, now)},
               {"origin", entry.origin}};
   if (entry.revoked_at)
     result["revoked"] = x509::show_time(*entry.revoked_at);
   return result;
-}
-
-std::string remaining(std::int64_t expires_at, std::int64_t now) {
-  return human_duration(std::chrono::seconds{std::max<std::int64_t>(0, expires_at - now)});
 }
 
 } // namespace
@@ -213,33 +211,45 @@ int revoke_certificate(command_context& context, const ca_options& options) {
   return exit_ok;
 }
 
-int list_certificates(command_context& context, const ca_options& options) {
-  auto authority = certificate_authority::open(options.directory);
-  if (!authority)
-    return context.fail(authority.error());
-  auto all = authority->list();
-  if (!all)
-    return context.fail(all.error());
-  auto now = now_s();
-  auto answer = json::array();
-  text_table table{{{"NAME"}, {"ROLES"}, {"STATE"}, {"EXPIRES"}, {"LEFT", align::right}, {"ORIGIN"}, {"SERIAL"}}};
-  for (auto& entry : *all) {
-    answer.push_back(to_json(entry, now));
-    auto state = std::string{state_of(entry, now)};
-    table.add({entry.identity.name,
-               to_string(entry.identity.roles),
-               {state, state == "valid" ? tone::good : tone::bad},
-               x509::show_time(entry.expires_at),
-               state == "valid" ? remaining(entry.expires_at, now) : "",
-               entry.origin,
-               entry.serial});
-  }
-  if (context.options.format == output_format::json)
-    context.out() << pretty(json{{"cluster", authority->cluster()}, {"certificates", std::move(answer)}});
-  else
-    context.out() << (table.empty() ? "nothing was issued yet; see 'astra help ca issue'\n"
-                                    : table.render(context.options.colour_out));
-  return exit_ok;
+const listing& certificate_listing() {
+  static const listing what{
+      "certificates",
+      "certificate",
+      "name",
+      {"serial", "name", "roles", "identity", "fingerprint", "issued", "expires", "left_s", "state", "origin",
+       "revoked"},
+      [](const json& answer, bool colour) {
+        text_table table{{{"NAME"}, {"ROLES"}, {"STATE"}, {"EXPIRES"}, {"LEFT", align::right}, {"ORIGIN"}, {"SERIAL"}}};
+        for (const auto& entry : list_in(answer, "certificates")) {
+          auto state = text_in(entry, "state");
+          auto left = std::chrono::seconds{static_cast<std::int64_t>(count_in(entry, "left_s"))};
+          table.add({text_in(entry, "name"),
+                     text_in(entry, "roles"),
+                     {state, state == "valid" ? tone::good : tone::bad},
+                     text_in(entry, "expires"),
+                     state == "valid" ? human_duration(left) : "",
+                     text_in(entry, "origin"),
+                     text_in(entry, "serial")});
+        }
+        return table.empty() ? "nothing was issued yet; see 'astra help ca issue'\n" : table.render(colour);
+      }};
+  return what;
+}
+
+int list_certificates(command_context& context, const ca_options& options, const list_options& list) {
+  return print_list(context, certificate_listing(), list, [&]() -> caf::expected<json> {
+    auto authority = certificate_authority::open(options.directory);
+    if (!authority)
+      return std::move(authority.error());
+    auto all = authority->list();
+    if (!all)
+      return std::move(all.error());
+    auto now = now_s();
+    auto certificates = json::array();
+    for (auto& entry : *all)
+      certificates.push_back(to_json(entry, now));
+    return json{{"cluster", authority->cluster()}, {"certificates", std::move(certificates)}};
+  });
 }
 
 int show_certificate(command_context& context, const ca_options& options) {

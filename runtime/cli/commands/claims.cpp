@@ -64,6 +64,11 @@ pb::ClaimRecord record_of(const json& entry) {
   return result;
 }
 
+/// The gateway's own limit for one answer.
+constexpr std::size_t records_page = 1000;
+/// Without --limit, where nothing asks for all.
+constexpr std::size_t records_usual = 100;
+
 void report(command_context& context, const std::string& what, const claim_checker& checker) {
   auto hash = to_hex_text(checker.hash());
   if (context.options.format == output_format::json) {
@@ -107,8 +112,11 @@ const command_text claims_text = {"Look at what schedulers claimed, and check th
 
 const command_text claims_log_text = {
     "List the claims of an app with their outcomes, and its releases",
-    "Each record tells which version of the Resource's shard was seen, and how old that was.",
-    "astra claims log ocr\nastra claims log ocr --from 1 --limit 50\nastra claims log ocr -o json",
+    "Each record tells which version of the Resource's shard was seen, and how old that was.  With --where and --sort "
+    "all "
+    "that are kept are looked at, else the last 100, or as many as --limit says.",
+    "astra claims log ocr\nastra claims log ocr --from 1 --limit 50\nastra claims log ocr --where 'outcome != "
+    "confirmed'",
 };
 
 const command_text claims_verify_text = {
@@ -119,12 +127,54 @@ const command_text claims_verify_text = {
     "astra claims verify ocr\nastra claims verify claims/ocr.log.1 claims/ocr.log",
 };
 
-int show_claims(command_context& context, const claims_options& options) {
-  auto target = "/v1/apps/" + percent_encoded(options.app) + "/claims";
-  target += fmt::format("?limit={}", options.limit.value_or(100));
-  if (options.from)
-    target += fmt::format("&from={}", *options.from);
-  return context.show(target, render_claims);
+const listing& claim_listing() {
+  static const listing what{"records",
+                            "record",
+                            "number",
+                            {"number", "when", "wall_ms", "epoch", "action", "replica", "token", "node", "node_id",
+                             "resource_id", "view_version", "view_age_ms", "outcome", "reason", "hash"},
+                            render_claims};
+  return what;
+}
+
+int show_claims(command_context& context, const claims_options& options, const list_options& list) {
+  auto path = "/v1/apps/" + percent_encoded(options.app) + "/claims";
+  auto page_from = [&](std::uint64_t from, std::size_t limit) {
+    return context.ask("GET", from != 0 ? fmt::format("{}?limit={}&from={}", path, limit, from)
+                                        : fmt::format("{}?limit={}", path, limit));
+  };
+  return print_list(context, claim_listing(), list, [&]() -> caf::expected<json> {
+    // What is chosen or put in order here needs all of them, and the gateway hands out a page at a time.
+    auto needs_all = !list.where.empty() || !list.sort.empty();
+    if (!needs_all && list.limit <= records_page) {
+      auto page = page_from(options.from.value_or(0), list.limit != 0 ? list.limit : records_usual);
+      if (page && !list_in(*page, "records").empty()) {
+        const auto& records = list_in(*page, "records");
+        auto before = options.from ? 0 : exact(records.front(), "number") - 1;
+        if (auto more = before + count_in(*page, "last") - exact(records.back(), "number"); more > 0)
+          (*page)["more"] = more;
+      }
+      return page;
+    }
+    json all;
+    for (std::uint64_t from = options.from.value_or(1);;) {
+      auto page = page_from(from, records_page);
+      if (!page)
+        return page;
+      const auto& records = list_in(*page, "records");
+      auto ended = records.empty();
+      auto last = ended ? 0 : exact(records.back(), "number");
+      ended = ended || last >= count_in(*page, "last");
+      if (all.is_null())
+        all = std::move(*page);
+      else
+        for (const auto& record : records)
+          all["records"].push_back(record);
+      if (ended)
+        return all;
+      from = last + 1;
+    }
+  });
 }
 
 int verify_claims(command_context& context, const claims_options& options) {

@@ -14,11 +14,11 @@ struct claims_options {
   std::string app;
   /// Number of the first record; unset: the last ones.
   std::optional<std::uint32_t> from;
-  std::optional<std::uint32_t> limit;
   /// Files of logs, or names of apps.
   std::vector<std::string> what;
 };
-int show_claims(command_context& context, const claims_options& options);
+int show_claims(command_context& context, const claims_options& options, const list_options& list);
+const listing& claim_listing();
 int verify_claims(command_context& context, const claims_options& options);
 std::string render_claims(const json& answer, bool colour);
 

@@ -2,6 +2,7 @@
 
 #include "runtime/cli/command_context.hpp"
 #include "runtime/cli/dev_options.hpp"
+#include "runtime/cli/listing.hpp"
 #include "runtime/net/identity.hpp"
 
 #include <chrono>
@@ -52,17 +53,11 @@ int show_status(command_context& context);
 std::string render_status(const json& status, bool colour);
 
 extern const command_text node_text, node_list_text, node_show_text, node_drain_text;
-struct node_list_options {
-  /// A filter (actors/resource/node_filter.hpp); empty: all nodes.
-  std::string where;
-  /// A column, with "-" in front for the largest first; empty: by name when they are few, else as they come.
-  std::string sort;
-  /// 0: all.
-  std::uint32_t limit = 0;
-  /// Empty: the usual ones.
-  std::vector<std::string> columns;
-};
-int list_nodes(command_context& context, const node_list_options& options);
+/// @param options where: a filter (actors/resource/node_filter.hpp), which the Resource evaluates; sort: a column;
+/// without
+///        it they come by name when they are few, else as they come
+/// @param columns of a table or of csv; empty: the usual ones
+int list_nodes(command_context& context, const list_options& options, const std::vector<std::string>& columns);
 /// Every column of `node list`, in the order of the usual ones.
 std::vector<std::string> node_columns();
 int show_node(command_context& context, const std::string& name);
@@ -79,7 +74,8 @@ struct events_options {
   /// Unset: 100, or all since `since`.
   std::optional<std::uint32_t> last;
 };
-int show_events(command_context& context, const events_options& options);
+int show_events(command_context& context, const events_options& options, const list_options& list);
+const std::vector<std::string>& event_keys();
 /// One event as a line of the table, ended by a line feed.
 std::string render_event(const json& event, bool colour);
 
@@ -99,14 +95,16 @@ struct rollback_options {
 };
 /// One word for an app as a whole, of what the gateway says of it.
 std::string state_of_app(const json& app);
-int list_apps(command_context& context);
+int list_apps(command_context& context, const list_options& options);
+const listing& app_listing();
 int show_app(command_context& context, const std::string& name);
 int apply_app_file(command_context& context, const apply_options& options);
 int delete_app_named(command_context& context, const std::string& name);
 /// Checks an app's file.  Tells what is wrong with it and returns the exit code that belongs to that.
 exit_code read_app_file(command_context& context, const std::string& file, pb::AppSpec& spec);
 int plan_app_file(command_context& context, const std::string& file);
-int show_app_history(command_context& context, const std::string& name);
+int show_app_history(command_context& context, const std::string& name, const list_options& options);
+const listing& history_listing();
 int roll_back_app(command_context& context, const rollback_options& options);
 std::string render_app_plan(const json& plan, bool colour);
 std::string render_app_history(const json& history, bool colour);
@@ -181,7 +179,6 @@ struct task_list_options {
   /// Empty: of all.
   std::string app;
   std::string state;
-  std::optional<std::uint32_t> limit;
 };
 struct task_options {
   std::string id;
@@ -191,7 +188,8 @@ struct task_options {
   bool drop = false;
 };
 int submit_task(command_context& context, const task_submit_options& options);
-int list_tasks(command_context& context, const task_list_options& options);
+int list_tasks(command_context& context, const task_list_options& options, const list_options& list);
+const listing& task_listing();
 int show_task(command_context& context, const task_options& options);
 int fetch_task_result(command_context& context, const task_options& options);
 int cancel_task(command_context& context, const task_options& options);
@@ -199,7 +197,8 @@ std::string render_tasks(const json& answer, bool colour);
 std::string render_task(const json& task, bool colour);
 
 extern const command_text router_text, router_table_text, router_pick_text;
-int show_router_table(command_context& context, const std::string& app);
+int show_router_table(command_context& context, const std::string& app, const list_options& options);
+const listing& router_listing();
 std::string render_router_table(const json& table, bool colour);
 int show_router_picks(command_context& context, const std::string& app, std::uint32_t count);
 std::string render_router_picks(const json& picks, bool colour);
@@ -246,7 +245,8 @@ struct ca_options {
 int init_ca(command_context& context, const ca_options& options);
 int issue_certificate(command_context& context, const ca_options& options);
 int revoke_certificate(command_context& context, const ca_options& options);
-int list_certificates(command_context& context, const ca_options& options);
+int list_certificates(command_context& context, const ca_options& options, const list_options& list);
+const listing& certificate_listing();
 int show_certificate(command_context& context, const ca_options& options);
 int make_join_token(command_context& context, const ca_options& options);
 /// Writes NAME.key, NAME.pem and ca.pem into a directory.  Fails with conflict when they exist and are not to be
@@ -354,7 +354,8 @@ struct shell_options {
 int run_shell(command_context& context, const shell_options& options);
 
 extern const command_text context_text, context_list_text, context_use_text, context_show_text;
-int list_contexts(command_context& context);
+int list_contexts(command_context& context, const list_options& options);
+const listing& context_listing();
 int choose_context(command_context& context, const std::string& name);
 /// @param name empty: the current one.
 int show_context(command_context& context, const std::string& name);

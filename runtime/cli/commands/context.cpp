@@ -60,23 +60,34 @@ std::string unknown_context(const contexts_config& file, const std::string& name
                                      : fmt::format("; there are {}", fmt::join(known, ", ")));
 }
 
-int list_contexts(command_context& context) {
+const listing& context_listing() {
+  static const listing what{"contexts",
+                            "context",
+                            "name",
+                            {"name", "current", "gateway", "certificate", "key", "ca"},
+                            [](const json& answer, bool colour) {
+                              text_table table{{{""}, {"NAME"}, {"GATEWAY"}, {"CERTIFICATE"}}};
+                              for (const auto& entry : list_in(answer, "contexts"))
+                                table.add({flag_in(entry, "current") ? "*" : "", text_in(entry, "name"),
+                                           text_in(entry, "gateway"), text_in(entry, "certificate")});
+                              return table.render(colour);
+                            }};
+  return what;
+}
+
+int list_contexts(command_context& context, const list_options& options) {
   contexts_config file;
   if (!read_contexts(context, file))
     return exit_bad_config;
   auto all = json{{"contexts", json::array()}};
-  text_table table{{{""}, {"NAME"}, {"GATEWAY"}, {"CERTIFICATE"}}};
-  for (const auto& [name, entry] : file.contexts) {
+  for (const auto& [name, entry] : file.contexts)
     all["contexts"].push_back(to_json(name, entry, name == file.current));
-    table.add({name == file.current ? "*" : "", name, entry.gateway, entry.certificate});
-  }
-  if (context.options.format == output_format::json)
-    context.out() << pretty(all);
-  else
-    context.out() << (table.empty() ? fmt::format("no contexts; write some into {}\n",
-                                                  printable(contexts_path(context.environment.variables)))
-                                    : table.render(context.options.colour_out));
-  return exit_ok;
+  auto what = context_listing();
+  if (file.contexts.empty())
+    what.render = [path = printable(contexts_path(context.environment.variables))](const json&, bool) {
+      return fmt::format("no contexts; write some into {}\n", path);
+    };
+  return print_list(context, what, options, [&] { return caf::expected<json>{all}; });
 }
 
 int choose_context(command_context& context, const std::string& name) {

@@ -285,7 +285,7 @@ const command_text model_list_text = {
     "List the models: their size, how many nodes have them, how far the others are",
     "All versions that were not removed.  NODES have all of it.  DONE is of those that fetch it, all together.  NEWEST "
     "is what NAME without a version means.",
-    "astra model list\nastra model list -o json",
+    "astra model list\nastra model list --where 'size_bytes > 1GiB' --sort -size_bytes -o csv",
 };
 
 const command_text model_show_text = {
@@ -337,7 +337,7 @@ const command_text model_nodes_text = {
     "they listen; port_restricted or symmetric, through a NAT of that kind; unknown, where they listen as far as "
     "anybody "
     "knows.",
-    "astra model nodes",
+    "astra model nodes\nastra model nodes --sort -store_used_bytes --limit 10",
 };
 
 const command_text model_limit_text = {
@@ -406,8 +406,18 @@ int publish_model(command_context& context, const model_options& options) {
   return exit_ok;
 }
 
-int list_models(command_context& context) {
-  return context.show("/v1/models", render_models);
+const listing& model_listing() {
+  static const listing what{"models",
+                            "model",
+                            "name",
+                            {"name", "version", "address", "size_bytes", "pieces", "published", "publisher", "origin",
+                             "complete", "fetching", "progress", "missing", "newest"},
+                            render_models};
+  return what;
+}
+
+int list_models(command_context& context, const list_options& options) {
+  return print_list(context, model_listing(), options, [&] { return context.ask("GET", "/v1/models"); });
 }
 
 int show_model(command_context& context, const std::string& name) {
@@ -470,8 +480,18 @@ int pin_model(command_context& context, const model_options& options, bool pinne
   return failed == 0 ? exit_ok : exit_failed;
 }
 
-int list_model_nodes(command_context& context) {
-  return context.show("/v1/model-nodes", render_model_nodes);
+const listing& model_node_listing() {
+  static const listing what{"nodes",
+                            "node",
+                            "node",
+                            {"node", "zone", "store_used_bytes", "store_max_bytes", "uplink_bytes_per_s",
+                             "downlink_bytes_per_s", "reachability", "reason"},
+                            render_model_nodes};
+  return what;
+}
+
+int list_model_nodes(command_context& context, const list_options& options) {
+  return print_list(context, model_node_listing(), options, [&] { return context.ask("GET", "/v1/model-nodes"); });
 }
 
 int limit_models(command_context& context, const model_options& options) {

@@ -32,13 +32,15 @@ struct model_options {
   std::optional<std::uint64_t> limit;
 };
 int publish_model(command_context& context, const model_options& options);
-int list_models(command_context& context);
+int list_models(command_context& context, const list_options& options);
+const listing& model_listing();
 int show_model(command_context& context, const std::string& name);
 int fetch_model(command_context& context, const model_options& options);
 int verify_model(command_context& context, const model_options& options);
 int remove_model(command_context& context, const std::string& name);
 int pin_model(command_context& context, const model_options& options, bool pinned);
-int list_model_nodes(command_context& context);
+int list_model_nodes(command_context& context, const list_options& options);
+const listing& model_node_listing();
 int limit_models(command_context& context, const model_options& options);
 std::string render_models(const json& answer, bool colour);
 std::string render_model(const json& answer, bool colour);

@@ -158,9 +158,9 @@ const node_column& column_of(std::string_view key) {
 }
 
 /// Those that are asked for, else the usual ones of a table or all of csv.
-std::vector<const node_column*> chosen(const node_list_options& options, output_format format) {
+std::vector<const node_column*> chosen(const std::vector<std::string>& keys, output_format format) {
   std::vector<const node_column*> result;
-  for (auto& key : options.columns)
+  for (auto& key : keys)
     result.push_back(&column_of(key));
   if (result.empty())
     for (auto& column : columns())
@@ -179,8 +179,8 @@ constexpr std::size_t kept_rows = 1000;
 /// Prints a listing in one of the formats.
 class listing_printer {
 public:
-  listing_printer(command_context& context, const node_list_options& options)
-    : context_(context), options_(options), columns_(chosen(options, context.options.format)), table_(titles()) {}
+  listing_printer(command_context& context, const list_options& options, const std::vector<std::string>& columns)
+    : context_(context), options_(options), columns_(chosen(columns, context.options.format)), table_(titles()) {}
 
   /// False when stdout is gone.
   bool add(json node) {
@@ -223,7 +223,7 @@ public:
     else if (context_.options.format == output_format::csv && printed_ == 0)
       print_csv_header();
     if (more > 0)
-      context_.say(fmt::format("{} shown, {} more match", counted(listed_, "node"), more));
+      context_.say(shown_of(listed_, listed_ + more, "node"));
   }
 
   /// Of a listing that broke off: what came of it.
@@ -259,13 +259,38 @@ private:
   }
 
   void sort() {
-    auto falls = options_.sort.starts_with('-');
-    auto& by = column_of(options_.sort.empty() ? "name" : std::string_view{options_.sort}.substr(falls ? 1 : 0));
-    std::stable_sort(kept_.begin(), kept_.end(), [&](auto& a, auto& b) {
-      auto left = by.exact(a);
-      auto right = by.exact(b);
-      return falls ? right < left : left < right;
+    struct order {
+      const node_column* by;
+      bool falls;
+    };
+    std::vector<order> orders;
+    std::string_view rest = options_.sort.empty() ? std::string_view{"name"} : options_.sort;
+    while (!rest.empty()) {
+      auto key = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), key.size() + 1));
+      auto falls = key.starts_with('-');
+      orders.push_back({&column_of(key.substr(falls ? 1 : 0)), falls});
+    }
+    // Once for each, not once for each comparison.
+    std::vector<std::pair<std::vector<json>, json>> keyed;
+    keyed.reserve(kept_.size());
+    for (auto& node : kept_) {
+      std::vector<json> keys;
+      for (auto& one : orders)
+        keys.push_back(one.by->exact(node));
+      keyed.emplace_back(std::move(keys), std::move(node));
+    }
+    std::stable_sort(keyed.begin(), keyed.end(), [&](auto& a, auto& b) {
+      for (std::size_t i = 0; i < orders.size(); ++i) {
+        auto& left = orders[i].falls ? b.first[i] : a.first[i];
+        auto& right = orders[i].falls ? a.first[i] : b.first[i];
+        if (left != right)
+          return left < right;
+      }
+      return false;
     });
+    for (std::size_t i = 0; i < keyed.size(); ++i)
+      kept_[i] = std::move(keyed[i].second);
   }
 
   void print_small_table() {
@@ -319,6 +344,12 @@ private:
     case output_format::ndjson:
       context_.out() << node.dump(-1, ' ', false, json::error_handler_t::replace) << '\n';
       break;
+    case output_format::line:
+    case output_format::name:
+      if (printed_ > 0 && context_.options.format == output_format::line)
+        context_.out() << '\n';
+      context_.out() << rows_in(context_.options.format, json::array({node}), "name");
+      break;
     case output_format::csv: {
       if (printed_ == 0)
         print_csv_header();
@@ -335,7 +366,7 @@ private:
   }
 
   command_context& context_;
-  const node_list_options& options_;
+  const list_options& options_;
   const std::vector<const node_column*> columns_;
   text_table table_;
   std::vector<json> kept_;
@@ -344,16 +375,6 @@ private:
   std::size_t printed_ = 0;
   std::size_t waiting_ = 0;
 };
-
-/// A filter that is none: what is wrong, and where.
-int fail_filter(command_context& context, const std::string& filter, std::size_t column, std::string_view message) {
-  auto code = context.fail(exit_usage, fmt::format("--where, column {}: {}", column, message));
-  if (filter.find('\n') == std::string::npos) {
-    context.say("  " + printable(filter));
-    context.say(std::string(2 + display_width(printable(filter.substr(0, column - 1))), ' ') + "^");
-  }
-  return code;
-}
 
 std::string all_fields() {
   std::string out;
@@ -404,21 +425,21 @@ std::vector<std::string> node_columns() {
   return result;
 }
 
-int list_nodes(command_context& context, const node_list_options& options) {
+int list_nodes(command_context& context, const list_options& options, const std::vector<std::string>& columns) {
   auto format = context.options.format;
-  if (!options.columns.empty() && (format == output_format::json || format == output_format::ndjson))
+  if (!columns.empty() && format != output_format::table && format != output_format::csv)
     return context.fail(exit_usage,
                         "--columns is for tables and csv; json has every field, leave it out or write -o csv");
   auto filter = node_filter::parse(options.where);
   if (auto problem = std::get_if<node_filter::problem>(&filter))
-    return fail_filter(context, options.where, problem->column, problem->message);
+    return fail_where(context, options.where, problem->column, problem->message);
   std::string target = "/v1/nodes?format=ndjson";
   if (!options.where.empty())
     target += "&where=" + percent_encoded(options.where);
   // Which nodes are the first so many is known only when all are sorted.
   if (options.limit != 0 && options.sort.empty())
     target += fmt::format("&limit={}", options.limit);
-  listing_printer printer{context, options};
+  listing_printer printer{context, options, columns};
   json refusal;
   std::optional<std::uint64_t> more;
   auto failed = context.read_lines(
@@ -431,7 +452,7 @@ int list_nodes(command_context& context, const node_list_options& options) {
       },
       &refusal);
   if (auto column = count_in(refusal.is_object() ? list_in(refusal, "error") : json::object(), "column"); column > 0)
-    return fail_filter(context, options.where, column, text_in(list_in(refusal, "error"), "message"));
+    return fail_where(context, options.where, column, text_in(list_in(refusal, "error"), "message"));
   if (failed || !more)
     printer.cut();
   if (failed)

@@ -6,6 +6,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <utility>
+
 namespace astra {
 namespace {
 
@@ -26,11 +29,58 @@ const command_text quota_list_text = {
     "is in both.  KEEPER is the Resource that grants the others their part.  REASON tells what is not fine: what is "
     "used "
     "up and who has waited for it for how long, why nothing is given out, and Resources whose files disagree.",
-    "astra quota list\nastra quota list -o json",
+    "astra quota list\nastra quota list --where 'left == 0' -o csv",
 };
 
-int list_quotas(command_context& context) {
-  return context.show("/v1/quotas", render_quotas);
+const listing& quota_listing() {
+  // A row for each business and for what its quota limits, as in the table.
+  auto take = [](const json& answer) {
+    auto rows = json::array();
+    for (const auto& quota : list_in(answer, "quotas"))
+      for (const auto& dimension : list_in(quota, "dimensions")) {
+        json row = {{"business", text_in(quota, "business")}, {"group", text_in(quota, "group")}};
+        row.update(dimension);
+        for (auto key : {"keeper", "used_up", "waiting", "reason"})
+          if (quota.contains(key))
+            row[key] = quota[key];
+        rows.push_back(std::move(row));
+      }
+    return rows;
+  };
+  auto put = [](json& answer, json rows) {
+    auto quotas = json::array();
+    for (const auto& row : rows) {
+      auto is_same = [&](const json& quota) {
+        return text_in(quota, "business") == text_in(row, "business")
+               && text_in(quota, "group") == text_in(row, "group");
+      };
+      if (quotas.empty() || !is_same(quotas.back())) {
+        const auto& all = list_in(answer, "quotas");
+        auto whole = *std::find_if(all.begin(), all.end(), is_same);
+        whole["dimensions"] = json::array();
+        quotas.push_back(std::move(whole));
+      }
+      auto dimension = json::object();
+      for (auto key : {"dimension", "unit", "limit", "in_use", "given_out", "leased", "left"})
+        if (row.contains(key))
+          dimension[key] = row[key];
+      quotas.back()["dimensions"].push_back(std::move(dimension));
+    }
+    answer["quotas"] = std::move(quotas);
+  };
+  static const listing what{"quotas",
+                            "quota",
+                            "business",
+                            {"business", "group", "dimension", "unit", "limit", "in_use", "given_out", "leased", "left",
+                             "keeper", "used_up", "waiting", "reason"},
+                            render_quotas,
+                            take,
+                            put};
+  return what;
+}
+
+int list_quotas(command_context& context, const list_options& options) {
+  return print_list(context, quota_listing(), options, [&] { return context.ask("GET", "/v1/quotas"); });
 }
 
 std::string render_quotas(const json& answer, bool colour) {

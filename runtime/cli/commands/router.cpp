@@ -18,11 +18,22 @@ const command_text router_table_text = {
     "Every node with its weight and the terms that it is made of, its credit in the weighted round robin, its slots "
     "and "
     "what has been sent to it.  OUT tells why a node gets nothing now.",
-    "astra router table ocr",
+    "astra router table ocr\nastra router table ocr --where 'in_flight > 0' --sort -weight --watch",
 };
 
-int show_router_table(command_context& context, const std::string& app) {
-  return context.show("/v1/routers/" + percent_encoded(app), render_router_table);
+const listing& router_listing() {
+  static const listing what{"rows",
+                            "node",
+                            "name",
+                            {"node", "name", "address", "weight", "credit", "terms", "slots", "in_flight", "picked",
+                             "served", "out_reason", "near"},
+                            render_router_table};
+  return what;
+}
+
+int show_router_table(command_context& context, const std::string& app, const list_options& options) {
+  return print_list(context, router_listing(), options,
+                    [&] { return context.ask("GET", "/v1/routers/" + percent_encoded(app)); });
 }
 
 std::string render_router_table(const json& table, bool colour) {

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -27,6 +28,10 @@ constexpr auto answer_grace = 10s;
 /// A gateway that is gone for longer is not just being restarted.
 constexpr auto gone_max = 60s;
 constexpr auto ask_again = 500ms;
+/// The gateway's own limit for one answer.
+constexpr std::size_t tasks_page = 1000;
+/// Without --limit, where nothing asks for all.
+constexpr std::size_t tasks_usual = 100;
 
 std::string path_of(const std::string& id) {
   return "/v1/tasks/" + percent_encoded(id);
@@ -168,8 +173,9 @@ const command_text task_submit_text = {
 
 const command_text task_list_text = {
     "List the tasks of the gateway, the newest first",
-    "",
-    "astra task list\nastra task list --app ocr --state failed",
+    "With --where and --sort all of them are looked at, else the 100 newest, or as many as --limit says.",
+    "astra task list\nastra task list --app ocr --state failed\nastra task list --where 'attempts > 1' --sort "
+    "-attempts",
 };
 
 const command_text task_show_text = {
@@ -239,17 +245,48 @@ int submit_task(command_context& context, const task_submit_options& options) {
                                                       printable(text_in(*ended, "reason"))));
 }
 
-int list_tasks(command_context& context, const task_list_options& options) {
-  std::string target = "/v1/tasks";
-  auto add = [&](std::string_view name, const std::string& value) {
-    if (!value.empty())
-      target += fmt::format("{}{}={}", target.find('?') == std::string::npos ? '?' : '&', name, percent_encoded(value));
-  };
-  add("app", options.app);
-  add("state", options.state);
-  if (options.limit)
-    add("limit", std::to_string(*options.limit));
-  return context.show(target, render_tasks);
+const listing& task_listing() {
+  static const listing what{"tasks",
+                            "task",
+                            "id",
+                            {"id",       "app",      "state", "reason",     "key",          "priority",   "attempts",
+                             "failures", "node",     "code",  "stderr",     "body_bytes",   "created",    "started",
+                             "next_try", "deadline", "ended", "kept_until", "result_bytes", "result_type"},
+                            render_tasks};
+  return what;
+}
+
+int list_tasks(command_context& context, const task_list_options& options, const list_options& list) {
+  // What is chosen or put in order here needs all of them, and the gateway hands out a page at a time.
+  auto needs_all = !list.where.empty() || !list.sort.empty();
+  auto wanted = needs_all ? std::numeric_limits<std::size_t>::max() : list.limit != 0 ? list.limit : tasks_usual;
+  return print_list(context, task_listing(), list, [&]() -> caf::expected<json> {
+    json all;
+    std::string before;
+    do {
+      auto have = all.is_null() ? std::size_t{0} : all["tasks"].size();
+      auto target = fmt::format("/v1/tasks?limit={}", std::min(wanted - have, tasks_page));
+      for (auto [name, value] : {std::pair{"app", &options.app}, {"state", &options.state}, {"before", &before}})
+        if (!value->empty())
+          target += fmt::format("&{}={}", name, percent_encoded(*value));
+      auto page = context.ask("GET", target);
+      if (!page)
+        return page;
+      before = text_in(*page, "next");
+      if (all.is_null()) {
+        all = std::move(*page);
+        if (!all.contains("tasks") || !all["tasks"].is_array())
+          all["tasks"] = json::array();
+      } else {
+        for (auto& task : list_in(*page, "tasks"))
+          all["tasks"].push_back(task);
+        all.erase("next");
+        if (!before.empty())
+          all["next"] = before;
+      }
+    } while (!before.empty() && all["tasks"].size() < wanted);
+    return all;
+  });
 }
 
 int show_task(command_context& context, const task_options& options) {

@@ -137,7 +137,7 @@ TEST_CASE_FIXTURE(command_fixture, "a misspelt word exits 2, names the likely on
       {{"run"}, "'astra run' needs -c FILE", "see 'astra help run'"},
       {{"run", "-c"}, "-c needs a value", "see 'astra help run'"},
       {{"status", "-o", "yaml"},
-       "-o: 'yaml' is not a format; write table, json, ndjson or csv",
+       "-o: 'yaml' is not a format; write table, json, or for lists ndjson, csv, line or name",
        "see 'astra help status'"},
       {{"status", "--timeout", "5"}, "--timeout: '5' has no unit", "see 'astra help status'"},
       {{"status", "--timeout", "0s"}, "--timeout: must be more than 0", "see 'astra help status'"},

@@ -93,7 +93,7 @@ TEST_CASE("options: those of the command and the global ones, each once unless i
 }
 
 TEST_CASE("values of options: words that there are, files, and what stands behind '='") {
-  CHECK(offered({"node", "list", "-o", ""}) == words{"table", "json", "ndjson", "csv"});
+  CHECK(offered({"node", "list", "-o", ""}) == words{"table", "json", "ndjson", "csv", "line", "name"});
   CHECK(offered({"model", "fetch", "m", "--priority", "h"}) == words{"high"});
   CHECK(offered({"model", "fetch", "m", "--priority=l"}) == words{"--priority=low"});
   CHECK(offered({"task", "list", "--state", "q"}) == words{"queued"});

@@ -1,6 +1,7 @@
 #include "test/runtime/cli/command_fixture.hpp"
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 using namespace astra;
 using namespace std::chrono_literals;
@@ -84,9 +85,12 @@ TEST_CASE_FIXTURE(command_fixture, "a message with escape sequences is printed w
 }
 
 TEST_CASE_FIXTURE(command_fixture, "-o json prints the gateway's fields in the gateway's order") {
-  answer("GET /v1/apps", 200, R"({"apps":[{"zeta":1,"alpha":18446744073709551615}]})");
-  CHECK(run({"app", "list", "-o", "json"}).out
-        == "{\n  \"apps\": [\n    {\n      \"zeta\": 1,\n      \"alpha\": 18446744073709551615\n    }\n  ]\n}\n");
+  answer("GET /v1/models", 200, R"({"models":[{"zeta":1,"alpha":18446744073709551615}]})");
+  CHECK(run({"model", "list", "-o", "json"}).out
+        == "{\n  \"models\": [\n    {\n      \"zeta\": 1,\n      \"alpha\": 18446744073709551615\n    }\n  ]\n}\n");
+  // The one word for all that is said of an app.
+  answer("GET /v1/apps", 200, R"({"apps":[{"name":"x","replicas":1,"ready":0}]})");
+  CHECK(nlohmann::json::parse(run({"app", "list", "-o", "json"}).out)["apps"][0]["state"] == "starting");
 }
 
 TEST_CASE_FIXTURE(command_fixture, "a name is one segment of the path, whatever is in it") {

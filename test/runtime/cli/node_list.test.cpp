@@ -78,7 +78,7 @@ TEST_CASE_FIXTURE(command_fixture, "a filter goes to the gateway; a bad one does
          "\n");
   auto result = run({"node", "list", "--where", "util>0.8 and zone==\"a\"", "--limit", "1"});
   CHECK(result.code == exit_ok);
-  CHECK(result.err == "1 node shown, 41 more match\n");
+  CHECK(result.err == "1 of 42 nodes is shown\n");
   calls.clear();
   auto bad = run({"node", "list", "--where", "util>0.8 and zone=\"a\""});
   CHECK(bad.code == exit_usage);
@@ -129,18 +129,19 @@ TEST_CASE_FIXTURE(command_fixture, "a long list is printed as it comes, every ro
   CHECK(json["nodes"].size() == 2500);
   auto sorted = run({"node", "list", "--sort", "-name", "--columns", "name", "-o", "csv", "--limit", "2"});
   CHECK(sorted.out == "name\r\nnode-999\r\nnode-998\r\n");
-  CHECK(sorted.err == "2 nodes shown, 2498 more match\n");
+  CHECK(sorted.err == "2 of 2500 nodes are shown\n");
 }
 
 TEST_CASE_FIXTURE(command_fixture, "columns and formats that are not there are told with what is meant") {
   auto column = run({"node", "list", "--columns", "name,utl"});
   CHECK(column.code == exit_usage);
   CHECK(contains(column.err, "no column 'utl'; did you mean 'util'?"));
-  CHECK(contains(run({"node", "list", "--sort", "memry"}).err, "did you mean 'memory'?"));
-  CHECK(contains(run({"node", "list", "-o", "xml"}).err, "write table, json, ndjson or csv"));
-  auto format = run({"app", "list", "-o", "csv"});
+  CHECK(run({"node", "list", "--sort", "-name,memry"}).err
+        == "astra: --sort: no column 'memry'; did you mean 'memory'?\nsee 'astra help node list'\n");
+  CHECK(contains(run({"node", "list", "-o", "xml"}).err, "write table, json, or for lists ndjson, csv, line or name"));
+  auto format = run({"app", "show", "ocr", "-o", "csv"});
   CHECK(format.code == exit_usage);
-  CHECK(contains(format.err, "'astra app list' has no csv; write table or json"));
-  CHECK(contains(run({"events", "-o", "csv"}).err, "has no csv; write table, ndjson or json"));
+  CHECK(contains(format.err, "'astra app show' has no csv; write table or json"));
+  CHECK(contains(run({"shell", "-o", "name"}).err, "has no name; write table, ndjson, csv, line or json"));
   CHECK(run({"node", "list", "-o", "json", "--columns", "name"}).code == exit_usage);
 }

@@ -135,14 +135,14 @@ TEST_CASE_FIXTURE(command_fixture, "a result goes to a file as it is") {
 }
 
 TEST_CASE_FIXTURE(command_fixture, "tasks are shown with what people need, and as JSON whole") {
-  answer("GET /v1/tasks?app=ocr&state=failed&limit=2", 200,
+  answer("GET /v1/tasks?limit=2&app=ocr&state=failed", 200,
          R"({"tasks":[)" + task("failed", R"(,"reason":"why")") + "]}");
   auto list = run({"task", "list", "--app", "ocr", "--state", "failed", "--limit", "2"});
   CHECK(list.code == 0);
   CHECK(list.out
         == "ID                     APP  STATE   PRIO  TRIES  CREATED (UTC)        NODE  REASON\n"
            "gw.1.0123456789abcdef  ocr  failed     5      2  2026-11-27 10:00:00  n1    why\n");
-  answer("GET /v1/tasks", 200, R"({"tasks":[]})");
+  answer("GET /v1/tasks?limit=100", 200, R"({"tasks":[]})");
   CHECK(run({"task", "list"}).out == "no tasks\n");
   answer("GET /v1/tasks/" + id, 200, task("failed", R"(,"reason":"why","stderr":"one\ntwo")"));
   auto shown = run({"task", "show", id.c_str()});
