@@ -10,6 +10,7 @@
 #include "runtime/cli/commands/claims.hpp"
 #include "runtime/cli/commands/commands.hpp"
 #include "runtime/cli/commands/completion.hpp"
+#include "runtime/cli/commands/debug.hpp"
 #include "runtime/cli/commands/man.hpp"
 #include "runtime/cli/commands/model.hpp"
 #include "runtime/cli/commands/quota.hpp"
@@ -251,6 +252,7 @@ private:
   std::string completed_shell_;
   man_options man_;
   std::string code_;
+  std::string bundle_file_;
   wait_options wait_for_;
   std::vector<std::string> help_words_;
   shell_options shell_;
@@ -1005,6 +1007,9 @@ void command_line::add_manual() {
     return explain_word(context, code_);
   })->add_option("CODE", code_, "An error code, an exit code or the word of a state (default: list them)");
   add(&root_, "cheat", cheat_text, show_cheat_sheet);
+  add(add(&root_, "debug", debug_text), "bundle", debug_bundle_text, [this](command_context& context) {
+    return write_debug_bundle(context, bundle_file_);
+  })->add_option("FILE", bundle_file_, "The new file (default: astra-bundle-TIME.tar here)");
   auto* shell = add(&root_, "completion", completion_text,
                     [this](command_context& context) { return print_completion(context, completed_shell_); })
                     ->add_option_function<std::string>(

@@ -41,7 +41,7 @@ constexpr cheat_line lines[] = {
 
 } // namespace
 
-const command_text cheat_text = {"Show the commands that people need, on one screen", "", ""};
+const command_text cheat_text = {"Show the commands that people need, on one screen", "", "astra cheat"};
 
 std::span<const cheat_line> cheat_lines() {
   return lines;

@@ -4,7 +4,8 @@
 
 namespace astra {
 
-const command_text version_text = {"Print the versions of Astra and of the libraries it stands on", "", ""};
+const command_text version_text = {"Print the versions of Astra and of the libraries it stands on", "",
+                                   "astra version"};
 
 int show_version(command_context& context) {
   context.out() << version_line() << '\n';

@@ -87,7 +87,8 @@ std::string all_well(const json& app) {
                                  [](auto& cluster) { return text_in(cluster, "state") == "serving"; });
     return fmt::format("{}, {} serving", counted(clusters.size(), "cluster"), serving);
   }
-  return fmt::format("all {} replicas are ready", count_in(app, "replicas"));
+  auto replicas = count_in(app, "replicas");
+  return replicas == 1 ? std::string{"its replica is ready"} : fmt::format("all {} replicas are ready", replicas);
 }
 
 /// Counts of reasons and the smallest change.

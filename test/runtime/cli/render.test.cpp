@@ -305,10 +305,10 @@ TEST_CASE("why tells what is in the way on how many nodes, and the smallest chan
   auto moved = json::parse(R"json({"name": "ocr", "replicas": 1, "reason": "", "replicas_detail": [
       {"index": 0, "state": "unknown", "node": "n1", "reason": "n1 is offline"},
       {"index": 0, "state": "ready", "node": "n2"}]})json");
-  CHECK(render_why_app(moved, {}, false) == "ocr: all 1 replicas are ready\n");
+  CHECK(render_why_app(moved, {}, false) == "ocr: its replica is ready\n");
   CHECK(render_why_app(moved, 0, false) == "replica 0 on n1: unknown: n1 is offline\nreplica 0 on n2: ready\n");
   moved["replicas_detail"].erase(1);
-  CHECK(render_why_app(moved, {}, false) == "ocr: all 1 replicas are ready\nreplica 0 on n1: unknown: n1 is offline\n");
+  CHECK(render_why_app(moved, {}, false) == "ocr: its replica is ready\nreplica 0 on n1: unknown: n1 is offline\n");
   auto federated = json::parse(R"json({"name": "dask", "replicas": 3, "reason": "", "clusters": [
       {"cluster": "a1", "state": "serving", "reason": "", "workers_ready": 2, "workers": 2}],
     "replicas_detail": [
