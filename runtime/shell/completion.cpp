@@ -21,6 +21,8 @@ bool contains(const List& list, std::string_view word) {
 /// The statement that the line ends in, cut into words; the last one, which may be empty, is at the cursor.
 struct last_statement {
   std::vector<std::string> words;
+  /// What stands before the first pipe.
+  std::vector<std::string> source;
   std::size_t begin_of_last = 0;
   bool behind_pipe = false;
   /// The cursor is inside quotes or a comment.
@@ -51,7 +53,9 @@ last_statement cut(std::string_view line) {
     } else if (c == ' ' || c == '\t') {
       end_word(i + 1);
     } else if (c == '|' || c == ';' || c == '{' || c == '}') {
-      word.clear();
+      end_word(i + 1);
+      if (c == '|' && !result.behind_pipe)
+        result.source = result.words;
       result.words.clear();
       result.behind_pipe = c == '|';
       begin = i + 1;
@@ -63,6 +67,18 @@ last_statement cut(std::string_view line) {
   result.begin_of_last = begin;
   result.words.push_back(word);
   return result;
+}
+
+/// Whether a key of the rows can stand behind these words of a stage.
+bool takes_key(const std::vector<std::string>& before) {
+  static constexpr std::array joins{"where", "and", "or", "not", "&&", "||"};
+  auto& stage = before.front();
+  auto& last = before.back();
+  if (stage == "where")
+    return contains(joins, last);
+  if (stage == "top")
+    return before.size() == 2;
+  return (stage == "sort" || stage == "select") && (before.size() == 1 || last.ends_with(','));
 }
 
 } // namespace
@@ -102,8 +118,17 @@ completion complete(std::string_view line, const vocabulary& known) {
   } else if (word.starts_with('$')) {
     add(known.variables(), "$");
   } else if (at.behind_pipe) {
-    if (before.empty())
+    if (before.empty()) {
       add({stages.begin(), stages.end()});
+    } else if (known.keys && takes_key(before)) {
+      // Behind a comma without a blank another one begins.
+      auto lists = before.front() == "sort" || before.front() == "select";
+      if (auto comma = word.rfind(','); lists && comma != std::string::npos) {
+        result.begin += comma + 1;
+        word.erase(0, comma + 1);
+      }
+      add(known.keys(at.source), before.front() == "sort" && word.starts_with('-') ? "-" : "");
+    }
   } else if (word.starts_with('-')) {
     add(known.options(before));
   } else {

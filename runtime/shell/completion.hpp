@@ -22,6 +22,8 @@ struct vocabulary {
   std::function<std::vector<std::string>(const std::string& app, const std::string& message)> fields;
   /// Of $name.
   std::function<std::vector<std::string>()> variables;
+  /// Keys that rows may have which come from the statement of these words: {"node", "list"}, {"$c"}.
+  std::function<std::vector<std::string>(const std::vector<std::string>& source)> keys;
   /// Paths that begin so; directories end in "/".
   std::function<std::vector<std::string>(const std::string& begin)> files;
 };

@@ -29,6 +29,10 @@ public:
       if (auto end = pending_.find('\n'); end != std::string::npos) {
         typed_line result{line_end::complete, pending_.substr(0, end)};
         pending_.erase(0, end + 1);
+        // The frame of what is pasted is no part of it.
+        for (auto frame : {"\033[200~", "\033[201~"})
+          for (auto at = result.text.find(frame); at != std::string::npos; at = result.text.find(frame))
+            result.text.erase(at, std::string_view{frame}.size());
         if (result.text.ends_with('\r'))
           result.text.pop_back();
         return result;
@@ -86,6 +90,9 @@ public:
     el_set(
         editor_, EL_ADDFN, "astra-cancel", "gives up the line",
         +[](EditLine* editor, int) -> unsigned char { return self(editor).on_cancel(); });
+    el_set(
+        editor_, EL_ADDFN, "astra-ignore", "does nothing", +[](EditLine*, int) -> unsigned char { return CC_NORM; });
+    bind_keys_of_terminals();
     el_set(editor_, EL_BIND, "^I", "astra-complete", nullptr);
     el_set(editor_, EL_BIND, "^C", "astra-cancel", nullptr);
     el_set(editor_, EL_BIND, "^R", "em-inc-search-prev", nullptr);
@@ -139,6 +146,37 @@ private:
     void* result = nullptr;
     el_get(editor, EL_CLIENTDATA, &result);
     return *static_cast<libedit_editor*>(result);
+  }
+
+  /// What terminals send for keys, whatever terminfo knows of them.  What nobody binds would leave its tail in the
+  /// line.
+  void bind_keys_of_terminals() {
+    auto bind = [this](const std::string& keys, const char* command) {
+      el_set(editor_, EL_BIND, keys.c_str(), command, nullptr);
+    };
+    // Insert, page up and down, F1 to F20, shift and tab; and the frame of what is pasted.
+    for (auto number :
+         {2, 5, 6, 11, 12, 13, 14, 15, 17, 18, 19, 20, 21, 23, 24, 25, 26, 28, 29, 31, 32, 33, 34, 200, 201})
+      bind("\\e[" + std::to_string(number) + "~", "astra-ignore");
+    for (auto letter : {"P", "Q", "R", "S"})
+      bind(std::string{"\\eO"} + letter, "astra-ignore");
+    bind("\\e[Z", "astra-ignore");
+    for (auto number : {"1", "7"})
+      bind(std::string{"\\e["} + number + "~", "ed-move-to-beg");
+    for (auto number : {"4", "8"})
+      bind(std::string{"\\e["} + number + "~", "ed-move-to-end");
+    bind("\\e[3~", "ed-delete-next-char");
+    // With shift, alt, control and all together.
+    for (auto with = 2; with <= 8; ++with) {
+      auto begin = "\\e[1;" + std::to_string(with);
+      bind(begin + "A", "ed-prev-history");
+      bind(begin + "B", "ed-next-history");
+      bind(begin + "C", with == 2 ? "ed-next-char" : "em-next-word");
+      bind(begin + "D", with == 2 ? "ed-prev-char" : "ed-prev-word");
+      bind(begin + "H", "ed-move-to-beg");
+      bind(begin + "F", "ed-move-to-end");
+      bind("\\e[3;" + std::to_string(with) + "~", "ed-delete-next-char");
+    }
   }
 
   unsigned char on_cancel() {

@@ -1002,6 +1002,47 @@ vocabulary live_world::words(std::function<std::vector<std::string>()> variables
                      [](const std::string& name) { return name.starts_with("--"); });
     return names;
   };
+  result.keys = [this, outline_of](const std::vector<std::string>& source) -> std::vector<std::string> {
+    if (source.empty())
+      return {};
+    if (source.front() == "ps")
+      return {"app", "index", "state", "node", "restarts", "in_state_ms", "cluster", "slot", "reason"};
+    // `node list` sorts by columns of its own, and its rows are as the gateway has them.
+    if (source.size() > 1 && source[0] == "node" && source[1] == "list")
+      return {"name",
+              "id",
+              "state",
+              "reason",
+              "age_ms",
+              "home",
+              "group",
+              "address",
+              "incarnation",
+              "cores",
+              "labels",
+              "running",
+              "utilisation",
+              "cores_reserved",
+              "memory_bytes",
+              "queued",
+              "done",
+              "accelerators",
+              "failed",
+              "memory_reserved_bytes",
+              "beat",
+              "taints",
+              "replicas",
+              "home_epoch",
+              "accelerators_reserved",
+              "capacity_origin",
+              "limits_backend",
+              "profile_version"};
+    if (auto* found = outline_of(source))
+      for (auto& option : found->options)
+        if (option.names.front() == "--sort")
+          return option.choices;
+    return {};
+  };
   result.apps = [this] { return names("/v1/apps", "apps", known_apps_, apps_asked_); };
   result.nodes = [this] { return names("/v1/nodes?limit=1000", "nodes", known_nodes_, nodes_asked_); };
   result.messages = [this](const std::string& app) { return message_names(schema_soon(app)); };

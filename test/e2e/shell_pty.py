@@ -38,11 +38,14 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\([AB0]|\r|\x07")
 class Shell:
     """A shell in a terminal of its own.  `seen` is all that it has written, without escape sequences."""
 
-    def __init__(self, case, *arguments, command="shell", term="xterm", columns=200):
+    def __init__(self, case, *arguments, command="shell", term="xterm", columns=200, variables=()):
         environment = {**os.environ, "HOME": str(case.home), "TERM": term, "LC_ALL": "C.UTF-8", "NO_COLOR": "1",
                        "ASTRA_GATEWAY": case.gateway}
         for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
             environment.pop(name, None)
+        environment.update(variables)
+        if term is None:
+            environment.pop("TERM")
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(case.home)
@@ -105,6 +108,14 @@ class Shell:
                 raise AssertionError(f"does not end; since then: {self.seen[self.at:]!r}")
         return self.wait()
 
+    def leave_at_more(self):
+        """As leave, from within a block."""
+        self.type("\x04")
+        began = time.monotonic()
+        while self.read():
+            assert time.monotonic() - began < LIMIT_S, f"does not end; since then: {self.seen[self.at:]!r}"
+        return self.wait()
+
     def wait(self):
         if self.code is None:
             _, status = os.waitpid(self.pid, 0)
@@ -134,9 +145,19 @@ class Case:
                               capture_output=True, timeout=LIMIT_S, cwd=self.home,
                               env={**os.environ, "HOME": str(self.home), "LC_ALL": "C.UTF-8"})
 
+    spawned = set()
+
     def spawn(self, name, what="counter"):
+        """An app for this case and all behind it."""
+        if name in self.spawned:
+            return
+        self.spawned.add(name)
         done = self.run("--rw", "test", "-c", f"spawn {what} name={name} as a", "-c", "await @a ready 60s")
         assert done.returncode == 0, done.stderr
+
+    def history(self):
+        """The lines that the shells have read, as they were when Enter was pressed."""
+        return (self.home / ".local/state/astra/history").read_text().splitlines()
 
     def end(self):
         for shell in self.shells:
@@ -150,6 +171,18 @@ CASES = []
 def case(function):
     CASES.append(function)
     return function
+
+
+def cases(rows):
+    """One case for each row: (name, arguments...)."""
+    def add(function):
+        for name, *arguments in rows:
+            def one(it, arguments=arguments):
+                function(it, *arguments)
+            one.__name__ = f"{function.__name__}_{name}"
+            CASES.append(one)
+        return function
+    return add
 
 
 # -- typing ---------------------------------------------------------------------------------------------------------------
@@ -221,6 +254,558 @@ def a_long_line_wraps_and_still_works(it):
     shell.line("node list | where name != '" + "x" * 200 + "' | count")
     shell.expect("\n2\n")
     assert shell.leave() == 0
+
+
+# Keys and the line that they make.  A comment does nothing, so what was read is seen in the history alone.
+@cases([
+    ("home_and_end", "bc\x01# a\x05d", "# abcd"),
+    ("home_and_end_keys_of_applications", "bc\x1bOH# a\x1bOFd", "# abcd"),
+    ("home_and_end_keys_of_terminals", "bc\x1b[H# a\x1b[Fd", "# abcd"),
+    ("home_and_end_keys_of_consoles", "bc\x1b[1~# a\x1b[4~d", "# abcd"),
+    ("arrows", "# ac\x1b[Db\x1b[Cd", "# abcd"),
+    ("ctrl_b_and_f", "# ac\x02b\x06d", "# abcd"),
+    ("left_of_the_beginning", "a\x1b[D\x1b[D\x1b[D# ", "# a"),
+    ("right_of_the_end", "# a\x1b[C\x1b[Cb", "# ab"),
+    ("ctrl_k", "# abcd\x02\x02\x0b", "# ab"),
+    ("ctrl_u", "something else\x15# this", "# this"),
+    ("ctrl_w", "# one two\x17three", "# one three"),
+    ("ctrl_y_behind_ctrl_w", "# one two\x17\x19", "# one two"),
+    ("ctrl_y_behind_ctrl_k", "ab# cd\x01\x06\x06\x0b\x01\x19", "# cdab"),
+    ("ctrl_y_twice", "# ab\x17\x19\x19", "# abab"),
+    ("ctrl_t", "# ab\x14", "# ba"),
+    ("alt_b_and_f", "# one three\x1bbtwo \x1bf!", "# one two three!"),
+    ("alt_d", "# one two three\x1bb\x1bb\x1bd", "# one  three"),
+    ("alt_backspace", "# one two\x1b\x7fthree", "# one three"),
+    ("ctrl_arrows", "# one three\x1b[1;5Dtwo \x1b[1;5C!", "# one two three!"),
+    ("delete", "# abxc\x02\x02\x1b[3~", "# abc"),
+    ("ctrl_d_within_a_line", "# abxc\x02\x02\x04", "# abc"),
+    ("backspace", "# abx\x7fc", "# abc"),
+    ("ctrl_h", "# abx\x08c", "# abc"),
+    ("backspace_at_the_beginning", "\x7f\x7f# a", "# a"),
+    ("ctrl_l", "# ab\x0cc", "# abc"),
+    ("an_unknown_key", "# ab\x1b[15~c", "# abc"),
+    ("utf8_deleted", "# äö\x7fü", "# äü"),
+    ("utf8_transposed", "# äö\x14", "# öä"),
+    ("utf8_words", "# grüße welt\x1bbschöne ", "# grüße schöne welt"),
+    ("wide_characters_deleted", "# 你好\x7f吗", "# 你吗"),
+    ("wide_characters_moved_over", "# 你好\x1b[D\x1b[D世", "# 世你好"),
+    ("wide_characters_killed", "# 你好吗\x02\x02\x0b!", "# 你!"),
+    ("characters_of_four_bytes", "# 🙂x\x7f\x7fy", "# y"),
+    ("a_combining_character", "# e\u0301x\x7f", "# e\u0301"),
+    ("bracketed_paste", "\x1b[200~# pasted\x1b[201~ and typed", "# pasted and typed"),
+    ("a_very_long_line", "# " + "x" * 5000, "# " + "x" * 5000),
+    ("a_very_long_line_changed_at_its_beginning", "x" * 3000 + "\x01# ", "# " + "x" * 3000),
+    ("a_very_long_line_of_wide_characters", "# " + "你" * 1000 + "\x7f", "# " + "你" * 999),
+])
+def keys(it, typed, line):
+    shell = it.shell(columns=80)
+    shell.expect(PROMPT)
+    shell.type(typed + "\n# the next one\n")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+    assert it.history() == [line, "# the next one", "version"], it.history()
+
+
+@case
+def pasted_escape_codes_do_not_reach_the_terminal_or_the_line(it):
+    shell = it.shell()
+    shell.expect(PROMPT)
+    shell.type("# \x1b[31mred\x1b[0m \x1b]0;title\x07 end\n")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+    assert b"\x1b[31m" not in shell.raw and b"\x1b]0;" not in shell.raw, shell.raw
+    assert "\x1b" not in "".join(it.history()), it.history()
+
+
+@case
+def what_an_app_answers_cannot_move_the_cursor(it):
+    it.spawn("mirror", "echo")
+    shell = it.shell()
+    shell.line('ask mirror "a\\u001b[2Jb"')
+    shell.expect("a\\x1b[2Jb")
+    assert shell.leave() == 0
+
+
+# -- history -----------------------------------------------------------------------------------------------------------------
+
+UP, DOWN = "\x1b[A", "\x1b[B"
+
+
+@cases([
+    ("up", UP, "# three"),
+    ("up_up", UP + UP, "# two"),
+    ("up_up_down", UP + UP + DOWN, "# three"),
+    ("ctrl_p_and_n", "\x10\x10\x10\x0e", "# two"),
+    ("up_beyond_the_oldest", UP * 9, "# one"),
+    ("up_and_changed", UP + UP + " and a half", "# two and a half"),
+    ("down_gives_the_line_back", UP + DOWN + "# new", "# new"),
+    ("ctrl_r", "\x12wo\x1b", "# two"),
+    ("ctrl_r_the_newest_of_several", "\x12# t\x1b", "# three"),
+    ("ctrl_r_the_next_of_several", "\x12# t\x12\x1b", "# two"),
+    ("ctrl_r_and_changed", "\x12# o\x1b\x05 more", "# one more"),
+    ("ctrl_r_without_a_match", "\x12nothing like it\x07\x15# typed", "# typed"),
+])
+def history(it, typed, line):
+    shell = it.shell()
+    for text in ("# one", "# two", "# three"):
+        shell.line(text)
+    shell.expect(PROMPT)
+    shell.type(typed + "\n")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+    assert it.history()[3] == line, it.history()
+
+
+@case
+def history_has_a_line_once_that_was_typed_twice(it):
+    shell = it.shell()
+    for text in ("# one", "# two", "# two"):
+        shell.line(text)
+    shell.expect(PROMPT)
+    shell.type(UP + UP + "\n")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+    assert it.history()[-2] == "# one", it.history()
+
+
+@case
+def history_is_private_whatever_mode_the_file_had(it):
+    kept = it.home / ".local/state/astra/history"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("# before\n")
+    kept.chmod(0o644)
+    shell = it.shell()
+    shell.expect(PROMPT)
+    shell.type(UP + " and now\n")
+    shell.expect(PROMPT)
+    assert shell.leave() == 0
+    assert it.history() == ["# before", "# before and now"] and kept.stat().st_mode & 0o777 == 0o600, it.history()
+
+
+@case
+def history_leaves_out_blank_lines_and_keeps_those_of_blocks(it):
+    shell = it.shell()
+    shell.line("")
+    shell.line("   ")
+    shell.line("for i in 1..1 {")
+    shell.line("expect $i == 1", MORE)
+    shell.line("}", MORE)
+    shell.expect(PROMPT)
+    assert shell.leave() == 0
+    assert it.history() == ["for i in 1..1 {", "expect $i == 1", "}"], it.history()
+
+
+@case
+def history_of_two_sessions_at_once_is_that_of_both(it):
+    one, two = it.shell(), it.shell()
+    one.line("# from one")
+    one.expect(PROMPT)
+    two.line("# from two")
+    two.expect(PROMPT)
+    assert one.leave() == 0 and two.leave() == 0
+    assert it.history() == ["# from one", "# from two"], it.history()
+
+
+@case
+def history_is_where_xdg_state_home_says(it):
+    shell = it.shell(variables={"XDG_STATE_HOME": str(it.home / "state")})
+    shell.line("# kept")
+    shell.expect(PROMPT)
+    assert shell.leave() == 0
+    assert (it.home / "state/astra/history").read_text() == "# kept\n"
+
+
+@case
+def without_a_place_for_its_history_the_shell_works(it):
+    (it.home / ".local").write_text("no directory")
+    shell = it.shell()
+    shell.line("# one")
+    shell.expect(PROMPT)
+    shell.type(UP + " more\n")
+    shell.expect("# one more")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+# -- completion --------------------------------------------------------------------------------------------------------------
+
+
+@cases([
+    ("a_verb", "sta\t", "status "),
+    ("a_verb_of_the_shell", ":mo\t", ":mode "),
+    ("a_subcommand", "app hi\t", "app history "),
+    ("an_option", "node list --li\t", "node list --limit "),
+    ("a_node", "drain no\t1", "drain node-1"),
+    ("a_node_behind_an_option", "events --node no\t2", "events --node node-2"),
+    ("a_target_of_why", "why no\tno\t", "why node/node-"),
+    ("a_stage", "ps | wh\t", "ps | where "),
+    ("a_stage_behind_a_stage", "ps | count | sel\t", "ps | count | select "),
+    ("a_key_behind_where", "ps | where rest\t", "ps | where restarts "),
+    ("a_key_behind_and", "app list | where ready == 1 and schedu\t", "app list | where ready == 1 and scheduler "),
+    ("a_key_behind_sort", "task list | sort -crea\t", "task list | sort -created "),
+    ("a_key_behind_select", "model list | select name, pub\t", "model list | select name, publish"),
+    ("a_key_of_nodes", "node list | where utili\t", "node list | where utilisation "),
+    ("the_topic_of_help", "help rout\tta\t", "help router table "),
+    ("nothing_inside_quotes", "ask x 'sta\t'", "ask x 'sta'"),
+    ("nothing_when_nothing_fits", "nonsen\tse", "nonsense"),
+    ("in_the_second_statement", "version; sta\t", "version; status "),
+    ("within_a_block", "for i in 1..1 { sta\t }", "for i in 1..1 { status  }"),
+    ("a_file", "config check lone\t", "config check lonely.toml "),
+    ("a_directory", "config check dire\tin\t", "config check directory/inner.toml "),
+    ("a_hidden_file", "config check .hid\t", "config check .hidden.toml "),
+])
+def completion(it, typed, line):
+    (it.home / "lonely.toml").write_text("")
+    (it.home / ".hidden.toml").write_text("")
+    (it.home / "directory").mkdir()
+    (it.home / "directory/inner.toml").write_text("")
+    shell = it.shell()
+    shell.expect(PROMPT)
+    # The line is kept as a comment, so that nothing is done; the # goes in front when all is typed.
+    shell.type(typed + "\x01#\n")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+    assert it.history()[0].rstrip() == ("#" + line).rstrip(), it.history()
+
+
+@case
+def completion_lists_what_is_ambiguous_and_keeps_the_line(it):
+    shell = it.shell()
+    shell.expect(PROMPT)
+    shell.type("context \t")
+    shell.expect("list  show  use")
+    shell.expect("context ")
+    shell.type("list\n")
+    shell.expect("no contexts")
+    assert shell.leave() == 0
+
+
+@case
+def completion_knows_variables(it):
+    shell = it.shell()
+    shell.line("node list | count as quantity")
+    shell.expect(PROMPT)
+    shell.type("$quan\t\n")
+    shell.expect("\n2\n")
+    assert shell.leave() == 0
+
+
+@case
+def completion_knows_the_keys_of_a_variable(it):
+    shell = it.shell()
+    shell.line("node list as all")
+    shell.expect(PROMPT)
+    shell.type("$all | select na\t| limit 1 | count\n")
+    shell.expect("\n1\n")
+    assert shell.leave() == 0
+
+
+# -- ^C and ^D elsewhere -------------------------------------------------------------------------------------------------------
+
+
+@case
+def ctrl_c_at_an_empty_line(it):
+    shell = it.shell()
+    shell.expect(PROMPT)
+    shell.type("\x03")
+    shell.expect("^C")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@case
+def ctrl_c_ends_await(it):
+    shell = it.shell()
+    shell.line("await nobody ready 60s")
+    shell.expect("\n")
+    shell.type("\x03")
+    shell.expect("interrupted")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@case
+def ctrl_c_ends_a_loop(it):
+    shell = it.shell()
+    shell.line("for i in 1..1000000 { node list | count }")
+    shell.expect("2\n")
+    shell.type("\x03")
+    shell.expect("interrupted")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@case
+def ctrl_c_ends_watch_of_an_app(it):
+    it.spawn("watched", "echo")
+    shell = it.shell()
+    shell.line("watch watched")
+    shell.expect("app watched: ready")
+    shell.type("\x03")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@case
+def ctrl_c_ends_a_list_that_is_watched(it):
+    shell = it.shell()
+    shell.line("node list -o name --watch 100ms")
+    for _ in range(3):
+        shell.expect("node-1")
+    shell.type("\x03")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@case
+def ctrl_c_leaves_the_search(it):
+    shell = it.shell()
+    shell.line("# first")
+    shell.expect(PROMPT)
+    shell.type("\x12fir\x03")
+    shell.type("version\n")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@case
+def ctrl_d_within_a_block_ends_the_shell(it):
+    shell = it.shell()
+    shell.line("for i in 1..3 {")
+    shell.expect(MORE)
+    assert shell.leave_at_more() == 0
+
+
+@case
+def exit_leaves(it):
+    shell = it.shell()
+    shell.line("exit")
+    assert shell.leave("") == 0
+
+
+@case
+def quit_leaves_out_what_stands_behind_it(it):
+    shell = it.shell()
+    shell.line("quit; version")
+    assert shell.leave("") == 0
+    assert "astra 0" not in shell.seen
+
+
+@case
+def a_terminal_that_goes_away_ends_the_shell(it):
+    shell = it.shell()
+    shell.expect(PROMPT)
+    os.close(shell.fd)
+    _, status = os.waitpid(shell.pid, 0)
+    shell.code = os.waitstatus_to_exitcode(status)
+
+
+# -- blocks --------------------------------------------------------------------------------------------------------------------
+
+
+@cases([
+    ("a_pipe_at_the_end", ["node list |", "count"], "2"),
+    ("a_backslash_at_the_end", ["node list \\", "| count"], "2"),
+    ("blocks_in_blocks", ["for i in 1..1 {", "for j in 2..2 {", "node list | count", "}", "}"], "2"),
+    ("json_over_lines", ["ask mirror [1,", "2]"], "\n1\n2\n"),
+    ("braces_in_quotes_and_comments", ["for i in 1..1 {", "# }", "ask mirror 'a } b'", "}"], "a } b"),
+])
+def lines(it, typed, answer):
+    it.spawn("mirror", "echo")
+    shell = it.shell("-o", "ndjson")
+    shell.line(typed[0])
+    for text in typed[1:]:
+        shell.line(text, MORE)
+    shell.expect(answer)
+    shell.expect(PROMPT)
+    assert shell.leave() == 0
+
+
+@case
+def a_mistake_in_a_block_is_told_with_its_line(it):
+    shell = it.shell()
+    shell.line("for i in 1..3 {")
+    shell.line("  ps | wher x == 1", MORE)
+    shell.line("}", MORE)
+    shell.expect("2:8: expected where, sort, top, limit, select or count")
+    assert shell.leave() == 0
+
+
+@case
+def a_paste_with_tabs_and_carriage_returns(it):
+    shell = it.shell()
+    shell.expect(PROMPT)
+    shell.type("for i in 1..2 {\r\tnode list | count\r\t# done\r}\rversion\r")
+    shell.expect("2\n")
+    shell.expect("2\n")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@case
+def a_bracketed_paste_of_1000_lines(it):
+    shell = it.shell()
+    shell.expect(PROMPT)
+    shell.type("\x1b[200~for i in 1..1 {\n" + "expect $i == 1\n" * 1000 + "}\n\x1b[201~version\n")
+    shell.expect("astra 0")
+    assert "no verb" not in shell.seen and "~" not in shell.seen, shell.seen[-400:]
+    assert shell.leave() == 0
+
+
+# -- terminals -----------------------------------------------------------------------------------------------------------------
+
+
+@cases([("unset", None), ("empty", ""), ("unknown", "nonesuch"), ("vt100", "vt100"), ("screen", "screen"), ("linux", "linux")])
+def term(it, name):
+    shell = it.shell(term=name)
+    shell.line("node list | count")
+    shell.expect("\n2\n")
+    shell.expect(PROMPT)
+    shell.type("versionn\x7f\n")
+    shell.expect("astra 0")
+    shell.expect(PROMPT)
+    assert shell.leave() == 0
+
+
+@cases([("10_columns", 10), ("1_column", 1), ("none_said", 0), ("1000_columns", 1000)])
+def width(it, columns):
+    shell = it.shell(columns=columns)
+    shell.expect("]")
+    shell.type("version\n")
+    shell.expect("astra")
+    shell.type("quit\n")
+    assert shell.leave("") == 0
+
+
+@case
+def a_window_changes_its_size_again_and_again(it):
+    shell = it.shell()
+    shell.expect(PROMPT)
+    for columns in (20, 200, 5, 80, 40, 120):
+        fcntl.ioctl(shell.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 20, columns, 0, 0))
+        shell.type("# ")
+    shell.type("end\n")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+    assert it.history()[0] == "# " * 6 + "end", it.history()
+
+
+@case
+def a_window_changes_its_size_while_a_request_runs(it):
+    shell = it.shell()
+    shell.line("every 20ms 20 times { node list | count }")
+    shell.expect("2\n")
+    for columns in (50, 100, 150):
+        fcntl.ioctl(shell.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 20, columns, 0, 0))
+    for _ in range(19):
+        shell.expect("2\n")
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@case
+def a_locale_without_utf8_does(it):
+    it.spawn("mirror", "echo")
+    shell = it.shell(variables={"LC_ALL": "C"})
+    shell.line("ask mirror 'äöü'")
+    shell.expect("äöü   (")
+    assert shell.leave() == 0
+
+
+# -- statements ----------------------------------------------------------------------------------------------------------------
+
+
+@cases([
+    ("a_word_that_is_no_verb", "stauts", "no verb 'stauts'; did you mean 'status'?"),
+    ("an_open_quote", "ask x 'abc", "expected the closing '"),
+    ("a_stage_that_is_none", "ps | foo", "1:6: expected where, sort, top, limit, select or count"),
+    ("a_condition_that_ends", "ps | where a ==", "1:16: expected a value"),
+    ("a_loop_without_a_range", "for i in x { ps }", "expected a range"),
+    ("every_without_a_duration", "every x { ps }", "expected a duration"),
+    ("a_closing_bracket_alone", "}", "1:1: expected"),
+    ("a_key_that_no_row_has", "node list | where stat == online", "no row has a key 'stat'; did you mean 'state'?"),
+    ("a_result_that_is_not_there", "$99", "99"),
+    ("a_variable_that_is_not_there", "$nothing", "nothing"),
+    ("a_count_of_no_list", "version | count", "is no list"),
+    ("a_column_behind_wide_characters", "ask 'ä你' a=", "1:12: expected a value after ="),
+    ("a_mode_that_is_none", ":mode xml", "write it as :mode table|json|ndjson|csv|line"),
+    ("expect_that_does_not_hold", "expect 1 == 2", "expected"),
+    ("an_await_that_ends", "await nobody ready 300ms", "300ms"),
+])
+def mistake(it, typed, message):
+    shell = it.shell()
+    shell.line(typed)
+    shell.expect(message)
+    shell.line("version")
+    shell.expect("astra 0")
+    assert shell.leave() == 0
+
+
+@cases([
+    ("results", ["node list | count", "expect $1 == 2", "$1"], "2\n2\n"),
+    ("parts_of_results", ["node list | sort name | limit 1 | select name as n", "expect $n.0.name == node-1"],
+     '{"name":"node-1"}\n'),
+    ("texts_with_values", ["for i in 1..2 { node list | where name == \"node-${i}\" | count }"], "1\n1\n"),
+    ("the_last_result", ["node list | count", "expect $ == 2 and $ > 1 and not $ == 3"], "2\n"),
+    ("loops", ["for i in 2..4 { node list | limit 1 | count }"], "1\n1\n1\n"),
+    ("loops_backwards_or_never", ["for i in 3..2 { version }"], ""),
+    ("every", ["every 1ms 3 times { node list | count }"], "2\n2\n2\n"),
+    ("top", ["node list | top 1 name | select name"], '{"name":"node-2"}\n'),
+    ("several_on_one_line", ["node list | count; node list | limit 1 | count"], "2\n1\n"),
+    ("comments", ["# nothing", "node list | count # all"], "2\n"),
+    ("globs_and_sets", ["node list | where name =~ 'node-*' and name in (node-1, node-9) | count"], "1\n"),
+    ("a_very_long_one", ["node list | where " + " and ".join(f"name != x{n}" for n in range(2000)) + " | count"], "2\n"),
+    ("lists_of_commands", ["node list --where 'name == \"node-1\"' -o name"], "node-1\n"),
+])
+def script(it, statements, out):
+    done = it.run("-o", "ndjson", *[word for text in statements for word in ("-c", text)])
+    assert (done.returncode, done.stdout, done.stderr) == (0, out, ""), done
+
+
+@cases([
+    ("the_end_within_a_block", "version\nfor i in 1..2 {\n version\n", "stdin:4:1: expected a statement or }"),
+    ("the_end_behind_a_pipe", "ps |\n", "expected where"),
+    ("a_change", "kill nobody\n", "stdin:1: this would change the cluster"),
+    ("an_unknown_verb", "\n\nstauts\n", "stdin:3: no verb 'stauts'; did you mean 'status'?"),
+])
+def stdin_with(it, text, message):
+    done = it.run(text=text)
+    assert done.returncode == 3 and message in done.stderr, done
+
+
+@case
+def files_and_statements_do_not_go_together(it):
+    done = it.run("-c", "ps", "-f", "x.astra")
+    assert done.returncode == 2 and "-c and -f do not go together" in done.stderr, done
+    done = it.run("-f", "nowhere.astra")
+    assert done.returncode == 1 and "cannot read nowhere.astra" in done.stderr, done
+    done = it.run("--rw", "two\nlines", "-c", "ps")
+    assert done.returncode == 2 and "must fit on one line" in done.stderr, done
+
+
+@case
+def with_stdout_elsewhere_there_is_no_prompt(it):
+    environment = {**os.environ, "HOME": str(it.home), "TERM": "xterm", "ASTRA_GATEWAY": it.gateway}
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen([it.astra, "shell"], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    os.close(theirs)
+    os.write(ours, b"node list | count\nquit\n")
+    out, err = shell.communicate(timeout=LIMIT_S)
+    os.close(ours)
+    assert (shell.returncode, out, err) == (0, b"2\n", b""), (out, err)
 
 
 # -- reading only, and changing --------------------------------------------------------------------------------------------

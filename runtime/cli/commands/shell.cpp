@@ -11,6 +11,8 @@
 #include "runtime/shell/parse.hpp"
 #include "runtime/shell/script_runner.hpp"
 #include "runtime/shell/session_record.hpp"
+#include "runtime/shell/render.hpp"
+#include "runtime/shell/stages.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -105,13 +107,22 @@ public:
     shell::catch_interrupts();
     const auto& variables = context_.environment.variables;
     shell::history_file history{shell::history_file::usual_path(variables)};
-    world_.app_named = [this](const std::string& name) { return interpreter_.app_of(name); };
+    world_.app_named = [this](const std::string& name) { return runner_.state().app_of(name); };
     auto known = world_.words([this] {
       std::vector<std::string> names;
       for (auto& [name, content] : runner_.state().variables())
         names.push_back(name);
       return names;
     });
+    known.keys = [this, of_command = known.keys](const std::vector<std::string>& source) {
+      if (source.size() == 1 && source.front().starts_with('$')) {
+        auto found = runner_.state().variables().find(source.front().substr(1));
+        auto rows = found == runner_.state().variables().end() ? caf::expected<json>{json::array()}
+                                                            : shell::rows_of(found->second);
+        return rows ? shell::keys_of(*rows) : std::vector<std::string>{};
+      }
+      return of_command(source);
+    };
     auto editor = shell::make_line_editor(variables("TERM").value_or(""), history.load(shell::history_max),
                                           [&](std::string_view line) { return shell::complete(line, known); });
     shell::line_collector lines;

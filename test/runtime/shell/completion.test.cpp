@@ -28,6 +28,11 @@ vocabulary known() {
     return app == "@c" && message == "add" ? words{"amount=", "unit="} : words{};
   };
   result.variables = [] { return words{"c"}; };
+  result.keys = [](const words& source) {
+    return source == words{"ps"}   ? words{"restarts", "reason", "node"}
+           : source == words{"$c"} ? words{"size"}
+                                   : words{};
+  };
   result.files = [](const std::string& begin) { return words{begin + "x.toml"}; };
   return result;
 }
@@ -55,6 +60,16 @@ TEST_CASE("what could stand at the cursor follows from what stands before it") {
   CHECK(at("drain ") == words{"node-1", "node-2"});
   CHECK(at("ps | ") == words{"count", "limit", "select", "sort", "top", "where"});
   CHECK(at("ps | wh") == words{"where"});
+  CHECK(at("ps | where res") == words{"restarts"});
+  CHECK(at("ps | where restarts > 1 and no") == words{"node"});
+  CHECK(at("ps | where restarts ").empty());
+  CHECK(at("ps | count | sort -re") == words{"-reason", "-restarts"});
+  CHECK(at("ps | select node,rea") == words{"reason"});
+  CHECK(at("ps | select node, rea") == words{"reason"});
+  CHECK(at("ps | select node rea").empty());
+  CHECK(at("ps | top 3 n") == words{"node"});
+  CHECK(at("$c | sort s") == words{"size"});
+  CHECK(at("nothing | sort s").empty());
   CHECK(at("ps; nod") == words{"node"});
   CHECK(at("for i in 1..3 { as") == words{"ask"});
   CHECK(at("app apply ./") == words{"./x.toml"});
