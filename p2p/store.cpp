@@ -1,6 +1,7 @@
 #include "p2p/store.hpp"
 
 #include "config/units.hpp"
+#include "p2p/merkle.hpp"
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -565,7 +566,27 @@ done store::note_blocks(const content_address& address, std::span<const block_ru
 }
 
 std::vector<block_run> store::noted_blocks(const content_address& address) const {
-  return read_blocks(address).blocks;
+  auto result = read_blocks(address).blocks;
+  auto what = result.empty() ? outcome<content>{absent(address)} : manifest(address);
+  if (!what)
+    return {};
+  // An engine that is to verify what lies behind the end of a file stands still.
+  std::vector<std::uint64_t> lengths;
+  for (auto& file : what->files) {
+    struct ::stat status {};
+    auto path = place(address) / what->name / file.path;
+    auto there = ::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+    lengths.push_back(there ? static_cast<std::uint64_t>(status.st_size) : 0);
+  }
+  std::erase_if(result, [&](const block_run& run) {
+    if (run.piece >= what->piece_hashes.size())
+      return true;
+    auto& file = file_of(*what, run.piece);
+    auto end = std::uint64_t{run.piece - file.first_piece} * what->piece_size
+               + (std::uint64_t{run.first} + run.count) * block_size;
+    return lengths[static_cast<std::size_t>(&file - what->files.data())] < std::min(end, file.size);
+  });
+  return result;
 }
 
 /// What was noted in this start of the machine.

@@ -218,6 +218,15 @@ TEST_CASE_FIXTURE(fixture, "blocks that were noted survive the process, until re
   auto what = write_model(directory / "model", 1);
   CHECK(opened->note_blocks(what.address, std::vector<block_run>{{0, 0, 1}}).problem().kind == fault::missing);
   need(opened->fetch(what, start));
+  auto fill = [&] {
+    for (auto& part : what.files) {
+      auto path = file(what, part.path);
+      fs::create_directories(path.parent_path());
+      std::ofstream{path, std::ios::app};
+      fs::resize_file(path, part.size);
+    }
+  };
+  fill();
   // They tell of everything that is there.
   CHECK(opened->good_pieces(what.address) == std::vector<bool>(what.piece_hashes.size(), false));
   CHECK(opened->noted_blocks(what.address).empty());
@@ -248,6 +257,15 @@ TEST_CASE_FIXTURE(fixture, "blocks that were noted survive the process, until re
     need(opened->note_blocks(what.address, noted));
     CHECK(opened->noted_blocks(what.address) == noted);
     CHECK(opened->good_pieces(what.address).empty());
+  }
+  SUBCASE("what lies behind the end of a file is not believed") {
+    auto piece_1 = std::ranges::find_if(what.files, [](auto& part) { return part.first_piece + part.pieces > 1; });
+    fs::resize_file(file(what, piece_1->path), piece_1->first_piece == 1 ? 0 : what.piece_size);
+    CHECK(std::ranges::none_of(opened->noted_blocks(what.address), [](auto& run) { return run.piece == 1; }));
+    fill();
+    CHECK(opened->noted_blocks(what.address) == noted);
+    need(opened->note_blocks(what.address, std::vector<block_run>{{1U << 30U, 0, 1}}));
+    CHECK(opened->noted_blocks(what.address) == noted);
   }
   SUBCASE("they go with what is condemned") {
     need(opened->condemn(what.address, "a test", {}));
