@@ -333,8 +333,17 @@ private:
     if (is_path && !expanded.text.empty() && !value.at.file.empty()) {
       auto folder = std::filesystem::path{value.at.file}.parent_path();
       // Nodes look for a library elsewhere than where the file is read.
-      if (notation == schema::LIBRARY)
-        folder = std::filesystem::absolute(folder.empty() ? "." : folder);
+      if (notation == schema::LIBRARY) {
+        std::error_code error;
+        auto whole = std::filesystem::absolute(folder.empty() ? "." : folder, error);
+        if (error) {
+          problem(value.at, key,
+                  "the folder that the path begins in is gone (" + error.message()
+                      + "); write a path that begins with '/'");
+          return std::nullopt;
+        }
+        folder = std::move(whole);
+      }
       return (folder / expanded.text).lexically_normal().string();
     }
     return expanded.text;

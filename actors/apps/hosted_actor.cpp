@@ -11,8 +11,8 @@
 namespace astra {
 namespace {
 
-/// A longer body is none of the messages that are answered here, and is not parsed twice.
-constexpr std::size_t own_message_max = 64;
+/// A longer body is none of the messages that are answered here, whatever blanks it has, and is not parsed here.
+constexpr std::size_t own_message_max = 256;
 
 constexpr const char* json_type = "application/json";
 
@@ -31,7 +31,8 @@ astra_text_sink into(std::string& text) {
 
 /// "describe" or "info" when the body is that message.
 std::optional<std::string> own_message(std::string_view body) {
-  if (body.size() > own_message_max)
+  auto begin = body.find_first_not_of(" \t\r\n");
+  if (body.size() > own_message_max || begin == std::string_view::npos || body[begin] != '{')
     return std::nullopt;
   std::string ignored;
   auto parsed = parse_json(body, ignored);

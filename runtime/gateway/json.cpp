@@ -706,8 +706,11 @@ app_reading read_app_json(const std::string& text, const std::string& name) {
 
 app_reading read_app_toml(const std::string& text, const std::string& name) {
   app_reading result;
-  auto config = parse_app_config(text, name + ".toml");
+  // Without a file's name no path begins in a folder of this process, which is not where the app file is.
+  auto config = parse_app_config(text, {});
   result.problems = std::move(config.problems);
+  for (auto& problem : result.problems)
+    problem.file = name + ".toml";
   if (result.problems.empty() && config.spec)
     result.spec = std::move(*config.spec);
   return check_name(std::move(result), name);

@@ -39,6 +39,8 @@ using namespace std::chrono_literals;
 constexpr auto watch_poll = 500ms;
 constexpr milliseconds completion_wait = 300ms;
 constexpr auto completion_keeps = 2s;
+/// In place of a schema: why it is not known.
+constexpr const char* no_schema = "problem";
 /// Of an answer that is shown as it comes, so much is kept as the statement's result.
 constexpr std::size_t heard_max_bytes = 16 << 20;
 
@@ -77,6 +79,7 @@ const std::vector<verb_text> verbs{
      "Break something in a cluster of astra dev (kill, stop, stall) or of the simulator (crash, partition, slow_link "
      "and more)",
      "fault kill node-2 2s\nfault partition node-1 <-> resource-1 5s"},
+    {"sleep", "sleep DURATION", "Wait; await waits for something", "sleep 500ms"},
     {"help", "help [VERB|@APP|ACTOR]", "List the verbs, explain one, or tell what an actor takes",
      "help spawn\nhelp @c\nhelp counter"},
     {":mode", ":mode table|json|ndjson|csv|line", "How results are shown from now on", ":mode json"},
@@ -370,6 +373,17 @@ caf::expected<reply> live_world::call(const request& what) {
   }
   if (verb == "cluster")
     return compare_shape(words);
+  if (verb == "sleep") {
+    if (auto wrong = needs(1, 1))
+      return wrong;
+    auto length = parse_fine_duration(words.front().text);
+    if (!length.value)
+      return problem(fmt::format("'{}' is no duration: {}", words.front().text, length.problem));
+    sleep(*length.value);
+    if (interrupted())
+      return caf::make_error(errc::cancelled, "interrupted");
+    return reply{{}, {}, true};
+  }
   if (verb == "fault") {
     if (!faults)
       return problem("a live cluster takes no faults; run the script with astra dev -f or astra sim run, or name the "
@@ -532,29 +546,53 @@ caf::expected<json> live_world::get_app(const std::string& name) {
   return context_.ask("GET", "/v1/apps/" + percent_encoded(name));
 }
 
+/// The schema; null when it is no app of an actor; else no_schema with what else tells whether to ask again.
 json live_world::ask_schema(command_context& context, const std::string& app) {
+  auto in_a_hurry = &context != &context_;
+  auto failure = [&](const caf::error& why) {
+    return json{{no_schema, error_text(why)}, {"code", static_cast<int>(code_of(why))}, {"in_a_hurry", in_a_hurry}};
+  };
   auto known = context.ask("GET", "/v1/apps/" + percent_encoded(app));
-  if (!known || !list_in(*known, "spec").contains("actor"))
+  if (!known)
+    return failure(known.error());
+  if (!list_in(*known, "spec").contains("actor"))
     return {};
   auto actor = list_in(*known, "spec")["actor"];
   if (text_in(actor, "library").empty())
     return builtin_schema(text_in(actor, "type"));
+  auto ready = count_in(*known, "ready");
+  // An actor that did not answer may keep one waiting again; with a replica more or less it is another matter.
+  if (auto before = schemas_.find(app);
+      before != schemas_.end() && environment_.now() - before->second.asked < completion_keeps
+      && before->second.what.contains("ready") && before->second.what["ready"] == ready
+      && before->second.what["in_a_hurry"] == in_a_hurry)
+    return before->second.what;
   invoke_options options;
   options.app = app;
   options.content_type = "application/json";
   auto answer = call_app(context, options, R"({"describe":{}})");
-  if (!answer || answer->status != 200)
-    return {};
+  if (!answer || answer->status != 200) {
+    auto problem = failure(answer ? to_error(*answer, gateway_address(context.options)) : answer.error());
+    problem["ready"] = ready;
+    return problem;
+  }
   auto parsed = json::parse(answer->body, nullptr, false);
   return parsed.is_object() ? parsed : json{};
 }
 
 json live_world::schema_of(const std::string& app) {
-  auto now = environment_.now();
   auto known = schemas_.find(app);
-  if (known == schemas_.end() || known->second.what.is_null() || now - known->second.asked >= completion_keeps)
-    known = schemas_.insert_or_assign(app, known_schema{ask_schema(context_, app), now}).first;
-  return known->second.what;
+  auto is_old = known == schemas_.end() || known->second.what.is_null() || known->second.what.contains(no_schema)
+                || environment_.now() - known->second.asked >= completion_keeps;
+  if (is_old) {
+    auto before = known == schemas_.end() ? json{} : known->second.what;
+    auto what = ask_schema(context_, app);
+    // From when the answer came: an actor that hangs takes longer than the time for which this is kept.  A failure
+    // that was not asked for again does not become younger.
+    if (known == schemas_.end() || what.is_null() || what != before || !what.contains("ready"))
+      known = schemas_.insert_or_assign(app, known_schema{std::move(what), environment_.now()}).first;
+  }
+  return known->second.what.contains(no_schema) ? json{} : known->second.what;
 }
 
 json live_world::schema_soon(const std::string& word) {
@@ -563,10 +601,12 @@ json live_world::schema_soon(const std::string& word) {
     app = app_named(app);
   auto now = environment_.now();
   if (auto known = schemas_.find(app); known != schemas_.end() && now - known->second.asked < completion_keeps)
-    return known->second.what;
+    return known->second.what.contains(no_schema) ? json{} : known->second.what;
   command_context quick{environment_, context_.options};
   quick.options.timeout = completion_wait;
-  return schemas_.insert_or_assign(app, known_schema{ask_schema(quick, app), now}).first->second.what;
+  auto what = ask_schema(quick, app);
+  auto kept = schemas_.insert_or_assign(app, known_schema{std::move(what), now}).first;
+  return kept->second.what.contains(no_schema) ? json{} : kept->second.what;
 }
 
 caf::expected<reply> live_world::info(const words_of& words, bool only_shown) {
@@ -778,8 +818,14 @@ caf::expected<live_world::request_body> live_world::body_of(const words_of& word
   }
   if (fields.empty())
     return result;
-  if (!result.text.empty())
+  if (!result.text.empty()) {
+    // It could only be a message, and whether there is such a one could not be found out.
+    if (auto known = schemas_.find(words.front().text);
+        known != schemas_.end() && known->second.what.contains(no_schema))
+      return caf::make_error(static_cast<errc>(known->second.what["code"].get<int>()),
+                             text_in(known->second.what, no_schema));
     return problem("a request is either a text or KEY=VALUE fields, not both; put the text in quotes");
+  }
   return request_body{fields.dump(-1, ' ', false, json::error_handler_t::replace), "application/json"};
 }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <system_error>
 
 namespace astra {
@@ -84,7 +85,13 @@ caf::expected<actor_library> actor_library::load(const std::string& path) {
                     file.string(), list == nullptr ? 0 : list->abi, ASTRA_VERSION, astra_actor_abi, how_to_build));
   if (list->count == 0)
     return problem(fmt::format("{} has no actors; name them with ASTRA_ACTOR", file.string()));
-  return actor_library{file.string(), list};
+  actor_library result{file.string(), list};
+  std::set<std::string> names;
+  for (auto* type : result.types())
+    if (!names.insert(text_of(type->name)).second)
+      return problem(fmt::format("{} has two actors called '{}'; ASTRA_ACTOR gives each a name of its own",
+                                 file.string(), text_of(type->name)));
+  return result;
 }
 
 std::vector<const astra_actor_type*> actor_library::types() const {

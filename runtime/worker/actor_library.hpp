@@ -16,7 +16,7 @@ class actor_library {
 public:
   /// @param path Of the library, or of a directory that holds one file that ends in ".so".
   /// Fails with invalid_argument and what would cure it: no such file, no library, none of actors, one that was built
-  /// for another version of the interface.
+  /// for another version of the interface, two actors of one name.
   static caf::expected<actor_library> load(const std::string& path);
 
   /// Fails with unknown_name and the names that there are.

@@ -98,18 +98,26 @@ hosted_world live_world() {
           }};
 }
 
+sigset_t ending_signals() {
+  sigset_t result;
+  sigemptyset(&result);
+  sigaddset(&result, SIGTERM);
+  sigaddset(&result, SIGINT);
+  return result;
+}
+
 } // namespace
+
+void block_ending_signals() {
+  auto endings = ending_signals();
+  pthread_sigmask(SIG_BLOCK, &endings, nullptr);
+}
 
 worker_outcome run_worker(const astra_actor_type& type, const worker_options& options,
                           const std::function<void(std::string_view)>& ready) {
   std::signal(SIGPIPE, SIG_IGN);
   // Before the first thread, so that none of them is interrupted.
-  sigset_t endings;
-  sigemptyset(&endings);
-  sigaddset(&endings, SIGTERM);
-  sigaddset(&endings, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &endings, nullptr);
-
+  block_ending_signals();
   auto actor = hosted_actor::make(type, options.arguments, live_world());
   if (!actor)
     return {error_text(actor.error()), true};
@@ -123,6 +131,7 @@ worker_outcome run_worker(const astra_actor_type& type, const worker_options& op
     return {error_text(server.error()), false};
   std::thread worker{[&actor, &box] { work(**actor, box); }};
   ready((*server)->address());
+  auto endings = ending_signals();
   int signal = 0;
   while (sigwait(&endings, &signal) != 0)
     ;

@@ -28,6 +28,10 @@ struct worker_outcome {
   bool hopeless = false;
 };
 
+/// SIGTERM and SIGINT reach no thread of this process any more, nor threads that begin later: run_worker waits for
+/// them.  Before a library is loaded, whose threads would end the process else.
+void block_ending_signals();
+
 /// Runs one actor behind loopback HTTP until SIGTERM or SIGINT, after which it finishes the messages that it has taken:
 /// POST / hands it a message, one after the other; GET /ready answers 200.  Answers: 200 with the actor's own, 400 when
 /// the message is none of its messages, 422 when it refuses, 500 when it fails, 503 when the mailbox is full or closed;

@@ -44,13 +44,21 @@ class @CLASS@_actor : public astra::actor {
 public:
   explicit @CLASS@_actor(astra::setup& setup) {
     setup.argument("init", sum_, "what it begins with");
-    setup.on("add", "Adds and tells the sum.", [this](std::int64_t amount) { return sum_ += amount; },
+    setup.on("add", "Adds and tells the sum.", [this](std::int64_t amount) { return add(amount); },
              astra::field("amount", "how much", 1));
     setup.on("get", "Tells the sum.", [this] { return sum_; });
     setup.state("sum", sum_);
   }
 
 private:
+  std::int64_t add(std::int64_t amount) {
+    // Who asks may send any amount.
+    constexpr std::int64_t most = 1'000'000'000'000;
+    if (amount < -most || amount > most || sum_ + amount < -most || sum_ + amount > most)
+      throw astra::refused{"amount and sum are at most 1000000000000"};
+    return sum_ += amount;
+  }
+
   std::int64_t sum_ = 0;
 };
 
@@ -134,6 +142,12 @@ int write_new_app(command_context& context, const app_new_options& options) {
   auto& name = options.name;
   if (auto problem = app_name_problem(name); !problem.empty())
     return context.fail(exit_usage, problem);
+  // What the app file and the README say the library is published as.
+  content_reference published;
+  if (!parse_content_reference(name + "-actor@1", published).empty())
+    return context.fail(exit_usage, fmt::format("'{}' is too long: its library is to be published as {}-actor, and no "
+                                                "content has such a name; take a shorter one",
+                                                name, name));
   fs::path directory = options.directory.empty() ? name : options.directory;
   std::pair<std::string, std::string_view> files[] = {{"CMakeLists.txt", cmake_lists},
                                                       {name + ".cpp", source},

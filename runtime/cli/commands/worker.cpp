@@ -57,6 +57,8 @@ caf::expected<std::uint16_t> port_of(const command_context& context, const worke
 } // namespace
 
 int run_actor_worker(command_context& context, const worker_run_options& options) {
+  if (!options.actor.empty())
+    block_ending_signals();
   auto library = actor_library::load(options.library);
   if (!library)
     return context.fail(exit_bad_config, error_text(library.error()));

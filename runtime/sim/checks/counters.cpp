@@ -122,7 +122,7 @@ private:
       fail(fmt::format("nodes say that {} requests run and {} wait, and there were {} of late", running, queued, open));
   }
 
-  /// One process per server replica and one per request.
+  /// One process per replica of a server or of an actor with a library, and one per request.
   void look_at_processes(const world_facts& facts) {
     auto processes = facts.processes();
     std::int64_t servers = 0;
@@ -144,7 +144,8 @@ private:
 
   static bool is_server(const std::string& app, const scenario& script) {
     return std::any_of(script.apps.begin(), script.apps.end(), [&](auto& entry) {
-      return entry.spec && entry.spec->name() == app && (entry.spec->has_server() || entry.spec->has_federation());
+      return entry.spec && entry.spec->name() == app
+             && (entry.spec->has_server() || entry.spec->has_federation() || !entry.spec->actor().library().empty());
     });
   }
 

@@ -99,6 +99,33 @@ public:
 };
 ASTRA_ACTOR("reads_texts", reads_texts, "");
 
+/// Takes texts alone.
+class reads_only_texts : public astra::actor {
+public:
+  explicit reads_only_texts(astra::setup& setup) {
+    setup.on_text("Its length.", [](std::string body) { return static_cast<std::int64_t>(body.size()); });
+  }
+};
+ASTRA_ACTOR("reads_only_texts", reads_only_texts, "");
+ASTRA_ACTOR("known_twice", reads_only_texts, "The same class.");
+
+/// Acts on its arguments at once.
+class hasty : public astra::actor {
+public:
+  explicit hasty(astra::setup& setup) {
+    std::string path = "nowhere";
+    std::int64_t room = 0;
+    setup.argument("path", path);
+    setup.required("room", room);
+    acted = true;
+    if (path == "nowhere")
+      throw std::runtime_error{"there is no " + path};
+  }
+
+  inline static bool acted = false;
+};
+ASTRA_ACTOR("hasty", hasty, "");
+
 /// What is wrong with it is said when it is made.
 template <int Mistake>
 class wrong : public astra::actor {
@@ -197,6 +224,30 @@ TEST_CASE("start arguments come as values or as texts, and are checked") {
   CHECK(why_not("nobody").find("no actor 'nobody' in this program") != std::string::npos);
 }
 
+TEST_CASE("a constructor does not act on an argument that is missing or malformed, nor hides one that is unknown") {
+  hasty::acted = false;
+  CHECK(why_not("hasty", {{"path", "here"}}) == "hasty: the argument 'room' is missing (int64)");
+  CHECK(why_not("hasty", {{"path", "here"}, {"room", "x"}}) == "hasty: the argument 'room' must be int64, not 'x'");
+  CHECK_FALSE(hasty::acted);
+  CHECK(why_not("hasty", {{"pth", "here"}, {"room", 1}})
+        == "hasty: it has no argument 'pth'; did you mean 'path'? (and then: there is no nowhere)");
+  CHECK(why_not("hasty", {{"room", 1}}) == "hasty: there is no nowhere");
+  CHECK(why_not("hasty", {{"path", "here"}, {"room", 1}}) == "it lives");
+}
+
+TEST_CASE("a class that is known under two names has both") {
+  test_actor one{"reads_only_texts"}, other{"known_twice"};
+  CHECK(one.describe()["actor"] == "reads_only_texts");
+  CHECK(other.describe()["actor"] == "known_twice");
+  CHECK(one.describe()["doc"] == "");
+  CHECK(other.describe()["doc"] == "The same class.");
+  // Whoever asks for one again keeps what it was told before.
+  auto first = astra::actor_type<reads_texts>("a name that is too long to be kept in place", "one");
+  auto second = astra::actor_type<reads_texts>("another name", "two");
+  CHECK(astra::detail::view_of(first.name) == "a name that is too long to be kept in place");
+  CHECK(astra::detail::view_of(second.name) == "another name");
+}
+
 TEST_CASE("mistakes of an actor's author are told when it is made") {
   CHECK(why_not("wrong_0").find("the message 'describe' is answered by Astra") != std::string::npos);
   CHECK(why_not("wrong_1").find("the message 'a b' has a name that nobody could type") != std::string::npos);
@@ -216,6 +267,33 @@ TEST_CASE("bodies that are no messages go to who takes them") {
   CHECK_THROWS_WITH(texts.ask_text(""), "nothing");
   // It looks like a message, and a mistake in its name shall not pass for something else.
   CHECK(texts.refusal("got") == "reads_texts has no message 'got'; did you mean 'get'?");
+}
+
+TEST_CASE("a body that begins as an object and is none is refused with the place, where messages are taken") {
+  test_actor all{"reads_all"}, texts{"reads_texts"}, only{"reads_only_texts"}, kinds{"all_kinds", with_limit()};
+  CHECK_THROWS_WITH(kinds.ask_text("{\"needs\":{\"n\":}}"),
+                    "all_kinds takes JSON, and this is none: no value of JSON at byte 15");
+  CHECK_THROWS_WITH(texts.ask_text(" {get}"),
+                    "reads_texts takes JSON, and this is none: a name in \"\" is missing at byte 3");
+  CHECK(all.ask_text("{get}") == "<{get}>");
+  CHECK(only.ask_text("{get}") == "5");
+}
+
+TEST_CASE("a message has at most a mebibyte, a text as much as it likes") {
+  test_actor all{"reads_all"}, texts{"reads_texts"}, only{"reads_only_texts"}, kinds{"all_kinds", with_limit()};
+  auto padded = [](std::string start, std::size_t size) {
+    return start + std::string(size - start.size() - 1, ' ') + "}";
+  };
+  std::size_t most = 1 << 20;
+  CHECK(kinds.ask_text(padded("{\"quiet\":{}", most)) == "null");
+  auto too_long = "a message has at most 1048576 bytes, and this one has 1048577";
+  for (auto start : {"{\"quiet\":{}", "{\"xyzzy\":{}", "{"})
+    CHECK_THROWS_WITH(kinds.ask_text(padded(start, most + 1)), too_long);
+  for (auto* one : {&all, &texts})
+    CHECK_THROWS_WITH(one->ask_text(padded(" { \"get\":{}", most + 1)), too_long);
+  CHECK(texts.ask_text(padded("{\"title\":{}", most + 1)) == "1048577");
+  CHECK(only.ask_text(padded("{\"get\":{}", most + 1)) == "1048577");
+  CHECK(texts.ask_text(std::string(most + 1, 'x')) == "1048577");
 }
 
 TEST_CASE("an actor says of itself all that one needs to use it") {

@@ -294,6 +294,20 @@ TEST_CASE("an app file over the API is refused with the place of each problem") 
   CHECK_FALSE(bad.spec);
   REQUIRE_FALSE(bad.problems.empty());
   CHECK(bad.problems[0].line == 1);
+  CHECK(bad.problems[0].file == "ocr.toml");
+}
+
+TEST_CASE("a library over the API is no path from the folder in which the gateway happens to run") {
+  auto file = [](const std::string& library) {
+    return "name = \"t\"\nkind = \"actor\"\n[actor]\ntype = \"tally\"\nlibrary = \"" + library + "\"\n";
+  };
+  auto relative = read_app_toml(file("build/libtally.so"), "t");
+  CHECK_FALSE(relative.spec);
+  REQUIRE(relative.problems.size() == 1);
+  CHECK(relative.problems[0].message.find("\"build/libtally.so\" is neither a content") != std::string::npos);
+  auto whole = read_app_toml(file("/opt/libtally.so"), "t");
+  REQUIRE(whole.spec);
+  CHECK(whole.spec->actor().library() == "/opt/libtally.so");
 }
 
 TEST_CASE("an event is one line with time, kind, object, cause and who saw it by what") {

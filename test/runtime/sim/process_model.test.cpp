@@ -906,9 +906,10 @@ TEST_CASE("what a worker's actor refuses, and what keeps it from starting, is to
   CHECK(wrong.end().log_tail == "astra: dice: it has no argument 'side'; did you mean 'sides'?\n");
 
   scenario_app app;
-  app.spec = std::make_shared<pb::AppSpec>();
-  app.spec->mutable_actor()->set_type("x");
-  app.spec->mutable_actor()->set_library("/nowhere/libx.so");
+  auto spec = std::make_shared<pb::AppSpec>();
+  spec->mutable_actor()->set_type("x");
+  spec->mutable_actor()->set_library("/nowhere/libx.so");
+  app.spec = std::move(spec);
   auto absent = make_sim_app(app);
   REQUIRE(absent);
   CHECK(absent->command == "astra worker --library /nowhere/libx.so --actor x");

@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <limits>
@@ -416,6 +417,7 @@ class instance;
 class setup {
 public:
   /// A start argument that may be left out: the variable keeps what it holds then.
+  /// @throws refused when what is given is of another type.
   template <class T>
   void argument(std::string name, T& variable, std::string doc = {}) {
     add_argument({std::move(name), std::move(doc), field_type<T>::name(), field_type<T>::write(variable), false},
@@ -423,6 +425,7 @@ public:
   }
 
   /// A start argument that must be given.
+  /// @throws refused when it is not, or is of another type.
   template <class T>
   void required(std::string name, T& variable, std::string doc = {}) {
     add_argument({std::move(name), std::move(doc), field_type<T>::name(), {}, true}, variable);
@@ -496,6 +499,12 @@ private:
       problem_ = std::move(text);
   }
 
+  /// At once: the constructor must not go on with a value that nobody gave.
+  [[noreturn]] void refuse_argument(std::string text) {
+    problem(text);
+    throw refused{std::move(text)};
+  }
+
   template <class T>
   void add_argument(detail::argument added, T& variable) {
     if (!detail::good_name(added.name))
@@ -507,8 +516,8 @@ private:
     if (given != arguments_.end())
       read_argument(added, given->second, variable);
     else if (added.required && !only_described_)
-      problem("the argument '" + added.name + "' is missing" + (added.doc.empty() ? std::string{} : ": " + added.doc)
-              + " (" + added.type + ")");
+      refuse_argument("the argument '" + added.name + "' is missing"
+                      + (added.doc.empty() ? std::string{} : ": " + added.doc) + " (" + added.type + ")");
     known_.push_back(std::move(added));
   }
 
@@ -526,8 +535,8 @@ private:
     if (parsed && field_type<T>::read(*parsed, value))
       variable = std::move(value);
     else
-      problem("the argument '" + what.name + "' must be " + what.type + ", not "
-              + (text == nullptr ? std::string{given.kind()} : "'" + detail::excerpt(*text) + "'"));
+      refuse_argument("the argument '" + what.name + "' must be " + what.type + ", not "
+                      + (text == nullptr ? std::string{given.kind()} : "'" + detail::excerpt(*text) + "'"));
   }
 
   void add_message(detail::message added) {
@@ -623,6 +632,10 @@ private:
 
 namespace detail {
 
+/// Bytes of a message, blanks included: to tell whether a body is one it is parsed as a whole.  What is longer can only
+/// be a text.
+inline constexpr std::size_t message_max = std::size_t{1} << 20;
+
 /// An actor with its messages.
 class instance {
 public:
@@ -632,8 +645,17 @@ public:
                                         json_value::object arguments, bool only_described) {
     std::unique_ptr<instance> result{
         new instance{std::move(name), std::move(doc), host, std::move(arguments), only_described}};
-    result->self_ = std::make_unique<Actor>(result->setup_);
-    result->check();
+    try {
+      result->self_ = std::make_unique<Actor>(result->setup_);
+    } catch (const std::exception& error) {
+      // What it says of a default may only be so because the name of the argument has a mistake.
+      auto wrong = result->what_is_wrong();
+      if (wrong.empty() || wrong == error.what())
+        throw;
+      throw refused{wrong + " (and then: " + error.what() + ")"};
+    }
+    if (auto wrong = result->what_is_wrong(); !wrong.empty())
+      throw refused{wrong};
     return result;
   }
 
@@ -641,8 +663,10 @@ public:
     reply result;
     try {
       // Parsed once, whether it turns out to be a message or not.
-      std::string ignored;
-      auto parsed = parse_json(body, ignored);
+      std::string no_json;
+      auto parsed = could_be_message(body) ? parse_json(body, no_json) : std::nullopt;
+      if (!no_json.empty() && !takes_what_is_broken())
+        throw invalid{name_ + " takes JSON, and this is none: " + no_json};
       auto members = parsed ? parsed->get_if<json_value::object>() : nullptr;
       auto is_message =
           members != nullptr && members->size() == 1
@@ -738,16 +762,50 @@ private:
            bool only_described)
     : name_(std::move(name)), doc_(std::move(doc)), setup_(host, std::move(arguments), only_described) {}
 
-  void check() const {
+  /// With how it is set up; empty: nothing.
+  std::string what_is_wrong() const {
     if (!setup_.problem_.empty())
-      throw refused{setup_.problem_};
+      return setup_.problem_;
     std::vector<std::string> names;
     for (auto& one : setup_.known_)
       names.push_back(one.name);
     for (auto& given : setup_.arguments_)
       if (std::find(names.begin(), names.end(), given.first) == names.end())
-        throw refused{"it has no argument '" + excerpt(given.first) + "'"
-                      + suggestion(given.first, names, "its arguments are", "it takes none")};
+        return "it has no argument '" + excerpt(given.first) + "'"
+               + suggestion(given.first, names, "its arguments are", "it takes none");
+    return {};
+  }
+
+  /// Whether a body must be parsed to tell what it is.
+  /// @throws invalid when it is too long for that, and can be nothing else.
+  bool could_be_message(std::string_view body) const {
+    auto begin = body.find_first_not_of(" \t\r\n");
+    if (begin == std::string_view::npos || body[begin] != '{')
+      return false;
+    // Whatever it is, it goes to the same handler.
+    if (setup_.on_text_ && setup_.takes_everything_ && setup_.messages_.empty())
+      return false;
+    if (body.size() <= message_max)
+      return true;
+    if (setup_.on_text_ && find(first_name(body.substr(begin + 1))) == nullptr)
+      return false;
+    throw invalid{"a message has at most " + std::to_string(message_max) + " bytes, and this one has "
+                  + std::to_string(body.size())};
+  }
+
+  /// A text that begins with '{' is a mistake where messages are taken.
+  bool takes_what_is_broken() const {
+    return setup_.on_text_ && (setup_.takes_everything_ || setup_.messages_.empty());
+  }
+
+  /// The name that an object begins with, of what follows its '{'; empty: none that a message could have.
+  static std::string_view first_name(std::string_view rest) {
+    auto quote = rest.find_first_not_of(" \t\r\n");
+    if (quote == std::string_view::npos || rest[quote] != '"')
+      return {};
+    rest.remove_prefix(quote + 1);
+    auto end = rest.find('"');
+    return end == std::string_view::npos ? std::string_view{} : rest.substr(0, end);
   }
 
   const message* find(std::string_view name) const {
@@ -804,19 +862,23 @@ void give(astra_text_sink to, Function text) {
   to.take(to.to, bytes_of(result));
 }
 
-/// The functions through which a program uses actors of this type.  One name and one doc per type.
-template <class Actor>
+/// The functions through which a program uses actors of this type.
+/// @tparam Registration One class may be known under several names: a type for each.
+template <class Actor, class Registration>
 struct __attribute__((visibility("hidden"))) type_of {
   struct words {
     std::string name;
     std::string doc;
   };
 
-  /// Actors are made known before main(), in any order: this is there when it is asked for.
-  static words& known_as() {
-    static words all;
+  /// What it was made known as, the last one at the end; the texts stay where they are.  Actors are made known before
+  /// main(), in any order: this is there when it is asked for.
+  static std::deque<words>& all_words() {
+    static std::deque<words> all;
     return all;
   }
+
+  static const words& known_as() { return all_words().back(); }
 
   static void* create(const astra_actor_host* host, astra_bytes arguments, astra_text_sink problem) noexcept {
     std::string why;
@@ -856,8 +918,7 @@ struct __attribute__((visibility("hidden"))) type_of {
   }
 
   static astra_actor_type make(std::string name, std::string doc) {
-    auto& known = known_as();
-    known = {std::move(name), std::move(doc)};
+    auto& known = all_words().emplace_back(words{std::move(name), std::move(doc)});
     return {bytes_of(known.name), bytes_of(known.doc), create, destroy, handle, describe, state};
   }
 };
@@ -882,9 +943,10 @@ struct registration {
 } // namespace detail
 
 /// What a program needs to run actors of a type that it has itself.
-template <class Actor>
+/// @tparam Registration Another one for each name of the same class.
+template <class Actor, class Registration = void>
 astra_actor_type actor_type(std::string name, std::string doc) {
-  return detail::type_of<Actor>::make(std::move(name), std::move(doc));
+  return detail::type_of<Actor, Registration>::make(std::move(name), std::move(doc));
 }
 
 } // namespace v1
@@ -897,8 +959,11 @@ extern "C" __attribute__((visibility("default"), used)) inline const astra_actor
 #define ASTRA_ACTOR_JOIN_(a, b) a##b
 #define ASTRA_ACTOR_JOIN(a, b) ASTRA_ACTOR_JOIN_(a, b)
 
-/// Makes a class known under a name: once per class, at namespace scope.
+/// Makes a class known under a name, at namespace scope; another line makes it known under another one.
 #define ASTRA_ACTOR(NAME, CLASS, DOC)                                                                                  \
+  namespace {                                                                                                          \
+  struct ASTRA_ACTOR_JOIN(astra_registered_, __LINE__);                                                                \
+  }                                                                                                                    \
   static const ::astra::detail::registration ASTRA_ACTOR_JOIN(astra_registration_, __LINE__) {                         \
-    ::astra::actor_type<CLASS>(NAME, DOC)                                                                              \
+    ::astra::actor_type<CLASS, ASTRA_ACTOR_JOIN(astra_registered_, __LINE__)>(NAME, DOC)                               \
   }

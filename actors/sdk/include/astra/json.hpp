@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -17,7 +19,7 @@ namespace astra {
 inline namespace v1 {
 
 /// A value of JSON (RFC 8259).  Members of an object keep the order in which they were written.  Integers are exact
-/// within 64 bits with sign; other numbers are doubles.
+/// from -2^63 to 2^63-1; other numbers are doubles, integers beyond that too, whose last digits are lost then.
 class json_value {
 public:
   using list = std::vector<json_value>;
@@ -28,7 +30,12 @@ public:
   json_value(std::nullptr_t) {}
   json_value(bool value) : value_(value) {}
   template <class T, class = std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, bool>>>
-  json_value(T value) : value_(static_cast<std::int64_t>(value)) {}
+  json_value(T value) : value_(static_cast<std::int64_t>(value)) {
+    constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    if constexpr (std::is_unsigned_v<T>)
+      if (static_cast<std::uint64_t>(value) > most)
+        value_ = static_cast<double>(value);
+  }
   json_value(double value) : value_(value) {}
   json_value(std::string value) : value_(std::move(value)) {}
   json_value(std::string_view value) : value_(std::string{value}) {}
@@ -93,6 +100,9 @@ private:
 namespace json_detail {
 
 inline constexpr int depth_max = 64;
+
+/// Members of an object up to which comparing a name with all others is cheaper than a set of them.
+inline constexpr std::size_t compared_max = 16;
 
 inline void append_utf8(std::string& out, std::uint32_t code) {
   auto add = [&](std::uint32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
@@ -233,6 +243,20 @@ private:
 
   bool object(json_value& out, int depth) {
     json_value::object members;
+    // Names of an object that has many; a stranger decides how many.  A tree: no names make it slow.
+    std::set<std::string> names;
+    auto is_new = [&](const std::string& key) {
+      if (members.size() < compared_max) {
+        for (auto& other : members)
+          if (other.first == key)
+            return false;
+        return true;
+      }
+      if (names.empty())
+        for (auto& other : members)
+          names.insert(other.first);
+      return names.insert(key).second;
+    };
     ++at_;
     blanks();
     if (!take('}')) {
@@ -242,9 +266,8 @@ private:
           return fail("a name in \"\" is missing");
         if (!string(key))
           return false;
-        for (auto& other : members)
-          if (other.first == key)
-            return fail("a name is there twice");
+        if (!is_new(key))
+          return fail("a name is there twice");
         blanks();
         if (!take(':'))
           return fail("a ':' is missing");

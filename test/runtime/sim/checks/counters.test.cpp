@@ -76,5 +76,24 @@ TEST_CASE_FIXTURE(conservation_fixture, "conservation: work of nobody") {
   CHECK(!good());
 }
 
+TEST_CASE_FIXTURE(conservation_fixture, "conservation: an actor with a library has a process, one without has none") {
+  auto spec = std::make_unique<pb::AppSpec>();
+  spec->set_name("tally");
+  spec->mutable_actor()->set_type("tally");
+  SUBCASE("with") {
+    spec->mutable_actor()->set_library("/lib/libtally.so");
+  }
+  SUBCASE("without") {}
+  auto has_process = !spec->actor().library().empty();
+  world.script.apps.emplace_back().spec = std::move(spec);
+  at(1s);
+  tell(node, resource, profile_of(facts(worker), 1, {{"tally", 1}}));
+  at(20s);
+  beat(0);
+  world.running.push_back({worker, 1, "work"});
+  quiet(table(0, 0));
+  CHECK(good() == has_process);
+}
+
 } // namespace
 } // namespace astra::sim::test
