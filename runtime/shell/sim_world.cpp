@@ -46,19 +46,24 @@ global_options options_of(const global_options& outer) {
   return result;
 }
 
-/// Nobody knows how the process of an app would behave.
+/// Nobody knows how the process of an app would behave, nor that of an actor with a library.
 caf::error refuse_processes(http_call& call) {
   auto route = find_route(call.method, call.target);
   if (route.what != gateway_route::apply_app && route.what != gateway_route::plan_app)
     return {};
   auto spec = call.body ? json::parse(*call.body, nullptr, false) : json();
-  if (!spec.is_object() || spec.contains("actor"))
+  if (!spec.is_object())
+    return {};
+  if (spec.contains("actor") && text_in(spec["actor"], "library").empty())
     return {};
   return caf::make_error(
       errc::invalid_argument,
-      fmt::format("a simulated cluster runs actors, and {} is a {}; a scenario can say how it behaves "
+      fmt::format("a simulated cluster runs actors{}, and {} is {}; a scenario can say how it behaves "
                   "(docs/simulation.md)",
-                  route.name, spec.contains("server") ? "server" : "command"));
+                  spec.contains("actor") ? " that come with Astra" : "", route.name,
+                  spec.contains("actor")    ? "one of a library"
+                  : spec.contains("server") ? "a server"
+                                            : "a command"));
 }
 
 sim::world_options with_tasks(sim::world_options options) {
@@ -98,7 +103,7 @@ sim_world::sim_world(command_context& outer, const cluster_shape& shape, std::ui
     return fetch(call, sink);
   };
   environment_.before_call = refuse_processes;
-  environment_.now = [this] { return std::chrono::steady_clock::time_point{run_.now()}; };
+  environment_.now = [this] { return std::chrono::steady_clock::time_point{now()}; };
   environment_.sleep = [this](std::chrono::milliseconds duration) { sleep(duration); };
   environment_.interrupted = [] { return false; };
   environment_.in_is_terminal = false;
@@ -189,9 +194,8 @@ caf::expected<http_answer> sim_world::fetch(const http_call& call, const body_si
 
 caf::expected<reply> sim_world::call(const request& what) {
   auto result = cluster_->call(what);
-  if (!result)
-    if (auto broken = broken_promise())
-      return broken;
+  if (auto broken = broken_promise())
+    return broken;
   return result;
 }
 
@@ -204,7 +208,11 @@ caf::expected<json> sim_world::look(const std::string& app) {
 }
 
 void sim_world::sleep(std::chrono::nanoseconds duration) {
-  run_.run_until(run_.now() + duration);
+  auto until = run_.now() + duration;
+  run_.run_until(until);
+  // A run that has failed stands still: whoever waits for a time must not wait for ever.
+  if (!run_.result().check.empty() && run_.now() < until)
+    idled_ += until - run_.now();
 }
 
 caf::expected<reply> sim_world::fault(const std::vector<request::word>& words) {

@@ -33,7 +33,7 @@ public:
   caf::expected<reply> call(const request& what) override;
   caf::expected<json> look(const std::string& app) override;
   void sleep(std::chrono::nanoseconds duration) override;
-  std::chrono::nanoseconds now() override { return run_.now(); }
+  std::chrono::nanoseconds now() override { return run_.now() + idled_; }
   bool interrupted() override { return false; }
 
   /// The cluster as its gateway shows it.
@@ -46,6 +46,7 @@ private:
   caf::expected<reply> fault(const std::vector<request::word>& words);
   /// What stands in the way of all that follows: a check that failed.
   caf::error broken_promise() const;
+  std::chrono::nanoseconds idled_{0};
 
   const std::uint32_t nodes_;
   std::shared_ptr<const scenario> what_;

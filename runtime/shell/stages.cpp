@@ -173,8 +173,12 @@ caf::error check_keys(const condition& what, const json& rows, const std::vector
 
 caf::expected<json> evaluate(const value& what, const resolver& resolve) {
   switch (what.what) {
-  case value::kind::number:
-    return json::parse(what.written);
+  case value::kind::number: {
+    auto read = json::parse(what.written, nullptr, false);
+    if (read.is_discarded())
+      return problem(fmt::format("{} is too large for a number", what.written));
+    return read;
+  }
   case value::kind::quantity:
     return json(what.written);
   case value::kind::literal:

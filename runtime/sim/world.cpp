@@ -6,6 +6,7 @@
 #include "messages/scheduler_protocol.hpp"
 #include "messages/wire/app.pb.h"
 #include "runtime/cli/spec_json.hpp"
+#include "runtime/gateway/routes.hpp"
 #include "runtime/net/dialer.hpp"
 #include "runtime/net/directory.hpp"
 #include "runtime/net/identity.hpp"
@@ -1057,6 +1058,8 @@ public:
 
   std::shared_ptr<const open_call> call(http_request request) {
     std::erase_if(calls_, [](auto& entry) { return entry.second.told->over(); });
+    if (auto route = find_route(request.method, request.target); route.what == gateway_route::apply_app)
+      applied_.insert(route.name);
     auto told = std::make_shared<open_call>();
     auto where =
         std::find_if(gateways_.begin(), gateways_.end(), [this](auto place) { return engine_.up(sites_[place].id); });
@@ -1142,8 +1145,11 @@ public:
     }
     auto& details = final_.apps[where.id];
     auto name = where.options.name;
-    sys.spawn([this, &details, name, target = *apps](caf::event_based_actor* self) {
-      for (auto& [app, spec] : wanted_) {
+    auto known = applied_;
+    for (auto& [app, spec] : wanted_)
+      known.insert(app);
+    sys.spawn([this, &details, name, known, target = *apps](caf::event_based_actor* self) {
+      for (auto& app : known) {
         pb::DescribeApp question;
         question.set_app(app);
         self->request(caf::actor_cast<apps_actor>(target), question_time, describe_app{std::move(question)})
@@ -1300,6 +1306,8 @@ public:
   std::vector<std::size_t> gateways_;
   /// Apps as the operator wants them.
   std::map<std::string, pb::AppSpec> wanted_;
+  /// Those that calls from outside have made or changed.
+  std::set<std::string> applied_;
   std::vector<scenario_fault> faults_;
   /// Contents that a node has begun to publish.
   std::set<std::string> published_;

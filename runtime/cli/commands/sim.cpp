@@ -2,6 +2,7 @@
 
 #include "config/scenario.hpp"
 #include "runtime/cli/commands/scenario_input.hpp"
+#include "runtime/cli/commands/sim_script.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/sim/check.hpp"
 #include "runtime/sim/explore.hpp"
@@ -52,7 +53,9 @@ std::optional<seed_range> parse_seeds(const std::string& text) {
 /// Null when it was told what is wrong.
 std::shared_ptr<const scenario> load(command_context& context, const std::string& file) {
   if (is_script(file)) {
-    context.say(fmt::format("{}: is a script, not a scenario; run it with astra sim run", printable(file)));
+    context.say(fmt::format("{}: is a script, not a scenario; scripts go with astra sim run and, by themselves, with "
+                            "astra sim explore",
+                            printable(file)));
     return nullptr;
   }
   return std::move(read_scenario(context, file).value);
@@ -197,8 +200,10 @@ const command_text sim_run_text = {
 const command_text sim_explore_text = {
     "Run many seeds and report those that fail",
     "One process per core.  Every failure is one line with the command that brings it back.  --twice also proves that "
-    "nothing but the seed decides: each seed runs again in the same process and in another one.",
+    "nothing but the seed decides: each seed runs again in the same process and in another one.  Scripts of the shell "
+    "are taken too, one seed after the other.",
     "astra sim explore config/scenarios/smoke.toml --seeds 1..10000\n"
+    "astra sim explore config/examples/scripts/survives_a_kill.astra --seeds 1..100\n"
     "astra sim explore config/scenarios/smoke.toml --seeds 1..1000 --twice",
 };
 
@@ -233,9 +238,8 @@ int run_sim(command_context& context, const sim_options& options) {
     auto seeds = one_seed(1);
     return seeds.count == 1 ? run_sim_script(context, file, seeds.first, options) : context.fail(exit_usage, many);
   }
-  if (context.options.format == output_format::ndjson || context.options.format == output_format::csv)
-    return context.fail(exit_usage,
-                        "-o: a scenario's result is shown as table or json; ndjson and csv are for scripts");
+  if (context.options.format != output_format::table && context.options.format != output_format::json)
+    return context.fail(exit_usage, "-o: a scenario's result is shown as table or json; the others are for scripts");
   auto what = load(context, options.files.front());
   if (!what)
     return context.fail(exit_bad_config, options.files.front() + " has problems; nothing was run");
@@ -272,6 +276,10 @@ int explore_sim(command_context& context, const sim_options& options) {
     if (!stated)
       return context.fail(exit_usage,
                           fmt::format("--seeds {}: give one seed or a range such as 1..1000", options.seeds));
+  }
+  if (std::all_of(options.files.begin(), options.files.end(), is_script)) {
+    auto range = stated.value_or(seed_range{1, 100});
+    return explore_sim_scripts(context, range.first, range.count, options);
   }
   std::vector<std::shared_ptr<const scenario>> all;
   for (auto& file : options.files)

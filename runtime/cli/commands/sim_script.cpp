@@ -1,5 +1,6 @@
+#include "runtime/cli/commands/sim_script.hpp"
+
 #include "messages/errc.hpp"
-#include "runtime/cli/commands/commands.hpp"
 #include "runtime/cli/table.hpp"
 #include "runtime/shell/cluster_shape.hpp"
 #include "runtime/shell/script_runner.hpp"
@@ -7,9 +8,12 @@
 #include "runtime/sim/recorder.hpp"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <memory>
+#include <sstream>
+#include <string>
 #include <utility>
 
 namespace astra {
@@ -74,8 +78,67 @@ int run_sim_script(command_context& context, const std::string& file, std::uint6
                           code == exit_ok ? "passed" : "FAIL  ", seed, result.events, at, result.trace_hash));
   if (code != exit_ok)
     context.say(fmt::format("repro:  astra sim run {} --seed {}{}", file, seed,
-                            options.fidelity == "wire" ? "" : " --fidelity " + options.fidelity));
+                            options.fidelity == "wire" ? "" : " --fidelity " + options.fidelity)
+                + (options.mutant.empty() ? "" : " --mutant " + options.mutant));
   return code;
+}
+
+int explore_sim_scripts(command_context& context, std::uint64_t first, std::uint64_t count,
+                        const sim_options& options) {
+  auto as_json = context.options.format == output_format::json;
+  auto narrates = context.environment.err_is_terminal && !as_json;
+  json answers = json::array();
+  std::uint64_t all_failed = 0;
+  for (auto& file : options.files) {
+    auto begun = std::chrono::steady_clock::now();
+    auto over = [&] { return options.limit && std::chrono::steady_clock::now() - begun >= *options.limit; };
+    json failures = json::array();
+    std::uint64_t done = 0;
+    for (; done < count && !over() && !(options.first_failure && !failures.empty()); ++done) {
+      auto seed = first + done;
+      std::string told[2];
+      auto code = 0;
+      for (auto again : {0, 1}) {
+        if (again == 1 && !options.twice)
+          break;
+        std::ostringstream out, err;
+        auto inside = context.environment;
+        inside.out = &out;
+        inside.err = &err;
+        command_context quiet{inside, context.options};
+        quiet.options.colour_out = quiet.options.colour_err = false;
+        code = run_sim_script(quiet, file, seed, options);
+        told[again] = out.str() + err.str();
+        if (again == 0)
+          told[1] = told[0];
+        if (code != exit_ok) {
+          failures.push_back({{"seed", seed}, {"code", code}, {"told", err.str()}});
+          break;
+        }
+      }
+      // One failure per seed.
+      if (code == exit_ok && told[0] != told[1])
+        failures.push_back({{"seed", seed},
+                            {"code", static_cast<int>(exit_failed)},
+                            {"told", fmt::format("{}: seed {} is not the same run twice\n", file, seed)}});
+      if (narrates)
+        *context.environment.err << fmt::format("\r{}/{} seeds  {} failed  ", done + 1, count, failures.size())
+                                 << std::flush;
+    }
+    if (narrates)
+      *context.environment.err << "\r\033[K" << std::flush;
+    all_failed += failures.size();
+    if (as_json) {
+      answers.push_back({{"script", file}, {"seeds_run", done}, {"failed", failures.size()}, {"failures", failures}});
+      continue;
+    }
+    context.out() << fmt::format("{}: {} passed, {} failed\n", file, done - failures.size(), failures.size());
+    for (auto& one : failures)
+      context.out() << one["told"].get<std::string>();
+  }
+  if (as_json)
+    context.out() << pretty(answers);
+  return all_failed == 0 ? exit_ok : exit_failed;
 }
 
 } // namespace astra

@@ -60,7 +60,7 @@ TEST_CASE_FIXTURE(command_fixture,
 }
 
 TEST_CASE_FIXTURE(command_fixture, "time passes while a script waits, and at no other time") {
-  auto path = file("time.astra", "every 1h 3 times { status | select gateway }\nevents | count\n");
+  auto path = file("time.astra", "every 1h 3 times { node list | count }\nevents | count\n");
   auto before = time;
   auto result = run({"sim", "run", path.c_str()});
   INFO(result.err);
@@ -77,12 +77,12 @@ TEST_CASE_FIXTURE(command_fixture,
                                   "await @e ready 20s\n"
                                   "fault crash node-1 60s as f\n"
                                   "expect $f.for == \"1m\"\n"
-                                  "every 1s 6 times { ask @e hello }\n"
+                                  "every 1s 12 times { ask @e hello }\n"
                                   "node list | where state == online | count\n"
                                   "expect $ == 2\n"
                                   "await @e ready 30s\n"
-                                  "ps e | where node == node-1 | count\n"
-                                  "expect $ == 0\n"
+                                  "ps e | where node != node-1 and state == ready | count\n"
+                                  "expect $ == 3\n"
                                   "fault partition node-2 <-> resource-1 2s\n"
                                   "every 10s 7 times { ask @e hello }\n"
                                   "node list | where state == online | count\n"
@@ -92,6 +92,37 @@ TEST_CASE_FIXTURE(command_fixture,
     INFO(result.out, result.err);
     CHECK(result.code == exit_ok);
   }
+}
+
+TEST_CASE_FIXTURE(command_fixture, "what a script leaves behind is held to the invariants of a quiet cluster") {
+  auto path = file("left.astra", "cluster nodes=2 cores=1\n"
+                                 "spawn echo replicas=2 name=stays as a\n"
+                                 "spawn counter replicas=4 cpu=0.8 name=too-many\n"
+                                 "spawn counter name=goes as g\n"
+                                 "await @a ready 20s\n"
+                                 "scale @a 3\n"
+                                 "fault kill node-2 5s\n"
+                                 "sleep 1s\n"
+                                 "kill @g\n");
+  for (auto seed : {"1", "2", "3", "4"}) {
+    auto result = run({"sim", "run", path.c_str(), "--seed", seed});
+    INFO(result.out, result.err);
+    CHECK(result.code == exit_ok);
+  }
+}
+
+TEST_CASE_FIXTURE(command_fixture, "a gateway that is down is told as one, and answers again when it is back") {
+  auto path = file("down.astra", "fault crash gateway-1 2s\nps\n");
+  auto result = run({"sim", "run", path.c_str()});
+  CHECK(result.code == 3);
+  CHECK(contains(result.err, path + ":2: cannot reach the gateway at gateway-1:9750: Connection refused"));
+  path = file("back.astra", "fault crash gateway-1 2s\nsleep 4s\nnode list | count\n");
+  CHECK(run({"sim", "run", path.c_str()}).code == exit_ok);
+  path = file("stalled.astra", "fault stall gateway-1 2s\nnode list | count\n");
+  result = run({"sim", "run", path.c_str()});
+  INFO(result.err);
+  CHECK(result.code == exit_ok);
+  CHECK(run({"--timeout", "1s", "sim", "run", path.c_str()}).code == 3);
 }
 
 TEST_CASE_FIXTURE(command_fixture, "a script that stops says where, with exit code 3 and the way back") {
@@ -111,12 +142,14 @@ TEST_CASE_FIXTURE(command_fixture, "a script that stops says where, with exit co
 TEST_CASE_FIXTURE(command_fixture, "what a simulated cluster cannot do is told with its name") {
   auto command = file("ocr.toml", "name = \"ocr\"\ncommand = [\"ocr\"]\nresources = { cpu = 1, memory = \"64MiB\" }\n");
   for (auto& [statement, why] : std::vector<std::pair<std::string, std::string>>{
-           {"fault crash nod-1 2s", "crash: targets: "},
+           {"fault crash nod-1 2s", "crash: targets[0]: \"nod-1\" matches no machine; did you mean 'node-1'?"},
            {"fault melt node-1", "fault: no kind 'melt'"},
            {"sim run x.astra", "the simulator runs this script already"},
            {"cluster nodes=9", "this cluster has 3 nodes, and the script is for 9; state it in the first statement"},
            {"spawn " + command, "a simulated cluster runs actors, and ocr is a command"},
            {"app apply " + command, "a simulated cluster runs actors, and ocr is a command"},
+           {"spawn tally library=/lib/libtally.so",
+            "a simulated cluster runs actors that come with Astra, and tally is one of a library"},
            {"dev", "'dev' is not for the shell"}}) {
     auto path = file("one.astra", "ps\n" + statement + "\n");
     auto result = run({"sim", "run", path.c_str()});
@@ -127,19 +160,43 @@ TEST_CASE_FIXTURE(command_fixture, "what a simulated cluster cannot do is told w
   }
 }
 
+TEST_CASE_FIXTURE(command_fixture, "many seeds of a script are explored, and each failure brings its repro") {
+  auto path = file("counter.astra", counter);
+  auto good = run({"sim", "explore", path.c_str(), "--seeds", "1..5", "--twice"});
+  CHECK(good.code == exit_ok);
+  CHECK(good.out == path + ": 5 passed, 0 failed\n");
+  // Where the counter is depends on the seed.
+  path = file("place.astra", "spawn counter name=c as c\nawait @c ready 20s\nps c | where node == node-1 | count\n"
+                             "expect $ == 1\nkill @c\nawait @c gone 30s\n");
+  auto some = run({"sim", "explore", path.c_str(), "--seeds", "1..12"});
+  CHECK(some.code == exit_failed);
+  CHECK(contains(some.out, path + ":4: expected $ == 1; $ is 0\n"));
+  CHECK(contains(some.out, "repro:  astra sim run " + path + " --seed "));
+  CHECK(!contains(some.out, "12 failed"));
+  auto as_json = nlohmann::json::parse(run({"sim", "explore", path.c_str(), "--seeds", "1..12", "-o", "json"}).out);
+  CHECK(as_json[0]["seeds_run"] == 12);
+  CHECK(as_json[0]["failures"].size() == as_json[0]["failed"]);
+}
+
 TEST_CASE_FIXTURE(command_fixture, "other commands of the simulator take scenarios, and say so") {
   auto path = file("counter.astra", counter);
-  for (auto verb : {"lint", "explore", "replay", "bench"}) {
+  for (auto verb : {"lint", "replay", "bench"}) {
     auto result = run({"sim", verb, path.c_str()});
     INFO(verb);
     CHECK(result.code != exit_ok);
-    CHECK(contains(result.err, "is a script, not a scenario; run it with astra sim run"));
+    CHECK(contains(result.err, "is a script, not a scenario; scripts go with astra sim run"));
   }
+  auto scenario = file("some.toml", "");
+  auto mixed = run({"sim", "explore", path.c_str(), scenario.c_str()});
+  CHECK(mixed.code != exit_ok);
+  CHECK(contains(mixed.err, "is a script, not a scenario"));
   CHECK(run({"sim", "run", path.c_str(), "--seed", "1..5"}).code == exit_usage);
 }
 
 TEST_CASE("a cluster for a script is called as that of astra dev") {
   auto what = shell::scenario_of({});
+  // Only that it has no end is no scenario's.
+  what.horizon = std::chrono::hours{1};
   CHECK(validate(what).empty());
   std::string all;
   for (auto& group : what.machines)
@@ -151,6 +208,7 @@ TEST_CASE("a cluster for a script is called as that of astra dev") {
   shape.cpu_milli = 500;
   shape.memory_bytes = 1 << 20;
   what = shell::scenario_of(shape);
+  what.horizon = std::chrono::hours{1};
   CHECK(validate(what).empty());
   CHECK(what.machines.front().count == 3);
   CHECK(what.machines.back().count == 5);

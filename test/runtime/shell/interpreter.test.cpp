@@ -209,3 +209,11 @@ TEST_CASE_FIXTURE(fixture, "of many results the last thousand are kept") {
   CHECK(run("echo $1") == "1:1: $1 is not kept any more; the oldest is $2");
   CHECK(run("echo $2") == "");
 }
+
+TEST_CASE_FIXTURE(fixture, "a number that is none fails its statement and ends nothing else") {
+  CHECK(run("echo 1\n  echo 1e999") == "2:3: 1e999 is too large for a number");
+  CHECK(run("expect $ == -1e999") == "1:1: -1e999 is too large for a number");
+  CHECK(run("ps | where restarts > 1e999") == "1:6: 1e999 is too large for a number");
+  CHECK(run("ps | where age_ms > 1e999s").find("1e999s") != std::string::npos);
+  CHECK(run("echo 1e308") == "");
+}

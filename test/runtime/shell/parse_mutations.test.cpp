@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <sstream>
 #include <string>
@@ -105,7 +106,7 @@ public:
   explicit mutator(std::uint64_t seed, const std::vector<std::string>& corpus) : random_(seed), corpus_(corpus) {}
 
   std::string next() {
-    auto text = pick(corpus_);
+    auto text = pick_text();
     for (auto rounds = 1 + below(4); rounds > 0; --rounds)
       change(text);
     return text;
@@ -113,10 +114,8 @@ public:
 
 private:
   std::size_t below(std::size_t n) { return n == 0 ? 0 : static_cast<std::size_t>(random_() % n); }
-  template <class List>
-  const auto& pick(const List& from) {
-    return from[below(std::size(from))];
-  }
+  std::string pick_text() { return corpus_[below(corpus_.size())]; }
+  std::string pick_token() { return std::string{tokens[below(std::size(tokens))]}; }
 
   void change(std::string& text) {
     auto at = below(text.size() + 1);
@@ -126,10 +125,10 @@ private:
       text.erase(at, length);
       break;
     case 1:
-      text.insert(at, std::string{pick(tokens)});
+      text.insert(at, pick_token());
       break;
     case 2:
-      text.replace(at, length, std::string{pick(tokens)});
+      text.replace(at, length, pick_token());
       break;
     case 3:
       if (at < text.size())
@@ -142,7 +141,7 @@ private:
       text.insert(below(text.size() + 1), text.substr(at, length));
       break;
     case 6: {
-      auto& other = pick(corpus_);
+      auto other = pick_text();
       text = text.substr(0, at) + other.substr(below(other.size() + 1));
       break;
     }

@@ -1,6 +1,7 @@
 #include "runtime/shell/session_record.hpp"
 
 #include "messages/errc.hpp"
+#include "messages/type_ids.hpp"
 #include "runtime/shell/parse.hpp"
 
 #include <doctest/doctest.h>
