@@ -24,6 +24,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <csignal>
 #include <cstddef>
@@ -113,6 +114,10 @@ double read_share(const std::string& option, const std::string& text) {
     reject(option, fmt::format("'{}' is not a share, such as 30% or 0.3", text));
   return value;
 }
+
+constexpr std::array output_formats{std::pair{"table", output_format::table},   std::pair{"json", output_format::json},
+                                    std::pair{"ndjson", output_format::ndjson}, std::pair{"csv", output_format::csv},
+                                    std::pair{"line", output_format::line},     std::pair{"name", output_format::name}};
 
 volatile std::sig_atomic_t interrupt_seen = 0;
 
@@ -346,11 +351,9 @@ void command_line::add_global_options() {
   auto* format = root_.add_option_function<std::string>(
       "-o",
       [this](const std::string& text) {
-        static const std::map<std::string, output_format> formats{
-            {"table", output_format::table}, {"json", output_format::json}, {"ndjson", output_format::ndjson},
-            {"csv", output_format::csv},     {"line", output_format::line}, {"name", output_format::name}};
-        auto known = formats.find(text);
-        if (known == formats.end())
+        auto known =
+            std::find_if(output_formats.begin(), output_formats.end(), [&](auto& one) { return text == one.first; });
+        if (known == output_formats.end())
           reject("-o",
                  fmt::format("'{}' is not a format; write table, json, or for lists ndjson, csv, line or name", text));
         options_.format = known->second;
@@ -434,7 +437,7 @@ void command_line::add_run_and_dev() {
       ->allow_extra_args(false);
   dev->add_option("-f,--file", dev_shell_.file, "Run this script with the cluster, then end it")->type_name("FILE");
   dev->add_flag("--no-shell", dev_shell_.no_shell, "No shell at a terminal: the cluster runs until ^C");
-  formats_[dev] = {output_format::ndjson, output_format::csv};
+  formats_[dev] = {output_format::ndjson, output_format::csv, output_format::line};
 }
 
 void command_line::add_worker() {
@@ -923,7 +926,7 @@ void command_line::add_sim() {
   };
   auto* run = add(sim, "run", sim_run_text, [this](command_context& context) { return run_sim(context, sim_); });
   one_file(run);
-  formats_[run] = {output_format::ndjson, output_format::csv};
+  formats_[run] = {output_format::ndjson, output_format::csv, output_format::line};
   one_file(add(sim, "replay", sim_replay_text, [this](command_context& context) { return replay_sim(context, sim_); }));
   auto* explore =
       add(sim, "explore", sim_explore_text, [this](command_context& context) { return explore_sim(context, sim_); });
@@ -1241,10 +1244,14 @@ int command_line::run(int argc, const char* const* argv) {
     auto more = formats_.find(asked);
     auto known = more != formats_.end()
                  && std::find(more->second.begin(), more->second.end(), options_.format) != more->second.end();
-    if (!known)
-      return fail_usage(fmt::format("-o: 'astra {}' has no {}; write table{} or json", path_of(asked), format_name_,
-                                    more != formats_.end() ? ", ndjson, csv, line" : ""),
-                        asked);
+    if (!known) {
+      std::string others;
+      for (auto& [name, format] : output_formats)
+        if (more != formats_.end() && std::find(more->second.begin(), more->second.end(), format) != more->second.end())
+          others += fmt::format(", {}", name);
+      return fail_usage(
+          fmt::format("-o: 'astra {}' has no {}; write table{} or json", path_of(asked), format_name_, others), asked);
+    }
   }
   if (only_check_ && action_)
     return exit_ok;

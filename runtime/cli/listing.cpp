@@ -122,10 +122,10 @@ caf::expected<json> in_order(const row_selection& selection, json rows, const st
   return selection.sort ? shell::apply(*selection.sort, rows, resolve_nothing, keys) : rows;
 }
 
-std::string rows_in(output_format format, const json& rows, const char* name) {
+std::string rows_in(output_format format, const json& rows, const char* name, const std::vector<std::string>& keys) {
   switch (format) {
   case output_format::csv:
-    return shell::render(rows, shell::output_mode::csv, false);
+    return shell::csv_of(rows, keys);
   case output_format::ndjson:
     return shell::render(rows, shell::output_mode::ndjson, false);
   case output_format::line:
@@ -166,15 +166,19 @@ int print_list(command_context& context, const listing& what, const list_options
     return context.fail(exit_usage, "--sort: " + error_text(sorted.error()));
   rows = std::move(*sorted);
   auto matching = rows.size();
-  if (selection.limit != 0 && rows.size() > selection.limit)
-    rows.erase(rows.begin() + selection.limit, rows.end());
+  if (selection.limit != 0 && rows.size() > selection.limit) {
+    if (what.keeps_last && !selection.sort)
+      rows.erase(rows.begin(), rows.end() - selection.limit);
+    else
+      rows.erase(rows.begin() + selection.limit, rows.end());
+  }
   auto left_out = matching - rows.size() + count_in(*answer, "more");
   auto unknown_rest = answer->contains("next");
   auto changed = selection.where || selection.sort || left_out > 0;
   auto shown = rows.size();
   auto format = context.options.format;
   auto as_rows = format != output_format::table && format != output_format::json;
-  auto text = as_rows ? rows_in(format, rows, what.name) : std::string{};
+  auto text = as_rows ? rows_in(format, rows, what.name, what.keys) : std::string{};
   if (changed && what.put)
     what.put(*answer, std::move(rows));
   else if (changed)
@@ -202,6 +206,7 @@ int repeat(command_context& context, std::chrono::milliseconds period,
            const std::function<int(command_context&)>& what) {
   auto& environment = context.environment;
   auto& real = *environment.out;
+  auto& notes = *environment.err;
   auto code = int{exit_ok};
   for (auto first = true; !environment.interrupted(); first = false) {
     auto begun = environment.now();
@@ -209,8 +214,16 @@ int repeat(command_context& context, std::chrono::milliseconds period,
       // All at once, over what was there: line by line it would flicker.
       std::ostringstream drawn;
       environment.out = &drawn;
+      // What is said of the rows would be drawn over.
+      std::ostringstream said;
+      environment.err = &said;
       code = what(context);
       environment.out = &real;
+      environment.err = &notes;
+      if (code == exit_ok)
+        drawn << said.str();
+      else
+        notes << said.str() << std::flush;
       std::string text;
       for (auto& line : split(drawn.str(), '\n'))
         text += (text.empty() ? "\033[H" : "\033[K\r\n") + line;

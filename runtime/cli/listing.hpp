@@ -43,6 +43,8 @@ struct listing {
   /// The rows of an answer, and the answer with other rows; null: they stand at `rows` as they are.
   std::function<json(const json& answer)> take = nullptr;
   std::function<void(json& answer, json rows)> put = nullptr;
+  /// A limit keeps the last rows, not the first, unless they are sorted.
+  bool keeps_last = false;
 };
 
 /// Which rows and in what order, read from the options.
@@ -71,8 +73,9 @@ int print_list(command_context& context, const listing& what, const list_options
                const std::function<caf::expected<json>()>& ask);
 
 /// Rows as csv, ndjson, lines or names.
-/// @param name as in listing
-std::string rows_in(output_format format, const json& rows, const char* name);
+/// @param name, keys as in listing; csv has all of those keys, whatever the rows have
+std::string rows_in(output_format format, const json& rows, const char* name,
+                    const std::vector<std::string>& keys = {});
 
 /// "20 of 45 tasks are shown"
 std::string shown_of(std::size_t shown, std::size_t all, std::string_view noun);

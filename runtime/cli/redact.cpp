@@ -42,9 +42,16 @@ std::string without_keys(std::string_view text, std::size_t& count) {
   std::string out;
   while (true) {
     auto key = text.find(kind);
-    auto from = key == std::string_view::npos ? key : text.rfind(begin, key);
-    if (from == std::string_view::npos)
+    if (key == std::string_view::npos)
       return out += text;
+    auto from = text.rfind(begin, key);
+    if (from == std::string_view::npos || text.substr(from, key - from).find("-----END ") != std::string_view::npos) {
+      // The tail of a key whose head is not here.
+      out += mark;
+      ++count;
+      text.remove_prefix(key + kind.size());
+      continue;
+    }
     out += text.substr(0, from);
     out += mark;
     ++count;
@@ -122,21 +129,23 @@ std::string without_named(std::string_view text, std::size_t& count) {
     }
     if (!names_a_secret(name) || text.empty())
       continue;
-    if (text.front() == '=') {
-      out += '=';
-      text.remove_prefix(1);
+    // "NAME": and 'NAME': are of a name, too, and so is NAME =.
+    auto sign =
+        std::min(text.find_first_not_of(" \t", text.front() == '"' || text.front() == '\'' ? 1 : 0), text.size());
+    auto quoted_name = text.front() == '"' || text.front() == '\'';
+    if (sign < text.size() && text[sign] == '=' && !text.substr(sign).starts_with("==")) {
+      out += text.substr(0, sign + 1);
+      text.remove_prefix(sign + 1);
+      blanks();
       take(value_length(text));
-    } else if (text.front() == ':' || (text.size() > 1 && text[0] == '"' && text[1] == ':')) {
-      auto sign = text.find(':') + 1;
-      out += text.substr(0, sign);
-      text.remove_prefix(sign);
+    } else if (sign < text.size() && text[sign] == ':') {
+      out += text.substr(0, sign + 1);
+      text.remove_prefix(sign + 1);
       blanks();
       // A header's value is the rest of its line.
-      take(text.starts_with('"') || text.starts_with('\'')
-               ? value_length(text)
-               : static_cast<std::size_t>(
-                   std::find_if(text.begin(), text.end(), [](char c) { return c == '\n' || c == '"' || c == '\''; })
-                   - text.begin()));
+      take(text.starts_with('"') || text.starts_with('\'') ? value_length(text)
+           : quoted_name                                   ? value_length(text)
+                                                           : std::min(text.find('\n'), text.size()));
     } else if (name.starts_with('-') && blanks() > 0 && !text.starts_with('-')) {
       take(value_length(text));
     }
@@ -175,6 +184,18 @@ json environment_redacted(const json& value, std::size_t& count) {
   return sign == std::string::npos ? std::string{mark} : text.substr(0, sign + 1) + std::string{mark};
 }
 
+/// "NAME=value" hides all of its value, blanks included.
+json pair_redacted(const json& value, std::size_t& count) {
+  if (value.is_string()) {
+    std::string_view text = value.get_ref<const std::string&>();
+    auto sign = text.find('=');
+    if (sign != std::string_view::npos && std::all_of(text.begin(), text.begin() + sign, is_name_char)
+        && names_a_secret(text.substr(0, sign)))
+      return environment_redacted(value, count);
+  }
+  return redacted(value, count);
+}
+
 } // namespace
 
 bool names_a_secret(std::string_view name) {
@@ -190,8 +211,9 @@ bool names_a_secret(std::string_view name) {
   }
   auto is_word = [&](std::string_view one) { return std::find(words.begin(), words.end(), one) != words.end(); };
   // A "key" alone is that of a label.
-  return is_word("token") || is_word("pwd") || is_word("cookie") || is_word("auth")
-         || (words.size() > 1 && words.back() == "key" && !words[words.size() - 2].empty());
+  auto is_token = std::any_of(words.begin(), words.end(), [](auto& one) { return one.ends_with("token"); });
+  return is_token || is_word("pwd") || is_word("pass") || is_word("sig") || is_word("signature") || is_word("cookie")
+         || is_word("auth") || (words.size() > 1 && words.back() == "key" && !words[words.size() - 2].empty());
 }
 
 std::string redacted(std::string_view text, std::size_t& count) {
@@ -206,7 +228,7 @@ json redacted(const json& value, std::size_t& count) {
     auto behind_option = false;
     for (auto& part : value) {
       auto hide = std::exchange(behind_option, false) && part.is_string();
-      out.push_back(hide ? all_redacted(part, count) : redacted(part, count));
+      out.push_back(hide ? all_redacted(part, count) : pair_redacted(part, count));
       if (part.is_string()) {
         auto& text = part.get_ref<const std::string&>();
         behind_option = text.starts_with('-') && text.find('=') == std::string::npos && names_a_secret(text);

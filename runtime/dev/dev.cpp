@@ -184,6 +184,7 @@ private:
   /// Starts again, or lets go on, what it is time for.
   void bring_back();
   void read_signals(std::chrono::milliseconds patience, bool narrate);
+  void take_signals();
   /// Collects children that ended; says so, at once or after the session.
   void reap(bool narrate);
   void end();
@@ -478,10 +479,15 @@ std::string laptop_cluster::make_happen(const dev_fault& fault) {
   if (fault.what == dev_fault::kind::stall)
     return {};
   auto running = [&] { return std::any_of(hit.begin(), hit.end(), [](auto which) { return which->running; }); };
-  for (auto deadline = steady::now() + stop_patience; running() && steady::now() < deadline; ::poll(nullptr, 0, 5))
+  for (auto deadline = steady::now() + stop_patience; running() && !stop_ && steady::now() < deadline;
+       ::poll(nullptr, 0, 5)) {
+    take_signals();
     reap(true);
+    // Others are not to wait for this one.
+    bring_back();
+  }
   for (auto which : hit)
-    if (which->running)
+    if (which->running && !stop_)
       ::kill(which->pid, SIGKILL);
   return {};
 }
@@ -505,6 +511,13 @@ void laptop_cluster::bring_back() {
 void laptop_cluster::read_signals(std::chrono::milliseconds patience, bool narrate) {
   pollfd fds[] = {{signal_fd_, POLLIN, 0}, {door_ ? door_->descriptor() : -1, POLLIN, 0}};
   ::poll(fds, 2, static_cast<int>(patience.count()));
+  take_signals();
+  reap(narrate);
+  if ((fds[1].revents & POLLIN) != 0)
+    door_->serve([this](const dev_fault& fault) { return make_happen(fault); });
+}
+
+void laptop_cluster::take_signals() {
   signalfd_siginfo info;
   while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
     // ^C at the shell's prompt comes to everybody at the terminal.
@@ -512,9 +525,6 @@ void laptop_cluster::read_signals(std::chrono::milliseconds patience, bool narra
     if (info.ssi_signo != SIGCHLD && !for_session)
       stop_ = true;
   }
-  reap(narrate);
-  if ((fds[1].revents & POLLIN) != 0)
-    door_->serve([this](const dev_fault& fault) { return make_happen(fault); });
 }
 
 void laptop_cluster::end() {

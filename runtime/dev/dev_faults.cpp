@@ -145,8 +145,8 @@ caf::error ask_for_fault(const std::filesystem::path& directory, const dev_fault
     auto answer = receive_packet(socket, answer_wait);
     if (!answer)
       result = caf::make_error(errc::unreachable, "astra dev gave no answer; whether the fault happened is unknown");
-    else if (auto refused = answer->value("error", std::string{}); !refused.empty())
-      result = problem(refused);
+    else if (auto& refused = (*answer)["error"]; refused.is_string())
+      result = problem(refused.get<std::string>());
   }
   ::close(socket);
   return result;
@@ -185,14 +185,17 @@ void dev_fault_door::serve(const doer& act) {
     std::string refused = "the wish was not understood; are both of the same version?";
     if (auto wish = receive_packet(client, wish_wait)) {
       dev_fault fault;
-      auto name = wish->value("fault", std::string{});
-      auto known = std::find(kinds().begin(), kinds().end(), name);
-      auto targets = wish->value("targets", json::array());
-      auto texts = std::all_of(targets.begin(), targets.end(), [](auto& one) { return one.is_string(); });
-      if (known != kinds().end() && targets.is_array() && texts) {
+      auto& name = (*wish)["fault"];
+      auto& targets = (*wish)["targets"];
+      auto& lasts = (*wish)["for_ms"];
+      auto known = name.is_string() ? std::find(kinds().begin(), kinds().end(), name.get_ref<const std::string&>())
+                                    : kinds().end();
+      auto texts =
+          targets.is_array() && std::all_of(targets.begin(), targets.end(), [](auto& one) { return one.is_string(); });
+      if (known != kinds().end() && texts && lasts.is_number_integer()) {
         fault.what = static_cast<dev_fault::kind>(known - kinds().begin());
         fault.targets = targets.get<std::vector<std::string>>();
-        fault.duration = milliseconds{wish->value("for_ms", std::int64_t{0})};
+        fault.duration = milliseconds{lasts.get<std::int64_t>()};
         refused = act(fault);
       }
     }

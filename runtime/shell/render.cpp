@@ -68,9 +68,13 @@ std::string lines_of(const json& object, std::string_view between, bool colour) 
   return out;
 }
 
-std::string csv_of(const json& rows) {
+} // namespace
+
+std::string csv_of(const json& rows, std::vector<std::string> keys) {
   std::string out;
-  auto keys = keys_of(rows);
+  for (auto& key : keys_of(rows))
+    if (std::find(keys.begin(), keys.end(), key) == keys.end())
+      keys.push_back(key);
   for (auto& key : keys)
     out += (&key == keys.data() ? "" : ",") + csv_field(key);
   out += "\r\n";
@@ -83,8 +87,6 @@ std::string csv_of(const json& rows) {
   }
   return out;
 }
-
-} // namespace
 
 std::optional<output_mode> parse_output_mode(std::string_view name) {
   for (auto& [known, mode] : modes)
@@ -114,7 +116,7 @@ std::string render(const json& what, output_mode mode, bool colour) {
     return mode == output_mode::table ? "nothing\n" : "";
   if (are_objects(rows)) {
     if (mode == output_mode::csv)
-      return csv_of(rows);
+      return csv_of(rows, {});
     if (mode == output_mode::table)
       return table_of(rows, colour);
     std::string out;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace astra::shell {
 
@@ -22,6 +23,9 @@ enum class output_mode {
 };
 
 std::optional<output_mode> parse_output_mode(std::string_view name);
+
+/// Objects as RFC 4180, with a line of keys first: those, then others that the rows have.
+std::string csv_of(const json& rows, std::vector<std::string> keys);
 
 /// A result in one of the modes, ended by a line feed; nothing for null.
 std::string render(const json& what, output_mode mode, bool colour);

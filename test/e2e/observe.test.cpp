@@ -86,7 +86,7 @@ TEST_CASE("nodes are listed by a filter that the Resource evaluates, in every fo
   CHECK(lines_of(lines.out).size() == 3);
   CHECK(up.cli({"node", "list", "--sort", "-cores", "--limit", "1", "--columns", "name"}).out == "NAME\nnode-3\n");
   auto limited = up.cli({"node", "list", "--limit", "2"});
-  CHECK(limited.err == "2 nodes shown, 1 more match\n");
+  CHECK(limited.err == "2 of 3 nodes are shown\n");
   auto bad = up.cli({"node", "list", "--where", "zon=='a'"});
   CHECK(bad.code == 2);
   CHECK(bad.err.find("--where, column 1: no field 'zon'") != std::string::npos);

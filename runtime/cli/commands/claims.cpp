@@ -143,7 +143,9 @@ int show_claims(command_context& context, const claims_options& options, const l
     return context.ask("GET", from != 0 ? fmt::format("{}?limit={}&from={}", path, limit, from)
                                         : fmt::format("{}?limit={}", path, limit));
   };
-  return print_list(context, claim_listing(), list, [&]() -> caf::expected<json> {
+  auto what = claim_listing();
+  what.keeps_last = !options.from;
+  return print_list(context, what, list, [&]() -> caf::expected<json> {
     // What is chosen or put in order here needs all of them, and the gateway hands out a page at a time.
     auto needs_all = !list.where.empty() || !list.sort.empty();
     if (!needs_all && list.limit <= records_page) {
@@ -170,9 +172,13 @@ int show_claims(command_context& context, const claims_options& options, const l
       else
         for (const auto& record : records)
           all["records"].push_back(record);
-      if (ended)
-        return all;
-      from = last + 1;
+      if (auto enough = options.from && !needs_all && list_in(all, "records").size() >= list.limit; enough && !ended)
+        all["more"] = count_in(all, "last") - last;
+      else if (!ended) {
+        from = last + 1;
+        continue;
+      }
+      return all;
     }
   });
 }

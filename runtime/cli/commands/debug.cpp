@@ -75,6 +75,8 @@ public:
     auto failed = context_.read_lines(target, [&](const json& line) {
       if (flag_in(line, "end"))
         more = count_in(line, "more");
+      else if (line.contains("note"))
+        lacks(name, fmt::format("{}: {}", text_in(line, "resource"), text_in(line, "message")));
       else
         text += redacted(line, redactions_).dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
       return true;

@@ -29,7 +29,10 @@ const char* name_of(output_format format) {
     return "ndjson";
   case output_format::csv:
     return "csv";
+  case output_format::line:
+    return "line";
   case output_format::table:
+  case output_format::name:
     break;
   }
   return "table";

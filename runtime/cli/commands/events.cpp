@@ -93,7 +93,7 @@ int show_events(command_context& context, const events_options& options, const l
   // What is chosen or put in order here needs all of them.
   if (options.last)
     target += fmt::format("&last={}", *options.last);
-  else if (!options.since && (selection.where || selection.sort))
+  else if (!options.since && (selection.where || selection.sort || (selection.limit != 0 && !options.follow)))
     target += fmt::format("&last={}", events_max);
   auto& out = context.out();
   auto colour = context.options.colour_out;
@@ -119,8 +119,7 @@ int show_events(command_context& context, const events_options& options, const l
       out << render_event(event, colour);
       break;
     case output_format::csv: {
-      // Every event has every key.
-      auto text = rows_in(format, json::array({event}), "object");
+      auto text = rows_in(format, json::array({event}), "object", event_keys());
       out << (shown == 0 ? text : text.substr(text.find('\n') + 1));
       break;
     }
@@ -131,7 +130,8 @@ int show_events(command_context& context, const events_options& options, const l
       out << rows_in(format, json::array({event}), "object");
     }
     ++shown;
-    if (context.environment.on_shown)
+    // What is followed has no end.
+    if (context.environment.on_shown && !options.follow)
       told.push_back(event);
   };
   auto limited = [&] { return selection.limit != 0 && shown >= selection.limit; };
@@ -158,7 +158,7 @@ int show_events(command_context& context, const events_options& options, const l
     if (!*wanted)
       return true;
     ++matching;
-    if (selection.sort)
+    if (selection.sort || (selection.limit != 0 && !options.follow))
       kept.push_back(entry);
     else if (!limited())
       show(entry);
@@ -168,7 +168,10 @@ int show_events(command_context& context, const events_options& options, const l
   });
   if (broken)
     return context.fail(exit_usage, "--where: " + error_text(broken));
-  if (selection.sort && !failed) {
+  if (!kept.empty() && !failed) {
+    // Without an order of its own the newest are the last.
+    if (!selection.sort && kept.size() > selection.limit)
+      kept.erase(kept.begin(), kept.end() - selection.limit);
     auto sorted = in_order(selection, std::move(kept), event_keys());
     if (!sorted)
       return context.fail(exit_usage, "--sort: " + error_text(sorted.error()));

@@ -9,9 +9,9 @@
 #include "runtime/shell/line_editor.hpp"
 #include "runtime/shell/live_world.hpp"
 #include "runtime/shell/parse.hpp"
+#include "runtime/shell/render.hpp"
 #include "runtime/shell/script_runner.hpp"
 #include "runtime/shell/session_record.hpp"
-#include "runtime/shell/render.hpp"
 #include "runtime/shell/stages.hpp"
 
 #include <fmt/format.h>
@@ -118,7 +118,7 @@ public:
       if (source.size() == 1 && source.front().starts_with('$')) {
         auto found = runner_.state().variables().find(source.front().substr(1));
         auto rows = found == runner_.state().variables().end() ? caf::expected<json>{json::array()}
-                                                            : shell::rows_of(found->second);
+                                                               : shell::rows_of(found->second);
         return rows ? shell::keys_of(*rows) : std::vector<std::string>{};
       }
       return of_command(source);

@@ -74,6 +74,7 @@ std::vector<route_command> route_commands() {
 const std::map<std::string_view, std::string_view> no_verb{
     {"run", "it is a process that stays"},
     {"dev", "it is a cluster that stays"},
+    {"worker", "it is a process that stays"},
     {"shell", "that is where one is"},
     {"join", "it makes the certificates with which a shell is begun"},
     {"bench view", "it takes the whole machine"},

@@ -104,6 +104,15 @@ TEST_CASE("secrets are taken out of texts by their names and forms, and the rest
   CHECK(clean("{\"secret\": \"x\", \"n\": 1}") == "{\"secret\": \"[redacted]\", \"n\": 1}");
   CHECK(clean("a\n-----BEGIN EC PRIVATE KEY-----\nMIG\n-----END EC PRIVATE KEY-----\nb") == "a\n[redacted]\nb");
   CHECK(clean("-----BEGIN PRIVATE KEY-----\ncut off") == "[redacted]");
+  CHECK(clean("-----END PRIVATE KEY-----\n-----BEGIN PRIVATE KEY-----\nMIG\n-----END PRIVATE KEY-----\nb")
+        == "[redacted]\n[redacted]\nb");
+  CHECK(clean("password = x y") == "password = [redacted] y");
+  CHECK(clean("\"password\" : \"x\", 1") == "\"password\" : \"[redacted]\", 1");
+  CHECK(clean("{'password': 'x', 'n': 1}") == "{'password': '[redacted]', 'n': 1}");
+  CHECK(clean("{\"password\": 7, \"n\": 1}") == "{\"password\": [redacted], \"n\": 1}");
+  CHECK(clean("DB_PASS=abc apiToken=k") == "DB_PASS=[redacted] apiToken=[redacted]");
+  CHECK(clean("?sv=1&sig=ab%2F&X-Amz-Signature=9") == "?sv=1&sig=[redacted]&X-Amz-Signature=[redacted]");
+  CHECK(clean("Authorization: Digest username=\"u\", response=\"r\"\nnext") == "Authorization: [redacted]\nnext");
   for (auto harmless : {"astra_tasks_accepted_total{app=\"x\"} 5", "max_tokens=7", "zone == a", "keys: 4", "",
                         "node-1 lacks cores (3 cores needed)", "http://"})
     CHECK(clean(harmless) == harmless);

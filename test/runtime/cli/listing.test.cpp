@@ -245,10 +245,13 @@ TEST_CASE_FIXTURE(command_fixture,
                   "rows come as csv, lines and names; the gateway's answer stays around them as JSON") {
   auto& tasks = cases()[2];
   answer(tasks.target, 200, tasks.body);
+  // All keys that tasks may have, whatever these have.
+  auto columns = std::string{"id,app,state,reason,key,priority,attempts,failures,node,code,stderr,body_bytes,created,"
+                             "started,next_try,deadline,ended,kept_until,result_bytes,result_type\r\n"};
+  std::string none(17, ',');
   CHECK(run(with(tasks, {"--sort", "id", "-o", "csv"})).out
-        == "id,app,state\r\n"
-           "g.1.a,x,failed\r\n"
-           "g.2.b,x,done\r\n");
+        == columns + "g.1.a,x,failed" + none + "\r\ng.2.b,x,done" + none + "\r\n");
+  CHECK(run(with(tasks, {"--where", "app == nobody", "-o", "csv"})).out == columns);
   CHECK(run(with(tasks, {"--sort", "id", "-o", "line"})).out
         == "id    = g.1.a\napp   = x\nstate = failed\n\n"
            "id    = g.2.b\napp   = x\nstate = done\n");
