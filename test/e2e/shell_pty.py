@@ -96,6 +96,17 @@ class Shell:
         self.expect(prompt)
         self.type(text + "\n")
 
+    def interrupt(self, text):
+        """Types ^C until the shell says so: before a statement runs the terminal or the line eats it."""
+        began = time.monotonic()
+        while text not in self.seen[self.at:]:
+            assert time.monotonic() - began < LIMIT_S, f"never saw {text!r}; since then: {self.seen[self.at:]!r}"
+            self.type("\x03")
+            pause = time.monotonic() + 1.0
+            while time.monotonic() < pause and text not in self.seen[self.at:] and self.read():
+                pass
+        self.expect(text)
+
     def leave(self, key="\x04"):
         """Ends it and gives its exit code.  A ^D is a key only at the prompt: before it the terminal eats it."""
         began = time.monotonic()
@@ -103,9 +114,14 @@ class Shell:
             if not self.read() or time.monotonic() - began > LIMIT_S:
                 raise AssertionError(f"no prompt to leave at; since then: {self.seen[self.at:]!r}")
         self.type(key)
+        typed = time.monotonic()
         while self.read():
             if time.monotonic() - began > LIMIT_S:
                 raise AssertionError(f"does not end; since then: {self.seen[self.at:]!r}")
+            # It may have been typed while the terminal was between two modes.
+            if key == "\x04" and time.monotonic() - typed > 5.0:
+                self.type(key)
+                typed = time.monotonic()
         return self.wait()
 
     def leave_at_more(self):
@@ -448,7 +464,7 @@ def without_a_place_for_its_history_the_shell_works(it):
     ("a_key_behind_where", "ps | where rest\t", "ps | where restarts "),
     ("a_key_behind_and", "app list | where ready == 1 and schedu\t", "app list | where ready == 1 and scheduler "),
     ("a_key_behind_sort", "task list | sort -crea\t", "task list | sort -created "),
-    ("a_key_behind_select", "model list | select name, pub\t", "model list | select name, publish"),
+    ("a_key_behind_select", "model list | select name, pub\t", "model list | select name, publishe"),
     ("a_key_of_nodes", "node list | where utili\t", "node list | where utilisation "),
     ("the_topic_of_help", "help rout\tta\t", "help router table "),
     ("nothing_inside_quotes", "ask x 'sta\t'", "ask x 'sta'"),
@@ -523,10 +539,8 @@ def ctrl_c_at_an_empty_line(it):
 @case
 def ctrl_c_ends_await(it):
     shell = it.shell()
-    shell.line("await nobody ready 60s")
-    shell.expect("\n")
-    shell.type("\x03")
-    shell.expect("interrupted")
+    shell.line("await nobody ready 600s")
+    shell.interrupt("interrupted")
     shell.line("version")
     shell.expect("astra 0")
     assert shell.leave() == 0
@@ -659,7 +673,8 @@ def a_bracketed_paste_of_1000_lines(it):
     shell.expect(PROMPT)
     shell.type("\x1b[200~for i in 1..1 {\n" + "expect $i == 1\n" * 1000 + "}\n\x1b[201~version\n")
     shell.expect("astra 0")
-    assert "no verb" not in shell.seen and "~" not in shell.seen, shell.seen[-400:]
+    # What comes while a line is worked on the terminal itself shows; none of it gets into a line.
+    assert "no verb" not in shell.seen and not re.search("> [^\n]*~", shell.seen), shell.seen[-400:]
     assert shell.leave() == 0
 
 

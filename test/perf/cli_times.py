@@ -6,7 +6,8 @@
 One Resource and one gateway, and `astra bench view` that speaks for the nodes.  Everything on this machine, so what is measured
 shares it with a million heartbeats per second; --calm stops the nodes' process (SIGSTOP) while a command is measured, which is
 what a machine of its own would see (for less than two seconds at a time, so that nobody falls silent).
-Times are from fork to exit, or to the first line of data; memory is the largest resident size of the command.
+Times are from fork to exit, or to the first row; memory is the largest resident size of the command, CPU its user and system time,
+which other work on the machine changes less than the time on the clock.
 """
 import argparse
 import json
@@ -41,11 +42,11 @@ def measure(words, environment):
         except OSError:
             pass
     process.stdout.close()
-    _, status = os.waitpid(process.pid, 0)
+    _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     ended = time.monotonic()
     return {"first_ms": ((first or ended) - began) * 1e3, "ms": (ended - began) * 1e3, "lines": lines, "code": process.returncode,
-            "mib": peak_kib / 1024}
+            "mib": peak_kib / 1024, "cpu_ms": (usage.ru_utime + usage.ru_stime) * 1e3}
 
 
 def repeated(name, words, times, environment, stopped=None):
@@ -61,7 +62,7 @@ def repeated(name, words, times, environment, stopped=None):
                 time.sleep(1.0)
     bad = [one for one in runs if one["code"] != 0]
     result = {"what": name, "command": " ".join(words), "runs": len(runs), "failed": len(bad), "lines": runs[-1]["lines"]}
-    for key in ("first_ms", "ms", "mib"):
+    for key in ("first_ms", "ms", "mib", "cpu_ms"):
         values = sorted(one[key] for one in runs)
         result[key] = {"min": values[0], "median": statistics.median(values), "max": values[-1]}
     return result
@@ -69,7 +70,8 @@ def repeated(name, words, times, environment, stopped=None):
 
 def show(one):
     print(f"{one['what']:<44} {one['ms']['min']:9.1f} {one['ms']['median']:9.1f} {one['ms']['max']:9.1f}"
-          f" {one['first_ms']['median']:9.1f} {one['mib']['max']:8.1f} {one['lines']:9d}"
+          f" {one['first_ms']['min']:9.1f} {one['first_ms']['median']:9.1f} {one['cpu_ms']['median']:9.1f} {one['mib']['max']:8.1f}"
+          f" {one['lines']:9d}"
           + (f"  {one['failed']} failed" if one["failed"] else ""), flush=True)
 
 
@@ -92,7 +94,8 @@ def main():
             show(results[-1])
 
     if arguments.o == "table":
-        print(f"{'':<44} {'min ms':>9} {'median':>9} {'max':>9} {'first row':>9} {'max MiB':>8} {'lines':>9}")
+        print(f"{'':<44} {'min ms':>9} {'median':>9} {'max':>9} {'row min':>9} {'median':>9} {'CPU ms':>9} {'max MiB':>8}"
+              f" {'lines':>9}")
     add("astra --version", [astra, "--version"])
     for name, words in (("true", ["true"]), ("bash -c true", ["bash", "-c", "true"]), ("git --version", ["git", "--version"]),
                         ("python3 --version", ["python3", "--version"]), ("python3 -c 0", ["python3", "-c", "0"]),
