@@ -273,14 +273,14 @@ TEST_CASE("an app's contents come to the node where its next replica would go, a
   }));
   CHECK(all.cli({"model", "fetch", "other", "--all", "--priority", "soon"}).code == 2);
 
-  // What is urgent has most of what both could have.
+  // What is urgent has most of what both could have, from when it is known a few seconds later: so slow that those do
+  // not count.
   publish("urgent", source.path() / "urgent");
-  REQUIRE(all.cli({"model", "limit", "4MB/s"}).code == 0);
   auto done = [&] { return bytes_done(all, "other", "node-2"); };
   auto before = done();
   auto fetched = all.cli({"model", "fetch", "urgent", "--node", "node-2", "--priority", "high"});
   REQUIRE_MESSAGE(fetched.code == 0, fetched.err);
-  CHECK(done() - before < 4e6);
+  CHECK(done() - before < 6e6);
   REQUIRE(all.cli({"model", "limit", "none"}).code == 0);
   CHECK(eventually(30s, [&] { return visible(all, "node-2", "weights.bin").size() == 2; }));
 }
