@@ -60,37 +60,14 @@ struct client {
   std::shared_ptr<const std::string> body;
 };
 
-/// What a client and the gateway's actor share.
-class sim_exchange : public http_exchange {
+/// An exchange whose client may go away before it has its answer.
+class leaving_exchange : public http_exchange {
 public:
-  using on_answer = std::function<void(http_response)>;
-
-  sim_exchange(http_request request, on_answer answered)
-    : request_(std::move(request)), answered_(std::move(answered)) {
+  explicit leaving_exchange(http_request request) : request_(std::move(request)) {
     put_client_info(request_.headers, {http_door::plain, "sim", {}, {}});
-  }
-  ~sim_exchange() override {
-    if (answered_) {
-      http_response dropped;
-      dropped.status = 500;
-      answered_(std::move(dropped));
-    }
   }
 
   const http_request& request() const override { return request_; }
-
-  bool answer(http_response response) override {
-    if (!answered_)
-      return false;
-    std::exchange(answered_, nullptr)(std::move(response));
-    return true;
-  }
-
-  http_stream_ptr begin(http_response head) override {
-    if (!answered_)
-      return nullptr;
-    return std::make_shared<collected_stream>(std::move(head), std::exchange(answered_, nullptr));
-  }
 
   void on_gone(std::function<void()> what) override {
     if (gone_)
@@ -105,30 +82,57 @@ public:
       std::exchange(on_gone_, nullptr)();
   }
 
-  /// The client's connection broke: nobody hears an answer.
-  void forget() { answered_ = nullptr; }
-
 private:
   http_request request_;
-  on_answer answered_;
   std::function<void()> on_gone_;
   bool gone_ = false;
 };
 
+/// What a client and the gateway's actor share.
+class sim_exchange : public leaving_exchange {
+public:
+  using on_answer = std::function<void(http_response)>;
+
+  sim_exchange(http_request request, on_answer answered)
+    : leaving_exchange(std::move(request)), answered_(std::move(answered)) {}
+  ~sim_exchange() override {
+    if (answered_) {
+      http_response dropped;
+      dropped.status = 500;
+      answered_(std::move(dropped));
+    }
+  }
+
+  bool answer(http_response response) override {
+    if (!answered_)
+      return false;
+    std::exchange(answered_, nullptr)(std::move(response));
+    return true;
+  }
+
+  http_stream_ptr begin(http_response head) override {
+    if (!answered_)
+      return nullptr;
+    return std::make_shared<collected_stream>(std::move(head), std::exchange(answered_, nullptr));
+  }
+
+  /// The client's connection broke: nobody hears an answer.
+  void forget() { answered_ = nullptr; }
+
+private:
+  on_answer answered_;
+};
+
 /// What an operator and the gateway's actor share.  Pieces of an answer are seen as they come.
-class operator_exchange : public http_exchange {
+class operator_exchange : public leaving_exchange {
 public:
   operator_exchange(http_request request, std::shared_ptr<open_call> told)
-    : request_(std::move(request)), told_(std::move(told)) {
-    put_client_info(request_.headers, {http_door::plain, "sim", {}, {}});
-  }
+    : leaving_exchange(std::move(request)), told_(std::move(told)) {}
   ~operator_exchange() override {
     http_response dropped;
     dropped.status = 500;
     answer(std::move(dropped));
   }
-
-  const http_request& request() const override { return request_; }
 
   bool answer(http_response response) override {
     if (told_->answer || told_->over())
@@ -144,19 +148,6 @@ public:
     head.body.clear();
     told_->answer = std::move(head);
     return std::make_shared<stream>(told_);
-  }
-
-  void on_gone(std::function<void()> what) override {
-    if (gone_)
-      what();
-    else
-      on_gone_ = std::move(what);
-  }
-
-  void go_away() {
-    gone_ = true;
-    if (on_gone_)
-      std::exchange(on_gone_, nullptr)();
   }
 
   static void lose(open_call& which) {
@@ -186,10 +177,7 @@ private:
     std::shared_ptr<open_call> told_;
   };
 
-  http_request request_;
   std::shared_ptr<open_call> told_;
-  std::function<void()> on_gone_;
-  bool gone_ = false;
 };
 
 /// Between two looks of a gateway's task keeper at what is to be done: its disk.
