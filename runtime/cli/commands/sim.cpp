@@ -112,10 +112,6 @@ std::string progress_bar(std::uint64_t done, std::uint64_t all) {
   return '[' + std::string(filled, '#') + std::string(width - filled, '.') + ']';
 }
 
-sim::fidelity fidelity_of(const sim_options& options) {
-  return options.fidelity == "basp" ? sim::fidelity::basp : sim::fidelity::wire;
-}
-
 int no_such_mutant(command_context& context, const std::string& name) {
   auto why = sim::select_mutant(name);
   return why.empty() ? exit_ok : context.fail(exit_usage, why);
@@ -152,14 +148,8 @@ int run_one(command_context& context, const std::string& file, const std::shared
   present = &run;
   auto result = run.run();
   present = nullptr;
-  if (options.trace == "-")
-    record->write_text(context.out());
-  else if (!options.trace.empty())
-    if (auto problem = record->write_file(options.trace); !problem.empty())
-      return context.fail(exit_failed, problem);
-  if (!options.html.empty())
-    if (auto problem = record->write_html(options.html, result); !problem.empty())
-      return context.fail(exit_failed, problem);
+  if (auto problem = write_record(context, options, *record, result); !problem.empty())
+    return context.fail(exit_failed, problem);
   if (context.options.format == output_format::json) {
     context.out() << pretty(json{{"scenario", file},
                                  {"seed", seed},

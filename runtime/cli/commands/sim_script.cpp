@@ -22,6 +22,22 @@ bool is_script(const std::string& file) {
   return file.ends_with(".astra");
 }
 
+sim::fidelity fidelity_of(const sim_options& options) {
+  return options.fidelity == "basp" ? sim::fidelity::basp : sim::fidelity::wire;
+}
+
+std::string write_record(command_context& context, const sim_options& options, sim::recorder& record,
+                         const sim::run_result& result) {
+  std::string problem;
+  if (options.trace == "-")
+    record.write_text(context.out());
+  else if (!options.trace.empty())
+    problem = record.write_file(options.trace);
+  if (problem.empty() && !options.html.empty())
+    problem = record.write_html(options.html, result);
+  return problem;
+}
+
 int run_sim_script(command_context& context, const std::string& file, std::uint64_t seed, const sim_options& options) {
   auto text = read_input_file(file);
   if (!text)
@@ -35,7 +51,7 @@ int run_sim_script(command_context& context, const std::string& file, std::uint6
   auto recording = false;
   sim::world_options settings;
   settings.debug_log = options.debug_log;
-  settings.how = options.fidelity == "basp" ? sim::fidelity::basp : sim::fidelity::wire;
+  settings.how = fidelity_of(options);
   if (!options.trace.empty() || !options.html.empty())
     settings.watch = [&](const sim::event& seen) {
       if (recording)
@@ -60,14 +76,8 @@ int run_sim_script(command_context& context, const std::string& file, std::uint6
   }
   auto result = run.result();
   recording = false;
-  if (options.trace == "-")
-    record->write_text(context.out());
-  else if (!options.trace.empty())
-    if (auto problem = record->write_file(options.trace); !problem.empty())
-      return context.fail(exit_failed, problem);
-  if (!options.html.empty())
-    if (auto problem = record->write_html(options.html, result); !problem.empty())
-      return context.fail(exit_failed, problem);
+  if (auto problem = write_record(context, options, *record, result); !problem.empty())
+    return context.fail(exit_failed, problem);
   auto at = std::chrono::duration<double>(result.at).count();
   if (code == exit_ok && !result.passed) {
     context.say(fmt::format("{}: {}: {}", file, result.check, printable(result.failure)));
