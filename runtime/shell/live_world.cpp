@@ -101,6 +101,11 @@ caf::error problem(const std::string& message) {
   return caf::make_error(errc::invalid_argument, message);
 }
 
+caf::error read_only() {
+  return problem("this would change the cluster, and the shell may only read; say ':rw REASON', or begin it with "
+                 "astra shell --rw REASON");
+}
+
 /// Passes lines on, and keeps those in which a command says why it failed.
 class narration final : public std::streambuf {
 public:
@@ -291,9 +296,8 @@ live_world::live_world(command_context& outer, std::string reason, std::function
     auto route = find_route(call.method, call.target);
     if (needed_for(route.what) != access_right::change)
       return {};
-    if (reason_.empty())
-      return problem("this would change the cluster, and the shell may only read; say ':rw REASON', or begin it with "
-                     "astra shell --rw REASON");
+    if (!may_change())
+      return read_only();
     call.headers.emplace_back("Astra-Reason", reason_);
     return {};
   };
@@ -389,8 +393,7 @@ caf::expected<reply> live_world::call(const request& what) {
       return problem("a live cluster takes no faults; run the script with astra dev -f or astra sim run, or name the "
                      "directory of a cluster of astra dev with astra shell --dev DIRECTORY");
     if (!may_change())
-      return problem("this would change the cluster, and the shell may only read; say ':rw REASON', or begin it with "
-                     "astra shell --rw REASON");
+      return read_only();
     return faults(words);
   }
   static const std::map<std::string_view, std::vector<std::string>> same_as{{"kill", {"app", "delete"}},
